@@ -1,0 +1,1 @@
+//! One file an example: run one with `cargo run --example NAME`.

@@ -1,0 +1,1 @@
+//! Between hyper and tide: the one place where a tide server answers hyper's requests.

@@ -1,0 +1,39 @@
+//! HTTP/1.1 on sockets that can change hands: connections, their bodies, their time, and the bridge to tide.
+
+mod body;
+pub(crate) mod bridge;
+
+pub(crate) use body::{BodyError, RequestBody, ResponseBody};
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::token::Token;
+
+/// What answers requests: from hyper's request to hyper's response. tide is one adapter of it ([`bridge`]).
+pub(crate) trait Service: Send + Sync + 'static {
+    /// Answers one request. It never fails: an error is a response.
+    fn call(&self, request: hyper::Request<RequestBody>, context: Context) -> Reply;
+}
+
+/// An answer in the making.
+pub(crate) type Reply = Pin<Box<dyn Future<Output = hyper::Response<ResponseBody>> + Send>>;
+
+/// What a service is told of a request beside the request itself.
+#[derive(Clone)]
+pub(crate) struct Context {
+    /// The two ends of the connection.
+    pub(crate) ends: Arc<Ends>,
+    /// Told when the generation that answers is to finish.
+    pub(crate) draining: Token,
+}
+
+/// The two ends of a connection, as text: made once for each connection.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    /// `127.0.0.1:53211`; for a Unix socket `unix:` and the client's path, most often empty.
+    pub(crate) peer: String,
+    /// `127.0.0.1:8080`, or `unix:/run/app.sock`.
+    pub(crate) local: String,
+}

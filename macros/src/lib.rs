@@ -1,0 +1,1 @@
+//! The attribute macros of slackwater; use them through the `slackwater` crate.

@@ -1,0 +1,1 @@
+//! The harness: starts real processes and talks to them over real sockets.
