@@ -1,7 +1,10 @@
 //! slackwater (skeleton).
+mod cli;
 mod config;
 mod error;
 mod http;
 mod token;
+pub use cli::Command;
+pub use config::Secret;
 pub use error::{BoxError, Error, Result};
 pub use token::Token;

@@ -1,80 +1,157 @@
-//! The settings of a process: fields, defaults and classes.
+//! The settings of a process: every key with its type, default and class, declared once.
+//!
+//! `settings!` below is the only list of keys. The structs, the defaults (figment's lowest layer), the check for
+//! unknown keys, `APP config`, the comparison at a reload and the reference all come from it.
+//!
+//! - [`load`] lays the [`layers`] over each other and gives what was [`loaded`]; [`lenient`] reads `[app]`, and
+//!   [`misfit`] says why it could not
+//! - [`field`] and [`values`]: what a key is, and how the text of each type is read and written
+//! - [`origin`]: where a value came from, and the faults that say so
+//! - [`explain`], [`mod@diff`] and [`secret`]: what is shown of it, and what is not
+
+mod diff;
+mod explain;
+mod field;
+mod layers;
+mod lenient;
+mod listen;
+mod load;
+mod loaded;
+mod misfit;
+mod origin;
+mod secret;
+mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The framework's part of the settings. `[app]` is the application's own and stays untyped here.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
-    pub(crate) listen: Option<Vec<Listen>>,
-    pub(crate) backlog: i32,
-    pub(crate) threads: usize,
-    pub(crate) pid_file: Option<PathBuf>,
-    pub(crate) first_process: FirstProcess,
-    pub(crate) http: Http,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) reload: Reload,
-    pub(crate) upgrade: Upgrade,
-    pub(crate) health: Health,
-    pub(crate) log: Log,
-    pub(crate) control: Control,
+pub(crate) use diff::{diff, Change};
+pub(crate) use explain::{check_text, config_text};
+pub(crate) use field::{Class, Field};
+pub(crate) use listen::Listen;
+pub(crate) use load::Sources;
+pub(crate) use loaded::Loaded;
+pub use secret::Secret;
+
+use field::settings;
+use listen::Addresses;
+use values::{Choice, OptionalPath, OrAuto, OrNone, Route, Size, Span, Switch, Text, Whole};
+
+settings! {
+    /// The framework's part of the settings. `[app]` is the application's own and stays untyped here.
+    Config {
+        /// where to listen: one or a list of HOST:PORT, unix:PATH, fd:NAME; unset: inherited sockets, else 127.0.0.1:8080
+        listen: Option<Vec<Listen>> as Addresses = None, Live, r#"["127.0.0.1:8080", "unix:run/app.sock"]"#;
+        /// how many connections the kernel queues for each socket until they are accepted
+        backlog: i32 as Whole<i32, 1> = 4096, Upgrade, "1024";
+        /// how many threads run handlers; 0: one per core
+        threads: usize as Whole<usize, 0> = 0, Upgrade, "4";
+        /// the file that holds the process id while it runs; "": none
+        pid_file: Option<PathBuf> as OptionalPath = None, Upgrade, r#""run/app.pid""#;
+        /// what the first process does after it was replaced
+        first_process: FirstProcess as Choice<FirstProcess> = FirstProcess::Auto, Live, r#""stay""#;
+    }
+
+    /// Limits and timeouts of a connection; a `None` timeout or limit was set to `"none"`.
+    Http at http {
+        /// from the first byte of a request to the end of its headers
+        header_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(10)), NextRequest, r#""5s""#;
+        /// how long a connection may wait for its next request
+        idle_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(75)), NextRequest, r#""2m""#;
+        /// no byte of a request's body for this long
+        body_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(30)), NextRequest, r#""10s""#;
+        /// 503 past it; the handler is detached and bounded by shutdown
+        request_timeout: Option<Duration> as OrNone<Span<1>> = None, NextRequest, r#""60s""#;
+        /// no byte of a response taken for this long
+        write_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(30)), NextRequest, r#""10s""#;
+        /// 413 past it; a route may set its own
+        body_limit: Option<u64> as OrNone<Size<u64, 0>> = Some(2 << 20), NextRequest, r#""16MiB""#;
+        /// 431 past so many headers
+        max_headers: usize as Whole<usize, 1> = 100, NextRequest, "64";
+        /// 431 past it; hyper takes no less than 8KiB
+        max_header_bytes: usize as Size<usize, 8192> = 64 << 10, NextRequest, r#""16KiB""#;
+        /// past it connections wait in the backlog; "auto": from the limit on open files
+        max_connections: Option<usize> as OrAuto<Whole<usize, 1>> = None, NextRequest, "10000";
+        /// an idle connection gives its memory back after this long
+        idle_release: Option<Duration> as OrNone<Span<0>> = Some(s(2)), NextRequest, r#""500ms""#;
+    }
+
+    /// The steps of a shutdown.
+    Shutdown at shutdown {
+        /// lame duck: not ready, still accepting
+        delay: Duration as Span<0> = s(0), Live, r#""5s""#;
+        /// an idle connection may send one last request, answered with Connection: close
+        keepalive_grace: Duration as Span<0> = Duration::from_millis(250), Live, r#""1s""#;
+        /// how long requests in flight may take to finish
+        grace: Duration as Span<0> = s(20), Live, r#""45s""#;
+        /// after grace handlers are told to stop; after this, connections are cut
+        force_after: Duration as Span<0> = s(3), Live, r#""1s""#;
+    }
+
+    /// When the configuration is read again.
+    Reload at reload {
+        /// reload when a configuration file changes
+        watch: bool as Switch = false, Live, "true";
+    }
+
+    /// How a new binary takes over.
+    Upgrade at upgrade {
+        /// the program to start; "": the one that runs, as it was called
+        exec: String as Text = String::new(), Live, r#""/opt/app/current/bin/app""#;
+        /// how long the new process may take to be ready
+        ready_timeout: Duration as Span<1> = s(60), Live, r#""5m""#;
+        /// the old process can take over again for this long
+        rollback_window: Duration as Span<0> = s(3), Live, r#""30s""#;
+        /// "manual": both accept until WINCH, QUIT or HUP, as with nginx
+        mode: UpgradeMode as Choice<UpgradeMode> = UpgradeMode::Auto, Live, r#""manual""#;
+        /// how the new process says that it is ready; "notify" and "none" are for programs of other make
+        handshake: Handshake as Choice<Handshake> = Handshake::Slackwater, Live, r#""notify""#;
+    }
+
+    /// The routes that answer for the process itself.
+    Health at health {
+        /// answers while the process lives; "": off
+        live: String as Route = "/livez".into(), Live, r#""/healthz""#;
+        /// answers while requests are welcome; "": off
+        ready: String as Route = "/readyz".into(), Live, r#""/health/ready""#;
+    }
+
+    /// What is logged, how and where.
+    Log at log {
+        /// off, error, warn, info, debug or trace
+        level: log::LevelFilter as Choice<log::LevelFilter> = log::LevelFilter::Info, Live, r#""debug""#;
+        /// "auto": pretty in a debug build, JSON lines in a release build; "off": the application brings its own
+        format: LogFormat as Choice<LogFormat> = LogFormat::Auto, Live, r#""json""#;
+        /// where it goes, reopened on USR1; "": standard output
+        file: Option<PathBuf> as OptionalPath = None, Live, r#""/var/log/app.log""#;
+        /// one line for each request
+        access: bool as Switch = false, Live, "true";
+    }
+
+    /// How `APP status`, `reload` and the like reach the process.
+    Control at control {
+        /// "": beside pid_file, else in $XDG_RUNTIME_DIR or /run
+        socket: Option<PathBuf> as OptionalPath = None, Upgrade, r#""run/app.control""#;
+    }
 }
 
-/// One entry of `listen`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Listen {
-    /// `HOST:PORT` (`localhost:8080`, `[::]:80`; `:8080` and `8080` mean every address? no: refused)
-    Tcp { host: String, port: u16 },
-    /// `unix:PATH`
-    Unix(PathBuf),
-    /// `fd:NAME`
-    Fd(String),
+/// What the first process does after it was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstProcess {
+    /// Stay where somebody watches its pid, else exit.
+    Auto,
+    Exit,
+    Stay,
 }
 
-/// Limits and timeouts of a connection; a `None` timeout or limit was set to `"none"`.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Http {
-    pub(crate) header_timeout: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) body_timeout: Option<Duration>,
-    pub(crate) request_timeout: Option<Duration>,
-    pub(crate) write_timeout: Option<Duration>,
-    pub(crate) body_limit: Option<u64>,
-    pub(crate) max_headers: usize,
-    pub(crate) max_header_bytes: usize,
-    /// `None` is `"auto"`.
-    pub(crate) max_connections: Option<usize>,
-    pub(crate) idle_release: Option<Duration>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Shutdown {
-    pub(crate) delay: Duration,
-    pub(crate) keepalive_grace: Duration,
-    pub(crate) grace: Duration,
-    pub(crate) force_after: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Reload {
-    pub(crate) watch: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Upgrade {
-    pub(crate) exec: String,
-    pub(crate) ready_timeout: Duration,
-    pub(crate) rollback_window: Duration,
-    pub(crate) mode: UpgradeMode,
-    pub(crate) handshake: Handshake,
-}
-
+/// Who ends the time in which old and new both accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpgradeMode {
     Auto,
     Manual,
 }
 
+/// How the new process says that it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handshake {
     Slackwater,
@@ -82,28 +159,7 @@ pub(crate) enum Handshake {
     None,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FirstProcess {
-    Auto,
-    Exit,
-    Stay,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Health {
-    pub(crate) live: String,
-    pub(crate) ready: String,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Log {
-    pub(crate) level: log::LevelFilter,
-    pub(crate) format: LogFormat,
-    /// `None`: standard output.
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) access: bool,
-}
-
+/// What a line of the log looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     Auto,
@@ -112,49 +168,23 @@ pub(crate) enum LogFormat {
     Off,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Control {
-    pub(crate) socket: Option<PathBuf>,
+/// The defaults above are mostly whole seconds.
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        let s = Duration::from_secs;
-        Config {
-            listen: None,
-            backlog: 4096,
-            threads: 0,
-            pid_file: None,
-            first_process: FirstProcess::Auto,
-            http: Http {
-                header_timeout: Some(s(10)),
-                idle_timeout: Some(s(75)),
-                body_timeout: Some(s(30)),
-                request_timeout: None,
-                write_timeout: Some(s(30)),
-                body_limit: Some(2 << 20),
-                max_headers: 100,
-                max_header_bytes: 64 << 10,
-                max_connections: None,
-                idle_release: Some(s(2)),
-            },
-            shutdown: Shutdown {
-                delay: s(0),
-                keepalive_grace: Duration::from_millis(250),
-                grace: s(20),
-                force_after: s(3),
-            },
-            reload: Reload { watch: false },
-            upgrade: Upgrade {
-                exec: String::new(),
-                ready_timeout: s(60),
-                rollback_window: s(3),
-                mode: UpgradeMode::Auto,
-                handshake: Handshake::Slackwater,
-            },
-            health: Health { live: "/livez".into(), ready: "/readyz".into() },
-            log: Log { level: log::LevelFilter::Info, format: LogFormat::Auto, file: None, access: false },
-            control: Control { socket: None },
+impl Config {
+    /// What no single key can see: each fault as the keys that are in it, and what is wrong.
+    fn contradictions(&self) -> Vec<([&'static str; 2], String)> {
+        let mut faults = Vec::new();
+        let Health { live, ready } = &self.health;
+        if live == ready && !live.is_empty() {
+            let keys = ["health.ready", "health.live"];
+            faults.push((keys, format!("health.live and health.ready must differ, both are {live:?}")));
         }
+        faults
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! What a key is: its name, what it may hold, when a change of it takes effect, and how it is read into `Config`.
+
+use std::fmt;
+
+use figment::value::Value;
+
+use super::values::Given;
+use super::Config;
+
+/// One key of the framework's part.
+pub(crate) struct Field {
+    /// With dots, as `--set` and the file write it: `http.body_limit`.
+    pub(crate) key: &'static str,
+    /// What it may hold, in words.
+    pub(crate) expects: fn() -> String,
+    pub(crate) class: Class,
+    /// One line of description.
+    pub(crate) about: &'static str,
+    /// A value other than the default, as TOML.
+    pub(crate) example: &'static str,
+    /// Reads a value into its place, or says what is wrong with it.
+    pub(super) read: fn(&mut Config, Given<'_>) -> Result<(), String>,
+    /// The value in its one spelling; `Empty` where it is unset.
+    pub(super) show: fn(&Config) -> Value,
+}
+
+/// When a change of a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// At the reload.
+    Live,
+    /// With the next request of each connection.
+    NextRequest,
+    /// With a new process only.
+    Upgrade,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Class::Live => "live",
+            Class::NextRequest => "next request",
+            Class::Upgrade => "upgrade",
+        })
+    }
+}
+
+impl Field {
+    /// The field of that name.
+    pub(crate) fn find(key: &str) -> Option<&'static Field> {
+        Config::FIELDS.iter().find(|field| field.key == key)
+    }
+
+    /// Whether keys begin with this name and a dot: `http`.
+    pub(crate) fn is_section(name: &str) -> bool {
+        Config::FIELDS
+            .iter()
+            .any(|field| field.key.split_once('.').is_some_and(|(section, _)| section == name))
+    }
+}
+
+/// The variable of the environment that sets a key: `SLACKWATER_HTTP__BODY_LIMIT`.
+pub(super) fn variable(prefix: &str, key: &str) -> String {
+    format!("{prefix}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The name that was probably meant: the nearest of `known`, if one is near.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const NEAR: f64 = 0.65;
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness = |key: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(name, key);
+        if last(name) == last(key) {
+            whole.max(0.9)
+        } else {
+            whole
+        }
+    };
+    known
+        .into_iter()
+        .map(|key| (likeness(key), key))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, key)| key)
+}
+
+/// `; did you mean NAME?`, or nothing.
+pub(super) fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+}
+
+/// Declares `Config`, its sections, their defaults and `Config::FIELDS`. A field is
+/// `/// description`, then `name: Type as Codec = default, Class, example as TOML;`.
+macro_rules! settings {
+    (
+        $(#[$meta:meta])* $Config:ident {
+            $( $(#[doc = $about:literal])+ $name:ident: $type:ty as $codec:ty = $default:expr, $class:ident, $example:literal; )*
+        }
+        $(
+            $(#[$section_meta:meta])* $Section:ident at $section:ident {
+                $( $(#[doc = $s_about:literal])+ $s_name:ident: $s_type:ty as $s_codec:ty = $s_default:expr, $s_class:ident, $s_example:literal; )*
+            }
+        )*
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub(crate) struct $Config {
+            $( $(#[doc = $about])+ pub(crate) $name: $type, )*
+            $( pub(crate) $section: $Section, )*
+        }
+
+        $(
+            $(#[$section_meta])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub(crate) struct $Section {
+                $( $(#[doc = $s_about])+ pub(crate) $s_name: $s_type, )*
+            }
+        )*
+
+        impl Default for $Config {
+            fn default() -> Self {
+                $Config {
+                    $( $name: $default, )*
+                    $( $section: $Section { $( $s_name: $s_default, )* }, )*
+                }
+            }
+        }
+
+        impl $Config {
+            /// Every key, in the order of the reference.
+            pub(crate) const FIELDS: &'static [$crate::config::Field] = &[
+                $( $crate::config::field::settings!(@field stringify!($name), [$($about)+], $codec, $class, $example, [$name]), )*
+                $( $( $crate::config::field::settings!(@field
+                    concat!(stringify!($section), ".", stringify!($s_name)), [$($s_about)+], $s_codec, $s_class, $s_example, [$section.$s_name]
+                ), )* )*
+            ];
+        }
+    };
+    (@field $key:expr, [$($about:literal)+], $codec:ty, $class:ident, $example:literal, [$($place:tt)+]) => {
+        $crate::config::Field {
+            key: $key,
+            expects: <$codec as $crate::config::values::Codec>::expects,
+            class: $crate::config::Class::$class,
+            about: concat!($($about),+).trim_ascii(),
+            example: $example,
+            read: |config, given| {
+                config.$($place)+ = <$codec as $crate::config::values::Codec>::read(given)?;
+                Ok(())
+            },
+            show: |config| <$codec as $crate::config::values::Codec>::show(&config.$($place)+),
+        }
+    };
+}
+pub(super) use settings;
