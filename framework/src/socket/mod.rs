@@ -1,0 +1,18 @@
+//! The sockets a process listens on: where they come from, what they are, and how connections leave them.
+//!
+//! Arrows point one way: [`acquire`] carries out what [`plan`] decides, from the two sources [`inherit`] and [`bind`];
+//! both give a [`listener`].
+
+mod acquire;
+mod address;
+mod bind;
+mod inherit;
+mod listener;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use acquire::{Acquired, Sockets};
+pub(crate) use address::Address;
+pub(crate) use inherit::Inherited;
+pub(crate) use listener::{Listener, Origin};
