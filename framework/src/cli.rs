@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 #[cfg(feature = "cli")]
-pub(crate) use parser::{parse, refuse_collisions, Exit, Invocation, Meta, Stream};
+pub(crate) use parser::{parse, Invocation, Meta};
 
 /// What a process is asked to do.
 ///
@@ -42,7 +42,9 @@ pub enum Command {
 mod parser {
     use std::collections::BTreeSet;
     use std::ffi::OsString;
+    use std::io::Write;
     use std::path::PathBuf;
+    use std::process::ExitCode;
 
     use clap::{value_parser, Arg, ArgAction, ArgMatches, Command as Clap};
 
@@ -82,6 +84,18 @@ mod parser {
         pub(crate) to: Stream,
     }
 
+    impl Exit {
+        /// Prints it, and gives the status to end with. Nobody has to read it.
+        pub(crate) fn print(&self) -> ExitCode {
+            let text = self.text.as_bytes();
+            let _ = match self.to {
+                Stream::Stdout => std::io::stdout().write_all(text),
+                Stream::Stderr => std::io::stderr().write_all(text),
+            };
+            ExitCode::from(self.code)
+        }
+    }
+
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Stream {
         Stdout,
@@ -108,7 +122,7 @@ mod parser {
     /// # Errors
     ///
     /// [`Kind::Usage`] naming the command.
-    pub(crate) fn refuse_collisions(custom: &[(String, String)]) -> Result<(), Error> {
+    fn refuse_collisions(custom: &[(String, String)]) -> Result<(), Error> {
         let usage = |what: String| Err(Error::new(Kind::Usage, what));
         let mut seen = BTreeSet::new();
         for (name, _) in custom {

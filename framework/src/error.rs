@@ -96,6 +96,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
     /// The error and everything that led to it, on one line.
     pub(crate) fn chain(&self) -> String {
         chain(self)

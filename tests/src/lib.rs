@@ -1,1 +1,28 @@
-//! The harness: starts real processes and talks to them over real sockets.
+//! The harness: starts real processes, loads them over real sockets, and tells every way to fail apart.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`process`] | a program under test in a directory of its own: started, awaited, signalled, killed and reaped |
+//! | [`launch`] | how such a program is started: settings, environment, inherited sockets |
+//! | [`conn`] | one connection, byte by byte: what is sent in which pieces, what comes back, how it ends |
+//! | [`load`] | many clients at once, until told to stop |
+//! | [`idle`] | many connections that are only open, and whether they still are |
+//! | [`tally`] | what became of all requests, each failure by its kind |
+//! | [`said`] | the words of a process' log that tests wait for |
+//! | [`tools`] | the socket holders of others: systemfd, systemd |
+
+pub mod addr;
+pub mod answer;
+pub mod conn;
+pub mod dir;
+pub mod idle;
+pub mod launch;
+pub mod load;
+pub mod proc;
+pub mod process;
+pub mod program;
+pub mod said;
+pub mod stand_in;
+pub mod tally;
+pub mod tools;
+pub mod wait;

@@ -1,6 +1,7 @@
 //! What differs between two loads: which keys, what they were and are, and when the change takes effect.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::explain::{entries, Entry};
 use super::field::{Class, Field};
@@ -15,6 +16,17 @@ pub(crate) struct Change {
     /// As TOML, secrets hidden; `unset` where there was none.
     pub(crate) from: String,
     pub(crate) to: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { key, from, to, .. } = self;
+        write!(f, "{key}: {from} -> {to}")?;
+        match self.class {
+            Class::Live | Class::NextRequest => Ok(()),
+            Class::Upgrade => f.write_str(" (takes a new process)"),
+        }
+    }
 }
 
 /// The changes from one load to the next, the framework's in the order of the reference, then the application's.

@@ -4,17 +4,33 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{ready, Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 
+use super::env::Stage;
+use super::record::{Part, Record, Wakes};
+use super::timeouts::{after, now, Waiting};
 use crate::error::BoxError;
 
 /// The body of a request: frames as hyper reads them, up to a limit that a route may move.
+///
+/// Dropped before its end, it gives what is left back to the exchange it belongs to, which knows what to do with an
+/// unwanted rest.
 pub(crate) struct RequestBody {
-    incoming: hyper::body::Incoming,
+    rest: Option<Rest>,
     limit: BodyLimit,
+    taken: u64,
+}
+
+/// What is still to be read of a request's body.
+pub(crate) struct Rest {
+    pub(crate) incoming: Incoming,
+    /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
+    pub(crate) asked_for: bool,
+    part: Part,
 }
 
 /// How many bytes of a body are taken. Shared with the request, so that a route or a middleware can move it
@@ -45,6 +61,14 @@ pub(crate) enum BodyError {
 }
 
 impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, record: &Arc<Record>, limit: Option<u64>) -> Self {
+        let rest = (!incoming.is_end_stream()).then(|| {
+            record.expect_rest();
+            Rest { incoming, asked_for: false, part: Part::of(record, Wakes::Connection) }
+        });
+        RequestBody { rest, limit: BodyLimit::new(limit), taken: 0 }
+    }
+
     /// The handle by which a route moves the limit.
     pub(crate) fn limit(&self) -> BodyLimit {
         self.limit.clone()
@@ -59,14 +83,76 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // skeleton: the real one counts, keeps time and gives an unread rest back to the connection
-        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|_| BodyError::Cut)
+        let limit = self.limit.0.load(Ordering::Relaxed);
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        if !rest.asked_for && rest.incoming.size_hint().lower() > limit {
+            return Poll::Ready(Some(Err(BodyError::TooLarge)));
+        }
+        rest.asked_for = true;
+        match ready!(rest.poll(cx)) {
+            None => {
+                self.rest = None;
+                Poll::Ready(None)
+            }
+            Some(Ok(frame)) => {
+                self.taken += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let within = self.taken <= limit;
+                Poll::Ready(Some(if within { Ok(frame) } else { Err(BodyError::TooLarge) }))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+        }
     }
+
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.rest.as_ref().is_none_or(|rest| rest.incoming.is_end_stream())
     }
+
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.incoming.size_hint())
+    }
+}
+
+impl Rest {
+    /// The next frame, in time.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let record = self.part.record();
+        if record.stage() >= Stage::Stop {
+            return Poll::Ready(Some(Err(BodyError::Stopping)));
+        }
+        // registered before the clock is looked at, so that no tick falls between the two
+        record.watch_body(cx.waker());
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let waits = record.clocks.waiting() == Waiting::Body;
+        match polled {
+            Poll::Pending if !waits => {
+                let now = now();
+                record.clocks.wait(Waiting::Body, now, after(now, record.env.limits().body_timeout));
+                Poll::Pending
+            }
+            Poll::Pending if record.clocks.read_overdue(now()) => {
+                record.clocks.wait_for_nothing();
+                Poll::Ready(Some(Err(BodyError::TimedOut)))
+            }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(frame) => {
+                if waits {
+                    record.clocks.wait_for_nothing();
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Cut)))
+            }
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            let record = rest.part.record().clone();
+            if record.clocks.waiting() == Waiting::Body {
+                record.clocks.wait_for_nothing();
+            }
+            record.give_back(rest);
+        }
     }
 }
 

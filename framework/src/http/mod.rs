@@ -2,8 +2,21 @@
 
 mod body;
 pub(crate) mod bridge;
+pub(crate) mod connection;
+pub(crate) mod env;
+mod exchange;
+mod io;
+pub(crate) mod limits;
+pub(crate) mod linger;
+pub(crate) mod parked;
+mod problem;
+pub(crate) mod record;
+pub(crate) mod timeouts;
+mod upgrade;
 
 pub(crate) use body::{BodyError, RequestBody, ResponseBody};
+pub(crate) use problem::refusal;
+pub(crate) use upgrade::{Tunnel, Upgrade};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,5 +48,5 @@ pub(crate) struct Ends {
     /// `127.0.0.1:53211`; for a Unix socket `unix:` and the client's path, most often empty.
     pub(crate) peer: String,
     /// `127.0.0.1:8080`, or `unix:/run/app.sock`.
-    pub(crate) local: String,
+    pub(crate) local: Arc<str>,
 }

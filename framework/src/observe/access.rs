@@ -1,31 +1,92 @@
 //! The access log: a line for each request that was answered, at level info under the target `access`.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use hyper::header::{REFERER, USER_AGENT};
+use hyper::{Request, StatusCode};
 
 use super::log::is_for_people;
 
 /// A request and its answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Access<'a> {
+struct Access<'a> {
     /// Who asked: `127.0.0.1:53211`, or `unix:`.
-    pub(crate) peer: &'a str,
-    pub(crate) method: &'a str,
+    peer: &'a str,
+    method: &'a str,
     /// Path and query, as they were sent.
-    pub(crate) target: &'a str,
+    target: &'a str,
     /// `HTTP/1.1`.
-    pub(crate) version: hyper::Version,
-    pub(crate) status: u16,
+    version: hyper::Version,
+    status: u16,
     /// The length of the body that was sent.
-    pub(crate) bytes: u64,
+    bytes: u64,
     /// From the request's head to the last byte of its answer.
-    pub(crate) took: Duration,
-    pub(crate) referer: Option<&'a str>,
-    pub(crate) user_agent: Option<&'a str>,
+    took: Duration,
+    referer: Option<&'a str>,
+    user_agent: Option<&'a str>,
+}
+
+/// The owned form of it, filled as the answer comes about.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    peer: String,
+    method: hyper::Method,
+    uri: hyper::Uri,
+    version: hyper::Version,
+    referer: Option<String>,
+    user_agent: Option<String>,
+    began: Instant,
+    status: u16,
+    bytes: u64,
+}
+
+impl Entry {
+    /// A request has come.
+    pub(crate) fn new<B>(peer: &str, request: &Request<B>) -> Self {
+        let header =
+            |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
+        Entry {
+            peer: peer.to_owned(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            referer: header(REFERER),
+            user_agent: header(USER_AGENT),
+            began: Instant::now(),
+            status: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Its answer is known.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
+    /// So many bytes of the answer's body are on their way.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// The last byte is.
+    pub(crate) fn log(self) {
+        access(&Access {
+            peer: &self.peer,
+            method: self.method.as_str(),
+            target: self.uri.path_and_query().map_or("*", |target| target.as_str()),
+            version: self.version,
+            status: self.status,
+            bytes: self.bytes,
+            took: self.began.elapsed(),
+            referer: self.referer.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+        });
+    }
 }
 
 /// Logs an answer. People get nginx's combined line with the time that was taken, programs a member for each part.
-pub(crate) fn access(access: &Access<'_>) {
+fn access(access: &Access<'_>) {
     if is_for_people() {
         log::info!(target: "access", "{access}");
         return;

@@ -25,7 +25,7 @@ struct State {
 }
 
 /// The listeners of a configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Acquired {
     pub(crate) listeners: Vec<Arc<Listener>>,
     /// What a person should know, a log line each, without what the call before said already.

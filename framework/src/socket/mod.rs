@@ -9,6 +9,7 @@ mod bind;
 mod inherit;
 mod listener;
 mod plan;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -16,3 +17,4 @@ pub(crate) use acquire::{Acquired, Sockets};
 pub(crate) use address::Address;
 pub(crate) use inherit::Inherited;
 pub(crate) use listener::{Listener, Origin};
+pub(crate) use stream::Stream;

@@ -23,6 +23,12 @@ impl OpenFiles {
         OpenFiles { born, soft }
     }
 
+    /// The limits as they are, for a guest in somebody else's process.
+    pub(crate) fn as_they_are() -> Self {
+        let born = getrlimit(Resource::Nofile);
+        OpenFiles { soft: born.current, born }
+    }
+
     /// The limits this process was started with: what its children get, or each generation would raise the next one's.
     #[allow(dead_code)] // for the upgrade, which starts a child
     pub(crate) fn born(&self) -> &Rlimit {

@@ -31,11 +31,6 @@ impl PidFile {
         Ok(file)
     }
 
-    /// Where it is, absolute.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Removes the file, unless it names another process by now.
     ///
     /// # Errors

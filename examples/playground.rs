@@ -1,0 +1,173 @@
+//! Everything at once: what benchmarks and trials run, and where each capability can be seen at work.
+//!
+//! `cargo run --example playground`, then change `[app] greeting` in `slackwater.toml` and send it a SIGHUP.
+
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::{ready, Context, Poll};
+use std::time::Duration;
+
+use async_std::io::{self, BufReader, Read, ReadExt};
+use async_std::prelude::FutureExt;
+use async_std::stream::{interval, Interval, Stream};
+use async_std::task::sleep;
+use serde_json::json;
+use slackwater::prelude::*;
+use slackwater::BodyLimit;
+use tide::sse::Sender;
+use tide::{Body, StatusCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `[app]` in `slackwater.toml`.
+#[derive(serde::Deserialize)]
+#[serde(default)]
+struct Settings {
+    greeting: String,
+    /// How long a start takes: `"500ms"`.
+    start_delay: String,
+    /// `true`, or what it fails with.
+    fail_start: Fail,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Fail {
+    Whether(bool),
+    With(String),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { greeting: "Hello".into(), start_delay: "0s".into(), fail_start: Fail::Whether(false) }
+    }
+}
+
+/// What handlers know. tide clones it for each request: so it is one pointer.
+type Playground = Arc<Shown>;
+
+struct Shown {
+    greeting: String,
+    generation: u64,
+    build: String,
+}
+
+type Request = slackwater::Request<Playground>;
+
+#[slackwater::main]
+async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Playground>> {
+    sleep(humantime::parse_duration(&settings.start_delay)?).await;
+    match settings.fail_start {
+        Fail::Whether(false) => {}
+        Fail::Whether(true) => return Err("fail_start is set".into()),
+        Fail::With(message) => return Err(message.into()),
+    }
+    let mut app = App::with_state(Arc::new(Shown {
+        greeting: settings.greeting,
+        generation: setup.generation(),
+        build: std::env::var("PLAYGROUND_BUILD").unwrap_or_else(|_| "unnamed".into()),
+    }));
+    routes(&mut app);
+    Ok(app)
+}
+
+fn routes(app: &mut App<Playground>) {
+    app.at("/").get(|_| async { Ok("Hello, world!") });
+    app.at("/pid").get(|_| async { Ok(std::process::id().to_string()) });
+    app.at("/generation").get(generation);
+    app.at("/greet/:name").get(greet);
+    app.at("/peer").get(|request: Request| async move { Ok(request.peer_addr().unwrap_or("").to_owned()) });
+    app.at("/sleep/:ms").get(slow);
+    app.at("/echo").with(BodyLimit::none()).post(echo);
+    app.at("/upload").with(BodyLimit::none()).post(upload);
+    app.at("/bytes/:n").get(bytes);
+    app.at("/stream/:n").get(stream);
+    app.at("/events").get(tide::sse::endpoint(events));
+    app.at("/panic").get(fall_over);
+}
+
+async fn generation(request: Request) -> tide::Result<Body> {
+    let Shown { greeting, generation, build } = &**request.state();
+    let pid = std::process::id();
+    Ok(json!({ "pid": pid, "generation": generation, "build": build, "greeting": greeting }).into())
+}
+
+async fn greet(request: Request) -> tide::Result<String> {
+    Ok(format!("{}, {}!", request.state().greeting, request.param("name")?))
+}
+
+async fn slow(request: Request) -> tide::Result<&'static str> {
+    sleep(Duration::from_millis(parameter(&request, "ms")?)).await;
+    Ok("slept")
+}
+
+/// Sends the body back while it comes.
+async fn echo(mut request: Request) -> tide::Result<Body> {
+    Ok(request.take_body())
+}
+
+/// Counts the body's bytes and keeps none of them.
+async fn upload(request: Request) -> tide::Result<String> {
+    let bytes = io::copy(request, io::sink()).await?;
+    Ok(bytes.to_string())
+}
+
+/// So many bytes, made as they are sent.
+async fn bytes(request: Request) -> tide::Result<Body> {
+    let n = parameter(&request, "n")?;
+    Ok(Body::from_reader(BufReader::new(io::repeat(b'x').take(n as u64)), Some(n)))
+}
+
+async fn stream(request: Request) -> tide::Result<Body> {
+    let ticking = Ticking { tick: interval(Duration::from_millis(100)), left: parameter(&request, "n")? };
+    Ok(Body::from_reader(BufReader::new(ticking), None))
+}
+
+/// A body that comes in pieces, one with each tick.
+struct Ticking {
+    tick: Interval,
+    left: usize,
+}
+
+impl Read for Ticking {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.left == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        ready!(Pin::new(&mut self.tick).poll_next(cx));
+        self.left -= 1;
+        Poll::Ready(std::io::Write::write(&mut buf, b"chunk\n"))
+    }
+}
+
+/// Server-sent events, one a second, until the client goes or the generation finishes.
+async fn events(request: Request, sender: Sender) -> tide::Result<()> {
+    let ticks = async {
+        for n in 0_u64.. {
+            sender.send("tick", n.to_string(), None).await?;
+            sleep(Duration::from_secs(1)).await;
+        }
+        Ok(())
+    };
+    let finish = async {
+        request.draining().await;
+        Ok(())
+    };
+    ticks.race(finish).await
+}
+
+async fn fall_over(_: Request) -> tide::Result {
+    panic!("as asked");
+}
+
+/// A segment of the path as a number; 400 if it is none.
+fn parameter<N: FromStr>(request: &Request, name: &str) -> tide::Result<N> {
+    let text = request.param(name)?;
+    text.parse().map_err(|_| tide::Error::from_str(StatusCode::BadRequest, format!("{name} is not a number")))
+}

@@ -1,1 +1,0 @@
-//! Between hyper and tide: the one place where a tide server answers hyper's requests.

@@ -1,0 +1,96 @@
+//! Between hyper and tide: the one place where a tide server answers hyper's requests.
+//!
+//! A request goes down the list and comes back up: [`target`] checks what it is meant for, [`request`] turns its head
+//! into tide's form and [`reader`] its body, tide answers, [`outcome`] says what became of it, and [`response`] with
+//! [`chunks`], [`problem`] and [`upgrade`] turns the answer into hyper's form. Nothing else in the framework needs to
+//! know what tide looks like.
+
+mod chunks;
+mod outcome;
+mod problem;
+mod reader;
+mod request;
+mod response;
+mod target;
+mod upgrade;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use outcome::KeepCause;
+pub(crate) use request::Given;
+
+use std::fmt;
+use std::sync::Arc;
+
+use hyper::http::request::Parts;
+use hyper::{Method, Uri};
+
+use super::body::BodyLimit;
+use super::{Context, Reply, RequestBody, ResponseBody, Service};
+use request::{Arrived, Body};
+
+/// A tide server as a [`Service`].
+pub(crate) struct Tide<S>(Arc<tide::Server<S>>);
+
+impl<S: Clone + Send + Sync + 'static> Tide<S> {
+    pub(crate) fn new(server: tide::Server<S>) -> Self {
+        Tide(Arc::new(server))
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Service for Tide<S> {
+    fn call(&self, request: hyper::Request<RequestBody>, context: Context) -> Reply {
+        let server = self.0.clone();
+        let (head, body) = request.into_parts();
+        let limit = body.limit();
+        Box::pin(async move { answer(&server, head, body, limit, context).await })
+    }
+}
+
+/// One request from its head to the head of its answer.
+async fn answer<S, B>(
+    server: &tide::Server<S>,
+    head: Parts,
+    body: B,
+    limit: BodyLimit,
+    context: Context,
+) -> hyper::Response<ResponseBody>
+where
+    S: Clone + Send + Sync + 'static,
+    B: Body,
+{
+    let asked = Asked::of(&head);
+    match request::convert(head, body, limit, context) {
+        Ok(Arrived::Request { request, broken }) => {
+            let response = outcome::settle(server.respond(request).await, broken, &asked);
+            response::convert(response, &asked).await
+        }
+        Ok(Arrived::ServerOptions) => problem::no_content(),
+        Err(refusal) => problem::refuse(&refusal, &asked),
+    }
+}
+
+/// What was asked, for the lines of the log and the rules of HEAD.
+#[derive(Clone)]
+pub(super) struct Asked {
+    method: Method,
+    uri: Uri,
+}
+
+impl Asked {
+    fn of(head: &Parts) -> Self {
+        // both are cheap: a standard method is a number, a Uri shares the buffer it was parsed from
+        Asked { method: head.method.clone(), uri: head.uri.clone() }
+    }
+
+    fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.uri.path())
+    }
+}

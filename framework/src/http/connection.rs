@@ -1,0 +1,209 @@
+//! A connection while it is served: put together around hyper, polled, and taken apart at a request boundary.
+//!
+//! hyper's public interface has no "give the socket back when you are between two requests". It can be had from
+//! outside all the same: a connection is at a boundary when no request is in the service, neither body is on its
+//! way, and a whole poll has gone by in which nothing was handed in and the last thing done to the socket was a
+//! flush. Then `into_parts` loses nothing; what hyper has read ahead comes back as `read_buf`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+
+use super::env::{Env, Stage};
+use super::exchange::Exchanges;
+use super::io::{End, Io};
+use super::limits::Seat;
+use super::record::{idle_by, Record};
+use super::timeouts::{after, now, Clocks, Millis, Waiting};
+use super::{Ends, Upgrade};
+use crate::config;
+use crate::socket::Stream;
+
+/// A connection between two requests: all that there is to know of it.
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) ends: Arc<Ends>,
+    pub(crate) seat: Seat,
+    pub(crate) accepted: Millis,
+    /// What has been read of the next request, possibly of several.
+    pub(crate) head: Bytes,
+    /// Since when the connection is idle or, with a head, since when that head has been coming.
+    pub(crate) since: Millis,
+}
+
+/// How serving a connection came to its end.
+pub(crate) enum Outcome {
+    /// Between two requests, nothing read: silent for `idle_release`, or told that idle connections close.
+    Idle(Connection),
+    /// The head of a request took longer than `header_timeout`.
+    HeadOverdue(Connection),
+    /// The last answer has been written; the client may still be sending.
+    Answered(Connection),
+    /// A 101 has been written: the bytes now belong to another protocol.
+    Switched(Connection, Upgrade),
+    /// The client is gone, took nothing for `write_timeout`, or everything is cut: nothing is left to say.
+    Over,
+}
+
+/// Serves requests until the connection ends or comes to rest. `watch` is shown each record that is made for it.
+pub(crate) async fn serve(
+    mut connection: Connection,
+    env: &Arc<Env>,
+    watch: impl Fn(&Arc<Record>),
+) -> Outcome {
+    loop {
+        let active = Active::new(connection, env);
+        watch(&active.record);
+        match active.await {
+            // read ahead by hyper: waiting for the socket would hang what is here already
+            Outcome::Idle(rest) if !rest.head.is_empty() => connection = rest,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A connection with hyper around its socket.
+struct Active {
+    hyper: Option<http1::Connection<Io, Exchanges>>,
+    record: Arc<Record>,
+    seat: Option<Seat>,
+    built: Built,
+}
+
+/// The limits that hyper takes once, when it is put around a socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Built {
+    max_headers: usize,
+    max_header_bytes: usize,
+}
+
+/// Why a connection at a boundary is taken apart.
+#[derive(Clone, Copy)]
+enum Parting {
+    Idle,
+    HeadOverdue,
+}
+
+impl Active {
+    fn new(connection: Connection, env: &Arc<Env>) -> Self {
+        let Connection { stream, ends, seat, accepted, head, since } = connection;
+        let limits = env.limits();
+        let clocks = if head.is_empty() {
+            Clocks::new(Waiting::Idle, since, idle_by(since.max(now()), env))
+        } else {
+            Clocks::new(Waiting::Head, since, after(since, limits.header_timeout))
+        };
+        let record = Record::new(env, &ends, accepted, clocks);
+        let built = Built::of(&limits);
+        let io = Io::new(stream, head, record.clone());
+        let hyper = built.builder().serve_connection(io, Exchanges::new(record.clone()));
+        Active { hyper: Some(hyper), record, seat: Some(seat), built }
+    }
+
+    /// Whether, and why, a connection that is at a boundary should be taken apart now.
+    fn parting(&self) -> Option<Parting> {
+        let clocks = &self.record.clocks;
+        match clocks.waiting() {
+            Waiting::Head => clocks.read_overdue(now()).then_some(Parting::HeadOverdue),
+            Waiting::Idle => {
+                let due = self.record.stage() >= Stage::CloseIdle
+                    || clocks.read_overdue(now())
+                    || self.built != Built::of(&self.record.env.limits());
+                due.then_some(Parting::Idle)
+            }
+            Waiting::Body | Waiting::Nothing => None,
+        }
+    }
+
+    /// Takes hyper off the socket.
+    fn part(&mut self) -> Option<(Connection, End)> {
+        let parts = self.hyper.take()?.into_parts();
+        let clocks = &self.record.clocks;
+        let (head, end) = (parts.io.unread(&parts.read_buf), parts.io.end());
+        let connection = Connection {
+            head,
+            ends: self.record.ends.clone(),
+            seat: self.seat.take()?,
+            accepted: self.record.accepted,
+            since: clocks.since(),
+            stream: parts.io.stream,
+        };
+        Some((connection, end))
+    }
+
+    /// hyper has come to an end: by the client's wish, by ours, or by a protocol error it has answered.
+    fn ended(&mut self) -> Outcome {
+        let upgrade = self.record.switched();
+        match (self.part(), upgrade) {
+            (Some((connection, _)), Some(upgrade)) => Outcome::Switched(connection, upgrade),
+            (Some((connection, End::NotYet)), None) => Outcome::Answered(connection),
+            (Some((_, End::Reached)), None) | (None, _) => Outcome::Over,
+        }
+    }
+}
+
+impl Future for Active {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = &mut *self;
+        let record = this.record.clone();
+        record.watch(cx.waker());
+        if record.stage() == Stage::Cut || record.clocks.write_overdue(now()) {
+            return Poll::Ready(Outcome::Over);
+        }
+        let Some(hyper) = &mut this.hyper else { return Poll::Ready(Outcome::Over) };
+
+        let (was_quiet, calls) = (record.quiet(), record.calls());
+        record.set_flushed(false);
+        if Pin::new(hyper).poll(cx).is_ready() {
+            return Poll::Ready(this.ended());
+        }
+        if !record.quiet() {
+            return Poll::Pending;
+        }
+        if record.clocks.waiting() == Waiting::Nothing {
+            record.becomes_idle();
+        }
+        let Some(parting) = this.parting() else { return Poll::Pending };
+        if !(was_quiet && calls == record.calls() && record.flushed()) {
+            // one more whole poll shows whether anything is left in hyper's buffers; a stalled write wakes by itself
+            if record.flushed() {
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+        let Some((connection, _)) = this.part() else { return Poll::Ready(Outcome::Over) };
+        Poll::Ready(match parting {
+            Parting::Idle => Outcome::Idle(connection),
+            Parting::HeadOverdue => Outcome::HeadOverdue(connection),
+        })
+    }
+}
+
+impl Built {
+    fn of(limits: &config::Http) -> Self {
+        Built { max_headers: limits.max_headers, max_header_bytes: limits.max_header_bytes }
+    }
+
+    fn builder(self) -> http1::Builder {
+        /// hyper's own default, kept on its stack; any other number is allocated for each request.
+        const ON_THE_STACK: usize = 100;
+        /// hyper refuses less than 8 KiB.
+        const LEAST: usize = 8 << 10;
+        let mut builder = http1::Builder::new();
+        builder
+            .half_close(true)
+            .header_read_timeout(None)
+            .max_buf_size(self.max_header_bytes.max(64 << 10))
+            .max_header_size(self.max_header_bytes.max(LEAST));
+        if self.max_headers != ON_THE_STACK {
+            builder.max_headers(self.max_headers);
+        }
+        builder
+    }
+}

@@ -1,0 +1,83 @@
+//! What all connections of a process share: the way to the application, the limits, and how far a drain has come.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::limits::Seat;
+use super::{Ends, Reply, RequestBody};
+use crate::config;
+
+/// How far the connections are told to go on; each stage includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Keep-alive as usual.
+    Open,
+    /// An idle connection may send one last request; every answer carries `Connection: close`.
+    LastCall,
+    /// Idle connections close; what has begun goes on.
+    CloseIdle,
+    /// Bodies are waited for no longer: handlers are told to come to an end.
+    Stop,
+    /// Everything ends here.
+    Cut,
+}
+
+impl Stage {
+    const ALL: [Stage; 5] = [Stage::Open, Stage::LastCall, Stage::CloseIdle, Stage::Stop, Stage::Cut];
+}
+
+/// The way from a connection to whatever answers at the moment of the request.
+pub(crate) trait Door: Send + Sync + 'static {
+    /// Hands the request in. The seat in the generation that answers is kept until the answer has left, so that the
+    /// generation knows when its last request is over.
+    fn enter(&self, request: hyper::Request<RequestBody>, ends: &Arc<Ends>) -> (Reply, Seat);
+}
+
+/// What all connections share.
+pub(crate) struct Env {
+    stage: AtomicU8,
+    limits: RwLock<Arc<config::Http>>,
+    access_log: AtomicBool,
+    door: Arc<dyn Door>,
+}
+
+impl Env {
+    pub(crate) fn new(door: Arc<dyn Door>, limits: config::Http) -> Self {
+        Env {
+            stage: AtomicU8::new(Stage::Open as u8),
+            limits: RwLock::new(Arc::new(limits)),
+            access_log: AtomicBool::new(false),
+            door,
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::ALL[usize::from(self.stage.load(Ordering::Acquire)).min(Stage::ALL.len() - 1)]
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+    }
+
+    /// The limits in force; they change at a reload, so nobody keeps them past a request.
+    pub(crate) fn limits(&self) -> Arc<config::Http> {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_limits(&self, limits: config::Http) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+
+    pub(crate) fn access_log(&self) -> bool {
+        self.access_log.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_access_log(&self, on: bool) {
+        self.access_log.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn door(&self) -> &dyn Door {
+        &*self.door
+    }
+}

@@ -1,0 +1,47 @@
+//! Closing so that the last answer arrives: unread input turns a plain close into a reset, which can overtake it.
+
+use std::future::poll_fn;
+use std::net::Shutdown;
+use std::task::{ready, Poll};
+use std::time::Duration;
+
+use async_io::Timer;
+use futures_lite::future;
+
+use super::connection::Connection;
+use super::env::{Env, Stage};
+
+/// How long a client that goes on sending is listened to after its last answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What is written to a client whose head did not come in time (RFC 9110, section 15.5.9).
+const HEAD_OVERDUE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Ends our side, and discards what still comes until the client has ended its own or two seconds are over.
+pub(crate) async fn close(connection: Connection, env: &Env) {
+    if connection.stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut discarded = [0; 4096];
+    let read_to_end = poll_fn(|cx| {
+        while env.stage() < Stage::Cut {
+            match ready!(connection.stream.poll_read(cx, &mut discarded)) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        Poll::Ready(())
+    });
+    let too_long = async {
+        Timer::after(LINGER).await;
+    };
+    future::or(read_to_end, too_long).await;
+}
+
+/// Tells the client that its head took too long, then closes. Whatever does not fit the socket at once is not sent.
+pub(crate) async fn refuse_overdue_head(connection: Connection, env: &Env) {
+    let sent = rustix::net::send(&connection.stream, HEAD_OVERDUE, rustix::net::SendFlags::NOSIGNAL);
+    if sent.is_ok() {
+        close(connection, env).await;
+    }
+}

@@ -1,0 +1,233 @@
+//! What the parts of one connection know of each other: socket, service and bodies write here, the connection reads.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
+use hyper::{Method, Uri};
+
+use super::body::Rest;
+use super::env::{Env, Stage};
+use super::timeouts::{after, now, Clocks, Millis, Waiting};
+use super::{Ends, Upgrade};
+
+/// The record of a connection that is being served.
+pub(crate) struct Record {
+    pub(crate) env: Arc<Env>,
+    pub(crate) ends: Arc<Ends>,
+    pub(crate) accepted: Millis,
+    pub(crate) clocks: Clocks,
+    /// Requests handed to the service since this record was made.
+    calls: AtomicU32,
+    /// Services, request bodies and response bodies that are not over: at 0 the connection is at a boundary.
+    live: AtomicU32,
+    /// Whether the last thing done to the socket was a flush, that is: nothing is left to be written.
+    flushed: AtomicBool,
+    /// The request that is being answered; for the report of a shutdown.
+    request: Mutex<Option<Request>>,
+    rest: Mutex<Unread>,
+    /// Set with a 101: what takes the socket over once that has been written.
+    upgrade: Mutex<Option<Upgrade>>,
+    task: AtomicWaker,
+    body_reader: AtomicWaker,
+}
+
+/// A request as a report names it.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) began: Millis,
+}
+
+/// The rest of a request's body that nobody read.
+pub(crate) enum Unread {
+    /// No exchange would do anything with it: it is dropped, and the connection with it.
+    Nobodys,
+    /// The exchange still runs, and takes back what is left.
+    Wanted,
+    /// What is left.
+    Left(Rest),
+}
+
+/// One thing that keeps a connection from its boundary, for as long as it is held.
+pub(crate) struct Part {
+    record: Arc<Record>,
+    wakes: Wakes,
+}
+
+/// Whether the end of a part must wake the connection, or can only come while the connection is polled anyway.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wakes {
+    Connection,
+    Nobody,
+}
+
+impl Record {
+    pub(crate) fn new(env: &Arc<Env>, ends: &Arc<Ends>, accepted: Millis, clocks: Clocks) -> Arc<Self> {
+        Arc::new(Record {
+            env: env.clone(),
+            ends: ends.clone(),
+            accepted,
+            clocks,
+            calls: AtomicU32::new(0),
+            live: AtomicU32::new(0),
+            flushed: AtomicBool::new(false),
+            request: Mutex::new(None),
+            rest: Mutex::new(Unread::Nobodys),
+            upgrade: Mutex::new(None),
+            task: AtomicWaker::new(),
+            body_reader: AtomicWaker::new(),
+        })
+    }
+
+    /// A request begins: nothing more is expected of the client until somebody wants its body.
+    pub(crate) fn begin(&self, request: Request) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.clocks.wait_for_nothing();
+        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+    }
+
+    /// The answer to it has been handed to the socket.
+    pub(crate) fn end(&self) {
+        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A body begins; the exchange takes back what nobody reads of it.
+    pub(crate) fn expect_rest(&self) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Unread::Wanted;
+    }
+
+    /// The reader of a body has let go of it before its end.
+    pub(crate) fn give_back(&self, rest: Rest) {
+        let mut unread = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwanted = match &*unread {
+            Unread::Wanted => {
+                *unread = Unread::Left(rest);
+                None
+            }
+            Unread::Nobodys | Unread::Left(_) => Some(rest),
+        };
+        drop(unread);
+        // outside of the lock: its end wakes the connection
+        drop(unwanted);
+    }
+
+    /// The answer is a 101.
+    pub(crate) fn switches(&self, upgrade: Option<Upgrade>) {
+        *self.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = upgrade;
+    }
+
+    /// What takes the socket over, if a 101 was the last answer.
+    pub(crate) fn switched(&self) -> Option<Upgrade> {
+        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What has been given back; whatever is let go later is nobody's.
+    pub(crate) fn take_rest(&self) -> Option<Rest> {
+        let mut unread = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *unread, Unread::Nobodys) {
+            Unread::Left(rest) => Some(rest),
+            Unread::Nobodys | Unread::Wanted => None,
+        }
+    }
+
+    pub(crate) fn request(&self) -> Option<Request> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request is in the service, no body on its way.
+    pub(crate) fn quiet(&self) -> bool {
+        self.live.load(Ordering::Acquire) == 0
+    }
+
+    /// Bytes have come from the client.
+    pub(crate) fn has_read(&self) {
+        match self.clocks.waiting() {
+            Waiting::Idle => {
+                let now = now();
+                self.clocks.wait(Waiting::Head, now, after(now, self.env.limits().header_timeout));
+            }
+            Waiting::Body => {
+                let now = now();
+                self.clocks.wait(Waiting::Body, now, after(now, self.env.limits().body_timeout));
+            }
+            Waiting::Head | Waiting::Nothing => {}
+        }
+    }
+
+    /// The client took bytes (or may at once).
+    pub(crate) fn has_written(&self) {
+        self.flushed.store(false, Ordering::Relaxed);
+        self.clocks.write_moved();
+    }
+
+    /// The client takes no bytes at the moment.
+    pub(crate) fn cannot_write(&self) {
+        self.flushed.store(false, Ordering::Relaxed);
+        self.clocks.write_stalled(|| after(now(), self.env.limits().write_timeout));
+    }
+
+    pub(crate) fn set_flushed(&self, flushed: bool) {
+        self.flushed.store(flushed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn flushed(&self) -> bool {
+        self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is live: from now on the client is expected to send a request.
+    pub(crate) fn becomes_idle(&self) {
+        let now = now();
+        self.clocks.wait(Waiting::Idle, now, idle_by(now, &self.env));
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.env.stage()
+    }
+
+    pub(crate) fn watch(&self, waker: &Waker) {
+        self.task.register(waker);
+    }
+
+    pub(crate) fn watch_body(&self, waker: &Waker) {
+        self.body_reader.register(waker);
+    }
+
+    /// Has the connection, and whoever reads its body, look at the clock and the stage.
+    pub(crate) fn wake(&self) {
+        self.task.wake();
+        self.body_reader.wake();
+    }
+}
+
+/// By when a connection that is idle since `since` is to be taken apart: to be parked, or to be closed.
+pub(crate) fn idle_by(since: Millis, env: &Env) -> Millis {
+    let limits = env.limits();
+    after(since, limits.idle_release).min(after(since, limits.idle_timeout))
+}
+
+impl Part {
+    pub(crate) fn of(record: &Arc<Record>, wakes: Wakes) -> Self {
+        record.live.fetch_add(1, Ordering::AcqRel);
+        Part { record: record.clone(), wakes }
+    }
+
+    pub(crate) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.record.live.fetch_sub(1, Ordering::AcqRel);
+        if self.wakes == Wakes::Connection {
+            self.record.task.wake();
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The clocks of a connection: when it must have made progress, kept as plain numbers that one ticker looks at.
+//!
+//! A timer for each connection would be armed and disarmed at each request, and each arming may wake the reactor.
+//! Instead a connection only writes down by when something must happen; the ticker (`serve::ticker`) looks at all
+//! of them a few times in the shortest limit and wakes those that are overdue.
+
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A moment, in milliseconds since the process began to count.
+pub(crate) type Millis = u64;
+
+const NEVER: Millis = Millis::MAX;
+
+/// The present moment.
+pub(crate) fn now() -> Millis {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let elapsed = BEGAN.get_or_init(Instant::now).elapsed().as_millis();
+    // half an eternity of milliseconds fits; the first moment is 1 so that "one before" exists
+    Millis::try_from(elapsed).unwrap_or(NEVER - 2) + 1
+}
+
+/// The moment `limit` after `from`; never without a limit.
+pub(crate) fn after(from: Millis, limit: Option<Duration>) -> Millis {
+    limit.map_or(NEVER, |limit| from.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(NEVER)))
+}
+
+/// What a connection waits for from its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Waiting {
+    /// The first byte of a request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// More of a body that somebody asked for.
+    Body,
+    /// Nothing: a handler works, or a response is on its way.
+    Nothing,
+}
+
+/// By when a connection must have got on with reading, writing and answering.
+#[derive(Debug)]
+pub(crate) struct Clocks {
+    waiting: AtomicU8,
+    since: AtomicU64,
+    read_by: AtomicU64,
+    write_by: AtomicU64,
+    answer_by: AtomicU64,
+}
+
+impl Clocks {
+    /// Clocks that wait for `waiting` since `since`, until `read_by`.
+    pub(crate) fn new(waiting: Waiting, since: Millis, read_by: Millis) -> Self {
+        Clocks {
+            waiting: AtomicU8::new(waiting as u8),
+            since: AtomicU64::new(since),
+            read_by: AtomicU64::new(read_by),
+            write_by: AtomicU64::new(NEVER),
+            answer_by: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// What the client is to send next.
+    pub(crate) fn waiting(&self) -> Waiting {
+        match self.waiting.load(Ordering::Relaxed) {
+            0 => Waiting::Idle,
+            1 => Waiting::Head,
+            2 => Waiting::Body,
+            _ => Waiting::Nothing,
+        }
+    }
+
+    /// Since when the connection waits for it.
+    pub(crate) fn since(&self) -> Millis {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// The client is to send `waiting`, from `since` on, by `read_by`.
+    pub(crate) fn wait(&self, waiting: Waiting, since: Millis, read_by: Millis) {
+        self.waiting.store(waiting as u8, Ordering::Relaxed);
+        self.since.store(since, Ordering::Relaxed);
+        self.read_by.store(read_by, Ordering::Relaxed);
+    }
+
+    /// Nothing is expected of the client.
+    pub(crate) fn wait_for_nothing(&self) {
+        self.waiting.store(Waiting::Nothing as u8, Ordering::Relaxed);
+        self.read_by.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// The client takes nothing of the response: it has until `by`, counted from the first refusal.
+    pub(crate) fn write_stalled(&self, by: impl FnOnce() -> Millis) {
+        if self.write_by.load(Ordering::Relaxed) == NEVER {
+            self.write_by.store(by(), Ordering::Relaxed);
+        }
+    }
+
+    /// The client took something, or nothing is to be written.
+    pub(crate) fn write_moved(&self) {
+        self.write_by.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// The handler has until `by`.
+    pub(crate) fn answer_by(&self, by: Millis) {
+        self.answer_by.store(by, Ordering::Relaxed);
+    }
+
+    /// The handler has answered, or nobody waits for it.
+    pub(crate) fn answered(&self) {
+        self.answer_by.store(NEVER, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read_overdue(&self, now: Millis) -> bool {
+        self.read_by.load(Ordering::Relaxed) <= now
+    }
+
+    pub(crate) fn write_overdue(&self, now: Millis) -> bool {
+        self.write_by.load(Ordering::Relaxed) <= now
+    }
+
+    pub(crate) fn answer_overdue(&self, now: Millis) -> bool {
+        self.answer_by.load(Ordering::Relaxed) <= now
+    }
+
+    /// Whether any of the three has run out.
+    pub(crate) fn overdue(&self, now: Millis) -> bool {
+        self.read_overdue(now) || self.write_overdue(now) || self.answer_overdue(now)
+    }
+}
+
+/// How often to look, so that a limit is overrun by no more than an eighth of itself, and an idle machine sleeps.
+pub(crate) fn tick(limits: impl IntoIterator<Item = Option<Duration>>) -> Duration {
+    let shortest = limits.into_iter().flatten().min().unwrap_or(Duration::from_secs(2));
+    (shortest / 8).clamp(Duration::from_millis(10), Duration::from_millis(250))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn no_limit_is_never_overdue() {
+        let clocks = Clocks::new(Waiting::Idle, 5, after(5, None));
+        assert!(!clocks.overdue(NEVER - 1));
+    }
+
+    #[test]
+    fn a_stalled_write_counts_from_its_first_refusal() {
+        let clocks = Clocks::new(Waiting::Nothing, 0, NEVER);
+        clocks.write_stalled(|| 10);
+        clocks.write_stalled(|| 20);
+        assert!(clocks.write_overdue(10));
+        clocks.write_moved();
+        assert!(!clocks.overdue(1_000));
+    }
+
+    #[test]
+    fn waiting_for_nothing_has_no_deadline() {
+        let clocks = Clocks::new(Waiting::Head, 0, 10);
+        assert!(clocks.read_overdue(10));
+        clocks.wait_for_nothing();
+        assert_eq!(clocks.waiting(), Waiting::Nothing);
+        assert!(!clocks.overdue(1_000));
+    }
+
+    proptest! {
+        #[test]
+        fn a_deadline_is_never_before_its_start(from in 0..u64::MAX, limit in proptest::option::of(0u64..u64::MAX)) {
+            prop_assert!(after(from, limit.map(Duration::from_millis)) >= from);
+        }
+
+        #[test]
+        fn a_limit_is_looked_at_at_least_every_eighth_of_it(millis in 80u64..100_000) {
+            let limit = Duration::from_millis(millis);
+            prop_assert!(tick([Some(limit), None]) <= limit / 8 + Duration::from_millis(1));
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The one loop of a process: waits for what happens, asks the machine what that means, and carries it out.
+
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_io::Timer;
+use async_std::task::JoinHandle;
+use futures_lite::future;
+
+use super::handle::{Handle, Report, Shared};
+use super::live::Live;
+use super::machine::{self, step, Action, Event, Phase, Refusal, Step};
+use super::reload::{prepare, Next, Plan};
+use super::watch;
+use crate::config::{Change, Loaded};
+use crate::error::{Error, Kind};
+use crate::http::parked::Lot;
+use crate::observe;
+use crate::setup::Reason;
+use crate::token::{token, Trigger};
+
+/// What the driver hears of.
+pub(super) enum Happening {
+    /// A signal, or what a handle asks for in its stead.
+    Signal(Event),
+    /// A handle wants a reload and its outcome.
+    Reload(Reply),
+    /// The build that was begun last has ended.
+    Built(Box<Result<Next, Error>>),
+    /// Nothing is left to wait for.
+    Drained,
+}
+
+/// Where the outcome of a reload is awaited.
+pub(super) struct Reply(pub(super) Sender<Result<(), Error>>);
+
+/// Drives one server from its start to its end.
+pub(crate) struct Driver {
+    plan: Arc<Plan>,
+    phase: Phase,
+    happenings: Receiver<Happening>,
+    sender: Sender<Happening>,
+    shared: Arc<Shared>,
+    /// The settings that the first generation is built with.
+    first: Option<Loaded>,
+    /// Where connections will be parked; until something is live.
+    lot: Option<Lot>,
+    live: Option<Live>,
+    /// The build under way.
+    build: Option<JoinHandle<()>>,
+    /// The generation that was built, until it goes live.
+    next: Option<Next>,
+    /// Why the last build failed, until it is told.
+    failure: Option<Error>,
+    /// Who waits for the outcome of the reload that is under way, and of the one after it.
+    waiting: Vec<Reply>,
+    waiting_for_next: Vec<Reply>,
+    /// Watches the configuration's files, where the settings ask for it.
+    watch: Option<JoinHandle<()>>,
+    timer: Option<Instant>,
+    leaving_since: Option<Instant>,
+    /// Told when all is over.
+    over: Trigger,
+}
+
+impl Driver {
+    /// # Errors
+    /// When the operating system has no poller left to park connections in.
+    pub(crate) fn new(plan: Plan, first: Loaded) -> Result<(Self, Handle), Error> {
+        let lot = Lot::new().map_err(|error| {
+            Error::new(Kind::Io, "no poller for idle connections could be made").because(error)
+        })?;
+        let (sender, happenings) = async_channel::unbounded();
+        let (over, ended) = token();
+        let shared = Arc::<Shared>::default();
+        let handle = Handle { events: sender.clone(), shared: shared.clone(), over: ended };
+        let driver = Driver {
+            plan: Arc::new(plan),
+            phase: Phase::Starting(machine::Afterwards::Serve),
+            happenings,
+            sender,
+            shared,
+            first: Some(first),
+            lot: Some(lot),
+            live: None,
+            build: None,
+            next: None,
+            failure: None,
+            waiting: vec![],
+            waiting_for_next: vec![],
+            watch: None,
+            timer: None,
+            leaving_since: None,
+            over,
+        };
+        Ok((driver, handle))
+    }
+
+    /// Runs from start to end. `started` hears when the first generation accepts.
+    ///
+    /// # Errors
+    /// Why the first generation could not be built.
+    pub(crate) async fn run(mut self, started: Sender<()>) -> Result<Report, Error> {
+        self.begin_build();
+        while self.phase != Phase::Gone {
+            let event = match self.next_happening().await {
+                Some(Happening::Signal(event)) => event,
+                Some(Happening::Reload(reply)) => self.reload_for(reply),
+                Some(Happening::Built(outcome)) => self.built(*outcome),
+                Some(Happening::Drained) => Event::Drained,
+                None => {
+                    self.timer = None;
+                    Event::TimeOver
+                }
+            };
+            let (phase, actions) = step(self.phase, event);
+            self.phase = phase;
+            for action in actions {
+                self.act(action).await;
+            }
+            self.publish_addresses();
+            if self.live.is_some() {
+                // the first time tells, and there is room for no second
+                let _ = started.try_send(());
+            }
+        }
+        self.end()
+    }
+
+    /// Waits for what happens next; `None` is the timer.
+    async fn next_happening(&mut self) -> Option<Happening> {
+        let (happenings, timer) = (self.happenings.clone(), self.timer);
+        let heard = async { happenings.recv().await.ok() };
+        match timer {
+            None => heard.await,
+            Some(at) => {
+                let heard = pin!(heard);
+                future::or(heard, async {
+                    Timer::at(at).await;
+                    None
+                })
+                .await
+            }
+        }
+    }
+
+    fn reload_for(&mut self, reply: Reply) -> Event {
+        match self.phase {
+            Phase::Starting(_) | Phase::Reloading(_) => self.waiting_for_next.push(reply),
+            Phase::Serving => self.waiting.push(reply),
+            // dropped: whoever waits hears that nothing is reloaded any more
+            Phase::Paused
+            | Phase::LameDuck(_)
+            | Phase::LastCall(_)
+            | Phase::Draining(_)
+            | Phase::Stopping(_)
+            | Phase::Gone => {}
+        }
+        Event::Hup
+    }
+
+    fn built(&mut self, outcome: Result<Next, Error>) -> Event {
+        self.build = None;
+        match outcome {
+            Ok(next) => {
+                self.next = Some(next);
+                Event::Built
+            }
+            Err(error) => {
+                if self.live.is_some() {
+                    log::error!("reload refused: {}; generation {} serves on", error.chain(), self.number());
+                }
+                self.answer(Err(error));
+                Event::BuildFailed
+            }
+        }
+    }
+
+    /// Tells those who asked for the reload that has just ended; keeps the error for the end of a failed start.
+    fn answer(&mut self, outcome: Result<(), Error>) {
+        let asked = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.waiting_for_next));
+        let text = outcome.as_ref().err().map(|error| (error.kind(), error.chain()));
+        for Reply(reply) in asked {
+            let again = text.as_ref().map_or(Ok(()), |(kind, text)| Err(Error::new(*kind, text.clone())));
+            let _ = reply.try_send(again);
+        }
+        self.failure = outcome.err();
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Build => self.begin_build(),
+            Action::AbandonBuild => self.abandon_build().await,
+            Action::GoLive => self.go_live().await,
+            Action::Live(step) => self.change(step).await,
+            Action::Arm(timer) => self.timer = Some(Instant::now() + self.wait(timer)),
+            Action::Disarm => self.timer = None,
+            Action::ReopenLogs => reopen_logs(),
+            Action::Refuse(refusal) => refuse(refusal),
+        }
+    }
+
+    async fn change(&mut self, step: Step) {
+        let Some(live) = &mut self.live else { return };
+        match step {
+            Step::Accept => live.accept(),
+            Step::StopAccepting => live.stop_accepting().await,
+            Step::CloseListeners => live.close_listeners().await,
+            Step::Leave => {
+                self.leaving_since.get_or_insert_with(Instant::now);
+                live.leave();
+            }
+            Step::Rest => live.rest(),
+            Step::Reopen => live.reopen(),
+            Step::TellDraining => live.tell_draining(),
+            Step::Retire => self.watch_for_the_end(),
+            Step::CloseIdle => live.close_idle(),
+            Step::TellStop => live.tell_stop(),
+            Step::Cut => {
+                let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
+                (report.cut, report.tasks) = live.cut();
+            }
+        }
+    }
+
+    /// Has the generation retire, and hears when nothing is left.
+    fn watch_for_the_end(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        let (drained, sender) = (live.retire(), self.sender.clone());
+        async_std::task::spawn(async move {
+            drained.await;
+            let _ = sender.send(Happening::Drained).await;
+        });
+    }
+
+    fn begin_build(&mut self) {
+        let beside = self.live.as_ref().map(Live::beside);
+        let reason = if beside.is_some() { Reason::Reload } else { Reason::Start };
+        let (plan, first, sender) = (self.plan.clone(), self.first.take(), self.sender.clone());
+        self.build = Some(async_std::task::spawn(async move {
+            let outcome = prepare(&plan, first, beside, reason).await;
+            let _ = sender.send(Happening::Built(Box::new(outcome))).await;
+        }));
+    }
+
+    async fn abandon_build(&mut self) {
+        if let Some(build) = self.build.take() {
+            log::info!("the build of the next generation is given up");
+            build.cancel().await;
+        }
+    }
+
+    async fn go_live(&mut self) {
+        let Some(mut next) = self.next.take() else { return };
+        next.sockets.notes().iter().chain(&next.loaded.warnings).for_each(|note| log::warn!("{note}"));
+        if let Some(log) = next.log.take() {
+            log.commit().iter().for_each(|note| log::warn!("{note}"));
+        }
+        let seats = next.loaded.config.http.max_connections.unwrap_or(self.plan.auto_connections);
+        match &mut self.live {
+            Some(live) => {
+                let changes = live.swap(next, seats).await;
+                log::info!("reloaded: generation {} is live; {}", live.generation().number, said(&changes));
+            }
+            None => self.live = self.lot.take().map(|lot| Live::new(next, lot, seats)),
+        }
+        self.watch().await;
+        self.answer(Ok(()));
+    }
+
+    /// Watches the files of the settings that are now in force, if they ask for it.
+    async fn watch(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.cancel().await;
+        }
+        let watched = self.live.as_ref().and_then(Live::watched);
+        let watch = |files| async_std::task::spawn(watch::watch(files, self.sender.clone()));
+        self.watch = watched.map(watch);
+    }
+
+    fn publish_addresses(&self) {
+        let addresses = self.live.as_ref().map(Live::addresses).unwrap_or_default();
+        *self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    fn number(&self) -> u64 {
+        self.live.as_ref().map_or(0, |live| live.generation().number)
+    }
+
+    /// How long a wait is, by the settings in force.
+    fn wait(&self, timer: machine::Timer) -> Duration {
+        let Some(shutdown) = self.live.as_ref().map(Live::shutdown) else { return Duration::ZERO };
+        match timer {
+            machine::Timer::LameDuck => shutdown.delay,
+            machine::Timer::LastCall => shutdown.keepalive_grace.min(shutdown.grace),
+            machine::Timer::Grace => shutdown.grace.saturating_sub(shutdown.keepalive_grace),
+            machine::Timer::Force => shutdown.force_after,
+        }
+    }
+
+    fn end(self) -> Result<Report, Error> {
+        if let Some(error) = self.failure.filter(|_| self.live.is_none()) {
+            return Err(error);
+        }
+        let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.took = self.leaving_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let report = report.clone();
+        log::info!("stopped after {:.1?}; {} connections were cut", report.took, report.cut.len());
+        self.over.tell();
+        Ok(report)
+    }
+}
+
+fn reopen_logs() {
+    match observe::log::reopen() {
+        Ok(()) => log::info!("the log was reopened"),
+        Err(error) => log::error!("{}; the log goes on where it was", error.chain()),
+    }
+}
+
+fn refuse(refusal: Refusal) {
+    let why = match refusal {
+        Refusal::NoUpgradeYet => "USR2 refused: upgrading the binary is not built yet; nothing changed",
+        Refusal::StillStarting => "refused: the process is still starting; nothing changed",
+        Refusal::Paused => "refused: the process is paused; HUP resumes it",
+        Refusal::Leaving => "refused: the process is leaving; it goes on leaving",
+    };
+    log::warn!("{why}");
+}
+
+fn said(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return "no setting changed".to_owned();
+    }
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    changes.join(", ")
+}

@@ -1,0 +1,245 @@
+//! What is running, and the steps that change it: one method for each thing that the policy asks for.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_std::task::JoinHandle;
+
+use super::reload::{Beside, Next};
+use crate::config::{self, Change, Loaded};
+use crate::http::parked::Lot;
+use crate::serve::{empty_queue, Acceptor, Cut, Generation, Readiness, Slot, Traffic};
+use crate::socket::{Listener, Origin};
+use crate::token::{token, Token};
+
+/// The current generation, its listeners and everybody who is connected.
+pub(crate) struct Live {
+    loaded: Loaded,
+    slot: Arc<Slot>,
+    traffic: Arc<Traffic>,
+    listeners: Vec<Arc<Listener>>,
+    acceptors: Vec<Acceptor>,
+    /// Generations that were told to retire, until their tasks and requests are over.
+    retiring: Vec<Retiring>,
+    /// The tasks that keep time and parked connections; they end with this.
+    keepers: Vec<JoinHandle<()>>,
+}
+
+impl Live {
+    /// The first generation goes live; nothing is accepted yet.
+    pub(crate) fn new(next: Next, lot: Lot, seats: usize) -> Self {
+        let Next { loaded, sockets, prepared, .. } = next;
+        let generation = prepared.start();
+        let slot = Arc::new(Slot::new(generation, loaded.config.health.clone()));
+        let traffic = Traffic::new(slot.clone(), loaded.config.http.clone(), lot, seats);
+        traffic.env.set_access_log(loaded.config.log.access);
+        let keepers = vec![
+            async_std::task::spawn(traffic.clone().tend_parked()),
+            async_std::task::spawn(traffic.clone().keep_time()),
+        ];
+        let listeners = sockets.keep().listeners;
+        Live { loaded, slot, traffic, listeners, acceptors: vec![], retiring: vec![], keepers }
+    }
+
+    /// What the next generation is prepared beside.
+    pub(crate) fn beside(&self) -> Beside {
+        Beside {
+            generation: self.slot.generation(),
+            listeners: self.listeners.clone(),
+            build_within: self.loaded.config.upgrade.ready_timeout,
+        }
+    }
+
+    /// Another generation takes over, without a wait in between: application, limits, listeners.
+    pub(crate) async fn swap(&mut self, next: Next, seats: usize) -> Vec<Change> {
+        let Next { loaded, sockets, prepared, .. } = next;
+        let changes = config::diff(&self.loaded, &loaded);
+        let accepting = !self.acceptors.is_empty();
+        self.slot.set_health(loaded.config.health.clone());
+        self.traffic.env.set_limits(loaded.config.http.clone());
+        self.traffic.env.set_access_log(loaded.config.log.access);
+        self.traffic.seats.set_limit(seats);
+        let old = self.slot.swap(prepared.start());
+        self.loaded = loaded;
+        let before = std::mem::replace(&mut self.listeners, sockets.keep().listeners);
+        if accepting {
+            self.accept();
+        }
+        self.close_removed(before).await;
+        self.retiring.retain(|retiring| !retiring.over.told());
+        self.retiring.push(Retiring::begin(old));
+        changes
+    }
+
+    /// Accepts on all listeners that are not accepted on yet.
+    pub(crate) fn accept(&mut self) {
+        for listener in &self.listeners {
+            if !self.acceptors.iter().any(|acceptor| Arc::ptr_eq(acceptor.listener(), listener)) {
+                log::info!("listening on {}", described(listener));
+                self.acceptors.push(Acceptor::start(listener.clone(), self.traffic.clone()));
+            }
+        }
+    }
+
+    /// Stops accepting; the listeners stay open, and connections wait in their queues.
+    pub(crate) async fn stop_accepting(&mut self) {
+        for acceptor in self.acceptors.drain(..) {
+            acceptor.stop().await;
+        }
+    }
+
+    /// Stops accepting for good. What waits in a queue of our own is accepted first, since closing would reset it.
+    pub(crate) async fn close_listeners(&mut self) {
+        self.stop_accepting().await;
+        let listeners = std::mem::take(&mut self.listeners);
+        listeners.iter().for_each(|listener| self.close(listener));
+    }
+
+    async fn close_removed(&mut self, before: Vec<Arc<Listener>>) {
+        let is_kept =
+            |listener: &Arc<Listener>| self.listeners.iter().any(|kept| Arc::ptr_eq(kept, listener));
+        let removed: Vec<_> = before.into_iter().filter(|listener| !is_kept(listener)).collect();
+        for listener in removed {
+            if let Some(at) = self.acceptors.iter().position(|a| Arc::ptr_eq(a.listener(), &listener)) {
+                self.acceptors.swap_remove(at).stop().await;
+            }
+            log::info!("no longer listening on {}", described(&listener));
+            self.close(&listener);
+        }
+    }
+
+    fn close(&self, listener: &Listener) {
+        if listener.origin() == Origin::Bound {
+            let accepted = empty_queue(listener, &self.traffic);
+            log::debug!("{accepted} connections were waiting on {}", listener.address());
+        }
+        listener.close();
+    }
+
+    /// On the way out: a balancer should look elsewhere.
+    pub(crate) fn leave(&self) {
+        self.slot.set_readiness(Readiness::Leaving);
+    }
+
+    pub(crate) fn rest(&self) {
+        log::info!("paused: nothing is accepted until HUP");
+        self.slot.set_readiness(Readiness::Paused);
+    }
+
+    /// Keep-alive as usual again, after a pause.
+    pub(crate) fn reopen(&self) {
+        log::info!("resumed");
+        self.slot.resume();
+        self.traffic.reopen();
+        self.slot.set_readiness(Readiness::Ready);
+    }
+
+    /// Requests hear that they come to an end; answers carry `Connection: close` from now on.
+    pub(crate) fn tell_draining(&self) {
+        let count = self.traffic.count();
+        log::info!("draining {} active and {} idle connections", count.active, count.parked);
+        self.traffic.last_call();
+        self.slot.tell_draining();
+    }
+
+    pub(crate) fn close_idle(&self) {
+        let parked = self.traffic.close_idle();
+        log::info!("closed {parked} idle connections; {} are still at work", self.traffic.count().active);
+    }
+
+    pub(crate) fn tell_stop(&self) {
+        log::warn!("the grace is over; {} connections are told to stop", self.traffic.count().active);
+        self.traffic.stop();
+    }
+
+    /// Cuts everybody, and says whom: connections, and background tasks.
+    pub(crate) fn cut(&self) -> (Vec<Cut>, Vec<String>) {
+        let connections = self.traffic.cut();
+        let generations = self.retiring.iter().map(|retiring| &retiring.generation);
+        let tasks: Vec<_> =
+            generations.flat_map(|generation| generation.unfinished()).map(str::to_owned).collect();
+        connections.iter().for_each(|connection| log::warn!("cut {connection}"));
+        tasks.iter().for_each(|task| log::warn!("cut background task {task:?}, which did not stop"));
+        (connections, tasks)
+    }
+
+    /// Tells the generation that none comes after it. What is returned ends when nobody is connected, no handler
+    /// works and no background task is left.
+    pub(crate) fn retire(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        self.retiring.push(Retiring::begin(self.slot.generation()));
+        let traffic = self.traffic.clone();
+        let generations: Vec<Token> = self.retiring.iter().map(|retiring| retiring.over.clone()).collect();
+        async move {
+            traffic.seats.empty().await;
+            for generation in generations {
+                generation.wait().await;
+            }
+        }
+    }
+
+    pub(crate) fn shutdown(&self) -> &config::Shutdown {
+        &self.loaded.config.shutdown
+    }
+
+    /// The files to watch for changes, if the settings say so.
+    pub(crate) fn watched(&self) -> Option<Vec<PathBuf>> {
+        self.loaded.config.reload.watch.then(|| self.loaded.files.clone())
+    }
+
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.slot.generation()
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.listeners.iter().map(|listener| listener.address().to_string()).collect()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        for keeper in self.keepers.drain(..) {
+            async_std::task::spawn(keeper.cancel());
+        }
+    }
+}
+
+/// A generation on its way out.
+struct Retiring {
+    generation: Arc<Generation>,
+    over: Token,
+}
+
+impl Retiring {
+    fn begin(generation: Arc<Generation>) -> Self {
+        let (holds, over) = token();
+        let retired = generation.clone();
+        async_std::task::spawn(async move {
+            see_out(retired).await;
+            drop(holds);
+        });
+        Retiring { generation, over }
+    }
+}
+
+/// Sees a generation to its end: hooks, tasks, requests.
+async fn see_out(generation: Arc<Generation>) {
+    let told = Instant::now();
+    generation.retire().await;
+    generation.requests.empty().await;
+    let (number, lived, took) = (generation.number, generation.age(), told.elapsed());
+    if took > Duration::from_secs(1) {
+        log::info!("generation {number} is over after {lived:.1?}; its last requests took {took:.1?}");
+    } else {
+        log::debug!("generation {number} is over after {lived:.1?}");
+    }
+}
+
+fn described(listener: &Listener) -> String {
+    match (listener.origin(), listener.name()) {
+        (Origin::Bound, _) => listener.address().to_string(),
+        (Origin::Inherited, None) => format!("{} (inherited)", listener.address()),
+        (Origin::Inherited, Some(name)) => format!("{} (inherited as {name:?})", listener.address()),
+    }
+}

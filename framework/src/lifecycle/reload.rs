@@ -1,0 +1,121 @@
+//! A reload up to the point of no return: everything that can fail, done beside what serves, leaving no trace if it does.
+//!
+//! A start is the same with nothing beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_std::future::timeout;
+
+use crate::app::Application;
+use crate::config::{Loaded, Sources};
+use crate::error::{Error, Kind};
+use crate::observe::log;
+use crate::serve::{Generation, Prepared};
+use crate::setup::{Reason, Setup};
+use crate::socket::{Acquired, Listener, Sockets};
+use crate::token::token;
+
+/// What generations are made from.
+pub(crate) struct Plan {
+    pub(crate) sources: Sources,
+    pub(crate) application: Arc<dyn Application>,
+    pub(crate) sockets: Sockets,
+    pub(crate) ownership: Ownership,
+    /// What `http.max_connections = "auto"` stands for.
+    pub(crate) auto_connections: usize,
+}
+
+/// Whether the process is ours: then its log follows the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    Process,
+    Guest,
+}
+
+/// What is live while the next generation is prepared.
+pub(crate) struct Beside {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) build_within: Duration,
+}
+
+/// All that is needed to go live, with nothing left that could fail.
+pub(crate) struct Next {
+    pub(crate) loaded: Loaded,
+    pub(crate) sockets: Fresh,
+    /// The log's new settings, where the log is ours.
+    pub(crate) log: Option<log::Change>,
+    pub(crate) prepared: Prepared,
+}
+
+/// Prepares the first generation, or the one after `beside`, from settings that were loaded or are loaded now.
+///
+/// # Errors
+/// When the configuration is refused, a socket cannot be had, `app` or `on_ready` fails, or they take too long.
+pub(crate) async fn prepare(
+    plan: &Plan,
+    loaded: Option<Loaded>,
+    beside: Option<Beside>,
+    reason: Reason,
+) -> Result<Next, Error> {
+    let mut loaded = loaded.map_or_else(|| plan.sources.load(), Ok)?;
+    let current = beside.as_ref().map_or(&[][..], |beside| &beside.listeners);
+    let acquired = plan.sockets.acquire(loaded.config.listen.as_deref(), loaded.config.backlog, current)?;
+    let fresh = Fresh { acquired, current: current.to_vec() };
+    let prepared = match &beside {
+        None => build(&*plan.application, &mut loaded, None, reason).await?,
+        Some(Beside { generation, build_within, .. }) => {
+            let build = build(&*plan.application, &mut loaded, Some(generation), reason);
+            timeout(*build_within, build).await.map_err(|_| {
+                Error::new(Kind::App, format!("the application was not ready within {build_within:?}"))
+            })??
+        }
+    };
+    let log = match plan.ownership {
+        Ownership::Process => Some(log::prepare(&loaded.config.log)?),
+        Ownership::Guest => None,
+    };
+    Ok(Next { loaded, sockets: fresh, log, prepared })
+}
+
+/// Calls the application and its `on_ready` hooks.
+pub(crate) async fn build(
+    application: &dyn Application,
+    loaded: &mut Loaded,
+    before: Option<&Generation>,
+    reason: Reason,
+) -> Result<Prepared, Error> {
+    let number = before.map_or(1, |before| before.number + 1);
+    let (retire, retiring) = token();
+    let setup = Setup::new(reason, number, retiring.clone(), before.map(|before| &before.kept));
+    let mut built = application.build(loaded, setup.clone()).await?;
+    for hook in std::mem::take(&mut built.on_ready) {
+        hook().await.map_err(|error| Error::new(Kind::App, "on_ready refused to go live").because(error))?;
+    }
+    Ok(Prepared::new(number, built, setup.kept(), retire, retiring))
+}
+
+/// Listeners that were bound for a generation which may not come: closed again unless it does.
+pub(crate) struct Fresh {
+    acquired: Acquired,
+    current: Vec<Arc<Listener>>,
+}
+
+impl Fresh {
+    /// The generation has come: they stay.
+    pub(crate) fn keep(mut self) -> Acquired {
+        std::mem::take(&mut self.acquired)
+    }
+
+    /// What there is to say about them.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.acquired.notes
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.acquired).abandon(&self.current);
+    }
+}

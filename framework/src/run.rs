@@ -1,0 +1,363 @@
+//! A process from start to exit: what `main` calls.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use async_global_executor::GlobalExecutorConfig;
+use async_std::task::block_on;
+use figment::Figment;
+use serde::de::DeserializeOwned;
+
+use crate::app::{Application, IntoApplication};
+use crate::cli::Command;
+#[cfg(feature = "cli")]
+use crate::cli::{self, Invocation};
+use crate::config::{self, Loaded, Sources};
+use crate::error::{Error, Kind, Result};
+use crate::lifecycle::{self, Driver, Ownership, Plan, Signals};
+use crate::observe;
+use crate::setup::Reason;
+use crate::socket::{Inherited, Sockets};
+use crate::sys::limits::OpenFiles;
+use crate::sys::pid_file::PidFile;
+
+/// Runs an application as a process: its command line, its settings, its signals, its end.
+///
+/// `#[slackwater::main]` makes one with the package's name; use it yourself for a `main` of your own.
+///
+/// ```no_run
+/// use slackwater::{prelude::*, Runner};
+///
+/// async fn app() -> slackwater::Result<App> {
+///     let mut app = App::new();
+///     app.at("/").get(|_| async { Ok("Hello, world!") });
+///     Ok(app)
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     Runner::new(app).name("shop").config_file("shop.toml").env_prefix("SHOP_").run()
+/// }
+/// ```
+pub struct Runner {
+    application: Arc<dyn Application>,
+    sources: Sources,
+    version: String,
+    logger: Option<Logger>,
+    commands: Vec<Custom>,
+}
+
+type Logger = Box<dyn FnOnce(log::LevelFilter) -> Result<()>>;
+
+/// A command of the application's own.
+struct Custom {
+    name: String,
+    about: String,
+    run: Box<dyn FnOnce(Loaded, Vec<OsString>) -> Work>,
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+impl Runner {
+    /// A runner for `app`, which takes nothing, the settings in `[app]`, or those and the [`Setup`](crate::Setup).
+    ///
+    /// ```no_run
+    /// # use slackwater::prelude::*;
+    /// slackwater::Runner::new(|| async { Ok(App::new()) }).run();
+    /// ```
+    pub fn new<Args>(app: impl IntoApplication<Args>) -> Self {
+        Runner {
+            application: app.into_application().0,
+            sources: Sources::new("slackwater"),
+            version: String::new(),
+            logger: None,
+            commands: vec![],
+        }
+    }
+
+    /// The application's name, for messages and `--version`; `slackwater` by default.
+    ///
+    /// ```no_run
+    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
+    /// runner.name("shop")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.sources.name = name.into();
+        self
+    }
+
+    /// The application's version, for `--version`.
+    ///
+    /// ```no_run
+    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
+    /// runner.version(env!("CARGO_PKG_VERSION"))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// The configuration file that is read if it is there and no other is named; `slackwater.toml` by default.
+    ///
+    /// ```no_run
+    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
+    /// runner.config_file("shop.toml")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.sources.default_file = path.into();
+        self
+    }
+
+    /// What the names of environment variables begin with; `SLACKWATER_` by default.
+    ///
+    /// ```no_run
+    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
+    /// runner.env_prefix("SHOP_")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn env_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.sources.env_prefix = prefix.into();
+        self
+    }
+
+    /// A layer of settings of the application's own: above the defaults, below the file.
+    ///
+    /// ```no_run
+    /// # fn doc(runner: slackwater::Runner, layer: figment::Figment) -> slackwater::Runner {
+    /// runner.figment(layer)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn figment(mut self, figment: Figment) -> Self {
+        self.sources.figment = Some(figment);
+        self
+    }
+
+    /// A logger of the application's own: `install` is called once, with `log.level`, instead of installing ours.
+    ///
+    /// ```no_run
+    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
+    /// runner.logger(|level| {
+    ///     log::set_max_level(level); // and log::set_boxed_logger(…)
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn logger(mut self, install: impl FnOnce(log::LevelFilter) -> Result<()> + 'static) -> Self {
+        self.logger = Some(Box::new(install));
+        self
+    }
+
+    /// A command beside the built-in ones. It is given the settings in `[app]` and the arguments after its name.
+    ///
+    /// ```no_run
+    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
+    /// #[derive(serde::Deserialize)]
+    /// struct Settings { database: String }
+    ///
+    /// runner.command("migrate", "apply migrations", |settings: Settings, _args| async move {
+    ///     println!("migrating {}", settings.database);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn command<T, F, Fut>(mut self, name: impl Into<String>, about: impl Into<String>, run: F) -> Self
+    where
+        T: DeserializeOwned,
+        F: FnOnce(T, Vec<OsString>) -> Fut + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let run = move |mut loaded: Loaded, args| -> Work {
+            match loaded.app::<T>() {
+                Ok(settings) => Box::pin(run(settings, args)),
+                Err(error) => Box::pin(async { Err(error.into()) }),
+            }
+        };
+        self.commands.push(Custom { name: name.into(), about: about.into(), run: Box::new(run) });
+        self
+    }
+
+    /// Does what the command line says; blocks until that is done. Call it first thing in `main`, before any thread
+    /// is started. The exit status is 0 done, 1 failed, 2 usage, 3 nothing is running, 78 configuration refused.
+    ///
+    /// ```no_run
+    /// # use slackwater::prelude::*;
+    /// fn main() -> std::process::ExitCode {
+    ///     slackwater::Runner::new(|| async { Ok(App::new()) }).run()
+    /// }
+    /// ```
+    #[cfg(feature = "cli")]
+    pub fn run(mut self) -> ExitCode {
+        let meta = cli::Meta {
+            name: self.sources.name.clone(),
+            version: self.version.clone(),
+            custom: self.commands.iter().map(|c| (c.name.clone(), c.about.clone())).collect(),
+        };
+        match cli::parse(&meta, std::env::args_os()) {
+            Ok(Invocation { command, config_file, profile, sets }) => {
+                self.sources.file = config_file;
+                self.sources.profile = profile;
+                self.sources.sets = sets;
+                self.run_command(command)
+            }
+            Err(exit) => exit.print(),
+        }
+    }
+
+    /// Serves; without the feature `cli` the command line is not looked at.
+    ///
+    /// ```no_run
+    /// # use slackwater::prelude::*;
+    /// fn main() -> std::process::ExitCode {
+    ///     slackwater::Runner::new(|| async { Ok(App::new()) }).run()
+    /// }
+    /// ```
+    #[cfg(not(feature = "cli"))]
+    pub fn run(self) -> ExitCode {
+        self.run_command(Command::Serve)
+    }
+
+    /// Does what `command` says, without looking at the command line.
+    ///
+    /// ```no_run
+    /// # use slackwater::prelude::*;
+    /// fn main() -> std::process::ExitCode {
+    ///     slackwater::Runner::new(|| async { Ok(App::new()) }).run_command(slackwater::Command::Serve)
+    /// }
+    /// ```
+    pub fn run_command(mut self, command: Command) -> ExitCode {
+        let name = self.sources.name.clone();
+        // before the first thread: what was inherited is taken out of the environment
+        let inherited = Inherited::take();
+        self.sources.env = std::env::vars_os().collect();
+        let done = match command {
+            Command::Serve => inherited.and_then(|inherited| self.serve(inherited)),
+            Command::Check => self.check().map(print),
+            Command::Config { key } => self.config(key.as_deref()).map(print),
+            Command::Routes => self.routes().map(print),
+            Command::Custom { name, args } => self.custom(&name, args),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // a closed standard error is no reason to panic
+                let _ = writeln!(std::io::stderr(), "{name}: {}", error.chain());
+                ExitCode::from(error.exit_code())
+            }
+        }
+    }
+
+    fn serve(mut self, inherited: Inherited) -> Result<(), Error> {
+        let signals = Signals::install()?;
+        let loaded = self.sources.load()?;
+        self.install_logger(&loaded)?;
+        let open_files = OpenFiles::raise();
+        start_threads(loaded.config.threads);
+        let version = if self.version.is_empty() { "(no version)" } else { &self.version };
+        log::info!("{} {version} starts, pid {}", self.sources.name, std::process::id());
+        let pid_file = loaded.config.pid_file.clone();
+        let plan = Plan {
+            sources: self.sources,
+            application: self.application,
+            sockets: Sockets::new(inherited),
+            ownership: Ownership::Process,
+            auto_connections: open_files.connections(),
+        };
+        block_on(live(plan, loaded, signals, pid_file))
+    }
+
+    fn install_logger(&mut self, loaded: &Loaded) -> Result<(), Error> {
+        let log = &loaded.config.log;
+        match self.logger.take() {
+            None => observe::log::init(log),
+            Some(install) => install(log.level)
+                .map_err(|error| Error::new(Kind::App, "the logger could not be installed").because(error)),
+        }
+    }
+
+    fn check(self) -> Result<String, Error> {
+        let mut loaded = self.sources.load()?;
+        block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
+        Ok(config::check_text(&self.sources.name, &loaded))
+    }
+
+    fn config(self, key: Option<&str>) -> Result<String, Error> {
+        config::config_text(&self.sources.load()?, key)
+    }
+
+    fn routes(self) -> Result<String, Error> {
+        let mut loaded = self.sources.load()?;
+        let prepared = block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
+        Ok(prepared.routes())
+    }
+
+    fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<(), Error> {
+        let loaded = self.sources.load()?;
+        self.install_logger(&loaded)?;
+        let Some(at) = self.commands.iter().position(|command| command.name == name) else {
+            return Err(Error::new(Kind::Usage, format!("there is no command {name:?}")));
+        };
+        let work = (self.commands.swap_remove(at).run)(loaded, args);
+        block_on(work).map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))
+    }
+}
+
+/// From the first generation to the last connection.
+async fn live(
+    plan: Plan,
+    first: Loaded,
+    mut signals: Signals,
+    pid_file: Option<PathBuf>,
+) -> Result<(), Error> {
+    let (driver, handle) = Driver::new(plan, first)?;
+    let signalled = async_std::task::spawn(async move {
+        while let Some(event) = signals.next().await {
+            handle.signal(event).await;
+        }
+    });
+    let (starts, started) = async_channel::bounded(1);
+    let written = async_std::task::spawn(async move {
+        started.recv().await.ok()?;
+        write_pid_file(pid_file?)
+    });
+    let outcome = driver.run(starts).await;
+    signalled.cancel().await;
+    if let Some(Err(error)) = written.await.map(PidFile::remove) {
+        log::warn!("{}", error.chain());
+    }
+    observe::log::flush();
+    outcome.map(drop)
+}
+
+/// A process without its pid file still serves.
+fn write_pid_file(path: PathBuf) -> Option<PidFile> {
+    PidFile::write(&path).map_err(|error| log::warn!("{}; serving all the same", error.chain())).ok()
+}
+
+/// One executor thread per core, or as many as `threads` says. It must come before the executor's first use.
+fn start_threads(threads: usize) {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        some => some,
+    };
+    let config = GlobalExecutorConfig::default().with_min_threads(threads).with_max_threads(threads);
+    async_global_executor::init_with_config(config.with_thread_name_fn(|| "slackwater".to_owned()));
+}
+
+fn print(text: String) {
+    // whoever closed our standard output does not want to read it
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

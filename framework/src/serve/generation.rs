@@ -1,0 +1,119 @@
+//! One call of the application: what answers, its background tasks, and the moment when its last request is over.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_lite::FutureExt;
+
+use crate::app::{Built, Hook, RouteInfo, Task};
+use crate::http::limits::Seats;
+use crate::http::Service;
+use crate::setup::Kept;
+use crate::token::{token, Token, Trigger};
+
+/// The application as one call of `app` made it.
+///
+/// Each request takes a seat in it; when the last one is free again after it was replaced, it is over.
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) routes: Vec<RouteInfo>,
+    /// The requests it answers at the moment.
+    pub(crate) requests: Arc<Seats>,
+    /// What the next generation may reuse.
+    pub(crate) kept: Kept,
+    began: Instant,
+    retire: Trigger,
+    retiring: Token,
+    tasks: Vec<Running>,
+    on_drain: Mutex<Vec<Hook>>,
+}
+
+/// A background task.
+struct Running {
+    name: String,
+    over: Token,
+}
+
+impl Running {
+    fn start(task: Task, generation: u64, stop: Token) -> Self {
+        let (holds, over) = token();
+        let name = task.name.clone();
+        let work = std::panic::AssertUnwindSafe((task.start)(stop)).catch_unwind();
+        async_std::task::spawn(async move {
+            if work.await.is_err() {
+                log::error!(
+                    "generation {generation}: background task {name:?} panicked; it does not run any more"
+                );
+            }
+            drop(holds);
+        });
+        Running { name: task.name, over }
+    }
+}
+
+/// A generation that is not live yet: built, checked, but without its background tasks.
+pub(crate) struct Prepared {
+    generation: Generation,
+    tasks: Vec<Task>,
+}
+
+impl Prepared {
+    pub(crate) fn new(number: u64, built: Built, kept: Kept, retire: Trigger, retiring: Token) -> Self {
+        let generation = Generation {
+            number,
+            service: built.service,
+            routes: built.routes,
+            requests: Seats::unlimited(),
+            kept,
+            began: Instant::now(),
+            retire,
+            retiring,
+            tasks: vec![],
+            on_drain: Mutex::new(built.on_drain),
+        };
+        Prepared { generation, tasks: built.tasks }
+    }
+
+    /// The route table, a line each: method and path.
+    pub(crate) fn routes(&self) -> String {
+        let line = |route: &RouteInfo| format!("{:<8} {}\n", route.method, route.path);
+        self.generation.routes.iter().map(line).collect()
+    }
+
+    /// Starts the background tasks: from now on it is live.
+    pub(crate) fn start(self) -> Arc<Generation> {
+        let Prepared { mut generation, tasks } = self;
+        let (number, stop) = (generation.number, generation.retiring.clone());
+        generation.tasks = tasks.into_iter().map(|task| Running::start(task, number, stop.clone())).collect();
+        Arc::new(generation)
+    }
+}
+
+impl Generation {
+    /// Tells the generation to finish: its tokens fire, its hooks run, its tasks are joined.
+    ///
+    /// Ends when the hooks have run and the tasks have ended; its requests may go on.
+    pub(crate) async fn retire(&self) {
+        self.retire.tell();
+        let hooks = std::mem::take(&mut *self.on_drain.lock().unwrap_or_else(PoisonError::into_inner));
+        for hook in hooks {
+            if let Err(error) = hook().await {
+                log::warn!("generation {}: on_drain failed: {error}; draining goes on", self.number);
+            }
+        }
+        for task in &self.tasks {
+            log::debug!("generation {}: waiting for task {:?}", self.number, task.name);
+            task.over.wait().await;
+        }
+    }
+
+    /// The names of the background tasks that still run.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &str> {
+        self.tasks.iter().filter(|task| !task.over.told()).map(|task| task.name.as_str())
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+}

@@ -1,0 +1,112 @@
+//! Who is being served: the records of all active connections and tunnels, to wake them and to name them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::http::record::Record;
+use crate::http::timeouts::{now, Millis};
+
+/// The records of all connections that have a task.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    records: Mutex<Slab<Arc<Record>>>,
+}
+
+/// The line of one connection; struck out when dropped.
+pub(crate) struct Entry {
+    ledger: Arc<Ledger>,
+    line: Mutex<Option<usize>>,
+}
+
+/// A connection that was still at work when everything was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cut {
+    /// The client's address, `IP:PORT`, or `unix:` and its path.
+    pub peer: String,
+    /// Method and path of the request it waited for; `None` for a tunnel, or between two requests.
+    pub request: Option<String>,
+    /// How long that request, or else the connection, had been going on.
+    pub age: Duration,
+}
+
+impl Ledger {
+    pub(crate) fn entry(self: &Arc<Self>) -> Entry {
+        Entry { ledger: self.clone(), line: Mutex::new(None) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Has those look at the clock who have run out of time.
+    pub(crate) fn wake_overdue(&self, now: Millis) {
+        self.wake(|record| record.clocks.overdue(now));
+    }
+
+    /// Has all of them look at the stage.
+    pub(crate) fn wake_all(&self) {
+        self.wake(|_| true);
+    }
+
+    fn wake(&self, which: impl Fn(&Record) -> bool) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().filter(|(_, record)| which(record)).for_each(|(_, record)| record.wake());
+    }
+
+    /// Names all that are there, for the report of what is cut.
+    pub(crate) fn survivors(&self) -> Vec<Cut> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().map(|(_, record)| Cut::of(record, now())).collect()
+    }
+}
+
+impl Entry {
+    /// Puts a record on this line, in place of the one before.
+    pub(crate) fn show(&self, record: &Arc<Record>) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self.ledger.records.lock().unwrap_or_else(PoisonError::into_inner);
+        match line.and_then(|line| records.get_mut(line)) {
+            Some(old) => *old = record.clone(),
+            None => *line = Some(records.insert(record.clone())),
+        }
+    }
+
+    /// The record that is shown.
+    pub(crate) fn record(&self) -> Option<Arc<Record>> {
+        let line = *self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = self.ledger.records.lock().unwrap_or_else(PoisonError::into_inner);
+        line.and_then(|line| records.get(line).cloned())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut records = self.ledger.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let struck = line.and_then(|line| records.try_remove(line));
+        drop(records);
+        drop(struck);
+    }
+}
+
+impl Cut {
+    fn of(record: &Record, now: Millis) -> Self {
+        let request = record.request();
+        let began = request.as_ref().map_or(record.accepted, |request| request.began);
+        Cut {
+            peer: record.ends.peer.clone(),
+            request: request.map(|request| format!("{} {}", request.method, request.uri.path())),
+            age: Duration::from_millis(now.saturating_sub(began)),
+        }
+    }
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = self.request.as_deref().unwrap_or("no request");
+        write!(f, "{} ({what}, {:.1?})", self.peer, self.age)
+    }
+}

@@ -1,0 +1,165 @@
+//! All connections of a process, from accept to close: active ones, parked ones, tunnels, and the stages of a drain.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use async_io::Timer;
+use bytes::Bytes;
+
+use super::ledger::{Cut, Ledger};
+use super::slot::Slot;
+use super::tunnel::TunnelStream;
+use crate::config;
+use crate::http::connection::{self, Connection, Outcome};
+use crate::http::env::{Env, Stage};
+use crate::http::limits::{Seat, Seats};
+use crate::http::parked::{Lot, Parked};
+use crate::http::timeouts::{after, now, tick};
+use crate::http::{linger, Ends};
+use crate::socket::Stream;
+
+/// Everybody who is connected.
+pub(crate) struct Traffic {
+    pub(crate) env: Arc<Env>,
+    pub(crate) seats: Arc<Seats>,
+    ledger: Arc<Ledger>,
+    lot: Lot,
+}
+
+/// How many are connected, by what they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) active: usize,
+    pub(crate) parked: usize,
+}
+
+impl Traffic {
+    pub(crate) fn new(slot: Arc<Slot>, limits: config::Http, lot: Lot, seats: usize) -> Arc<Self> {
+        Arc::new(Traffic {
+            env: Arc::new(Env::new(slot, limits)),
+            seats: Seats::new(seats),
+            ledger: Arc::default(),
+            lot,
+        })
+    }
+
+    /// Serves a connection that has just been accepted.
+    pub(crate) fn welcome(self: &Arc<Self>, socket: OwnedFd, ends: Arc<Ends>, seat: Seat) -> io::Result<()> {
+        let (stream, now) = (Stream::new(socket)?, now());
+        self.go(Connection { stream, ends, seat, accepted: now, head: Bytes::new(), since: now });
+        Ok(())
+    }
+
+    /// Serves a connection in a task of its own, until it ends or is parked.
+    fn go(self: &Arc<Self>, connection: Connection) {
+        let traffic = self.clone();
+        async_std::task::spawn(async move { traffic.serve(connection).await });
+    }
+
+    async fn serve(self: Arc<Self>, connection: Connection) {
+        let entry = self.ledger.entry();
+        match connection::serve(connection, &self.env, |record| entry.show(record)).await {
+            Outcome::Idle(connection) => {
+                drop(entry);
+                self.rest(connection);
+            }
+            Outcome::HeadOverdue(connection) => linger::refuse_overdue_head(connection, &self.env).await,
+            Outcome::Answered(connection) => linger::close(connection, &self.env).await,
+            Outcome::Switched(connection, upgrade) => {
+                if let Some(tunnel) = TunnelStream::new(connection, entry) {
+                    upgrade.start(Box::new(tunnel));
+                }
+            }
+            Outcome::Over => {}
+        }
+    }
+
+    /// Parks a silent connection, or closes it where its time is over.
+    fn rest(&self, connection: Connection) {
+        let timeout = after(connection.since, self.env.limits().idle_timeout);
+        if self.env.stage() >= Stage::CloseIdle || timeout <= now() {
+            return;
+        }
+        if let Err(error) = Parked::of(connection).and_then(|parked| self.lot.park(parked)) {
+            log::warn!("an idle connection could not be parked: {error}; it is closed");
+        }
+        // the stage may have come between the question and the parking
+        if self.env.stage() >= Stage::CloseIdle {
+            drop(self.lot.take_all());
+        }
+    }
+
+    /// Gives parked connections that have something to say a task again; never ends.
+    pub(crate) async fn tend_parked(self: Arc<Self>) {
+        loop {
+            match self.lot.woken().await {
+                Ok(woken) => {
+                    woken.into_iter().filter_map(|parked| parked.wake().ok()).for_each(|c| self.go(c));
+                }
+                Err(error) => {
+                    log::error!("parked connections cannot be watched: {error}; tried again in a second");
+                    Timer::after(std::time::Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// Keeps everybody's time, while there is anybody; never ends.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        loop {
+            self.seats.occupied().await;
+            let limits = self.env.limits();
+            let http = &*limits;
+            Timer::after(tick([
+                http.header_timeout,
+                http.idle_timeout,
+                http.body_timeout,
+                http.request_timeout,
+                http.write_timeout,
+                http.idle_release,
+            ]))
+            .await;
+            let now = now();
+            self.ledger.wake_overdue(now);
+            self.lot.close_overdue(&limits, now);
+        }
+    }
+
+    pub(crate) fn count(&self) -> Count {
+        Count { active: self.ledger.len(), parked: self.lot.len() }
+    }
+
+    /// From now on every answer carries `Connection: close`; idle connections may send one more request.
+    pub(crate) fn last_call(&self) {
+        self.env.set_stage(Stage::LastCall);
+    }
+
+    /// Idle connections close; returns how many of them were parked.
+    pub(crate) fn close_idle(&self) -> usize {
+        self.env.set_stage(Stage::CloseIdle);
+        let parked = self.lot.take_all().len();
+        self.ledger.wake_all();
+        parked
+    }
+
+    /// Handlers are told to come to an end: bodies are waited for no longer.
+    pub(crate) fn stop(&self) {
+        self.env.set_stage(Stage::Stop);
+        self.ledger.wake_all();
+    }
+
+    /// Cuts whoever is left, and names them.
+    pub(crate) fn cut(&self) -> Vec<Cut> {
+        let survivors = self.ledger.survivors();
+        self.env.set_stage(Stage::Cut);
+        drop(self.lot.take_all());
+        self.ledger.wake_all();
+        survivors
+    }
+
+    /// Back to keep-alive as usual.
+    pub(crate) fn reopen(&self) {
+        self.env.set_stage(Stage::Open);
+    }
+}

@@ -1,0 +1,61 @@
+//! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
+//!
+//! ```text
+//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|all
+//! ```
+//!
+//! The playground is built by the bench itself, into the target directory of the workspace.
+
+mod memory;
+mod playground;
+mod reload;
+mod stop;
+mod table;
+
+use std::process::ExitCode;
+
+use table::Table;
+
+/// A bench: its name on the command line, what it tries, and how.
+struct Bench {
+    name: &'static str,
+    about: &'static str,
+    run: fn() -> Table,
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "reload",
+        about: "100 HUPs in 10 s under 32 busy clients, 8 with new connections, 1,000 idle connections",
+        run: reload::run,
+    },
+    Bench {
+        name: "stop",
+        about: "50 stops under busy clients while another process holds the socket",
+        run: stop::run,
+    },
+    Bench { name: "memory", about: "8,000 idle keep-alive connections, parked and not", run: memory::run },
+];
+
+fn main() -> ExitCode {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let chosen: Vec<&Bench> =
+        BENCHES.iter().filter(|bench| wanted == bench.name || wanted == "all").collect();
+    if chosen.is_empty() {
+        eprintln!("which one? all, or:");
+        BENCHES.iter().for_each(|bench| eprintln!("  {:8}{}", bench.name, bench.about));
+        return ExitCode::from(2);
+    }
+    let mut kept = true;
+    for bench in chosen {
+        println!("{}: {}", bench.name, bench.about);
+        let table = (bench.run)();
+        println!("{table}");
+        kept &= table.is_kept();
+    }
+    if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

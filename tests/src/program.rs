@@ -1,0 +1,71 @@
+//! Where the programs under test are: built by the same cargo, beside the tests.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// `examples/playground.rs`.
+#[must_use]
+pub fn playground() -> PathBuf {
+    example("playground")
+}
+
+/// `examples/hello.rs`.
+#[must_use]
+pub fn hello() -> PathBuf {
+    example("hello")
+}
+
+/// The fixture of this package: what the playground has no route or hook for.
+#[must_use]
+pub fn fixture() -> PathBuf {
+    build_once();
+    profile_dir().join("fixture")
+}
+
+/// The directory that cargo builds into.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    profile_dir().parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn example(name: &str) -> PathBuf {
+    build_once();
+    profile_dir().join("examples").join(name)
+}
+
+/// `target/debug` or `target/release`: the tests' own executable is in its `deps`.
+///
+/// # Panics
+///
+/// When this executable is not where cargo puts it.
+fn profile_dir() -> PathBuf {
+    let exe = env::current_exe().expect("a running program has a path");
+    let deps = exe.parent().filter(|dir| dir.ends_with("deps") || dir.ends_with("examples"));
+    deps.and_then(Path::parent)
+        .unwrap_or_else(|| panic!("{} is not in cargo's deps", exe.display()))
+        .to_owned()
+}
+
+/// `cargo test --workspace` has built everything already; `cargo test -p slackwater-tests` has not, and what
+/// an earlier build left behind may be stale. Asking cargo again costs nothing where all is fresh.
+fn build_once() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // set by cargo for what it runs; by hand, the binaries are taken as they are
+        let Some(cargo) = env::var_os("CARGO") else { return };
+        let dir = profile_dir();
+        let profile = if dir.ends_with("debug") { "dev" } else { "release" };
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile])
+            .arg("--target-dir")
+            .arg(target_dir())
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status();
+        assert!(
+            status.as_ref().is_ok_and(std::process::ExitStatus::success),
+            "building the examples: {status:?}"
+        );
+    });
+}

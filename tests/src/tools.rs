@@ -1,0 +1,78 @@
+//! The socket holders of others that the promises are tried with: systemfd, systemd.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rustix::fs::{flock, FlockOperation};
+
+use crate::program;
+
+/// systemfd 0.4.6, installed below cargo's target directory by the first test that asks for it.
+///
+/// # Errors
+///
+/// Why it could not be installed.
+pub fn systemfd() -> Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(install_systemfd).clone()
+}
+
+fn install_systemfd() -> Result<PathBuf, String> {
+    let root = program::target_dir().join("tools");
+    let binary = root.join("bin/systemfd");
+    let said = |error: io::Error| format!("installing systemfd: {error}");
+    fs::create_dir_all(&root).map_err(said)?;
+    // another test binary may be at it: the lock ends with the file's descriptor
+    let lock = File::create(root.join("lock")).map_err(said)?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|error| said(error.into()))?;
+    if !binary.exists() {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let install = ["install", "--quiet", "--locked", "--version", "=0.4.6", "systemfd", "--root"];
+        let output = Command::new(cargo).args(install).arg(&root).output().map_err(said)?;
+        if !output.status.success() {
+            return Err(format!("installing systemfd: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    Ok(binary)
+}
+
+/// systemd's own tool that passes a socket on to one program.
+///
+/// # Errors
+///
+/// When Debian's package systemd is not installed.
+pub fn socket_activate() -> Result<PathBuf, String> {
+    installed("/usr/bin/systemd-socket-activate", "systemd")
+}
+
+/// The script that boots a systemd of its own beside a command, apart from the machine's.
+///
+/// # Errors
+///
+/// When Debian's packages systemd or iproute2 are not installed, or namespaces may not be made here.
+pub fn sandboxed_systemd() -> Result<PathBuf, String> {
+    installed("/usr/lib/systemd/systemd", "systemd")?;
+    installed("/bin/ip", "iproute2")?;
+    let apart = ["--pid", "--fork", "--mount", "--net", "--ipc", "--uts", "--cgroup", "true"];
+    let tried = Command::new("unshare").args(apart).output().map_err(|error| format!("unshare: {error}"))?;
+    if !tried.status.success() {
+        return Err(format!("no namespaces here: {}", String::from_utf8_lossy(&tried.stderr).trim()));
+    }
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("support/with-units"))
+}
+
+fn installed(path: &str, package: &str) -> Result<PathBuf, String> {
+    let path = Path::new(path);
+    let missing = || format!("{} is missing: apt-get install {package}", path.display());
+    path.exists().then(|| path.to_owned()).ok_or_else(missing)
+}
+
+/// The tool, or a word to whoever reads the output why the test was skipped.
+pub fn or_skip<T>(tool: Result<T, String>) -> Option<T> {
+    // past the capturing of test output: a test that did not run must not look like one that passed
+    tool.map_err(|reason| writeln!(io::stderr(), "skipped: {reason}")).ok()
+}

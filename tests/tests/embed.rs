@@ -1,0 +1,102 @@
+//! A server as a guest in a process that is not its own: started, reloaded and shut down by its handle.
+
+use std::time::{Duration, Instant};
+
+use async_std::task::{block_on, sleep};
+use slackwater::prelude::*;
+use slackwater::{Handle, Server};
+use slackwater_tests::addr::Addr;
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::tally::Failure;
+
+use crate::help::ms;
+
+const LONG: Duration = Duration::from_secs(10);
+
+async fn app() -> slackwater::Result<App> {
+    let mut app = App::new();
+    app.at("/").get(|_| async { Ok("Hello, world!") });
+    app.at("/sleep/:ms").get(|request: slackwater::Request<()>| async move {
+        sleep(ms(request.param("ms")?.parse()?)).await;
+        Ok("slept")
+    });
+    Ok(app)
+}
+
+fn start() -> (Handle, Addr) {
+    let server = Server::new(app).set("listen", "127.0.0.1:0").set("shutdown.keepalive_grace", "50ms");
+    let handle = block_on(server.start()).unwrap();
+    let addr = Addr::parse(&handle.addresses()[0]).unwrap();
+    (handle, addr)
+}
+
+fn ask(addr: &Addr, path: &str) -> Conn {
+    let mut conn = Conn::open(addr).unwrap();
+    conn.get(path).unwrap();
+    conn
+}
+
+#[test]
+fn a_shutdown_answers_what_is_in_flight_and_frees_the_port() {
+    let (handle, addr) = start();
+    let mut conn = ask(&addr, "/sleep/300");
+    assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
+    let report = block_on(handle.shutdown(LONG)).unwrap();
+    assert!(report.cut.is_empty() && report.took >= ms(200), "{report:?}");
+    let answer = conn.answer().unwrap();
+    assert!(answer.text() == "slept" && answer.closes(), "{answer:?}");
+    assert_eq!(Conn::open(&addr).unwrap_err(), Failure::Refused);
+    block_on(handle.ended());
+    assert!(block_on(handle.shutdown(LONG)).is_ok(), "a second time there is nothing left to do");
+}
+
+#[test]
+fn a_shutdown_past_its_deadline_says_so_and_close_ends_it_with_a_report() {
+    let (handle, addr) = start();
+    let mut conn = ask(&addr, "/sleep/60000");
+    assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
+    let exceeded = block_on(handle.shutdown(ms(200))).unwrap_err();
+    assert_eq!(exceeded.deadline, ms(200));
+    let begun = Instant::now();
+    let report = block_on(handle.close());
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert_eq!(report.cut.len(), 1);
+    assert!(report.cut[0].peer.starts_with("127.0.0.1:"), "{report:?}");
+    assert!(
+        report.cut[0].request.as_deref().is_some_and(|request| request.contains("/sleep/")),
+        "{report:?}"
+    );
+    assert!(report.cut[0].age >= ms(200), "{report:?}");
+    assert!(conn.answer().is_err());
+}
+
+#[test]
+fn a_reload_through_the_handle_gives_its_outcome() {
+    let (handle, addr) = start();
+    block_on(handle.reload()).unwrap();
+    assert_eq!(ask(&addr, "/").answer().unwrap().text(), "Hello, world!");
+    block_on(handle.shutdown(LONG)).unwrap();
+    assert!(block_on(handle.reload()).is_err());
+}
+
+#[test]
+fn two_servers_live_in_one_process() {
+    let ((first, first_addr), (second, second_addr)) = (start(), start());
+    block_on(first.shutdown(LONG)).unwrap();
+    assert_eq!(Conn::open(&first_addr).unwrap_err(), Failure::Refused);
+    assert_eq!(ask(&second_addr, "/").answer().unwrap().text(), "Hello, world!");
+    block_on(second.shutdown(LONG)).unwrap();
+}
+
+#[test]
+fn a_start_that_fails_gives_its_error() {
+    let (handle, addr) = start();
+    let taken = block_on(Server::new(app).set("listen", &addr.to_string()).start()).unwrap_err();
+    assert!(taken.is_socket() && !taken.is_config(), "{taken:?}");
+    let refused = block_on(Server::new(app).set("http.idle_timeout", "soon").start()).unwrap_err();
+    assert!(refused.is_config() && refused.exit_code() == 78, "{refused:?}");
+    let failing = || async { Err::<App, slackwater::BoxError>("no database".into()) };
+    let failed = block_on(Server::new(failing).set("listen", "127.0.0.1:0").start()).unwrap_err();
+    assert!(failed.is_app(), "{failed:?}");
+    block_on(handle.shutdown(LONG)).unwrap();
+}

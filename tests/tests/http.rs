@@ -1,0 +1,241 @@
+//! Plain requests over real connections: answers in order, bodies both ways, connections kept, parked or not.
+
+use std::time::Duration;
+
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::process::Process;
+
+use crate::help::ms;
+
+/// A server whose idle connections are parked at once, and one whose are not.
+fn parking_and_not() -> [Process; 2] {
+    ["\"10ms\"", "\"1h\""]
+        .map(|release| Launch::playground().settings(&format!("[http]\nidle_release = {release}\n")).serve())
+}
+
+#[test]
+fn the_routes_of_the_playground_answer() {
+    let process =
+        Launch::playground().env("PLAYGROUND_BUILD", "b7").settings("[app]\ngreeting = \"Moin\"\n").serve();
+    assert_eq!(process.get("/"), "Hello, world!");
+    assert_eq!(process.get("/greet/Ada"), "Moin, Ada!");
+    assert_eq!(process.get("/pid"), process.pid().to_string());
+    assert_eq!(process.get("/sleep/5"), "slept");
+    assert_eq!(process.get("/bytes/100000").len(), 100_000);
+    assert!(process.get("/peer").starts_with("127.0.0.1:"), "{}", process.get("/peer"));
+    let generation = process.conn().ask("/generation").unwrap().json();
+    assert_eq!((&generation["pid"], &generation["build"]), (&process.pid().into(), &"b7".into()));
+    assert_eq!(generation["greeting"], "Moin");
+    assert_eq!(process.conn().ask("/nowhere").unwrap().status, 404);
+    assert_eq!(process.conn().ask("/livez").unwrap().status, 200);
+}
+
+#[test]
+fn a_connection_is_kept_and_answers_in_order() {
+    for process in parking_and_not() {
+        let mut conn = process.conn();
+        for number in 0..50 {
+            assert_eq!(conn.ask(&format!("/greet/{number}")).unwrap().text(), format!("Hello, {number}!"));
+        }
+        assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
+        assert_eq!(conn.ask("/bytes/3").unwrap().body.len(), 3);
+    }
+}
+
+#[test]
+fn forty_requests_in_one_segment_are_answered_in_order() {
+    for process in parking_and_not() {
+        let mut conn = process.conn();
+        for round in 0..3 {
+            let all: String = (0..40)
+                .map(|number| format!("GET /greet/{round}-{number} HTTP/1.1\r\nHost: x\r\n\r\n"))
+                .collect();
+            conn.send(all).unwrap();
+            for number in 0..40 {
+                assert_eq!(conn.answer().unwrap().text(), format!("Hello, {round}-{number}!"));
+            }
+            assert_eq!(conn.fate(ms(40)), Fate::KeptOpen);
+        }
+    }
+}
+
+#[test]
+fn a_pipeline_with_a_slow_request_and_half_a_request_at_its_end_loses_nothing() {
+    for process in parking_and_not() {
+        let mut conn = process.conn();
+        conn.send("GET /sleep/100 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nGET /pi")
+            .unwrap();
+        assert_eq!(conn.answer().unwrap().text(), "slept");
+        assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
+        assert_eq!(conn.fate(ms(60)), Fate::KeptOpen);
+        conn.send("d HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert_eq!(conn.answer().unwrap().text(), process.pid().to_string());
+    }
+}
+
+#[test]
+fn a_request_may_come_byte_by_byte_or_split_anywhere() {
+    let request = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+    for process in parking_and_not() {
+        let mut conn = process.conn();
+        conn.send_in_pieces(request, 1, ms(1)).unwrap();
+        assert_eq!(conn.answer().unwrap().text(), "hello");
+        for split in (1..request.len()).step_by(5) {
+            conn.send(&request[..split]).unwrap();
+            std::thread::sleep(ms(15));
+            conn.send(&request[split..]).unwrap();
+            assert_eq!(conn.answer().unwrap().text(), "hello", "split at {split}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_half_closes_after_its_request_is_answered() {
+    for process in parking_and_not() {
+        for path in ["/", "/sleep/100", "/stream/2"] {
+            let mut conn = process.conn();
+            conn.get(path).unwrap();
+            conn.half_close().unwrap();
+            assert_eq!(conn.answer().unwrap().status, 200, "{path}");
+            assert_eq!(conn.fate(Duration::from_secs(5)), Fate::Closed, "{path}");
+        }
+    }
+}
+
+#[test]
+fn head_gives_the_length_and_no_body() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    conn.send("HEAD /bytes/1000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let head = conn.head().unwrap();
+    assert_eq!((head.status, head.header("content-length")), (200, Some("1000")));
+    assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!", "nothing of a body is in the way");
+}
+
+#[test]
+fn bodies_stream_both_ways() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    conn.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").unwrap();
+    let mut answer = conn.head().unwrap();
+    assert_eq!(conn.chunk().unwrap().unwrap(), b"first", "it comes back before the request has ended");
+    conn.send("6\r\nsecond\r\n0\r\n\r\n").unwrap();
+    conn.body(&mut answer).unwrap();
+    assert_eq!(answer.text(), "second");
+    assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!");
+}
+
+#[test]
+fn an_upload_of_any_length_is_taken_and_does_not_fill_memory() {
+    let process = Launch::playground().serve();
+    assert_eq!(process.get("/"), "Hello, world!");
+    let (before, length) = (process.proc().rss_kib(), 64 << 20);
+    let mut conn = process.conn();
+    conn.send(format!("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..length / piece.len() {
+        conn.send(&piece).unwrap();
+    }
+    assert_eq!(conn.answer().unwrap().text(), length.to_string());
+    let grown = process.proc().rss_kib().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB more after 64 MiB");
+}
+
+#[test]
+fn a_stream_comes_as_it_is_made() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    conn.get("/stream/5").unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(conn.head().unwrap().status, 200);
+    assert!(conn.chunk().unwrap().is_some());
+    assert!(begun.elapsed() < ms(350), "the first chunk does not wait for the last: {:?}", begun.elapsed());
+    let mut more = 0;
+    while conn.chunk().unwrap().is_some() {
+        more += 1;
+    }
+    assert_eq!(more, 4);
+}
+
+#[test]
+fn events_are_sent_as_a_stream() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    conn.get("/events").unwrap();
+    let head = conn.head().unwrap();
+    assert!(
+        head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")),
+        "{head:?}"
+    );
+    assert!(conn.chunk().unwrap().is_some());
+}
+
+#[test]
+fn a_panic_is_500_and_the_process_lives() {
+    let process = Launch::playground().serve();
+    let mark = process.mark();
+    assert_eq!(process.conn().ask("/panic").unwrap().status, 500);
+    process.wait_for_log(mark, "/panic");
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn a_handler_whose_client_is_gone_runs_to_its_end() {
+    let process = Launch::playground().settings("[log]\naccess = true\n").serve();
+    let mark = process.mark();
+    let mut conn = process.conn();
+    conn.get("/sleep/300").unwrap();
+    drop(conn);
+    process.wait_for_log(mark, "/sleep/");
+}
+
+#[test]
+fn expect_100_continue_is_answered_when_the_body_is_wanted() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    conn.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    assert_eq!(conn.answer().unwrap().status, 100);
+    conn.send("ok").unwrap();
+    assert_eq!(conn.answer().unwrap().text(), "2");
+}
+
+#[test]
+fn http_1_0_is_spoken_with_and_without_keep_alive() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    conn.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
+    assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
+    conn.send("GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
+    assert_eq!(conn.fate(Duration::from_secs(5)), Fate::Closed);
+}
+
+#[test]
+fn many_clients_of_all_kinds_are_served_without_a_failure() {
+    for process in parking_and_not() {
+        let load =
+            Load::on(&process.addr()).clients(8, Pattern::KeepAlive).clients(4, Pattern::NewConnection);
+        let load = load.clients(8, Pattern::Thinking(ms(12))).clients(4, Pattern::Thinking(ms(9))).start();
+        load.wait_for(1500, Duration::from_secs(60));
+        let tally = load.stop();
+        tally.assert_flawless();
+        assert_eq!(tally.polite_closes(), 0, "{tally}");
+    }
+}
+
+#[test]
+fn connections_that_come_and_go_leave_no_descriptor_behind() {
+    let process = Launch::playground().settings("[http]\nidle_release = \"10ms\"\n").serve();
+    assert_eq!(process.get("/"), "Hello, world!");
+    let before = process.proc().open_fds();
+    for _ in 0..3 {
+        let mut conns: Vec<Conn> = (0..50).map(|_| process.conn()).collect();
+        conns.iter_mut().for_each(|conn| drop(conn.ask("/").unwrap()));
+    }
+    slackwater_tests::wait::until(Duration::from_secs(10), "all descriptors are closed", || {
+        (process.proc().open_fds() <= before).then_some(())
+    });
+}

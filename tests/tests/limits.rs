@@ -1,0 +1,184 @@
+//! Clients that are slow, huge, or never done: a status or a close at the deadline, and memory that does not grow.
+
+use std::thread;
+use std::time::Duration;
+
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::process::Process;
+use slackwater_tests::tally::Failure;
+use slackwater_tests::wait::until;
+
+use crate::help::{ms, timed};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn with_http(settings: &str) -> Process {
+    Launch::playground().settings(&format!("[http]\n{settings}\n")).serve()
+}
+
+#[test]
+fn a_head_that_comes_a_byte_at_a_time_is_408_at_its_deadline() {
+    let process = with_http("header_timeout = \"500ms\"");
+    let mut conn = process.conn();
+    let mut sender = conn.try_clone().unwrap();
+    let slow = thread::spawn(move || {
+        sender.send_in_pieces(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nA: bcdefghijklmnopqrstuvwxyz\r\n",
+            1,
+            ms(50),
+        )
+    });
+    let (took, answer) = timed(|| conn.answer().unwrap());
+    assert_eq!((answer.status, answer.closes()), (408, true));
+    assert!((ms(450)..ms(1800)).contains(&took), "{took:?}");
+    assert_eq!(conn.fate(LONG), Fate::Closed);
+    // the sender ends when its connection does
+    let _ = slow.join().unwrap();
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn the_clock_of_a_head_starts_with_its_first_byte() {
+    let process = with_http("header_timeout = \"400ms\"\nidle_release = \"50ms\"");
+    let mut conn = process.conn();
+    assert_eq!(conn.fate(ms(700)), Fate::KeptOpen, "nothing was sent yet");
+    assert_eq!(conn.ask("/").unwrap().status, 200);
+    assert_eq!(conn.fate(ms(700)), Fate::KeptOpen, "nothing of the next one was sent yet");
+    conn.send("G").unwrap();
+    let (took, answer) = timed(|| conn.answer().unwrap());
+    assert_eq!(answer.status, 408);
+    assert!(took < ms(1600), "{took:?}");
+}
+
+#[test]
+fn an_idle_connection_is_closed_at_its_deadline() {
+    let process = with_http("idle_timeout = \"400ms\"\nidle_release = \"50ms\"");
+    for before in [Before::OneRequest, Before::Nothing] {
+        let idle = Idle::open(&process.addr(), 10, before);
+        assert_eq!(idle.fates().open, 10);
+        let (took, ()) =
+            timed(|| until(LONG, "all are closed", || (idle.fates().closed == 10).then_some(())));
+        assert!(took < Duration::from_secs(3), "{before:?}: {took:?}");
+    }
+}
+
+#[test]
+fn a_body_that_never_comes_is_408_at_its_deadline() {
+    let process = with_http("body_timeout = \"400ms\"");
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let mut conn = process.conn();
+        conn.send(format!("POST /upload HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n")).unwrap();
+        let (took, answer) = timed(|| conn.answer().unwrap());
+        assert_eq!(answer.status, 408, "{framing}");
+        assert!((ms(350)..ms(2000)).contains(&took), "{took:?}");
+        assert_eq!(conn.fate(LONG), Fate::Closed);
+    }
+}
+
+#[test]
+fn a_body_of_a_gibibyte_that_nobody_wants_is_refused_unread() {
+    let process = with_http("body_timeout = \"1s\"");
+    for path in ["/", "/greet/x", "/nowhere"] {
+        let mut conn = process.conn();
+        conn.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\nabc"))
+            .unwrap();
+        let (took, answer) = timed(|| conn.answer().unwrap());
+        assert!((400..500).contains(&answer.status) && answer.closes(), "{path}: {answer:?}");
+        assert!(took < ms(900), "the answer does not wait for the body: {took:?}");
+        assert_eq!(conn.fate(LONG), Fate::Closed);
+    }
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_still_sends() {
+    let process = Launch::playground().serve();
+    for _ in 0..5 {
+        let mut conn = process.conn();
+        let mut sender = conn.try_clone().unwrap();
+        sender.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n").unwrap();
+        let upload = thread::spawn(move || sender.send_in_pieces(&vec![b'x'; 1 << 20], 16 << 10, ms(2)));
+        let answer = conn.answer().unwrap();
+        assert!((400..500).contains(&answer.status) && answer.closes(), "{answer:?}");
+        // what it sent meanwhile was taken and thrown away, until it was told that nobody listens
+        let _ = upload.join().unwrap();
+    }
+}
+
+#[test]
+fn a_head_past_its_size_is_431() {
+    let process = with_http("max_header_bytes = \"16KiB\"");
+    let huge = "x".repeat(40 << 10);
+    let mut conn = process.conn();
+    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\nA: {huge}\r\n\r\n")).unwrap();
+    assert_eq!(conn.answer().unwrap().status, 431);
+    assert_eq!(conn.fate(LONG), Fate::Closed);
+    let mut conn = process.conn();
+    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", &huge[..10 << 10])).unwrap();
+    assert_eq!(conn.answer().unwrap().status, 200);
+}
+
+#[test]
+fn more_headers_than_allowed_are_431() {
+    let process = Launch::playground().serve();
+    let many: String = (0..150).map(|number| format!("A{number}: b\r\n")).collect();
+    let mut conn = process.conn();
+    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n")).unwrap();
+    assert_eq!(conn.answer().unwrap().status, 431);
+}
+
+#[test]
+fn a_head_without_end_does_not_fill_memory() {
+    let process = Launch::playground().serve();
+    assert_eq!(process.get("/"), "Hello, world!");
+    let before = process.proc().rss_kib();
+    for start in ["GET /", "GET / HTTP/1.1\r\nHost: x\r\nA: "] {
+        let mut conn = process.conn();
+        conn.send(start).unwrap();
+        let flood = vec![b'x'; 1 << 20];
+        // it is refused long before: then sending fails, or what is sent is thrown away
+        let sent = (0..32).take_while(|_| conn.send(&flood).is_ok()).count();
+        let grown = process.proc().rss_kib().saturating_sub(before);
+        assert!(grown < 8 << 10, "{grown} KiB more after {sent} MiB of {start:?}");
+    }
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_503() {
+    let process = with_http("request_timeout = \"300ms\"");
+    let mut conn = process.conn();
+    let (took, answer) = timed(|| {
+        conn.get("/sleep/5000").unwrap();
+        conn.answer().unwrap()
+    });
+    assert_eq!(answer.status, 503);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(process.get("/sleep/10"), "slept");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_let_go() {
+    let process = with_http("write_timeout = \"500ms\"");
+    let mut conn = Conn::open(&process.addr()).unwrap();
+    let before = process.proc().open_fds();
+    conn.get("/bytes/100000000").unwrap();
+    let mut head = conn.head().unwrap();
+    assert_eq!(head.status, 200);
+    until(LONG, "it is let go", || (process.proc().open_fds() < before).then_some(()));
+    assert!(matches!(conn.body(&mut head), Err(Failure::CutInTheMiddle | Failure::Reset)));
+}
+
+#[test]
+fn clients_that_do_nothing_cost_nothing() {
+    let process = with_http("idle_release = \"50ms\"");
+    let idle = Idle::open(&process.addr(), 300, Before::OneRequest);
+    // all are parked some time after the last one fell idle; then the process sleeps
+    thread::sleep(ms(500));
+    let before = process.proc().cpu_ticks();
+    thread::sleep(Duration::from_secs(1));
+    let spent = process.proc().cpu_ticks() - before;
+    assert!(spent <= 5, "{spent} ticks of 100 in a second");
+    assert_eq!(idle.fates().open, 300);
+}

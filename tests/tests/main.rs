@@ -1,0 +1,16 @@
+//! Every promise of the framework, tried on real processes: one module a topic.
+
+mod app;
+mod config;
+mod embed;
+mod help;
+mod holders;
+mod http;
+mod lifecycle;
+mod limits;
+mod logs;
+mod raw;
+mod reload;
+mod shutdown;
+mod signals;
+mod sockets;

@@ -1,0 +1,207 @@
+//! Reload as a transaction: all of it or nothing, and no client notices.
+
+use std::time::Duration;
+
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::idle::{Before, Fates, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::said;
+use slackwater_tests::tally::Failure;
+use slackwater_tests::wait::until;
+
+use crate::help::held_socket;
+
+fn greeting(word: &str) -> String {
+    format!("[app]\ngreeting = \"{word}\"\n")
+}
+
+fn generation(process: &Process) -> u64 {
+    let answer = process.conn().ask("/generation").unwrap();
+    answer.json()["generation"].as_u64().unwrap_or_else(|| panic!("no generation in {}", answer.text()))
+}
+
+#[test]
+fn the_next_request_after_the_log_says_so_sees_the_new_settings() {
+    let process = Launch::playground().settings(&greeting("Hello")).serve();
+    let mut kept = process.conn();
+    assert_eq!(kept.ask("/greet/Ada").unwrap().text(), "Hello, Ada!");
+    for word in ["Moin", "Servus", "Ahoi"] {
+        process.settings(&greeting(word));
+        let line = process.reload();
+        assert_eq!(kept.ask("/greet/Ada").unwrap().text(), format!("{word}, Ada!"));
+        assert!(
+            line.contains("app.greeting") || process.log().contains("app.greeting"),
+            "the key is named: {line}"
+        );
+    }
+}
+
+#[test]
+fn reloads_under_load_fail_nothing_and_close_nothing() {
+    let process = Launch::playground().settings(&greeting("0")).serve();
+    let addr = process.addr();
+    let before = generation(&process);
+    let mut idle = Idle::open(&addr, 200, Before::OneRequest);
+    let load = Load::on(&addr).clients(16, Pattern::KeepAlive).clients(4, Pattern::NewConnection).start();
+    for number in 1..=20 {
+        load.wait_for(20, Duration::from_secs(20));
+        process.settings(&greeting(&number.to_string()));
+        process.reload();
+        assert_eq!(process.get("/greet/you"), format!("{number}, you!"));
+    }
+    let tally = load.stop();
+    tally.assert_flawless();
+    assert_eq!(tally.polite_closes(), 0, "no keep-alive connection is closed: {tally}");
+    assert_eq!(idle.fates(), Fates { open: 200, ..Fates::default() });
+    idle.ask_all("/").assert_flawless();
+    assert_eq!(generation(&process), before + 20);
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_is_named_with_line_and_key() {
+    let process = Launch::playground().settings(&greeting("Hello")).serve();
+    let before = generation(&process);
+    process.settings(&format!("{}[http]\nidle_timeout = \"soon\"\n", greeting("Moin")));
+    let mark = process.mark();
+    process.refuse_reload();
+    let log = process.log_since(mark);
+    assert!(log.contains("slackwater.toml:5"), "file and line: {log}");
+    assert!(log.contains("http.idle_timeout"), "key: {log}");
+    process.settings("listen = [\n");
+    process.refuse_reload();
+    assert_eq!((process.get("/greet/Ada").as_str(), generation(&process)), ("Hello, Ada!", before));
+    process.settings(&greeting("Servus"));
+    process.reload();
+    assert_eq!(process.get("/greet/Ada"), "Servus, Ada!", "a refused reload leaves nothing behind");
+}
+
+#[test]
+fn a_new_listener_whose_port_is_taken_changes_nothing() {
+    let process = Launch::playground().settings(&greeting("Hello")).serve();
+    let (_theirs, taken) = held_socket();
+    let listen = format!("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"{taken}\"]\n");
+    let fds = process.proc().open_fds();
+    process.whole_settings(&(listen + &greeting("Moin")));
+    let line = process.refuse_reload();
+    assert!(line.contains(&taken.to_string()) && line.contains("listen"), "{line}");
+    assert_eq!(process.get("/greet/Ada"), "Hello, Ada!");
+    until(Duration::from_secs(5), "no descriptor is left behind", || {
+        (process.proc().open_fds() <= fds).then_some(())
+    });
+}
+
+#[test]
+fn an_app_that_fails_changes_nothing() {
+    let process = Launch::playground().settings(&greeting("Hello")).serve();
+    let before = generation(&process);
+    process.settings(&(greeting("Moin") + "fail_start = true\n"));
+    process.refuse_reload();
+    assert_eq!((process.get("/greet/Ada").as_str(), generation(&process)), ("Hello, Ada!", before));
+}
+
+#[test]
+fn listeners_are_added_and_removed() {
+    let process = Launch::playground().serve();
+    let first = process.addr();
+    let socket = process.dir().path().join("web.sock");
+    process.whole_settings("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:web.sock\"]\n");
+    process.reload();
+    let addrs = process.addresses();
+    let second = addrs.iter().find(|addr| addr.to_string().starts_with("127.0.0.2:")).unwrap().clone();
+    let unix = slackwater_tests::addr::Addr::Unix(socket.clone());
+    let mut kept = Conn::open(&second).unwrap();
+    for addr in [&first, &second, &unix] {
+        assert_eq!(Conn::open(addr).unwrap().ask("/").unwrap().text(), "Hello, world!", "{addr}");
+    }
+    kept.ask("/").unwrap();
+    process.settings("");
+    process.reload();
+    until(Duration::from_secs(5), "the second is gone", || {
+        (Conn::open(&second).err() == Some(Failure::Refused)).then_some(())
+    });
+    until(Duration::from_secs(5), "the Unix socket's path is gone", || (!socket.exists()).then_some(()));
+    assert_eq!(kept.ask("/").unwrap().text(), "Hello, world!", "connections outlive their listener");
+    assert_eq!(Conn::open(&first).unwrap().ask("/").unwrap().text(), "Hello, world!");
+}
+
+#[test]
+fn requests_in_flight_end_on_the_generation_that_they_began_on() {
+    let process = Launch::playground().settings(&greeting("Hello")).serve();
+    let (mut sleeper, mut stream) = (process.conn(), process.conn());
+    sleeper.get("/sleep/600").unwrap();
+    stream.get("/stream/8").unwrap();
+    assert_eq!(stream.head().unwrap().status, 200);
+    process.settings(&greeting("Moin"));
+    process.reload();
+    assert_eq!(process.get("/greet/Ada"), "Moin, Ada!");
+    let slept = sleeper.answer().unwrap();
+    assert!(slept.text() == "slept" && !slept.closes(), "{slept:?}");
+    let mut chunks = 0;
+    while stream.chunk().unwrap().is_some() {
+        chunks += 1;
+    }
+    assert_eq!(chunks, 8);
+    assert_eq!(stream.ask("/greet/Ada").unwrap().text(), "Moin, Ada!", "and the connection goes on");
+}
+
+#[test]
+fn many_hups_while_one_reload_runs_are_one_more() {
+    let settings = "[app]\nstart_delay = \"400ms\"\n";
+    let process = Launch::playground().settings(settings).serve();
+    let before = generation(&process);
+    let mark = process.mark();
+    process.signal(Signal::HUP);
+    // all while the first one runs, and apart, so that the kernel does not make one of them
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(10));
+        process.signal(Signal::HUP);
+    }
+    until(Duration::from_secs(10), "two reloads", || {
+        (process.log_since(mark).matches(said::RELOADED).count() >= 2).then_some(())
+    });
+    assert_eq!(Conn::open(&process.addr()).unwrap().fate(Duration::from_millis(600)), Fate::KeptOpen);
+    assert_eq!(generation(&process), before + 2);
+}
+
+#[test]
+fn a_key_that_needs_a_new_process_is_named_and_the_rest_applied() {
+    let process = Launch::playground().settings("").serve();
+    process.settings(&format!("threads = 3\n{}", greeting("Moin")));
+    let mark = process.mark();
+    process.reload();
+    assert_eq!(process.get("/greet/Ada"), "Moin, Ada!");
+    assert!(process.log_since(mark).contains("threads"), "{}", process.log_since(mark));
+}
+
+#[test]
+fn health_routes_and_log_level_change_live() {
+    let process = Launch::playground().serve();
+    process.settings("[health]\nready = \"/up\"\n[log]\nlevel = \"debug\"\n");
+    process.reload();
+    assert_eq!(process.conn().ask("/up").unwrap().status, 200);
+    assert_eq!(process.conn().ask("/readyz").unwrap().status, 404);
+    let mark = process.mark();
+    process.signal(Signal::USR1);
+    process.wait_for_log(mark, said::REOPENED);
+    assert!(process.log_since(mark).to_lowercase().contains("debug"), "{}", process.log_since(mark));
+}
+
+#[test]
+fn a_listener_that_stays_keeps_its_queue() {
+    let process = Launch::playground().settings(&greeting("Hello")).serve();
+    let addr = process.addr();
+    process.settings(&greeting("Moin"));
+    let mark = process.mark();
+    process.signal(Signal::STOP);
+    let mut waiting: Vec<Conn> = (0..20).map(|_| Conn::open(&addr).unwrap()).collect();
+    waiting.iter_mut().for_each(|conn| conn.get("/").unwrap());
+    process.signal(Signal::HUP);
+    process.signal(Signal::CONT);
+    for conn in &mut waiting {
+        assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
+    }
+    process.wait_for_log(mark, said::RELOADED);
+    assert_eq!(process.addr(), addr);
+}

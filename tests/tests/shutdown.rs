@@ -1,0 +1,172 @@
+//! Leaving: what is in flight is answered, what is idle is closed politely, what does not end is cut and named.
+
+use std::time::{Duration, Instant};
+
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::process::Signal;
+use slackwater_tests::said;
+use slackwater_tests::tally::Failure;
+use slackwater_tests::wait::until;
+
+use crate::help::{held_socket, ms, timed};
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() {
+    let settings = "[shutdown]\nkeepalive_grace = \"200ms\"\ngrace = \"2500ms\"\nforce_after = \"300ms\"\n";
+    let mut process = Launch::playground().settings(settings).serve();
+    let idle = Idle::open(&process.addr(), 100, Before::OneRequest);
+    let (mut sleeper, mut stream) = (process.conn(), process.conn());
+    sleeper.get("/sleep/1500").unwrap();
+    stream.get("/stream/600").unwrap();
+    assert_eq!(stream.head().unwrap().status, 200);
+    stream.chunk().unwrap();
+
+    let begun = Instant::now();
+    process.signal(Signal::TERM);
+    until(LONG, "idle connections are closed", || (idle.fates().closed == 100).then_some(()));
+    assert!(begun.elapsed() >= ms(190), "they have keepalive_grace: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < ms(1400), "they do not wait for requests in flight: {:?}", begun.elapsed());
+    let slept = sleeper.answer().unwrap();
+    assert!(slept.text() == "slept" && slept.closes(), "{slept:?}");
+    let end = loop {
+        match stream.chunk() {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    assert!(begun.elapsed() < ms(3800), "within grace and force_after: {:?}", begun.elapsed());
+    assert!(matches!(end, Ok(None) | Err(Failure::CutInTheMiddle | Failure::Reset)), "{end:?}");
+    assert!(process.log().contains("/stream/"), "what was cut is named:\n{}", process.log());
+}
+
+#[test]
+fn every_request_that_was_read_is_answered() {
+    let mut process = Launch::playground().serve();
+    let mut conns: Vec<Conn> = (0..30).map(|_| process.conn()).collect();
+    conns.iter_mut().for_each(|conn| conn.get("/sleep/400").unwrap());
+    until(LONG, "all are read", || process.get("/").contains("Hello").then_some(()));
+    process.signal(Signal::TERM);
+    for conn in &mut conns {
+        let answer = conn.answer().unwrap();
+        assert!(answer.status == 200 && answer.closes(), "{answer:?}");
+        assert_eq!(conn.fate(LONG), Fate::Closed);
+    }
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+}
+
+#[test]
+fn an_idle_connection_may_send_one_last_request() {
+    let mut process = Launch::playground().settings("[shutdown]\nkeepalive_grace = \"1s\"\n").serve();
+    let (mut kept, mut opened_ahead) = (process.conn(), process.conn());
+    kept.ask("/").unwrap();
+    let mark = process.mark();
+    process.signal(Signal::TERM);
+    process.wait_for_log(mark, said::LEAVING);
+    for conn in [&mut kept, &mut opened_ahead] {
+        let answer = conn.ask("/").unwrap();
+        assert!(answer.status == 200 && answer.closes(), "{answer:?}");
+        assert_eq!(conn.fate(LONG), Fate::Closed);
+    }
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+}
+
+#[test]
+fn a_connection_that_has_sent_nothing_does_not_hold_the_process() {
+    let mut process = Launch::playground().settings("[shutdown]\nkeepalive_grace = \"100ms\"\n").serve();
+    let silent = Idle::open(&process.addr(), 20, Before::Nothing);
+    assert_eq!(process.get("/"), "Hello, world!");
+    process.signal(Signal::TERM);
+    let (took, status) = timed(|| process.wait_exit(LONG));
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(silent.fates().closed, 20);
+}
+
+#[test]
+fn half_a_head_is_given_time_but_does_not_hold_the_process_for_ever() {
+    let settings =
+        "[http]\nheader_timeout = \"1s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"5s\"\n";
+    let mut process = Launch::playground().settings(settings).serve();
+    let mut half = process.conn();
+    half.send("GET / HTTP/1.1\r\nHo").unwrap();
+    assert_eq!(process.get("/"), "Hello, world!");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(Duration::from_secs(4)).code(), Some(0));
+}
+
+#[test]
+fn a_lame_duck_is_not_ready_and_still_accepts() {
+    let settings = "[shutdown]\ndelay = \"800ms\"\nkeepalive_grace = \"50ms\"\n";
+    let mut process = Launch::playground().settings(settings).serve();
+    let begun = Instant::now();
+    process.signal(Signal::TERM);
+    until(LONG, "readiness is gone", || (process.conn().ask("/readyz").ok()?.status == 503).then_some(()));
+    assert_eq!(process.get("/"), "Hello, world!");
+    assert_eq!(process.conn().ask("/livez").unwrap().status, 200);
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    assert!(begun.elapsed() >= ms(800), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn int_has_no_delay() {
+    let mut process = Launch::playground().settings("[shutdown]\ndelay = \"30s\"\n").serve();
+    process.signal(Signal::INT);
+    assert_eq!(process.wait_exit(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn what_waits_in_our_own_queue_is_answered() {
+    let mut process = Launch::playground().serve();
+    let addr = process.addr();
+    process.signal(Signal::STOP);
+    let mut waiting: Vec<Conn> = (0..20).map(|_| Conn::open(&addr).unwrap()).collect();
+    waiting.iter_mut().for_each(|conn| conn.get("/").unwrap());
+    process.signal(Signal::TERM);
+    process.signal(Signal::CONT);
+    for conn in &mut waiting {
+        assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
+    }
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+}
+
+#[test]
+fn what_waits_in_a_socket_that_another_holds_is_answered_by_the_next_process() {
+    let (listener, addr) = held_socket();
+    let launch = Launch::playground().socket("web", &listener);
+    let mut process = launch.serve();
+    process.signal(Signal::STOP);
+    let mut waiting: Vec<Conn> = (0..20).map(|_| Conn::open(&addr).unwrap()).collect();
+    waiting.iter_mut().for_each(|conn| conn.get("/").unwrap());
+    process.signal(Signal::TERM);
+    process.signal(Signal::CONT);
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    let _next = launch.serve();
+    for conn in &mut waiting {
+        assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
+    }
+}
+
+#[test]
+fn no_request_fails_in_a_loop_of_stops_while_another_holds_the_socket() {
+    let (listener, addr) = held_socket();
+    let launch = Launch::playground().socket("web", &listener);
+    let mut process = launch.serve();
+    let load = Load::on(&addr).clients(8, Pattern::KeepAlive).clients(2, Pattern::NewConnection);
+    let load = load.patience(Duration::from_secs(30)).start();
+    for _ in 0..5 {
+        load.wait_for(100, Duration::from_secs(30));
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait_exit(Duration::from_secs(30)).code(), Some(0));
+        process = launch.serve();
+    }
+    load.wait_for(100, Duration::from_secs(30));
+    let tally = load.stop();
+    tally.assert_flawless();
+    assert!(tally.polite_closes() >= 8, "busy clients are told: {tally}");
+}

@@ -1,0 +1,171 @@
+//! What each signal does in each phase: design §5, row by row.
+
+use std::time::Duration;
+
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::said;
+use slackwater_tests::tally::Failure;
+use slackwater_tests::wait::until;
+
+use crate::help::ms;
+
+const QUICK: &str = "[shutdown]\nkeepalive_grace = \"100ms\"\n";
+
+fn exit_code(process: &mut Process) -> Option<i32> {
+    process.wait_exit(Duration::from_secs(10)).code()
+}
+
+#[test]
+fn term_int_and_quit_end_an_idle_process_with_0() {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let mut process = Launch::playground().settings(QUICK).serve();
+        process.signal(signal);
+        assert_eq!(exit_code(&mut process), Some(0), "{signal:?}");
+    }
+}
+
+#[test]
+fn usr2_is_answered_that_upgrades_are_not_built_yet_and_changes_nothing() {
+    let process = Launch::playground().serve();
+    let mark = process.mark();
+    process.signal(Signal::USR2);
+    process.wait_for_log(mark, said::NOT_BUILT_YET);
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn winch_pauses_and_hup_resumes() {
+    let process = Launch::playground().settings(QUICK).serve();
+    let addr = process.addr();
+    let mut idle = process.conn();
+    idle.ask("/").unwrap();
+    let mark = process.mark();
+    process.signal(Signal::WINCH);
+    process.wait_for_log(mark, said::PAUSED);
+    until(Duration::from_secs(5), "the idle connection is closed", || {
+        (idle.glance() == Fate::Closed).then_some(())
+    });
+    // the socket is still there: the kernel takes the connection, and nobody answers it
+    let mut waiting = Conn::open_patient(&addr, ms(300)).unwrap();
+    assert_eq!(waiting.ask("/"), Err(Failure::TimedOut));
+    let mark = process.mark();
+    process.signal(Signal::HUP);
+    process.wait_for_log(mark, said::RESUMED);
+    assert_eq!(waiting.answer().unwrap().text(), "Hello, world!", "what waited is answered");
+    assert_eq!(process.conn().ask("/readyz").unwrap().status, 200);
+}
+
+#[test]
+fn a_paused_process_can_be_told_to_leave() {
+    let mut process = Launch::playground().settings(QUICK).serve();
+    let mark = process.mark();
+    process.signal(Signal::WINCH);
+    process.wait_for_log(mark, said::PAUSED);
+    process.signal(Signal::QUIT);
+    assert_eq!(exit_code(&mut process), Some(0));
+}
+
+#[test]
+fn a_paused_process_refuses_usr2_and_ignores_another_winch() {
+    let process = Launch::playground().settings(QUICK).serve();
+    let mark = process.mark();
+    process.signal(Signal::WINCH);
+    process.wait_for_log(mark, said::PAUSED);
+    let mark = process.mark();
+    process.signal(Signal::WINCH);
+    process.signal(Signal::USR2);
+    process.wait_for_log(mark, "paused");
+    process.signal(Signal::HUP);
+    process.wait_for_log(mark, said::RESUMED);
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn a_second_term_cuts_at_once() {
+    let mut process = Launch::playground().serve();
+    let mut asked = process.conn();
+    asked.get("/sleep/60000").unwrap();
+    until(Duration::from_secs(5), "the request is in its handler", || {
+        process.get("/").contains("Hello").then_some(())
+    });
+    let mark = process.mark();
+    process.signal(Signal::TERM);
+    process.wait_for_log(mark, said::LEAVING);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(Duration::from_secs(2)).code(), Some(0));
+    let log = process.log_since(mark);
+    assert!(log.contains("/sleep/"), "it names what it cut: {log}");
+    assert!(matches!(asked.answer(), Err(Failure::ClosedBeforeAnswer | Failure::Reset)));
+}
+
+#[test]
+fn a_term_after_quit_goes_on_leaving_and_the_next_one_cuts() {
+    let mut process = Launch::playground().serve();
+    let mut asked = process.conn();
+    asked.get("/sleep/700").unwrap();
+    let mark = process.mark();
+    until(Duration::from_secs(5), "the request is in its handler", || {
+        process.get("/").contains("Hello").then_some(())
+    });
+    process.signal(Signal::QUIT);
+    process.wait_for_log(mark, said::LEAVING);
+    process.signal(Signal::TERM);
+    assert_eq!(asked.answer().unwrap().text(), "slept", "one TERM after QUIT cuts nothing");
+    assert_eq!(exit_code(&mut process), Some(0));
+}
+
+#[test]
+fn a_leaving_process_refuses_hup_and_usr2() {
+    let mut process = Launch::playground().settings(QUICK).serve();
+    let mut asked = process.conn();
+    asked.get("/sleep/800").unwrap();
+    until(Duration::from_secs(5), "the request is in its handler", || {
+        process.get("/").contains("Hello").then_some(())
+    });
+    let mark = process.mark();
+    process.signal(Signal::TERM);
+    process.wait_for_log(mark, said::LEAVING);
+    let mark = process.mark();
+    process.signal(Signal::HUP);
+    process.wait_for_log(mark, "refused");
+    let mark = process.mark();
+    process.signal(Signal::USR2);
+    process.wait_for_log(mark, "refused");
+    assert_eq!(asked.answer().unwrap().text(), "slept");
+    assert_eq!(exit_code(&mut process), Some(0));
+}
+
+#[test]
+fn hup_usr1_usr2_and_winch_do_not_kill_a_process_that_starts() {
+    let mut process = Launch::playground().settings("[app]\nstart_delay = \"700ms\"\n").start();
+    until(Duration::from_secs(10), "handlers are installed", || {
+        caught(&process).contains(&Signal::HUP.as_raw()).then_some(())
+    });
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::WINCH] {
+        process.signal(signal);
+    }
+    process.wait_for_log(0, "refused");
+    process.ready();
+    // the HUP that came meanwhile is done afterwards
+    process.wait_for_log(0, said::RELOADED);
+}
+
+#[test]
+fn a_process_that_starts_can_be_told_to_leave() {
+    let mut process = Launch::playground().settings("[app]\nstart_delay = \"60s\"\n").start();
+    until(Duration::from_secs(10), "handlers are installed", || {
+        caught(&process).contains(&Signal::TERM.as_raw()).then_some(())
+    });
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(Duration::from_secs(5)).code(), Some(0));
+}
+
+/// The signals that a process catches, by number.
+fn caught(process: &Process) -> Vec<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+    let mask = u64::from_str_radix(mask.trim(), 16).unwrap_or(0);
+    (1..=64).filter(|number| mask & (1 << (number - 1)) != 0).collect()
+}
