@@ -58,7 +58,9 @@ type Request = slackwater::Request<Playground>;
 
 #[slackwater::main]
 async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Playground>> {
-    sleep(humantime::parse_duration(&settings.start_delay)?).await;
+    let start_delay = humantime::parse_duration(&settings.start_delay);
+    sleep(start_delay.map_err(|error| format!("app.start_delay = {:?}: {error}", settings.start_delay))?)
+        .await;
     match settings.fail_start {
         Fail::Whether(false) => {}
         Fail::Whether(true) => return Err("fail_start is set".into()),

@@ -1,5 +1,6 @@
 //! The one error type of the framework: what was tried, on what, why it failed.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -119,6 +120,12 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
         next = cause.source();
     }
     text
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }
 
 impl fmt::Display for Error {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -56,6 +56,7 @@ type Logger = Box<dyn FnOnce(log::LevelFilter) -> Result<()>>;
 /// A command of the application's own.
 struct Custom {
     name: String,
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "said by --help alone"))]
     about: String,
     run: Box<dyn FnOnce(Loaded, Vec<OsString>) -> Work>,
 }
@@ -92,7 +93,7 @@ impl Runner {
         self
     }
 
-    /// The application's version, for `--version`.
+    /// The application's version, for `--version` and the first line of the log.
     ///
     /// ```no_run
     /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
@@ -203,7 +204,7 @@ impl Runner {
     pub fn run(mut self) -> ExitCode {
         let meta = cli::Meta {
             name: self.sources.name.clone(),
-            version: self.version.clone(),
+            version: self.shown_version().to_owned(),
             custom: self.commands.iter().map(|c| (c.name.clone(), c.about.clone())).collect(),
         };
         match cli::parse(&meta, std::env::args_os()) {
@@ -245,16 +246,15 @@ impl Runner {
         self.sources.env = std::env::vars_os().collect();
         let done = match command {
             Command::Serve => inherited.and_then(|inherited| self.serve(inherited)),
-            Command::Check => self.check().map(print),
-            Command::Config { key } => self.config(key.as_deref()).map(print),
-            Command::Routes => self.routes().map(print),
+            Command::Check => self.check().and_then(print),
+            Command::Config { key } => self.config(key.as_deref()).and_then(print),
+            Command::Routes => self.routes().and_then(print),
             Command::Custom { name, args } => self.custom(&name, args),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // a closed standard error is no reason to panic
-                let _ = writeln!(std::io::stderr(), "{name}: {}", error.chain());
+                complain(&name, &error);
                 ExitCode::from(error.exit_code())
             }
         }
@@ -266,8 +266,7 @@ impl Runner {
         self.install_logger(&loaded)?;
         let open_files = OpenFiles::raise();
         start_threads(loaded.config.threads);
-        let version = if self.version.is_empty() { "(no version)" } else { &self.version };
-        log::info!("{} {version} starts, pid {}", self.sources.name, std::process::id());
+        log::info!("{} {} starts, pid {}", self.sources.name, self.shown_version(), std::process::id());
         let pid_file = loaded.config.pid_file.clone();
         let plan = Plan {
             sources: self.sources,
@@ -277,6 +276,14 @@ impl Runner {
             auto_connections: open_files.connections(),
         };
         block_on(live(plan, loaded, signals, pid_file))
+    }
+
+    fn shown_version(&self) -> &str {
+        if self.version.is_empty() {
+            "(no version)"
+        } else {
+            &self.version
+        }
     }
 
     fn install_logger(&mut self, loaded: &Loaded) -> Result<(), Error> {
@@ -295,7 +302,10 @@ impl Runner {
     }
 
     fn config(self, key: Option<&str>) -> Result<String, Error> {
-        config::config_text(&self.sources.load()?, key)
+        let mut loaded = self.sources.load()?;
+        // what is secret by its type is only known once it was read as that
+        self.application.read(&mut loaded)?;
+        config::config_text(&loaded, key)
     }
 
     fn routes(self) -> Result<String, Error> {
@@ -357,7 +367,21 @@ fn start_threads(threads: usize) {
     async_global_executor::init_with_config(config.with_thread_name_fn(|| "slackwater".to_owned()));
 }
 
-fn print(text: String) {
-    // whoever closed our standard output does not want to read it
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Says what went wrong, the program's name before each line. A closed standard error is no reason to panic.
+fn complain(name: &str, error: &Error) {
+    let lines: String = error.chain().lines().map(|line| format!("{name}: {line}\n")).collect();
+    let _ = std::io::stderr().write_all(lines.as_bytes());
+}
+
+/// # Errors
+/// Standard output takes no more: the disk is full.
+fn print(text: String) -> Result<(), Error> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // whoever closed it does not want to read the rest
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, "cannot write to standard output").because(error))
+        }
+        _ => Ok(()),
+    }
 }

@@ -27,7 +27,7 @@ use crate::sys::limits::OpenFiles;
 /// let handle = slackwater::Server::new(app).set("listen", "127.0.0.1:0").start().await?;
 /// println!("listening on {}", handle.addresses()[0]);
 /// handle.shutdown(std::time::Duration::from_secs(5)).await?;
-/// # slackwater::Result::Ok(()) }).unwrap();
+/// # Ok::<_, slackwater::BoxError>(()) }).unwrap();
 /// ```
 pub struct Server {
     application: Arc<dyn Application>,

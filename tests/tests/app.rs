@@ -48,6 +48,17 @@ fn an_app_that_panics_refuses_its_generation_and_nothing_else() {
 }
 
 #[test]
+fn a_hook_that_panics_refuses_its_generation_and_nothing_else() {
+    let process = Launch::fixture().serve();
+    process.settings("[app]\npanic_late = true\n");
+    let line = process.refuse_reload();
+    assert!(line.contains("told to panic late"), "{line}");
+    process.settings("");
+    process.reload();
+    assert_eq!(Launch::fixture().settings("[app]\npanic_late = true\n").run(LONG).code(), Some(1));
+}
+
+#[test]
 fn a_build_that_hangs_does_not_hold_a_stop() {
     let mut process = Launch::fixture().settings("[shutdown]\nkeepalive_grace = \"50ms\"\n").serve();
     process.settings("[app]\nhang = true\n[shutdown]\nkeepalive_grace = \"50ms\"\n");

@@ -50,6 +50,7 @@ fn all_faults_are_named_at_once_with_file_line_and_key() {
         for part in ["slackwater.toml:5", "http.body_limit", "slackwater.toml:7", "shutdown"] {
             assert!(said.contains(part), "{part}: {said}");
         }
+        assert!(said.lines().all(|line| line.starts_with("playground: slackwater.toml:")), "{said}");
     }
 }
 
@@ -159,6 +160,27 @@ fn secrets_are_not_printed() {
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     assert!(!said(&finished).contains("hunter"), "{finished:?}");
     assert!(finished.stdout.contains("db_password"), "{finished:?}");
+}
+
+#[test]
+fn what_is_secret_by_its_type_is_not_printed() {
+    let launch = Launch::fixture().settings("[app]\nvault = \"hunter5\"\npool = \"a\"\n");
+    let finished = launch.args(["config", "app"]).run(LONG);
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert!(finished.stdout.contains("app.vault = \"***\"") && finished.stdout.contains("app.pool = \"a\""));
+    assert!(!said(&finished).contains("hunter"), "{finished:?}");
+}
+
+#[test]
+fn a_full_disk_is_told_of_and_a_reader_that_is_gone_is_not() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let finished = Launch::playground().stdout(&full).args(["config"]).run(LONG);
+    assert_eq!(finished.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("standard output"), "{finished:?}");
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    drop(reader);
+    let finished = Launch::playground().stdout(&writer).args(["config"]).run(LONG);
+    assert_eq!((finished.code(), &*finished.stderr), (Some(0), ""), "{finished:?}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! A server as a guest in a process that is not its own: started, reloaded and shut down by its handle.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
-use async_std::task::{block_on, sleep};
+use async_std::future::timeout;
+use async_std::task::{self, sleep};
 use slackwater::prelude::*;
 use slackwater::{Handle, Server};
 use slackwater_tests::addr::Addr;
@@ -12,6 +14,11 @@ use slackwater_tests::tally::Failure;
 use crate::help::ms;
 
 const LONG: Duration = Duration::from_secs(10);
+
+/// Waits for a future, but not for ever: a test that hangs tells nothing.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    task::block_on(timeout(LONG + LONG, future)).expect("it ends")
+}
 
 async fn app() -> slackwater::Result<App> {
     let mut app = App::new();

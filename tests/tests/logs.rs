@@ -1,6 +1,7 @@
 //! Logs: lines that machines read, files that are reopened, an output that is gone.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -77,6 +78,21 @@ fn requests_are_logged_when_asked_for_and_from_the_next_one_on() {
 }
 
 #[test]
+fn a_client_that_goes_away_is_no_error_of_the_log() {
+    let mut process = Launch::playground().serve();
+    for path in ["/echo", "/upload"] {
+        let mut conn = process.conn();
+        conn.send(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc"))
+            .unwrap();
+        drop(conn);
+    }
+    process.get("/");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    assert!(!process.log().contains("\"level\":\"error\""), "{}", process.log());
+}
+
+#[test]
 fn an_output_that_nobody_reads_any_more_kills_neither_process_nor_request() {
     for format in ["json", "pretty"] {
         let (listener, addr) = held_socket();
@@ -91,6 +107,27 @@ fn an_output_that_nobody_reads_any_more_kills_neither_process_nor_request() {
         }
         process.signal(Signal::HUP);
         assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!", "{format}");
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait_exit(LONG).code(), Some(0), "{format}");
+    }
+}
+
+#[test]
+fn an_output_whose_reader_hangs_holds_up_neither_process_nor_request() {
+    for format in ["json", "pretty"] {
+        let (listener, addr) = held_socket();
+        let (_hangs, mut stdout) = UnixStream::pair().unwrap();
+        // what it holds is the same for all who have it: so the program under test finds it full
+        stdout.set_nonblocking(true).unwrap();
+        while stdout.write(&[b'x'; 4096]).is_ok() {}
+        stdout.set_nonblocking(false).unwrap();
+        let launch =
+            Launch::playground().settings("[log]\naccess = true\n").env("SLACKWATER_LOG__FORMAT", format);
+        let mut process = launch.stdout(&stdout).socket("web", &listener).start();
+        let mut conn = Conn::open(&addr).unwrap();
+        for _ in 0..5 {
+            assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!", "{format}");
+        }
         process.signal(Signal::TERM);
         assert_eq!(process.wait_exit(LONG).code(), Some(0), "{format}");
     }

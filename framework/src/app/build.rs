@@ -1,6 +1,6 @@
 //! From the application's function to what a generation runs: called, caught, checked.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -15,7 +15,7 @@ use tide::Server;
 use super::table::RouteInfo;
 use super::{App, Origin};
 use crate::config::Loaded;
-use crate::error::{Error, Kind, Result};
+use crate::error::{panic_text, Error, Kind, Result};
 use crate::http::bridge::{KeepCause, Tide};
 use crate::http::Service;
 use crate::setup::Setup;
@@ -45,14 +45,30 @@ pub(crate) struct Built {
 /// The application's function, whatever its arguments and state: makes a generation from settings.
 pub(crate) trait Application: Send + Sync {
     fn build(&self, settings: &mut Loaded, setup: Setup) -> BoxFuture<Result<Built, Error>>;
+
+    /// Reads the settings as `build` does, and builds nothing: what is odd or secret in them is known afterwards.
+    ///
+    /// # Errors
+    /// The settings are not what the function takes.
+    fn read(&self, settings: &mut Loaded) -> Result<(), Error>;
 }
 
-impl<F> Application for F
+/// One that is made of what its function is turned into, and of the type of its settings.
+struct Function<F> {
+    build: F,
+    read: fn(&mut Loaded) -> Result<(), Error>,
+}
+
+impl<F> Application for Function<F>
 where
     F: Fn(&mut Loaded, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync,
 {
     fn build(&self, settings: &mut Loaded, setup: Setup) -> BoxFuture<Result<Built, Error>> {
-        self(settings, setup)
+        (self.build)(settings, setup)
+    }
+
+    fn read(&self, settings: &mut Loaded) -> Result<(), Error> {
+        (self.read)(settings)
     }
 }
 
@@ -95,11 +111,12 @@ pub trait IntoApplication<Args> {
 pub struct Erased(pub(crate) Arc<dyn Application>);
 
 impl Erased {
-    fn new<F>(build: F) -> Self
+    fn new<T, F>(build: F) -> Self
     where
+        T: DeserializeOwned + 'static,
         F: Fn(&mut Loaded, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync + 'static,
     {
-        Erased(Arc::new(build))
+        Erased(Arc::new(Function { build, read: |loaded| settings::<T>(loaded).map(drop) }))
     }
 }
 
@@ -116,7 +133,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     fn into_application(self) -> Erased {
-        Erased::new(move |_, _| run(&self))
+        Erased::new::<(), _>(move |_, _| run(&self))
     }
 }
 
@@ -128,7 +145,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     fn into_application(self) -> Erased {
-        Erased::new(move |loaded, _| match settings(loaded) {
+        Erased::new::<T, _>(move |loaded, _| match settings(loaded) {
             Ok(settings) => run(|| self(settings)),
             Err(error) => Box::pin(async { Err(error) }),
         })
@@ -143,7 +160,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     fn into_application(self) -> Erased {
-        Erased::new(move |loaded, setup| match settings(loaded) {
+        Erased::new::<T, _>(move |loaded, setup| match settings(loaded) {
             Ok(settings) => run(|| self(settings, setup)),
             Err(error) => Box::pin(async { Err(error) }),
         })
@@ -174,15 +191,23 @@ where
         match made {
             Ok(Ok(app)) => app.build(),
             Ok(Err(error)) => Err(Error::new(Kind::App, "`app` failed").because(error)),
-            Err(payload) => Err(Error::new(Kind::App, format!("`app` panicked: {}", said(&*payload)))),
+            Err(payload) => Err(Error::new(Kind::App, format!("`app` panicked: {}", panic_text(&*payload)))),
         }
     })
 }
 
-/// What a panic said.
-fn said(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+/// A hook whose panic is an error like any other: nobody would hear of it, and the process would wait for ever.
+pub(super) fn hook<F, Fut>(act: F) -> Hook
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    Box::new(|| {
+        Box::pin(async {
+            let acted = AssertUnwindSafe(async { act().await }).catch_unwind().await;
+            acted.unwrap_or_else(|payload| Err(format!("it panicked: {}", panic_text(&*payload)).into()))
+        })
+    })
 }
 
 impl<S: Clone + Send + Sync + 'static> App<S> {
@@ -285,11 +310,21 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_read_without_a_call_of_the_function() {
+        let Erased(application) = (|_: Settings| async { Err::<App, _>("called".into()) }).into_application();
+        let mut loaded = Sources::new("test").load().unwrap();
+        assert!(application.read(&mut loaded).unwrap_err().is_config(), "app.greeting is missing");
+        let mut sources = Sources::new("test");
+        sources.sets = vec!["app.greeting=hi".into()];
+        application.read(&mut sources.load().unwrap()).unwrap();
+    }
+
+    #[test]
     fn tasks_and_hooks_come_along_from_nested_applications() {
         let built = build(|| async {
             let mut inner = App::with_state(1);
             inner.task("inner", |stop| async move { stop.wait().await });
-            inner.on_ready(|| async { Err("not ready".into()) }).on_drain(|| async {});
+            inner.on_ready(|| async { Err("not ready".into()) }).on_drain(|| async { panic!("going") });
             let mut app = App::new();
             app.task("outer", |_| async {}).nest("/inner", inner);
             Ok(app)
@@ -304,6 +339,7 @@ mod tests {
         for hook in built.on_ready {
             assert_eq!(block_on(hook()).unwrap_err().to_string(), "not ready");
         }
-        assert_eq!(built.on_drain.len(), 1);
+        let said = built.on_drain.into_iter().map(|hook| block_on(hook()).unwrap_err().to_string());
+        assert_eq!(said.collect::<Vec<_>>(), ["it panicked: going"]);
     }
 }

@@ -22,6 +22,7 @@ use tide::{Middleware, Server};
 use crate::error::Result;
 use crate::http::bridge::KeepCause;
 use crate::token::Token;
+use build::hook;
 use table::Table;
 
 /// An application: its routes and what lives as long as they do.
@@ -181,7 +182,8 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     }
 
     /// A background task of this generation: started when it goes live, told to stop through its token when it
-    /// retires, and then waited for. A task that does not stop within `shutdown.grace` is cut, and named in the log.
+    /// retires, and then waited for. One that has not stopped when a shutdown ends (`shutdown.grace` and
+    /// `shutdown.force_after`) is cut, and named in the log; after a reload it may take as long as it likes.
     ///
     /// ```
     /// # let mut app = slackwater::App::new();
@@ -194,7 +196,9 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         F: FnOnce(Token) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.tasks.push(Task { name: name.into(), start: Box::new(|stop| Box::pin(start(stop))) });
+        // called within the future: a panic of the call is the task's, too
+        let start = Box::new(|stop| Box::pin(async { start(stop).await }) as _);
+        self.tasks.push(Task { name: name.into(), start });
         self
     }
 
@@ -213,7 +217,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
-        self.on_ready.push(Box::new(|| Box::pin(check())));
+        self.on_ready.push(hook(check));
         self
     }
 
@@ -228,11 +232,9 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.on_drain.push(Box::new(|| {
-            Box::pin(async {
-                act().await;
-                Ok(())
-            })
+        self.on_drain.push(hook(|| async {
+            act().await;
+            Ok(())
         }));
         self
     }

@@ -34,6 +34,15 @@ pub trait RequestExt {
     /// Takes a body of up to so many bytes, instead of `http.body_limit`; past it the answer is 413.
     ///
     /// Call it before the body is read.
+    ///
+    /// ```
+    /// use slackwater::prelude::*;
+    ///
+    /// async fn avatar(mut request: slackwater::Request<()>) -> tide::Result {
+    ///     request.set_body_limit(256 << 10);
+    ///     Ok(format!("{} bytes", request.body_bytes().await?.len()).into())
+    /// }
+    /// ```
     fn set_body_limit(&self, bytes: u64);
 
     /// Takes a body of any length, instead of up to `http.body_limit`. Read it piece by piece, or a client decides how

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use figment::value::{Dict, Value};
 
-use super::field::{suggestion, Field};
-use super::lenient::datetime;
+use super::field::Field;
 use super::loaded::Loaded;
+use super::nearest::suggestion;
 use super::origin::{key_text, KeyPath, Origin};
 use super::secret::{without_user_info, HIDDEN};
-use super::values::whole;
+use super::values::{datetime, whole};
 use super::Config;
 use crate::error::{Error, Kind};
 

@@ -64,31 +64,6 @@ pub(super) fn variable(prefix: &str, key: &str) -> String {
     format!("{prefix}{}", key.replace('.', "__").to_uppercase())
 }
 
-/// The name that was probably meant: the nearest of `known`, if one is near.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const NEAR: f64 = 0.65;
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let likeness = |key: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(name, key);
-        if last(name) == last(key) {
-            whole.max(0.9)
-        } else {
-            whole
-        }
-    };
-    known
-        .into_iter()
-        .map(|key| (likeness(key), key))
-        .filter(|(likeness, _)| *likeness >= NEAR)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, key)| key)
-}
-
-/// `; did you mean NAME?`, or nothing.
-pub(super) fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default()
-}
-
 /// Declares `Config`, its sections, their defaults and `Config::FIELDS`. A field is
 /// `/// description`, then `name: Type as Codec = default, Class, example as TOML;`.
 macro_rules! settings {

@@ -8,7 +8,8 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use toml_edit::ImDocument;
 
-use super::field::{nearest, suggestion, variable, Field};
+use super::field::{variable, Field};
+use super::nearest::{nearest, suggestion};
 use super::origin::{position, KeyPath, Lines, Origin};
 use super::values::describe;
 use super::Config;

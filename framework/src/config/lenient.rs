@@ -11,22 +11,22 @@ use figment::value::{Dict, Tag, Value};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
-use super::field::suggestion;
 use super::layers::inline;
 use super::loaded::Loaded;
 use super::misfit::{Misfit, Place};
+use super::nearest::suggestion;
 use super::origin::{KeyPath, Origin};
 use super::secret::SECRET;
-use super::values::{switch, whole};
+use super::values::{datetime, switch, visit_whole, whole};
 use crate::error::{Error, Kind};
 
 /// What was seen on the way.
 #[derive(Default)]
-pub(super) struct Notes {
+struct Notes {
     /// A warning for each key that nobody asked for.
-    pub(super) unknown: Vec<String>,
+    unknown: Vec<String>,
     /// The keys that are read as secrets.
-    pub(super) secrets: Vec<String>,
+    secrets: Vec<String>,
 }
 
 /// What text becomes where the target takes anything (`#[serde(flatten)]`, untagged enums).
@@ -37,8 +37,25 @@ enum AnyText {
     Guess,
 }
 
+impl Loaded {
+    /// Reads `[app]` as the application's settings. Unknown keys in it are added to the warnings.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] naming source, line and key of what is missing or has the wrong type.
+    pub(crate) fn app<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let (settings, notes) = read(self)?;
+        self.secrets.extend(notes.secrets);
+        for warning in notes.unknown {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Ok(settings)
+    }
+}
+
 /// Reads `[app]`; a missing one is an empty table.
-pub(super) fn read<T: DeserializeOwned>(loaded: &Loaded) -> Result<(T, Notes), Error> {
+fn read<T: DeserializeOwned>(loaded: &Loaded) -> Result<(T, Notes), Error> {
     let refused = match read_with(loaded, AnyText::String) {
         Ok(read) => return Ok(read),
         Err(refused) => refused,
@@ -210,19 +227,6 @@ impl<'a> Node<'a> {
             _ => self.any(visitor),
         }
     }
-}
-
-fn visit_whole<'de, V: Visitor<'de>>(number: i128, visitor: V) -> Result<V::Value, Misfit> {
-    match (i64::try_from(number), u64::try_from(number)) {
-        (Ok(number), _) => visitor.visit_i64(number),
-        (_, Ok(number)) => visitor.visit_u64(number),
-        _ => visitor.visit_i128(number),
-    }
-}
-
-/// A date or time of TOML, which figment has as a table with this one key.
-pub(super) fn datetime(table: &Dict) -> Option<&str> {
-    table.get("$__toml_private_datetime")?.as_str()
 }
 
 macro_rules! read_as { ($($how:ident: $($method:ident)*;)*) => { $($(

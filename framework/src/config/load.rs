@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use figment::value::{Dict, Value};
 use figment::Figment;
 
-use super::field::{suggestion, Field};
+use super::field::Field;
 use super::layers::{assignment, meaning, segments, unknown, File, Layer, Meaning};
 use super::loaded::{profile_path, Loaded, NamedFile};
+use super::nearest::suggestion;
 use super::origin::{key_text, Fault, Lines, Origin};
 use super::Config;
 use crate::error::{Error, Kind};

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Tag, Value};
 use figment::Figment;
-use serde::de::DeserializeOwned;
 
 use super::origin::{Fault, KeyPath, Lines, Origin};
 use super::secret::is_secret;
 use super::values::{Form, Given};
-use super::{lenient, Config};
+use super::Config;
 use crate::error::{Error, Kind};
 
 /// Settings that were read, and where each came from.
@@ -46,22 +45,6 @@ pub(super) struct NamedFile {
 }
 
 impl Loaded {
-    /// Reads `[app]` as the application's settings. Unknown keys in it are added to the warnings.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::Config`] naming source, line and key of what is missing or has the wrong type.
-    pub(crate) fn app<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let (settings, notes) = lenient::read(self)?;
-        self.secrets.extend(notes.secrets);
-        for warning in notes.unknown {
-            if !self.warnings.contains(&warning) {
-                self.warnings.push(warning);
-            }
-        }
-        Ok(settings)
-    }
-
     /// Reads each key of the framework into its place; all faults at once, in the order of lines.
     pub(super) fn read(&mut self, mut faults: Vec<Fault>) -> Result<(), Error> {
         let mut config = Config::default();

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::de;
 
 use super::explain::entries;
-use super::field::{suggestion, variable};
+use super::field::variable;
 use super::loaded::Loaded;
+use super::nearest::suggestion;
 use super::origin::{key_text, Origin};
 use super::secret::HIDDEN;
 use super::values::describe;

@@ -5,7 +5,8 @@
 //!
 //! - [`load`] lays the [`layers`] over each other and gives what was [`loaded`]; [`lenient`] reads `[app]`, and
 //!   [`misfit`] says why it could not
-//! - [`field`] and [`values`]: what a key is, and how the text of each type is read and written
+//! - [`field`] and [`values`]: what a key is, and how the text of each type is read and written; [`nearest`]: what an
+//!   unknown one was probably meant to be
 //! - [`origin`]: where a value came from, and the faults that say so
 //! - [`explain`], [`mod@diff`] and [`secret`]: what is shown of it, and what is not
 
@@ -18,6 +19,7 @@ mod listen;
 mod load;
 mod loaded;
 mod misfit;
+mod nearest;
 mod origin;
 mod secret;
 mod values;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use figment::value::{Empty, Num, Value};
+use figment::value::{Dict, Empty, Num, Value};
+use serde::de::{self, Visitor};
 
-use super::field::suggestion;
+use super::nearest::suggestion;
 use super::{FirstProcess, Handshake, LogFormat, UpgradeMode};
 
 /// Reads and writes one type of setting. What `show` gives, `read` takes.
@@ -72,6 +73,23 @@ pub(super) fn switch(text: &str) -> Option<bool> {
 /// The number, if it is whole.
 pub(super) fn whole(number: Num) -> Option<i128> {
     number.to_i128().or_else(|| i128::try_from(number.to_u128()?).ok())
+}
+
+/// A date or time of TOML, which figment has as a table with this one key.
+pub(super) fn datetime(table: &Dict) -> Option<&str> {
+    table.get("$__toml_private_datetime")?.as_str()
+}
+
+/// Hands on a whole number as the type it fits.
+pub(super) fn visit_whole<'de, V: Visitor<'de>, E: de::Error>(
+    number: i128,
+    visitor: V,
+) -> Result<V::Value, E> {
+    match (i64::try_from(number), u64::try_from(number)) {
+        (Ok(number), _) => visitor.visit_i64(number),
+        (_, Ok(number)) => visitor.visit_u64(number),
+        _ => visitor.visit_i128(number),
+    }
 }
 
 /// A value in words: `string "abc"`, `integer 5`, `a table`.
@@ -164,8 +182,9 @@ fn size_text(bytes: i128) -> String {
 /// A duration of `MIN` milliseconds or more.
 pub(super) struct Span<const MIN: u64>;
 
-/// Longer ones would be of no use, and could not always be added to a point in time.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Longer ones would be of no use, and could not always be added to a point in time. It is what humantime calls a
+/// year, so that it is said as one.
+const LONGEST: Duration = Duration::from_secs(31_557_600);
 
 impl<const MIN: u64> Codec for Span<MIN> {
     type Value = Duration;

@@ -21,7 +21,7 @@ use super::limits::Seat;
 use super::record::{self, Part, Record, Wakes};
 use super::timeouts::{after, now};
 use super::{refusal, Reply, RequestBody, ResponseBody};
-use crate::error::BoxError;
+use crate::error::{panic_text, BoxError};
 use crate::observe::access;
 
 /// How much of a body that nobody wants is read, so that the connection can be kept.
@@ -106,7 +106,7 @@ enum Fate {
 
 impl Answer {
     fn to_panic(record: &Record, panic: &(dyn Any + Send)) -> Self {
-        log::error!("{} panicked: {}; answered 500, the process goes on", named(record), message(panic));
+        log::error!("{} panicked: {}; answered 500, the process goes on", named(record), panic_text(panic));
         let response = refusal(StatusCode::INTERNAL_SERVER_ERROR);
         Answer { response, seat: None, fate: Fate::Closed }
     }
@@ -208,7 +208,7 @@ fn detach(reply: Reply, seat: Seat) {
     async_std::task::spawn(async move {
         let caught = AssertUnwindSafe(reply);
         if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
-            log::error!("a handler whose client is gone panicked: {}", message(&*panic));
+            log::error!("a handler whose client is gone panicked: {}", panic_text(&*panic));
         }
         drop(seat);
     });
@@ -286,7 +286,7 @@ impl Body for Sent {
                     log::error!(
                         "the body of {} panicked: {}; the answer is cut",
                         named(part.record()),
-                        message(&*panic)
+                        panic_text(&*panic)
                     );
                 }
                 return Poll::Ready(Some(Err("the response body panicked".into())));
@@ -323,9 +323,4 @@ fn named(record: &Record) -> String {
         Some(request) => format!("{} {} from {}", request.method, request.uri.path(), record.ends.peer),
         None => format!("a request from {}", record.ends.peer),
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&'static str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

@@ -1,7 +1,7 @@
 //! The clocks of a connection: when it must have made progress, kept as plain numbers that one ticker looks at.
 //!
 //! A timer for each connection would be armed and disarmed at each request, and each arming may wake the reactor.
-//! Instead a connection only writes down by when something must happen; the ticker (`serve::ticker`) looks at all
+//! Instead a connection only writes down by when something must happen; the ticker (`Traffic::keep_time` of `serve`) looks at all
 //! of them a few times in the shortest limit and wakes those that are overdue.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};

@@ -210,7 +210,7 @@ impl Driver {
             Step::CloseListeners => live.close_listeners().await,
             Step::Leave => {
                 self.leaving_since.get_or_insert_with(Instant::now);
-                live.leave();
+                live.leave(self.phase);
             }
             Step::Rest => live.rest(),
             Step::Reopen => live.reopen(),
@@ -301,6 +301,9 @@ impl Driver {
     }
 
     fn end(self) -> Result<Report, Error> {
+        // whoever still waits for a reload hears that there will be none
+        self.happenings.close();
+        while self.happenings.try_recv().is_ok() {}
         if let Some(error) = self.failure.filter(|_| self.live.is_none()) {
             return Err(error);
         }

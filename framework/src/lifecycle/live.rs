@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_std::task::JoinHandle;
 
+use super::machine::Phase;
 use super::reload::{Beside, Next};
 use crate::config::{self, Change, Loaded};
 use crate::http::parked::Lot;
@@ -119,7 +120,11 @@ impl Live {
     }
 
     /// On the way out: a balancer should look elsewhere.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn leave(&self, phase: Phase) {
+        if let Phase::LameDuck(_) = phase {
+            let delay = self.loaded.config.shutdown.delay;
+            log::info!("told to stop: not ready any more, still accepting for {delay:?}");
+        }
         self.slot.set_readiness(Readiness::Leaving);
     }
 

@@ -6,9 +6,19 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind};
+
+/// How long a reader that takes nothing is waited for, once: after that lines are lost until it takes some again. A
+/// terminal that was stopped (Ctrl-S), or a collector that hangs, must not stop the process.
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+const NO_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// A pipe that has room takes so many bytes without waiting for its reader (PIPE_BUF).
+const PIECE: usize = 4096;
 
 /// The one place that log lines are written to.
 #[derive(Debug)]
@@ -57,7 +67,11 @@ impl Output {
     /// Writes whole lines, in one call to the kernel wherever it takes them whole. What cannot be written is counted
     /// and dropped; the first write that works again returns the count.
     pub(super) fn write(&mut self, lines: &[u8]) -> Option<Lost> {
-        match write_all(self.target(), lines) {
+        let patience = match self.health {
+            Health::Well => &PATIENCE,
+            Health::Losing { .. } => &NO_PATIENCE,
+        };
+        match write_all(self.target(), lines, patience) {
             Ok(()) => self.recovered(),
             Err(cause) => {
                 self.lose(count(lines), cause);
@@ -107,9 +121,7 @@ impl Output {
     fn recovered(&mut self) -> Option<Lost> {
         match std::mem::replace(&mut self.health, Health::Well) {
             Health::Well => None,
-            Health::Losing { lines, cause } => {
-                Some(Lost { lines, cause: io::Error::from(cause).to_string() })
-            }
+            Health::Losing { lines, cause } => Some(Lost { lines, cause: said(cause) }),
         }
     }
 }
@@ -135,9 +147,17 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count().max(1) as u64
 }
 
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+fn said(cause: Errno) -> String {
+    match cause {
+        Errno::AGAIN => "their reader took nothing for a second".into(),
+        cause => io::Error::from(cause).to_string(),
+    }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8], patience: &Timespec) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
+        wait_for_room(to, patience)?;
+        match rustix::io::write(to, &bytes[..bytes.len().min(PIECE)]) {
             Ok(0) => return Err(Errno::IO),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
@@ -145,6 +165,18 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Waits until a write would not wait. What is wrong with the other side is the write's to say.
+fn wait_for_room(to: BorrowedFd<'_>, patience: &Timespec) -> Result<(), Errno> {
+    loop {
+        match poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], Some(patience)) {
+            Ok(0) => return Err(Errno::AGAIN),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +214,21 @@ mod tests {
             output.write(&[b'x'; 4096]);
         }
         assert!(matches!(output.health, Health::Losing { cause: Errno::AGAIN, .. }));
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_holds_nobody_up() {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let mut output = Output::new(writer, None);
+        let begun = std::time::Instant::now();
+        for _ in 0..1000 {
+            output.write(&[b'x'; 1000]);
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+        rustix::io::read(&reader, &mut [0; 8192][..]).unwrap();
+        let lost = output.write(b"one\n").unwrap();
+        assert!(lost.lines > 900, "{lost}");
+        assert_eq!(lost.cause, "their reader took nothing for a second");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tide::http::trailers::{Receiver, Trailers};
 
 use super::Asked;
 use crate::error::BoxError;
+use crate::http::BodyError;
 
 /// How much is read at a time.
 const CHUNK: usize = 64 << 10;
@@ -122,9 +123,16 @@ impl Chunks {
 
     fn fail(&mut self, error: io::Error) -> BoxError {
         self.part = Part::End;
-        log::error!("{}: the body failed after {} bytes: {error}", self.asked, self.sent);
+        let level = if is_the_clients(&error) { log::Level::Debug } else { log::Level::Error };
+        log::log!(level, "{}: the body failed after {} bytes: {error}", self.asked, self.sent);
         error.into()
     }
+}
+
+/// Whether the answer fails because it is made of the request's body, and that has failed: what clients do every day
+/// has no place among a log's errors.
+fn is_the_clients(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<BodyError>())
 }
 
 impl Body for Chunks {

@@ -28,7 +28,8 @@ use hyper::{Method, Uri};
 
 use super::body::BodyLimit;
 use super::{Context, Reply, RequestBody, ResponseBody, Service};
-use request::{Arrived, Body};
+use reader::Body;
+use request::Arrived;
 
 /// A tide server as a [`Service`].
 pub(crate) struct Tide<S>(Arc<tide::Server<S>>);

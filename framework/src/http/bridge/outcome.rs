@@ -6,7 +6,7 @@ use tide::http::headers::CONNECTION;
 use tide::http::Response;
 use tide::{Middleware, Next, Request, StatusCode};
 
-use super::request::Broken;
+use super::reader::Broken;
 use super::Asked;
 use crate::error::chain;
 use crate::http::BodyError;

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::{pin, Pin};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -11,8 +12,18 @@ use hyper::HeaderMap;
 use tide::http::headers::HeaderName;
 use tide::http::trailers::{self, Trailers};
 
-use super::request::{Body, Broken};
 use crate::http::BodyError;
+
+/// What a request's body has to be to go to tide. `RequestBody` is; tests make their own.
+pub(super) trait Body:
+    http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static
+{
+}
+
+impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static> Body for B {}
+
+/// Why the body of a request could not be read, told by its reader to whoever answers.
+pub(super) type Broken = Arc<OnceLock<BodyError>>;
 
 /// Reads frames as they are asked for, never ahead.
 pub(super) struct Reader<B> {

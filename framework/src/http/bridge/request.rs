@@ -1,9 +1,7 @@
 //! A request's head, from hyper's types to tide's.
 
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, Version};
@@ -11,19 +9,11 @@ use tide::http::headers::{self, HeaderName, Headers};
 use tide::http::{Method, Request};
 
 use super::problem::Refusal;
-use super::reader::Reader;
+use super::reader::{Body, Broken, Reader};
 use super::target::Target;
 use crate::http::body::BodyLimit;
-use crate::http::{BodyError, Context};
+use crate::http::Context;
 use crate::token::Token;
-
-/// What a request's body has to be to go to tide. `RequestBody` is; tests make their own.
-pub(super) trait Body:
-    http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static
-{
-}
-
-impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static> Body for B {}
 
 /// What the framework gives a request on its way: found in its extensions.
 pub(crate) struct Given {
@@ -32,9 +22,6 @@ pub(crate) struct Given {
     /// How much of the body is taken.
     pub(crate) limit: BodyLimit,
 }
-
-/// Why the body of a request could not be read, told by its reader to whoever answers.
-pub(super) type Broken = Arc<OnceLock<BodyError>>;
 
 /// A request that may be answered.
 #[expect(
