@@ -1,5 +1,5 @@
 //! An application framework on async-std and tide whose runtime owns everything between `main` and the routes:
-//! configuration, sockets, connections, signals, reload and shutdown. Application code defines routes.
+//! configuration, sockets, connections, signals, reload, upgrade and shutdown. Application code defines routes.
 //!
 //! ```no_run
 //! use slackwater::prelude::*;

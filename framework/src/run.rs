@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -19,12 +20,12 @@ use crate::cli::Command;
 use crate::cli::{self, Invocation};
 use crate::config::{self, Loaded, Sources};
 use crate::error::{Error, Kind, Result};
-use crate::lifecycle::{self, Driver, Ownership, Plan, Signals};
+use crate::lifecycle::{self, Driver, Lineage, Ownership, Plan, Signals};
 use crate::observe;
 use crate::setup::Reason;
-use crate::socket::{Inherited, Sockets};
+use crate::socket::{Inherited, Sockets, HANDOVER};
 use crate::sys::limits::OpenFiles;
-use crate::sys::pid_file::PidFile;
+use crate::sys::spawn::Program;
 
 /// Runs an application as a process: its command line, its settings, its signals, its end.
 ///
@@ -202,6 +203,9 @@ impl Runner {
     /// ```
     #[cfg(feature = "cli")]
     pub fn run(mut self) -> ExitCode {
+        if let Some(status) = lifecycle::run_if_asked() {
+            return status;
+        }
         let meta = cli::Meta {
             name: self.sources.name.clone(),
             version: self.shown_version().to_owned(),
@@ -240,19 +244,23 @@ impl Runner {
     /// }
     /// ```
     pub fn run_command(mut self, command: Command) -> ExitCode {
+        if let Some(status) = lifecycle::run_if_asked() {
+            return status;
+        }
         let name = self.sources.name.clone();
         // before the first thread: what was inherited is taken out of the environment
         let inherited = Inherited::take();
+        let program = Program::record();
         self.sources.env = std::env::vars_os().collect();
         let done = match command {
-            Command::Serve => inherited.and_then(|inherited| self.serve(inherited)),
+            Command::Serve => inherited.and_then(|inherited| self.serve(inherited, program)),
             Command::Check => self.check().and_then(print),
             Command::Config { key } => self.config(key.as_deref()).and_then(print),
             Command::Routes => self.routes().and_then(print),
             Command::Custom { name, args } => self.custom(&name, args),
         };
         match done {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(status) => status,
             Err(error) => {
                 complain(&name, &error);
                 ExitCode::from(error.exit_code())
@@ -260,22 +268,26 @@ impl Runner {
         }
     }
 
-    fn serve(mut self, inherited: Inherited) -> Result<(), Error> {
-        let signals = Signals::install()?;
+    fn serve(mut self, mut inherited: Inherited, program: Program) -> Result<ExitCode, Error> {
+        let handover = inherited.take_parcel(HANDOVER);
+        let mut signals = Signals::install()?;
         let loaded = self.sources.load()?;
         self.install_logger(&loaded)?;
-        let open_files = OpenFiles::raise();
+        let open_files = OpenFiles::raise().born_with(program.born_open_files());
         start_threads(loaded.config.threads);
+        let lineage = Lineage::of(&program, &mut inherited, loaded.config.first_process)?;
+        signals.route(lineage.clone());
         log::info!("{} {} starts, pid {}", self.sources.name, self.shown_version(), std::process::id());
-        let pid_file = loaded.config.pid_file.clone();
         let plan = Plan {
             sources: self.sources,
             application: self.application,
             sockets: Sockets::new(inherited),
             ownership: Ownership::Process,
-            auto_connections: open_files.connections(),
+            open_files,
+            program: Some((program.clone(), lineage.clone())),
         };
-        block_on(live(plan, loaded, signals, pid_file))
+        block_on(live(plan, loaded, signals, handover))?;
+        Ok(lineage.stay(&program).unwrap_or(ExitCode::SUCCESS))
     }
 
     fn shown_version(&self) -> &str {
@@ -314,14 +326,15 @@ impl Runner {
         Ok(prepared.routes())
     }
 
-    fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<(), Error> {
+    fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<ExitCode, Error> {
         let loaded = self.sources.load()?;
         self.install_logger(&loaded)?;
         let Some(at) = self.commands.iter().position(|command| command.name == name) else {
             return Err(Error::new(Kind::Usage, format!("there is no command {name:?}")));
         };
         let work = (self.commands.swap_remove(at).run)(loaded, args);
-        block_on(work).map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))
+        block_on(work).map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -330,31 +343,20 @@ async fn live(
     plan: Plan,
     first: Loaded,
     mut signals: Signals,
-    pid_file: Option<PathBuf>,
+    handover: Option<OwnedFd>,
 ) -> Result<(), Error> {
-    let (driver, handle) = Driver::new(plan, first)?;
+    let (driver, handle) = Driver::new(plan, first, handover)?;
     let signalled = async_std::task::spawn(async move {
         while let Some(event) = signals.next().await {
             handle.signal(event).await;
         }
     });
-    let (starts, started) = async_channel::bounded(1);
-    let written = async_std::task::spawn(async move {
-        started.recv().await.ok()?;
-        write_pid_file(pid_file?)
-    });
+    // nobody waits for the start
+    let (starts, _) = async_channel::bounded(1);
     let outcome = driver.run(starts).await;
     signalled.cancel().await;
-    if let Some(Err(error)) = written.await.map(PidFile::remove) {
-        log::warn!("{}", error.chain());
-    }
     observe::log::flush();
     outcome.map(drop)
-}
-
-/// A process without its pid file still serves.
-fn write_pid_file(path: PathBuf) -> Option<PidFile> {
-    PidFile::write(&path).map_err(|error| log::warn!("{}; serving all the same", error.chain())).ok()
 }
 
 /// One executor thread per core, or as many as `threads` says. It must come before the executor's first use.
@@ -375,13 +377,13 @@ fn complain(name: &str, error: &Error) {
 
 /// # Errors
 /// Standard output takes no more: the disk is full.
-fn print(text: String) -> Result<(), Error> {
+fn print(text: String) -> Result<ExitCode, Error> {
     let mut stdout = std::io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         // whoever closed it does not want to read the rest
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Error::new(Kind::Io, "cannot write to standard output").because(error))
         }
-        _ => Ok(()),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -93,9 +93,10 @@ impl Server {
             application: self.application,
             sockets,
             ownership: Ownership::Guest,
-            auto_connections: OpenFiles::as_they_are().connections(),
+            open_files: OpenFiles::as_they_are(),
+            program: None,
         };
-        let (driver, handle) = Driver::new(plan, first)?;
+        let (driver, handle) = Driver::new(plan, first, None)?;
         let (starts, started) = async_channel::bounded(1);
         let server = async_std::task::spawn(driver.run(starts));
         let ended = async { server.await.map(drop) };

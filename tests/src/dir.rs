@@ -1,5 +1,6 @@
 //! A directory that a test has for itself, gone when the test is.
 
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
@@ -39,6 +40,24 @@ impl Dir {
         fs::write(&fresh, text)
             .and_then(|()| fs::rename(&fresh, &path))
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        path
+    }
+
+    /// Puts `program` in it under another name, in place of what was there: as a deploy does, by a rename.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be put there.
+    pub fn install(&self, program: &Path, name: &str) -> PathBuf {
+        let (path, fresh) = (self.0.join(name), self.0.join(format!("{name}.new")));
+        let _ = fs::remove_file(&fresh);
+        // a hard link is no copy: nothing is open for writing when another test forks. Across file systems there is none
+        fs::hard_link(program, &fresh)
+            .or_else(|_| symlink(program, &fresh))
+            .and_then(|()| fs::rename(&fresh, &path))
+            .unwrap_or_else(|error| panic!("cannot install {}: {error}", path.display()));
+        // a rename onto another link of the same file does nothing
+        let _ = fs::remove_file(&fresh);
         path
     }
 

@@ -75,6 +75,16 @@ impl Idle {
     /// Asks once on each, and counts those that were closed or do not answer.
     #[must_use]
     pub fn ask_all(&mut self, path: &str) -> Tally {
+        self.ask_each(path, |_| true)
+    }
+
+    /// Asks `/pid` on each; one that is answered by another process than `pid` counts as malformed.
+    #[must_use]
+    pub fn ask_all_of(&mut self, pid: u32) -> Tally {
+        self.ask_each("/pid", |body| body == pid.to_string())
+    }
+
+    fn ask_each(&mut self, path: &str, right: impl Fn(&str) -> bool) -> Tally {
         let mut tally = Tally::default();
         for (number, conn) in self.0.iter_mut().enumerate() {
             let begun = std::time::Instant::now();
@@ -85,7 +95,10 @@ impl Idle {
                 Fate::Sent(_) => Err(Failure::Malformed),
             };
             match outcome {
-                Ok(answer) if answer.is_success() => tally.answer(begun.elapsed()),
+                Ok(answer) if answer.is_success() && right(&answer.text()) => tally.answer(begun.elapsed()),
+                Ok(answer) if answer.is_success() => {
+                    tally.failure(Failure::Malformed, || format!("idle {number}: {}", answer.text()));
+                }
                 Ok(answer) => tally.failure(Failure::BadStatus(answer.status), || format!("idle {number}")),
                 Err(failure) => tally.failure(failure, || format!("idle {number}")),
             }

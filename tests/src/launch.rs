@@ -27,6 +27,8 @@ pub struct Launch {
     sockets: Vec<(String, Arc<OwnedFd>)>,
     settings: Option<String>,
     stdout: Option<Arc<OwnedFd>>,
+    /// Where in the directory it works.
+    place: PathBuf,
     dir: Arc<Dir>,
 }
 
@@ -53,8 +55,32 @@ impl Launch {
             sockets: vec![],
             settings: None,
             stdout: None,
+            place: PathBuf::new(),
             dir: Arc::new(Dir::new()),
         }
+    }
+
+    /// The variable by which a program and whatever it starts can be found: it holds the directory.
+    pub(crate) const MARKER: &str = "TESTED_IN";
+
+    /// Starts this in place of the program: a path, relative to the directory, or a name to be found in PATH.
+    #[must_use]
+    pub fn called(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    /// Has it work in a new directory of this name within the one that it has for itself. Settings stay outside.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    #[must_use]
+    pub fn works_in(mut self, name: &str) -> Self {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+        self.place = name.into();
+        self
     }
 
     /// Settings to be found in [`SETTINGS`], after [`ANY_PORT`].
@@ -163,7 +189,7 @@ impl Launch {
             self.dir.write(SETTINGS, text);
         }
         let mut command = Command::new(&self.program);
-        command.args(&self.args).current_dir(self.dir.path()).env_clear();
+        command.args(&self.args).current_dir(self.dir.path().join(&self.place)).env_clear();
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         if let Some(other) = &self.stdout {
             command.stdout(other.try_clone().expect("a descriptor"));
@@ -171,6 +197,7 @@ impl Launch {
         for kept in ["PATH", "HOME", "TMPDIR"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
         }
+        command.env(Launch::MARKER, self.dir.path());
         command.env("RUST_BACKTRACE", "1").env("SLACKWATER_LOG__FORMAT", "json");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         self.pass_sockets(&mut command).expect("descriptors to pass on");

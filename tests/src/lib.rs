@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`process`] | a program under test in a directory of its own: started, awaited, signalled, killed and reaped |
 //! | [`launch`] | how such a program is started: settings, environment, inherited sockets |
+//! | [`lineage`] | a program and its successors over upgrades, followed by pid |
 //! | [`conn`] | one connection, byte by byte: what is sent in which pieces, what comes back, how it ends |
 //! | [`load`] | many clients at once, until told to stop |
+//! | [`passengers`] | clients that an upgrade finds in the middle of something |
 //! | [`idle`] | many connections that are only open, and whether they still are |
 //! | [`tally`] | what became of all requests, each failure by its kind |
 //! | [`said`] | the words of a process' log that tests wait for |
@@ -17,7 +19,9 @@ pub mod conn;
 pub mod dir;
 pub mod idle;
 pub mod launch;
+pub mod lineage;
 pub mod load;
+pub mod passengers;
 pub mod proc;
 pub mod process;
 pub mod program;

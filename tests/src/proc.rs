@@ -37,11 +37,46 @@ impl Proc {
     /// Whether it is there and no zombie.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        stat.rsplit(')')
-            .next()
-            .and_then(|rest| rest.split_whitespace().next())
-            .is_some_and(|state| state != "Z")
+        self.stat(0).is_some_and(|state| state != "Z" && state != "X")
+    }
+
+    /// Whether it is there, a zombie included.
+    #[must_use]
+    pub fn exists(self) -> bool {
+        self.stat(0).is_some()
+    }
+
+    /// Whether it is stopped, as by SIGSTOP.
+    #[must_use]
+    pub fn is_stopped(self) -> bool {
+        self.stat(0).is_some_and(|state| state == "T")
+    }
+
+    /// Its parent's process id.
+    #[must_use]
+    pub fn parent(self) -> u32 {
+        self.stat(1).and_then(|ppid| ppid.parse().ok()).unwrap_or(0)
+    }
+
+    /// How many of its descriptors are listening TCP sockets.
+    #[must_use]
+    pub fn listening(self) -> usize {
+        let table = |name| fs::read_to_string(format!("/proc/{}/net/{name}", self.0)).unwrap_or_default();
+        let tables = table("tcp") + &table("tcp6");
+        let in_listen = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            (fields.get(3) == Some(&"0A")).then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"")))
+        };
+        let sockets: Vec<String> = tables.lines().filter_map(in_listen).collect();
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.0)).into_iter().flatten().flatten();
+        let links = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
+        links.filter(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str())).count()
+    }
+
+    /// A field of its stat after the name, which may hold spaces and parentheses; the state is the first.
+    fn stat(self, index: usize) -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(index).map(str::to_owned)
     }
 
     fn status(self, name: &str) -> u64 {

@@ -202,6 +202,13 @@ impl Process {
         self.wait_for_log(mark, said::RELOAD_REFUSED)
     }
 
+    /// Kills it, if it is still there, and reaps it.
+    pub fn kill(&mut self) {
+        // it may have ended by itself; then there is nothing to kill, and it is reaped already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
@@ -220,9 +227,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // it may have ended by itself; then there is nothing to kill, and it is reaped already
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("--- output of process {}:\n{}---", self.pid(), self.log());
         }

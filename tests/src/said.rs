@@ -12,5 +12,19 @@ pub const RESUMED: &str = "resumed";
 pub const REOPENED: &str = "the log was reopened";
 /// It has begun to leave.
 pub const LEAVING: &str = "draining";
-/// The answer to USR2 as long as upgrades are not built.
-pub const NOT_BUILT_YET: &str = "not built yet";
+/// An upgrade has started the new process; its pid comes next.
+pub const STARTED_NEW: &str = "started the new process, pid";
+/// An upgrade was refused before anything was started, or by the new process itself; and why.
+pub const UPGRADE_REFUSED: &str = "upgrade refused";
+/// The new process is gone before it accepted.
+pub const UPGRADE_FAILED: &str = "upgrade failed";
+/// The old process has told the new one to go live, and begins to give its connections away.
+pub const HANDING_OVER: &str = "handing over";
+/// The new process keeps what it was given.
+pub const CONFIRMED: &str = "the new process takes over";
+/// The new process is gone, and the old one is back with the connections.
+pub const ROLLED_BACK: &str = "rolled back";
+/// A signal that asks for an upgrade comes at the wrong time.
+pub const USR2_REFUSED: &str = "USR2 refused";
+/// The answer to USR2 in a process that is paused.
+pub const REFUSED_PAUSED: &str = "refused: the process is paused";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One way in which a request or a connection fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,14 +51,24 @@ pub struct Tally {
     polite_closes: u64,
     failures: BTreeMap<Failure, u64>,
     examples: Vec<String>,
-    micros: Vec<u32>,
+    /// When an answer came, and after how many microseconds.
+    answers: Vec<(Instant, u32)>,
+}
+
+/// What came within a span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How many answers.
+    pub answered: usize,
+    /// The time within which 99 of 100 of them came; zero when there were none.
+    pub p99: Duration,
 }
 
 impl Tally {
     /// A request that was answered with 2xx.
     pub fn answer(&mut self, took: Duration) {
         self.answered += 1;
-        self.micros.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        self.answers.push((Instant::now(), u32::try_from(took.as_micros()).unwrap_or(u32::MAX)));
     }
 
     /// A connection that was closed as announced by `Connection: close`.
@@ -82,7 +92,7 @@ impl Tally {
             *self.failures.entry(failure).or_default() += count;
         }
         self.examples.extend(other.examples.into_iter().take(5_usize.saturating_sub(self.examples.len())));
-        self.micros.extend(other.micros);
+        self.answers.extend(other.answers);
     }
 
     /// How many requests were answered with 2xx.
@@ -112,12 +122,23 @@ impl Tally {
     /// The time within which `percent` of the answers came; zero when there were none.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Duration {
-        let mut sorted = self.micros.clone();
-        sorted.sort_unstable();
-        let last = sorted.len().saturating_sub(1);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-        let index = ((last as f64) * percent / 100.0).round() as usize;
-        Duration::from_micros(sorted.get(index).copied().unwrap_or(0).into())
+        percentile_of(self.answers.iter().map(|(_, micros)| *micros).collect(), percent)
+    }
+
+    /// What came in each span of `width`, from `begun` on until the last answer.
+    #[must_use]
+    pub fn windows(&self, begun: Instant, width: Duration) -> Vec<Window> {
+        let mut sorted: Vec<Vec<u32>> = Vec::new();
+        for (at, micros) in self.answers.iter().filter(|(at, _)| *at >= begun) {
+            let index = usize::try_from(at.duration_since(begun).as_micros() / width.as_micros().max(1));
+            let index = index.unwrap_or(usize::MAX >> 1);
+            if sorted.len() <= index {
+                sorted.resize(index + 1, Vec::new());
+            }
+            sorted[index].push(*micros);
+        }
+        let window = |micros: Vec<u32>| Window { answered: micros.len(), p99: percentile_of(micros, 99.0) };
+        sorted.into_iter().map(window).collect()
     }
 
     /// Ends the test unless there were answers and not one failure.
@@ -128,6 +149,14 @@ impl Tally {
     pub fn assert_flawless(&self) {
         assert!(self.failed() == 0 && self.answered > 0, "{self}");
     }
+}
+
+fn percentile_of(mut micros: Vec<u32>, percent: f64) -> Duration {
+    micros.sort_unstable();
+    let last = micros.len().saturating_sub(1);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let index = ((last as f64) * percent / 100.0).round() as usize;
+    Duration::from_micros(micros.get(index).copied().unwrap_or(0).into())
 }
 
 impl fmt::Display for Tally {
@@ -169,5 +198,13 @@ mod tests {
         (1..=101).for_each(|n| tally.answer(Duration::from_micros(n)));
         assert_eq!(tally.percentile(50.0), Duration::from_micros(51));
         assert_eq!(tally.percentile(100.0), Duration::from_micros(101));
+    }
+    #[test]
+    fn answers_fall_into_windows() {
+        let (mut tally, begun) = (Tally::default(), Instant::now());
+        (0..3).for_each(|_| tally.answer(Duration::from_micros(7)));
+        let windows = tally.windows(begun, Duration::from_secs(3600));
+        assert_eq!(windows, [Window { answered: 3, p99: Duration::from_micros(7) }]);
+        assert!(tally.windows(Instant::now(), Duration::from_secs(1)).is_empty());
     }
 }

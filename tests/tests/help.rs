@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use slackwater_tests::addr::Addr;
-use slackwater_tests::conn::Fate;
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::Process;
 
 /// A listener that the test holds for a process under test, and where it is.
@@ -39,4 +40,15 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let begun = Instant::now();
     let value = work();
     (begun.elapsed(), value)
+}
+
+/// The pid of the process that answers on a connection.
+pub(crate) fn pid_on(conn: &mut Conn) -> u32 {
+    let answer = conn.ask("/pid").unwrap_or_else(|failure| panic!("no pid: {failure:?}"));
+    answer.text().parse().unwrap_or_else(|_| panic!("no pid: {answer:?}"))
+}
+
+/// The pid of the process that answers on a new connection.
+pub(crate) fn pid_of_server(lineage: &Lineage) -> u32 {
+    lineage.get("/pid").parse().unwrap_or_else(|_| panic!("no pid; the output:\n{}", lineage.log()))
 }

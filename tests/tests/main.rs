@@ -14,3 +14,4 @@ mod reload;
 mod shutdown;
 mod signals;
 mod sockets;
+mod upgrade;

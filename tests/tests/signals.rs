@@ -27,11 +27,15 @@ fn term_int_and_quit_end_an_idle_process_with_0() {
 }
 
 #[test]
-fn usr2_is_answered_that_upgrades_are_not_built_yet_and_changes_nothing() {
-    let process = Launch::playground().serve();
+fn usr2_is_refused_while_paused_and_changes_nothing() {
+    let process = Launch::playground().settings(QUICK).serve();
     let mark = process.mark();
+    process.signal(Signal::WINCH);
+    process.wait_for_log(mark, said::PAUSED);
     process.signal(Signal::USR2);
-    process.wait_for_log(mark, said::NOT_BUILT_YET);
+    process.wait_for_log(mark, said::REFUSED_PAUSED);
+    process.signal(Signal::HUP);
+    process.wait_for_log(mark, said::RESUMED);
     assert_eq!(process.get("/"), "Hello, world!");
 }
 

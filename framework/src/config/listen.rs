@@ -32,7 +32,7 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    pub(super) fn parse(entry: &str) -> Result<Listen, String> {
+    pub(crate) fn parse(entry: &str) -> Result<Listen, String> {
         if let Some(path) = entry.strip_prefix("unix:") {
             let whole = !path.is_empty() && !path.contains('\0');
             return whole.then(|| Listen::Unix(path.into())).ok_or_else(|| wrong(entry, "a path is missing"));

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::env::Stage;
-use super::record::{Part, Record, Wakes};
+use super::record::{Part, Record, Rest, Wakes};
 use super::timeouts::{after, now, Waiting};
 use crate::error::BoxError;
 
@@ -23,14 +23,6 @@ pub(crate) struct RequestBody {
     rest: Option<Rest>,
     limit: BodyLimit,
     taken: u64,
-}
-
-/// What is still to be read of a request's body.
-pub(crate) struct Rest {
-    pub(crate) incoming: Incoming,
-    /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
-    pub(crate) asked_for: bool,
-    part: Part,
 }
 
 /// How many bytes of a body are taken. Shared with the request, so that a route or a middleware can move it

@@ -22,6 +22,7 @@ use super::timeouts::{after, now, Clocks, Millis, Waiting};
 use super::{Ends, Upgrade};
 use crate::config;
 use crate::socket::Stream;
+use crate::sys::claims::Claim;
 
 /// A connection between two requests: all that there is to know of it.
 pub(crate) struct Connection {
@@ -33,12 +34,16 @@ pub(crate) struct Connection {
     pub(crate) head: Bytes,
     /// Since when the connection is idle or, with a head, since when that head has been coming.
     pub(crate) since: Millis,
+    /// It came from another process, which would take it back if this one died before it was read.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// How serving a connection came to its end.
 pub(crate) enum Outcome {
     /// Between two requests, nothing read: silent for `idle_release`, or told that idle connections close.
     Idle(Connection),
+    /// At a boundary, perhaps with a head that was read in part: another process goes on with it.
+    Leaving(Connection),
     /// The head of a request took longer than `header_timeout`.
     HeadOverdue(Connection),
     /// The last answer has been written; the client may still be sending.
@@ -86,11 +91,12 @@ struct Built {
 enum Parting {
     Idle,
     HeadOverdue,
+    Leaving,
 }
 
 impl Active {
     fn new(connection: Connection, env: &Arc<Env>) -> Self {
-        let Connection { stream, ends, seat, accepted, head, since } = connection;
+        let Connection { stream, ends, seat, accepted, head, since, claim } = connection;
         let limits = env.limits();
         let clocks = if head.is_empty() {
             Clocks::new(Waiting::Idle, since, idle_by(since.max(now()), env))
@@ -99,7 +105,7 @@ impl Active {
         };
         let record = Record::new(env, &ends, accepted, clocks);
         let built = Built::of(&limits);
-        let io = Io::new(stream, head, record.clone());
+        let io = Io::new(stream, head, record.clone(), claim);
         let hyper = built.builder().serve_connection(io, Exchanges::new(record.clone()));
         Active { hyper: Some(hyper), record, seat: Some(seat), built }
     }
@@ -108,6 +114,7 @@ impl Active {
     fn parting(&self) -> Option<Parting> {
         let clocks = &self.record.clocks;
         match clocks.waiting() {
+            Waiting::Head | Waiting::Idle if self.record.stage() == Stage::HandOver => Some(Parting::Leaving),
             Waiting::Head => clocks.read_overdue(now()).then_some(Parting::HeadOverdue),
             Waiting::Idle => {
                 let due = self.record.stage() >= Stage::CloseIdle
@@ -130,6 +137,7 @@ impl Active {
             seat: self.seat.take()?,
             accepted: self.record.accepted,
             since: clocks.since(),
+            claim: parts.io.claim,
             stream: parts.io.stream,
         };
         Some((connection, end))
@@ -181,6 +189,7 @@ impl Future for Active {
         Poll::Ready(match parting {
             Parting::Idle => Outcome::Idle(connection),
             Parting::HeadOverdue => Outcome::HeadOverdue(connection),
+            Parting::Leaving => Outcome::Leaving(connection),
         })
     }
 }

@@ -7,12 +7,14 @@ use super::limits::Seat;
 use super::{Ends, Reply, RequestBody};
 use crate::config;
 
-/// How far the connections are told to go on; each stage includes those before it.
+/// How far the connections are told to go on: the later, the less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Stage {
     /// Keep-alive as usual.
     Open,
+    /// The same, but at each boundary a connection is given back, for another process to go on with it.
+    HandOver,
     /// An idle connection may send one last request; every answer carries `Connection: close`.
     LastCall,
     /// Idle connections close; what has begun goes on.
@@ -24,7 +26,8 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    const ALL: [Stage; 5] = [Stage::Open, Stage::LastCall, Stage::CloseIdle, Stage::Stop, Stage::Cut];
+    const ALL: [Stage; 6] =
+        [Stage::Open, Stage::HandOver, Stage::LastCall, Stage::CloseIdle, Stage::Stop, Stage::Cut];
 }
 
 /// The way from a connection to whatever answers at the moment of the request.

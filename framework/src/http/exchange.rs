@@ -15,10 +15,9 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode};
 
-use super::body::Rest;
 use super::env::Stage;
 use super::limits::Seat;
-use super::record::{self, Part, Record, Wakes};
+use super::record::{self, Part, Record, Rest, Wakes};
 use super::timeouts::{after, now};
 use super::{refusal, Reply, RequestBody, ResponseBody};
 use crate::error::{panic_text, BoxError};

@@ -10,8 +10,10 @@ use std::task::{ready, Context, Poll};
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use super::env::Stage;
 use super::record::Record;
 use crate::socket::Stream;
+use crate::sys::claims::Claim;
 
 /// As much as one read takes; hyper never asks for more at once than its `max_buf_size`.
 const CHUNK: usize = 64 << 10;
@@ -27,6 +29,8 @@ pub(crate) struct Io {
     /// Read before this connection was put together, and to be read first.
     prefix: Bytes,
     record: Arc<Record>,
+    /// To be written before the first byte is read.
+    pub(crate) claim: Option<Claim>,
     read: End,
 }
 
@@ -38,8 +42,8 @@ pub(crate) enum End {
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, prefix: Bytes, record: Arc<Record>) -> Self {
-        Io { stream, prefix, record, read: End::NotYet }
+    pub(crate) fn new(stream: Stream, prefix: Bytes, record: Arc<Record>, claim: Option<Claim>) -> Self {
+        Io { stream, prefix, record, claim, read: End::NotYet }
     }
 
     pub(crate) fn end(&self) -> End {
@@ -64,12 +68,19 @@ impl Read for Io {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.record.stage() == Stage::HandOver && this.record.quiet() {
+            // what comes now is for the process that takes over
+            return Poll::Pending;
+        }
         if !this.prefix.is_empty() {
             let n = this.prefix.len().min(buf.remaining());
             buf.put_slice(&this.prefix[..n]);
             this.prefix.advance(n);
             this.record.has_read();
             return Poll::Ready(Ok(()));
+        }
+        if let Some(claim) = this.claim.take() {
+            claim.write()?;
         }
         CHUNKS.with_borrow_mut(|chunk| {
             let want = buf.remaining().min(chunk.len());

@@ -21,6 +21,7 @@ use super::timeouts::{after, Millis};
 use super::Ends;
 use crate::config;
 use crate::socket::Stream;
+use crate::sys::claims::Claim;
 
 /// A silent connection.
 pub(crate) struct Parked {
@@ -29,6 +30,7 @@ pub(crate) struct Parked {
     seat: Seat,
     accepted: Millis,
     idle_since: Millis,
+    claim: Option<Claim>,
 }
 
 /// All silent connections of a process.
@@ -43,15 +45,15 @@ const BATCH: usize = 256;
 impl Parked {
     /// Takes a connection's socket out of the reactor.
     pub(crate) fn of(connection: Connection) -> io::Result<Self> {
-        let Connection { stream, ends, seat, accepted, since, .. } = connection;
-        Ok(Parked { socket: stream.into_fd()?, ends, seat, accepted, idle_since: since })
+        let Connection { stream, ends, seat, accepted, since, claim, .. } = connection;
+        Ok(Parked { socket: stream.into_fd()?, ends, seat, accepted, idle_since: since, claim })
     }
 
     /// Puts it back.
     pub(crate) fn wake(self) -> io::Result<Connection> {
-        let Parked { socket, ends, seat, accepted, idle_since } = self;
+        let Parked { socket, ends, seat, accepted, idle_since, claim } = self;
         let stream = Stream::new(socket)?;
-        Ok(Connection { stream, ends, seat, accepted, head: Bytes::new(), since: idle_since })
+        Ok(Connection { stream, ends, seat, accepted, head: Bytes::new(), since: idle_since, claim })
     }
 
     /// Whether the client has closed, and nothing is to be read: then there is no need of a parser to find out.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
+use hyper::body::Incoming;
 use hyper::{Method, Uri};
 
-use super::body::Rest;
 use super::env::{Env, Stage};
 use super::timeouts::{after, now, Clocks, Millis, Waiting};
 use super::{Ends, Upgrade};
@@ -39,6 +39,14 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) began: Millis,
+}
+
+/// What is still to be read of a request's body.
+pub(crate) struct Rest {
+    pub(crate) incoming: Incoming,
+    /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
+    pub(crate) asked_for: bool,
+    pub(super) part: Part,
 }
 
 /// The rest of a request's body that nobody read.

@@ -1,5 +1,7 @@
 //! The one loop of a process: waits for what happens, asks the machine what that means, and carries it out.
 
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,44 +12,38 @@ use async_std::task::JoinHandle;
 use futures_lite::future;
 
 use super::handle::{Handle, Report, Shared};
+use super::happening::{Happening, Reply};
 use super::live::Live;
 use super::machine::{self, step, Action, Event, Phase, Refusal, Step};
-use super::reload::{prepare, Next, Plan};
+use super::predecessor::Predecessor;
+use super::reload::{prepare, Next, Ownership, Plan};
+use super::successor::Successor;
+use super::upgrade::upgraded;
 use super::watch;
 use crate::config::{Change, Loaded};
 use crate::error::{Error, Kind};
 use crate::http::parked::Lot;
 use crate::observe;
+use crate::observe::systemd::Systemd;
 use crate::setup::Reason;
+use crate::sys::pid_file::PidFile;
 use crate::token::{token, Trigger};
 
-/// What the driver hears of.
-pub(super) enum Happening {
-    /// A signal, or what a handle asks for in its stead.
-    Signal(Event),
-    /// A handle wants a reload and its outcome.
-    Reload(Reply),
-    /// The build that was begun last has ended.
-    Built(Box<Result<Next, Error>>),
-    /// Nothing is left to wait for.
-    Drained,
-}
-
-/// Where the outcome of a reload is awaited.
-pub(super) struct Reply(pub(super) Sender<Result<(), Error>>);
+/// How long a new process may take from the word to go live until it accepts: it has nothing left to do but that.
+const SWAP: Duration = Duration::from_secs(5);
 
 /// Drives one server from its start to its end.
 pub(crate) struct Driver {
-    plan: Arc<Plan>,
-    phase: Phase,
+    pub(super) plan: Arc<Plan>,
+    pub(super) phase: Phase,
     happenings: Receiver<Happening>,
-    sender: Sender<Happening>,
+    pub(super) sender: Sender<Happening>,
     shared: Arc<Shared>,
     /// The settings that the first generation is built with.
     first: Option<Loaded>,
     /// Where connections will be parked; until something is live.
     lot: Option<Lot>,
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     /// The build under way.
     build: Option<JoinHandle<()>>,
     /// The generation that was built, until it goes live.
@@ -57,6 +53,16 @@ pub(crate) struct Driver {
     /// Who waits for the outcome of the reload that is under way, and of the one after it.
     waiting: Vec<Reply>,
     waiting_for_next: Vec<Reply>,
+    /// What `http.max_connections = "auto"` stands for.
+    auto_connections: usize,
+    pub(super) systemd: Arc<Systemd>,
+    /// The new process, while an upgrade is under way.
+    pub(super) successor: Option<Successor>,
+    /// The old process, in a new one.
+    pub(super) predecessor: Option<Predecessor>,
+    /// Connections that have come from it.
+    pub(super) adopted: u64,
+    pid_file: Option<PidFile>,
     /// Watches the configuration's files, where the settings ask for it.
     watch: Option<JoinHandle<()>>,
     timer: Option<Instant>,
@@ -68,17 +74,20 @@ pub(crate) struct Driver {
 impl Driver {
     /// # Errors
     /// When the operating system has no poller left to park connections in.
-    pub(crate) fn new(plan: Plan, first: Loaded) -> Result<(Self, Handle), Error> {
+    pub(crate) fn new(plan: Plan, first: Loaded, handover: Option<OwnedFd>) -> Result<(Self, Handle), Error> {
         let lot = Lot::new().map_err(|error| {
             Error::new(Kind::Io, "no poller for idle connections could be made").because(error)
         })?;
         let (sender, happenings) = async_channel::unbounded();
+        let predecessor = handover.map(Predecessor::adopt).transpose()?;
         let (over, ended) = token();
         let shared = Arc::<Shared>::default();
         let handle = Handle { events: sender.clone(), shared: shared.clone(), over: ended };
         let driver = Driver {
-            plan: Arc::new(plan),
-            phase: Phase::Starting(machine::Afterwards::Serve),
+            phase: match predecessor {
+                None => Phase::Starting(machine::Afterwards::Serve),
+                Some(_) => Phase::Succeeding(machine::Afterwards::Serve),
+            },
             happenings,
             sender,
             shared,
@@ -90,6 +99,15 @@ impl Driver {
             failure: None,
             waiting: vec![],
             waiting_for_next: vec![],
+            auto_connections: plan.open_files.connections(),
+            systemd: Arc::new(
+                plan.program.as_ref().map_or_else(Systemd::nobody, |(program, _)| Systemd::of(program)),
+            ),
+            plan: Arc::new(plan),
+            successor: None,
+            predecessor,
+            adopted: 0,
+            pid_file: None,
             watch: None,
             timer: None,
             leaving_since: None,
@@ -103,17 +121,26 @@ impl Driver {
     /// # Errors
     /// Why the first generation could not be built.
     pub(crate) async fn run(mut self, started: Sender<()>) -> Result<Report, Error> {
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.greet(self.sender.clone()).await;
+        }
         self.begin_build();
+        if let Some(every) = self.systemd.watchdog_interval() {
+            async_std::task::spawn(ping(self.systemd.clone(), every));
+        }
         while self.phase != Phase::Gone {
             let event = match self.next_happening().await {
                 Some(Happening::Signal(event)) => event,
                 Some(Happening::Reload(reply)) => self.reload_for(reply),
-                Some(Happening::Built(outcome)) => self.built(*outcome),
+                Some(Happening::Built(outcome)) => self.built(*outcome).await,
                 Some(Happening::Drained) => Event::Drained,
-                None => {
-                    self.timer = None;
-                    Event::TimeOver
+                Some(Happening::Successor(pid, event)) if self.is_successor(pid) => event,
+                Some(Happening::Successor(..)) => continue,
+                Some(Happening::Arrived(arrivals)) => {
+                    self.adopt(arrivals).await;
+                    continue;
                 }
+                None => self.time_over(),
             };
             let (phase, actions) = step(self.phase, event);
             self.phase = phase;
@@ -146,12 +173,31 @@ impl Driver {
         }
     }
 
+    fn time_over(&mut self) -> Event {
+        self.timer = None;
+        let wait = |timer| self.wait(timer);
+        match self.phase {
+            Phase::Upgrading(_) => log::error!(
+                "the new process was not ready within {:?} (upgrade.ready_timeout)",
+                wait(machine::Timer::Ready)
+            ),
+            Phase::Swapping(_) => log::error!("the new process did not accept within {SWAP:?}"),
+            _ => {}
+        }
+        Event::TimeOver
+    }
+
     fn reload_for(&mut self, reply: Reply) -> Event {
         match self.phase {
-            Phase::Starting(_) | Phase::Reloading(_) => self.waiting_for_next.push(reply),
+            Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) | Phase::Proving(_) => {
+                self.waiting.push(reply);
+            }
+            Phase::Reloading(_) | Phase::Upgrading(_) => self.waiting_for_next.push(reply),
             Phase::Serving => self.waiting.push(reply),
             // dropped: whoever waits hears that nothing is reloaded any more
             Phase::Paused
+            | Phase::Swapping(_)
+            | Phase::HandingOver(_)
             | Phase::LameDuck(_)
             | Phase::LastCall(_)
             | Phase::Draining(_)
@@ -161,7 +207,7 @@ impl Driver {
         Event::Hup
     }
 
-    fn built(&mut self, outcome: Result<Next, Error>) -> Event {
+    async fn built(&mut self, outcome: Result<Next, Error>) -> Event {
         self.build = None;
         match outcome {
             Ok(next) => {
@@ -170,7 +216,13 @@ impl Driver {
             }
             Err(error) => {
                 if self.live.is_some() {
-                    log::error!("reload refused: {}; generation {} serves on", error.chain(), self.number());
+                    let refused =
+                        format!("reload refused: {}; generation {} serves on", error.chain(), self.number());
+                    log::error!("{refused}");
+                    self.systemd.ready(&refused);
+                }
+                if let (None, Some(predecessor)) = (&self.live, &self.predecessor) {
+                    predecessor.fail(error.chain()).await;
                 }
                 self.answer(Err(error));
                 Event::BuildFailed
@@ -195,6 +247,10 @@ impl Driver {
             Action::AbandonBuild => self.abandon_build().await,
             Action::GoLive => self.go_live().await,
             Action::Live(step) => self.change(step).await,
+            Action::Spawn => self.spawn().await,
+            Action::KillSuccessor => self.kill_successor().await,
+            Action::Say(word) => self.say(word).await,
+            Action::PassHup => self.successor.iter().for_each(Successor::hup),
             Action::Arm(timer) => self.timer = Some(Instant::now() + self.wait(timer)),
             Action::Disarm => self.timer = None,
             Action::ReopenLogs => reopen_logs(),
@@ -205,18 +261,43 @@ impl Driver {
     async fn change(&mut self, step: Step) {
         let Some(live) = &mut self.live else { return };
         match step {
-            Step::Accept => live.accept(),
+            Step::Accept => {
+                live.accept();
+                self.write_pid_file();
+                if let Some((_, lineage)) = &self.plan.program {
+                    lineage.newest.announce(std::process::id());
+                }
+                self.systemd.ready(&format!("serving, generation {}", self.number()));
+            }
             Step::StopAccepting => live.stop_accepting().await,
             Step::CloseListeners => live.close_listeners().await,
             Step::Leave => {
                 self.leaving_since.get_or_insert_with(Instant::now);
                 live.leave(self.phase);
+                self.systemd.stopping("draining");
             }
-            Step::Rest => live.rest(),
+            Step::Rest => {
+                live.rest();
+                self.systemd.status("paused: nothing is accepted until HUP");
+            }
             Step::Reopen => live.reopen(),
             Step::TellDraining => live.tell_draining(),
             Step::Retire => self.watch_for_the_end(),
             Step::CloseIdle => live.close_idle(),
+            Step::HandOver => {
+                let Some(successor) = &mut self.successor else { return };
+                successor.open_way(self.sender.clone()).into_iter().for_each(|way| live.hand_over(way));
+            }
+            Step::LetGo => {
+                self.leaving_since.get_or_insert_with(Instant::now);
+                live.let_go();
+                self.successor.iter().for_each(upgraded);
+                if let Some((_, lineage)) = &self.plan.program {
+                    lineage.newest.confirm();
+                }
+            }
+            Step::Settle => live.settle(self.plan.sockets.take_succeeded()),
+            Step::TakeBack => self.take_back().await,
             Step::TellStop => live.tell_stop(),
             Step::Cut => {
                 let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,16 +309,39 @@ impl Driver {
     /// Has the generation retire, and hears when nothing is left.
     fn watch_for_the_end(&mut self) {
         let Some(live) = &mut self.live else { return };
+        let shutdown = &live.config().shutdown;
+        self.systemd.extend_timeout(shutdown.grace + shutdown.force_after + SWAP);
         let (drained, sender) = (live.retire(), self.sender.clone());
+        // one that is replaced passes on what its own predecessor may still give
+        let gives = self.successor.as_ref().and(self.predecessor.as_ref()).map(Predecessor::gone);
         async_std::task::spawn(async move {
+            if let Some(gone) = gives {
+                gone.wait().await;
+            }
             drained.await;
             let _ = sender.send(Happening::Drained).await;
         });
     }
 
+    /// A process without its pid file still serves.
+    fn write_pid_file(&mut self) {
+        let path = self.live.as_ref().and_then(|live| live.config().pid_file.clone());
+        let write = |path: PathBuf| {
+            PidFile::write(&path).map_err(|error| log::warn!("{}; serving all the same", error.chain())).ok()
+        };
+        self.pid_file = path.filter(|_| self.plan.ownership == Ownership::Process).and_then(write);
+    }
+
     fn begin_build(&mut self) {
         let beside = self.live.as_ref().map(Live::beside);
-        let reason = if beside.is_some() { Reason::Reload } else { Reason::Start };
+        let reason = match (&beside, &self.predecessor) {
+            (Some(_), _) => Reason::Reload,
+            (None, Some(_)) => Reason::Upgrade,
+            (None, None) => Reason::Start,
+        };
+        if beside.is_some() {
+            self.systemd.reloading("reloading");
+        }
         let (plan, first, sender) = (self.plan.clone(), self.first.take(), self.sender.clone());
         self.build = Some(async_std::task::spawn(async move {
             let outcome = prepare(&plan, first, beside, reason).await;
@@ -258,11 +362,12 @@ impl Driver {
         if let Some(log) = next.log.take() {
             log.commit().iter().for_each(|note| log::warn!("{note}"));
         }
-        let seats = next.loaded.config.http.max_connections.unwrap_or(self.plan.auto_connections);
+        let seats = next.loaded.config.http.max_connections.unwrap_or(self.auto_connections);
         match &mut self.live {
             Some(live) => {
                 let changes = live.swap(next, seats).await;
                 log::info!("reloaded: generation {} is live; {}", live.generation().number, said(&changes));
+                self.systemd.ready(&format!("serving, generation {}", live.generation().number));
             }
             None => self.live = self.lot.take().map(|lot| Live::new(next, lot, seats)),
         }
@@ -291,28 +396,46 @@ impl Driver {
 
     /// How long a wait is, by the settings in force.
     fn wait(&self, timer: machine::Timer) -> Duration {
-        let Some(shutdown) = self.live.as_ref().map(Live::shutdown) else { return Duration::ZERO };
+        let Some(config) = self.live.as_ref().map(Live::config) else { return Duration::ZERO };
+        let (shutdown, upgrade) = (&config.shutdown, &config.upgrade);
         match timer {
             machine::Timer::LameDuck => shutdown.delay,
             machine::Timer::LastCall => shutdown.keepalive_grace.min(shutdown.grace),
             machine::Timer::Grace => shutdown.grace.saturating_sub(shutdown.keepalive_grace),
             machine::Timer::Force => shutdown.force_after,
+            machine::Timer::Ready => upgrade.ready_timeout,
+            machine::Timer::Swap => SWAP,
+            machine::Timer::Rollback => upgrade.rollback_window,
         }
     }
 
-    fn end(self) -> Result<Report, Error> {
+    fn end(mut self) -> Result<Report, Error> {
         // whoever still waits for a reload hears that there will be none
         self.happenings.close();
         while self.happenings.try_recv().is_ok() {}
         if let Some(error) = self.failure.filter(|_| self.live.is_none()) {
             return Err(error);
         }
+        if let Some(Err(error)) = self.pid_file.take().map(PidFile::remove) {
+            log::warn!("{}", error.chain());
+        }
         let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.took = self.leaving_since.map_or(Duration::ZERO, |since| since.elapsed());
         let report = report.clone();
-        log::info!("stopped after {:.1?}; {} connections were cut", report.took, report.cut.len());
+        match self.live {
+            None => log::info!("told to stop while starting; stopped"),
+            Some(_) => log::info!("stopped after {:.1?}; connections cut: {}", report.took, report.cut.len()),
+        }
         self.over.tell();
         Ok(report)
+    }
+}
+
+/// Tells systemd that the executor still turns; never ends.
+async fn ping(systemd: Arc<Systemd>, every: Duration) {
+    loop {
+        systemd.watchdog();
+        Timer::after(every).await;
     }
 }
 
@@ -325,7 +448,9 @@ fn reopen_logs() {
 
 fn refuse(refusal: Refusal) {
     let why = match refusal {
-        Refusal::NoUpgradeYet => "USR2 refused: upgrading the binary is not built yet; nothing changed",
+        Refusal::Reloading => "USR2 refused: a reload is under way; nothing changed",
+        Refusal::Unconfirmed => "USR2 refused: the last upgrade is not confirmed yet; nothing changed",
+        Refusal::AlreadyUpgrading => "USR2 refused: an upgrade is under way; it goes on",
         Refusal::StillStarting => "refused: the process is still starting; nothing changed",
         Refusal::Paused => "refused: the process is paused; HUP resumes it",
         Refusal::Leaving => "refused: the process is leaving; it goes on leaving",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_channel::Sender;
 use async_std::future::timeout;
 
-use super::driver::{Happening, Reply};
+use super::happening::{Happening, Reply};
 use crate::error::{Error, Kind};
 use crate::serve::Cut;
 use crate::token::Token;

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_channel::Sender;
 use async_std::task::JoinHandle;
 
+use super::handover::Arrival;
 use super::machine::Phase;
 use super::reload::{Beside, Next};
 use crate::config::{self, Change, Loaded};
+use crate::http::connection::Connection;
+use crate::http::limits::Seats;
 use crate::http::parked::Lot;
 use crate::serve::{empty_queue, Acceptor, Cut, Generation, Readiness, Slot, Traffic};
 use crate::socket::{Listener, Origin};
@@ -111,6 +115,16 @@ impl Live {
         }
     }
 
+    /// Of the listeners that the old process had, closes those that this one does not want.
+    pub(crate) fn settle(&self, succeeded: Vec<Arc<Listener>>) {
+        let is_kept =
+            |listener: &Arc<Listener>| self.listeners.iter().any(|kept| Arc::ptr_eq(kept, listener));
+        for listener in succeeded.iter().filter(|listener| !is_kept(listener)) {
+            log::info!("no longer listening on {}", described(listener));
+            self.close(listener);
+        }
+    }
+
     fn close(&self, listener: &Listener) {
         if listener.origin() == Origin::Bound {
             let accepted = empty_queue(listener, &self.traffic);
@@ -121,8 +135,8 @@ impl Live {
 
     /// On the way out: a balancer should look elsewhere.
     pub(crate) fn leave(&self, phase: Phase) {
-        if let Phase::LameDuck(_) = phase {
-            let delay = self.loaded.config.shutdown.delay;
+        let delay = self.loaded.config.shutdown.delay;
+        if matches!(phase, Phase::LameDuck(_)) && !delay.is_zero() {
             log::info!("told to stop: not ready any more, still accepting for {delay:?}");
         }
         self.slot.set_readiness(Readiness::Leaving);
@@ -155,18 +169,26 @@ impl Live {
     }
 
     pub(crate) fn tell_stop(&self) {
-        log::warn!("the grace is over; {} connections are told to stop", self.traffic.count().active);
+        let (active, tasks) = (self.traffic.count().active, self.unfinished().len());
+        log::warn!("the grace is over; told to stop: {active} connections, {tasks} background tasks");
         self.traffic.stop();
+    }
+
+    /// The background tasks that were told to stop and still run, by name and generation.
+    fn unfinished(&self) -> Vec<String> {
+        let named = |generation: &Arc<Generation>| {
+            let number = generation.number;
+            generation.unfinished().map(|task| format!("{task:?} of generation {number}")).collect::<Vec<_>>()
+        };
+        self.retiring.iter().flat_map(|retiring| named(&retiring.generation)).collect()
     }
 
     /// Cuts everybody, and says whom: connections, and background tasks.
     pub(crate) fn cut(&self) -> (Vec<Cut>, Vec<String>) {
         let connections = self.traffic.cut();
-        let generations = self.retiring.iter().map(|retiring| &retiring.generation);
-        let tasks: Vec<_> =
-            generations.flat_map(|generation| generation.unfinished()).map(str::to_owned).collect();
+        let tasks = self.unfinished();
         connections.iter().for_each(|connection| log::warn!("cut {connection}"));
-        tasks.iter().for_each(|task| log::warn!("cut background task {task:?}, which did not stop"));
+        tasks.iter().for_each(|task| log::warn!("cut background task {task}, which did not stop"));
         (connections, tasks)
     }
 
@@ -184,8 +206,47 @@ impl Live {
         }
     }
 
-    pub(crate) fn shutdown(&self) -> &config::Shutdown {
-        &self.loaded.config.shutdown
+    /// Connections leave by `way` at their next boundary, the silent ones at once.
+    pub(crate) fn hand_over(&self, way: Sender<Connection>) {
+        let count = self.traffic.count();
+        log::info!("handing over {} active and {} idle connections", count.active, count.parked);
+        self.traffic.hand_over(way);
+    }
+
+    /// What was handed over stays where it is: listeners are another's from now on, and requests hear that they come
+    /// to an end. Connections that are still at work leave when they are done.
+    pub(crate) fn let_go(&mut self) {
+        self.listeners.drain(..).for_each(|listener| listener.disown());
+        self.slot.set_readiness(Readiness::Leaving);
+        self.slot.tell_draining();
+    }
+
+    /// Connections stay, and those come back that had left.
+    pub(crate) fn take_back(&self, connections: Vec<Connection>) {
+        self.traffic.keep();
+        connections.into_iter().for_each(|connection| self.traffic.adopt(connection));
+    }
+
+    /// Goes on with connections of another process; those whose sockets cannot be watched are closed.
+    pub(crate) fn adopt(&self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            match arrival.connection(self.traffic.seats.squeeze_in()) {
+                Ok(connection) => self.traffic.adopt(connection),
+                Err(error) => log::warn!("a connection that was handed over cannot be watched: {error}"),
+            }
+        }
+    }
+
+    pub(crate) fn seats(&self) -> &Arc<Seats> {
+        &self.traffic.seats
+    }
+
+    pub(crate) fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
+    }
+
+    pub(crate) fn config(&self) -> &config::Config {
+        &self.loaded.config
     }
 
     /// The files to watch for changes, if the settings say so.

@@ -3,145 +3,17 @@
 //! No I/O, no clock, no sockets: [`step`] maps a phase and an event to the next phase and a list of actions. The
 //! driver feeds it and carries out what it says. The table in ARCHITECTURE.md shows the same for people.
 
-/// Where a process stands; each phase is named for what it does or waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// The first generation is being built; nothing is accepted yet.
-    Starting(Afterwards),
-    /// Accepting and answering.
-    Serving,
-    /// The same, while the next generation is being built.
-    Reloading(Afterwards),
-    /// Not accepting; connections drain; the process stays.
-    Paused,
-    /// About to leave: not ready any more, but still accepting, so that balancers can look elsewhere.
-    LameDuck(Told),
-    /// Not accepting; idle connections may send one last request.
-    LastCall(Told),
-    /// Requests in flight finish.
-    Draining(Told),
-    /// The grace is over: handlers have been told to come to an end.
-    Stopping(Told),
-    /// Nothing is left to do.
-    Gone,
-}
+mod words;
 
-/// What to do once the build that is under way has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Afterwards {
-    Serve,
-    /// A HUP came meanwhile; more than one are one.
-    Reload,
-    /// A WINCH came meanwhile.
-    Pause,
-}
-
-/// How a process that leaves was told to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// By QUIT, or a terminal that is gone: in its own time.
-    Gently,
-    /// By TERM or INT: one more of these means now.
-    Firmly,
-}
-
-/// What can happen to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Hup,
-    Usr1,
-    Usr2,
-    Winch,
-    Quit,
-    Term,
-    Int,
-    /// A [`Handle`](crate::Handle) asks to cut everything.
-    Close,
-    /// A generation is built, checked and ready to go live.
-    Built,
-    /// It could not be built.
-    BuildFailed,
-    /// The timer that was armed last has run out.
-    TimeOver,
-    /// No connection, no handler, no background task is left.
-    Drained,
-}
-
-/// What the driver is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Load the configuration and build a generation from it, beside the one that serves.
-    Build,
-    /// Give up the build that is under way.
-    AbandonBuild,
-    /// Put the generation that was built in place of the current one.
-    GoLive,
-    /// Change what is running.
-    Live(Step),
-    /// Start the timer; it replaces the one before.
-    Arm(Timer),
-    Disarm,
-    ReopenLogs,
-    /// Say that the event is refused here.
-    Refuse(Refusal),
-}
-
-/// A change to what is running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Accept on all listeners.
-    Accept,
-    /// Stop accepting, and keep the listeners.
-    StopAccepting,
-    /// Stop accepting for good: take what waits in our own queues, leave those of others to their next owner.
-    CloseListeners,
-    /// Answer `/readyz` with 503, and say that the process leaves.
-    Leave,
-    /// Answer `/readyz` with 503, and say that it is for a pause.
-    Rest,
-    /// Answer `/readyz` with 200, and keep connections alive again.
-    Reopen,
-    /// Tell requests and their connections that they come to an end.
-    TellDraining,
-    /// Tell the generation that it retires, and watch for the end of all that is left.
-    Retire,
-    /// Close idle connections.
-    CloseIdle,
-    /// Tell handlers that their time is over.
-    TellStop,
-    /// Cut what is left and name it.
-    Cut,
-}
-
-/// The waits of a process' life; how long each is stands in the settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {
-    /// `shutdown.delay`
-    LameDuck,
-    /// `shutdown.keepalive_grace`
-    LastCall,
-    /// what `shutdown.grace` leaves after the last call
-    Grace,
-    /// `shutdown.force_after`
-    Force,
-}
-
-/// Why an event is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Upgrades are not built yet.
-    NoUpgradeYet,
-    StillStarting,
-    Paused,
-    Leaving,
-}
+pub(crate) use words::{Action, Afterwards, Event, Phase, Refusal, Step, Timer, Told, Word};
 
 use Action::*;
 use Afterwards::{Pause, Reload, Serve};
 use Event::*;
 use Phase::*;
 use Step::{
-    Accept, CloseIdle, CloseListeners, Cut, Reopen, Rest, Retire, StopAccepting, TellDraining, TellStop,
+    Accept, CloseIdle, CloseListeners, Cut, LetGo, Reopen, Rest, Retire, Settle, StopAccepting, TakeBack,
+    TellDraining, TellStop,
 };
 use Told::{Firmly, Gently};
 
@@ -151,6 +23,12 @@ pub(crate) fn step(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         Starting(afterwards) => starting(afterwards, event),
         Serving => serving(event),
         Reloading(afterwards) => reloading(afterwards, event),
+        Upgrading(afterwards) => upgrading(afterwards, event),
+        Swapping(told) => swapping(told, event),
+        HandingOver(told) => handing_over(told, event),
+        Succeeding(afterwards) => succeeding(afterwards, event),
+        Phase::Ready(afterwards) => ready(afterwards, event),
+        Proving(afterwards) => proving(afterwards, event),
         Paused => paused(event),
         LameDuck(_) | LastCall(_) | Draining(_) | Stopping(_) => leaving(phase, event),
         Gone => (Gone, vec![]),
@@ -163,9 +41,61 @@ fn starting(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Usr1 => (Starting(afterwards), vec![ReopenLogs]),
         Usr2 => (Starting(afterwards), vec![Refuse(Refusal::StillStarting)]),
         Quit | Term | Int | Close => (Gone, vec![AbandonBuild]),
-        Built => built(afterwards, vec![GoLive, Live(Accept)]),
+        Built => built(afterwards, vec![GoLive, Live(Accept), Live(Settle)]),
         BuildFailed => (Gone, vec![]),
         Winch | TimeOver | Drained => (Starting(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (Starting(afterwards), vec![])
+        }
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Starting(afterwards), vec![]),
+    }
+}
+
+/// As a start, but what is built waits for the word of the old process; if that one is gone, it is a start.
+fn succeeding(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Succeeding(Reload), vec![]),
+        Usr1 => (Succeeding(afterwards), vec![ReopenLogs]),
+        Usr2 => (Succeeding(afterwards), vec![Refuse(Refusal::StillStarting)]),
+        Quit | Term | Int | Close | ToldCancel => (Gone, vec![AbandonBuild]),
+        Built => (Phase::Ready(afterwards), vec![Say(Word::Ready)]),
+        BuildFailed => (Gone, vec![]),
+        PredecessorGone => (Starting(afterwards), vec![]),
+        Winch | TimeOver | Drained | ToldLive | Confirmed => (Succeeding(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (Succeeding(afterwards), vec![])
+        }
+    }
+}
+
+fn ready(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Phase::Ready(Reload), vec![]),
+        Usr1 => (Phase::Ready(afterwards), vec![ReopenLogs]),
+        Usr2 => (Phase::Ready(afterwards), vec![Refuse(Refusal::StillStarting)]),
+        Quit | Term | Int | Close | ToldCancel => (Gone, vec![]),
+        ToldLive => (Proving(afterwards), vec![GoLive, Live(Accept), Say(Word::Accepting)]),
+        // it died without a word of cancelling: somebody has to serve
+        PredecessorGone => built(afterwards, vec![GoLive, Live(Accept), Live(Settle)]),
+        Winch | TimeOver | Drained | Confirmed | Built | BuildFailed => (Phase::Ready(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (Phase::Ready(afterwards), vec![])
+        }
+    }
+}
+
+fn proving(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Proving(if afterwards == Pause { Serve } else { Reload }), vec![]),
+        Winch => (Proving(Pause), vec![]),
+        Usr1 => (Proving(afterwards), vec![ReopenLogs]),
+        Usr2 => (Proving(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
+        Quit | Term | Int | Close => leave(event, vec![Say(Word::Stopping)]),
+        Confirmed | PredecessorGone => built(afterwards, vec![Live(Settle)]),
+        TimeOver | Drained | Built | BuildFailed | ToldLive | ToldCancel => (Proving(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (Proving(afterwards), vec![])
+        }
     }
 }
 
@@ -173,10 +103,14 @@ fn serving(event: Event) -> (Phase, Vec<Action>) {
     match event {
         Hup => (Reloading(Serve), vec![Build]),
         Usr1 => (Serving, vec![ReopenLogs]),
-        Usr2 => (Serving, vec![Refuse(Refusal::NoUpgradeYet)]),
+        Usr2 => (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn]),
         Winch => pause(vec![]),
         Quit | Term | Int | Close => leave(event, vec![]),
         Built | BuildFailed | TimeOver | Drained => (Serving, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (Serving, vec![])
+        }
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Serving, vec![]),
     }
 }
 
@@ -187,12 +121,101 @@ fn reloading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Hup => (Reloading(Reload), vec![]),
         Winch => (Reloading(Pause), vec![]),
         Usr1 => (Reloading(afterwards), vec![ReopenLogs]),
-        Usr2 => (Reloading(afterwards), vec![Refuse(Refusal::NoUpgradeYet)]),
+        Usr2 => (Reloading(afterwards), vec![Refuse(Refusal::Reloading)]),
         Quit | Term | Int | Close => leave(event, vec![AbandonBuild]),
         Built => built(afterwards, vec![GoLive]),
         BuildFailed => built(afterwards, vec![]),
         TimeOver | Drained => (Reloading(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (Reloading(afterwards), vec![])
+        }
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Reloading(afterwards), vec![]),
     }
+}
+
+/// Nothing has changed yet for anybody: whatever goes wrong, this process serves on.
+fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Upgrading(Reload), vec![]),
+        Usr1 => (Upgrading(afterwards), vec![ReopenLogs]),
+        Usr2 => (Upgrading(afterwards), vec![Refuse(Refusal::AlreadyUpgrading)]),
+        Quit | Term | Int | Close => leave(event, vec![Say(Word::Cancel), KillSuccessor]),
+        SuccessorReady => {
+            let hup = (afterwards == Reload).then_some(PassHup);
+            (Swapping(Gently), [Arm(Timer::Swap), Say(Word::Live)].into_iter().chain(hup).collect())
+        }
+        // connections cannot travel to it: they drain, and the sockets are its own from now on
+        StrangerAccepts => {
+            let (phase, then) = last_call(Gently);
+            (phase, [Live(StopAccepting), Live(LetGo)].into_iter().chain(then).collect())
+        }
+        SuccessorGone | SuccessorStops | SuccessorAccepts | TimeOver => {
+            built(afterwards, vec![Disarm, KillSuccessor])
+        }
+        Winch | Built | BuildFailed | Drained => (Upgrading(afterwards), vec![]),
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Upgrading(afterwards), vec![]),
+    }
+}
+
+/// From here on a TERM finds the process leaving already.
+fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Swapping(told), vec![PassHup]),
+        Usr1 => (Swapping(told), vec![ReopenLogs]),
+        Usr2 => (Swapping(told), vec![Refuse(Refusal::AlreadyUpgrading)]),
+        Term | Int => (Swapping(Firmly), vec![]),
+        Close => leave(Close, vec![Say(Word::Cancel), KillSuccessor]),
+        SuccessorAccepts => {
+            (HandingOver(told), vec![Live(StopAccepting), Live(Step::HandOver), Arm(Timer::Rollback)])
+        }
+        SuccessorStops => last_call(told),
+        SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor]),
+        Winch | Quit | Built | BuildFailed | Drained | SuccessorReady | StrangerAccepts => {
+            (Swapping(told), vec![])
+        }
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Swapping(told), vec![]),
+    }
+}
+
+fn handing_over(told: Told, event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup | Usr2 => (HandingOver(told), vec![Refuse(Refusal::Leaving)]),
+        Usr1 => (HandingOver(told), vec![ReopenLogs]),
+        Term | Int if told == Firmly => let_go_and_cut(),
+        Term | Int => (HandingOver(Firmly), vec![]),
+        Close => let_go_and_cut(),
+        TimeOver => {
+            (Draining(told), vec![Say(Word::Confirmed), Live(LetGo), Live(Retire), Arm(Timer::Grace)])
+        }
+        SuccessorStops => {
+            let (phase, then) = last_call(told);
+            (phase, [Live(LetGo)].into_iter().chain(then).collect())
+        }
+        SuccessorGone => come_back(told, vec![Disarm, KillSuccessor, Live(TakeBack)]),
+        Winch | Quit | Built | BuildFailed | Drained => (HandingOver(told), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts => (HandingOver(told), vec![]),
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (HandingOver(told), vec![]),
+    }
+}
+
+/// The new process is dead: serve again, unless this one was told to stop meanwhile.
+fn come_back(told: Told, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
+    match told {
+        Gently => {
+            first.push(Live(Accept));
+            (Serving, first)
+        }
+        Firmly => {
+            let (phase, then) = last_call(Firmly);
+            first.extend(then);
+            (phase, first)
+        }
+    }
+}
+
+fn let_go_and_cut() -> (Phase, Vec<Action>) {
+    let (phase, then) = cut();
+    (phase, [Say(Word::Confirmed), Live(LetGo)].into_iter().chain(then).collect())
 }
 
 fn paused(event: Event) -> (Phase, Vec<Action>) {
@@ -205,6 +228,10 @@ fn paused(event: Event) -> (Phase, Vec<Action>) {
         Close => cut(),
         TimeOver => (Paused, vec![Live(CloseIdle)]),
         Winch | Built | BuildFailed | Drained => (Paused, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (Paused, vec![])
+        }
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Paused, vec![]),
     }
 }
 
@@ -218,12 +245,18 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         },
         Close => cut(),
         TimeOver => go_on_leaving(phase),
-        Drained => match phase {
-            LameDuck(_) => (phase, vec![]),
-            Starting(_) | Serving | Reloading(_) | Paused | LastCall(_) | Draining(_) | Stopping(_)
-            | Gone => (Gone, vec![Disarm]),
-        },
+        // a lame duck still accepts: that nobody is there says nothing
+        Drained if matches!(phase, LameDuck(_)) => (phase, vec![]),
+        Drained => (Gone, vec![Disarm]),
         Winch | Quit | Built | BuildFailed => (phase, vec![]),
+        // what was to travel to it is answered here and closed politely
+        SuccessorStops | SuccessorGone if matches!(phase, Draining(_)) => {
+            (phase, [TakeBack, TellDraining, CloseIdle].map(Live).to_vec())
+        }
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            (phase, vec![])
+        }
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => (phase, vec![]),
     }
 }
 
@@ -250,7 +283,11 @@ fn leave(event: Event, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
         Term => (LameDuck(Firmly), vec![Live(Step::Leave), Arm(Timer::LameDuck)]),
         Int => last_call(Firmly),
         Close => cut(),
-        Hup | Usr1 | Usr2 | Winch | Quit | Built | BuildFailed | TimeOver | Drained => last_call(Gently),
+        Quit | Hup | Usr1 | Usr2 | Winch | Built | BuildFailed | TimeOver | Drained => last_call(Gently),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+            last_call(Gently)
+        }
+        ToldLive | ToldCancel | Confirmed | PredecessorGone => last_call(Gently),
     };
     first.extend(then);
     (phase, first)
@@ -261,13 +298,17 @@ fn last_call(told: Told) -> (Phase, Vec<Action>) {
     (LastCall(told), out.into_iter().chain([Arm(Timer::LastCall)]).collect())
 }
 
+/// The wait of a phase is over: the next one begins.
 fn go_on_leaving(phase: Phase) -> (Phase, Vec<Action>) {
     match phase {
         LameDuck(told) => last_call(told),
         LastCall(told) => (Draining(told), vec![Live(CloseIdle), Arm(Timer::Grace)]),
         Draining(told) => (Stopping(told), vec![Live(TellStop), Arm(Timer::Force)]),
         Stopping(_) => cut(),
-        Starting(_) | Serving | Reloading(_) | Paused | Gone => (phase, vec![]),
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) => {
+            (phase, vec![])
+        }
+        Upgrading(_) | Swapping(_) | HandingOver(_) | Paused | Gone => (phase, vec![]),
     }
 }
 
@@ -277,18 +318,23 @@ fn cut() -> (Phase, Vec<Action>) {
 
 fn told(phase: Phase) -> Told {
     match phase {
+        Swapping(told) | HandingOver(told) => told,
         LameDuck(told) | LastCall(told) | Draining(told) | Stopping(told) => told,
-        Starting(_) | Serving | Reloading(_) | Paused | Gone => Gently,
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving => Gently,
+        Reloading(_) | Upgrading(_) | Paused | Gone => Gently,
     }
 }
 
 fn firmly(phase: Phase) -> Phase {
     match phase {
+        Swapping(_) => Swapping(Firmly),
+        HandingOver(_) => HandingOver(Firmly),
         LameDuck(_) => LameDuck(Firmly),
         LastCall(_) => LastCall(Firmly),
         Draining(_) => Draining(Firmly),
         Stopping(_) => Stopping(Firmly),
-        Starting(_) | Serving | Reloading(_) | Paused | Gone => phase,
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving => phase,
+        Reloading(_) | Upgrading(_) | Paused | Gone => phase,
     }
 }
 

@@ -2,14 +2,24 @@
 
 mod driver;
 mod handle;
+mod handover;
+mod happening;
+mod lineage;
 mod live;
 mod machine;
+mod porter;
+mod predecessor;
 mod reload;
 mod signal;
+mod successor;
+mod upgrade;
+mod waiter;
 mod watch;
 
 pub(crate) use driver::Driver;
 pub use handle::{DeadlineExceeded, Handle, Report};
+pub(crate) use lineage::Lineage;
 pub(crate) use machine::Event;
 pub(crate) use reload::{build, Ownership, Plan};
 pub(crate) use signal::Signals;
+pub(crate) use waiter::run_if_asked;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_std::future::timeout;
 
+use super::lineage::Lineage;
 use crate::app::Application;
 use crate::config::{Loaded, Sources};
 use crate::error::{Error, Kind};
@@ -14,6 +15,8 @@ use crate::observe::log;
 use crate::serve::{Generation, Prepared};
 use crate::setup::{Reason, Setup};
 use crate::socket::{Acquired, Listener, Sockets};
+use crate::sys::limits::OpenFiles;
+use crate::sys::spawn::Program;
 use crate::token::token;
 
 /// What generations are made from.
@@ -22,8 +25,9 @@ pub(crate) struct Plan {
     pub(crate) application: Arc<dyn Application>,
     pub(crate) sockets: Sockets,
     pub(crate) ownership: Ownership,
-    /// What `http.max_connections = "auto"` stands for.
-    pub(crate) auto_connections: usize,
+    pub(crate) open_files: OpenFiles,
+    /// The program, to be started again, and its generations; a guest has none.
+    pub(crate) program: Option<(Program, Lineage)>,
 }
 
 /// Whether the process is ours: then its log follows the settings.
@@ -60,9 +64,9 @@ pub(crate) async fn prepare(
     reason: Reason,
 ) -> Result<Next, Error> {
     let mut loaded = loaded.map_or_else(|| plan.sources.load(), Ok)?;
-    let current = beside.as_ref().map_or(&[][..], |beside| &beside.listeners);
-    let acquired = plan.sockets.acquire(loaded.config.listen.as_deref(), loaded.config.backlog, current)?;
-    let fresh = Fresh { acquired, current: current.to_vec() };
+    let current = beside.as_ref().map_or_else(|| plan.sockets.succeeded(), |beside| beside.listeners.clone());
+    let acquired = plan.sockets.acquire(loaded.config.listen.as_deref(), loaded.config.backlog, &current)?;
+    let fresh = Fresh { acquired, current };
     let prepared = match &beside {
         None => build(&*plan.application, &mut loaded, None, reason).await?,
         Some(Beside { generation, build_within, .. }) => {

@@ -1,16 +1,25 @@
 //! Signals as events: one stream of them, with the origin of each, installed before anything else.
 
+use std::time::Instant;
+
 use futures_lite::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 use signal_hook_async_std::SignalsInfo;
 
+use super::lineage::Lineage;
 use super::machine::Event;
+use super::waiter::{pass_on, Echoes, From};
 use crate::error::{Error, Kind};
 
 /// The signals of this process (`signal(7)`), caught from the moment this exists.
-pub(crate) struct Signals(SignalsInfo<WithOrigin>);
+pub(crate) struct Signals {
+    arriving: SignalsInfo<WithOrigin>,
+    echoes: Echoes,
+    /// The generations of this program, once they are known: a first process that only stays passes signals on.
+    lineage: Option<Lineage>,
+}
 
 impl Signals {
     /// Installs the handlers; until then HUP, USR1 and USR2 would kill the process.
@@ -20,17 +29,30 @@ impl Signals {
     pub(crate) fn install() -> Result<Self, Error> {
         let all = [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGQUIT, SIGTERM, SIGINT];
         SignalsInfo::new(all)
-            .map(Signals)
+            .map(|arriving| Signals { arriving, echoes: Echoes::default(), lineage: None })
             .map_err(|error| Error::new(Kind::Io, "signal handlers could not be installed").because(error))
+    }
+
+    /// From now on signals go to the newest of these, where this process only stays for those who watch it.
+    pub(crate) fn route(&mut self, lineage: Lineage) {
+        self.lineage = Some(lineage);
     }
 
     /// The next signal that means something.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
-            let origin = self.0.next().await?;
-            if let Some(event) = meaning(&origin) {
-                log::debug!("signal {}", named(&origin));
-                return Some(event);
+            let origin = self.arriving.next().await?;
+            if self.echoes.is_echo(origin.signal, sender(&origin), Instant::now()) {
+                continue;
+            }
+            match &self.lineage {
+                Some(lineage) if lineage.only_stays() => pass_on(&origin, &lineage.newest),
+                _ => {
+                    if let Some(event) = meaning(&origin) {
+                        log::info!("{}", named(&origin));
+                        return Some(event);
+                    }
+                }
             }
         }
     }
@@ -53,6 +75,15 @@ fn meaning(origin: &Origin) -> Option<Event> {
         SIGTERM => Some(Event::Term),
         SIGINT => Some(Event::Int),
         _ => None,
+    }
+}
+
+/// A waiter is the parent of the newest generation, and passes on what has reached a whole process group already.
+fn sender(origin: &Origin) -> From {
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    match &origin.process {
+        Some(process) if Some(process.pid) == parent => From::Waiter,
+        _ => From::Elsewhere,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_channel::Sender;
 use async_io::Timer;
 
-use super::driver::Happening;
+use super::happening::Happening;
 use super::machine::Event;
 
 /// How often the files are looked at. They are few, and one look costs a stat(2) each.

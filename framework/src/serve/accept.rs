@@ -41,11 +41,15 @@ impl Acceptor {
     }
 }
 
+/// As many as a queue can have held: whoever connects meanwhile is not waited for.
+const LONGEST_QUEUE: usize = 1 << 16;
+
 /// Accepts what is in the queue of a listener that is about to be closed: closing it would reset them.
 pub(crate) fn empty_queue(listener: &Listener, traffic: &Arc<Traffic>) -> usize {
     let local = local(listener);
     let mut accepted = 0;
-    while let Some(seat) = traffic.seats.try_take() {
+    while accepted < LONGEST_QUEUE {
+        let Some(seat) = traffic.seats.try_take() else { break };
         let Ok(Some((socket, peer))) = listener.try_accept() else { break };
         welcome(traffic, socket, &peer, &local, seat);
         accepted += 1;

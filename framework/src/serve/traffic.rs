@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use async_channel::Sender;
 use async_io::Timer;
 use bytes::Bytes;
 
@@ -25,6 +26,8 @@ pub(crate) struct Traffic {
     pub(crate) seats: Arc<Seats>,
     ledger: Arc<Ledger>,
     lot: Lot,
+    /// Where connections go while they are handed over.
+    way_out: Mutex<Option<Sender<Connection>>>,
 }
 
 /// How many are connected, by what they do.
@@ -41,14 +44,25 @@ impl Traffic {
             seats: Seats::new(seats),
             ledger: Arc::default(),
             lot,
+            way_out: Mutex::default(),
         })
     }
 
     /// Serves a connection that has just been accepted.
     pub(crate) fn welcome(self: &Arc<Self>, socket: OwnedFd, ends: Arc<Ends>, seat: Seat) -> io::Result<()> {
         let (stream, now) = (Stream::new(socket)?, now());
-        self.go(Connection { stream, ends, seat, accepted: now, head: Bytes::new(), since: now });
+        let head = Bytes::new();
+        self.go(Connection { stream, ends, seat, accepted: now, head, since: now, claim: None });
         Ok(())
+    }
+
+    /// Goes on with a connection that comes from another process, or comes back from one.
+    pub(crate) fn adopt(self: &Arc<Self>, connection: Connection) {
+        if connection.head.is_empty() && self.env.stage() == Stage::Open {
+            self.rest(connection);
+        } else {
+            self.go(connection);
+        }
     }
 
     /// Serves a connection in a task of its own, until it ends or is parked.
@@ -64,6 +78,10 @@ impl Traffic {
                 drop(entry);
                 self.rest(connection);
             }
+            Outcome::Leaving(connection) => {
+                drop(entry);
+                self.send_off(connection);
+            }
             Outcome::HeadOverdue(connection) => linger::refuse_overdue_head(connection, &self.env).await,
             Outcome::Answered(connection) => linger::close(connection, &self.env).await,
             Outcome::Switched(connection, upgrade) => {
@@ -76,7 +94,10 @@ impl Traffic {
     }
 
     /// Parks a silent connection, or closes it where its time is over.
-    fn rest(&self, connection: Connection) {
+    fn rest(self: &Arc<Self>, connection: Connection) {
+        if self.env.stage() == Stage::HandOver {
+            return self.send_off(connection);
+        }
         let timeout = after(connection.since, self.env.limits().idle_timeout);
         if self.env.stage() >= Stage::CloseIdle || timeout <= now() {
             return;
@@ -85,8 +106,42 @@ impl Traffic {
             log::warn!("an idle connection could not be parked: {error}; it is closed");
         }
         // the stage may have come between the question and the parking
-        if self.env.stage() >= Stage::CloseIdle {
-            drop(self.lot.take_all());
+        match self.env.stage() {
+            Stage::Open | Stage::LastCall => {}
+            Stage::HandOver => self.empty_lot(),
+            Stage::CloseIdle | Stage::Stop | Stage::Cut => drop(self.lot.take_all()),
+        }
+    }
+
+    /// From now on connections leave by `way` at their next boundary; those that are parked leave at once.
+    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Connection>) {
+        *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
+        self.env.set_stage(Stage::HandOver);
+        self.empty_lot();
+        self.ledger.wake_all();
+    }
+
+    /// Connections stay again.
+    pub(crate) fn keep(&self) {
+        *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.env.set_stage(Stage::Open);
+        self.ledger.wake_all();
+    }
+
+    fn empty_lot(self: &Arc<Self>) {
+        let parked = self.lot.take_all().into_iter().filter_map(|parked| parked.wake().ok());
+        parked.for_each(|connection| self.send_off(connection));
+    }
+
+    fn send_off(self: &Arc<Self>, connection: Connection) {
+        let way = self.way_out.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stays = match way {
+            Some(way) => way.try_send(connection).err().map(async_channel::TrySendError::into_inner),
+            None => Some(connection),
+        };
+        // the stage has changed meanwhile
+        if let Some(connection) = stays {
+            self.go(connection);
         }
     }
 

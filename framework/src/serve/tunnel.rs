@@ -38,7 +38,7 @@ impl TunnelStream {
         self.record.watch(cx.waker());
         match self.record.stage() {
             Stage::Cut => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped")),
-            Stage::Open | Stage::LastCall | Stage::CloseIdle | Stage::Stop => Ok(()),
+            Stage::Open | Stage::HandOver | Stage::LastCall | Stage::CloseIdle | Stage::Stop => Ok(()),
         }
     }
 }

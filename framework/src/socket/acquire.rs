@@ -1,9 +1,10 @@
 //! The listeners of a configuration, at start and at each reload: inherited, kept, or bound.
 
-use std::sync::{Arc, Mutex};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bind::bind;
-use super::inherit::{Inherited, Passed, What};
+use super::inherit::{bound_name, Inherited, Passed, What};
 use super::plan::Plan;
 use super::Listener;
 use crate::config::Listen;
@@ -18,6 +19,8 @@ pub(crate) struct Sockets {
 
 #[derive(Debug)]
 struct State {
+    /// Bound by a predecessor of this program, until it is known that it will not come back.
+    succeeded: Vec<Arc<Listener>>,
     /// A slot for each inherited socket: filled when it is first served, the same listener ever after.
     served: Vec<Option<Arc<Listener>>>,
     /// The notes of the last call, for a reload repeats none of them.
@@ -33,9 +36,37 @@ pub(crate) struct Acquired {
 }
 
 impl Sockets {
-    pub(crate) fn new(inherited: Inherited) -> Self {
+    pub(crate) fn new(mut inherited: Inherited) -> Self {
+        let succeeded = std::mem::take(&mut inherited.succeeded);
         let served = inherited.passed.iter().map(|_| None).collect();
-        Sockets { inherited, state: Mutex::new(State { served, said: Vec::new() }) }
+        Sockets { inherited, state: Mutex::new(State { served, succeeded, said: Vec::new() }) }
+    }
+
+    /// The listeners that a predecessor of this program had bound: `current` for the first configuration.
+    pub(crate) fn succeeded(&self) -> Vec<Arc<Listener>> {
+        self.state().succeeded.clone()
+    }
+
+    /// The same, once: this process closes what it does not want of them.
+    pub(crate) fn take_succeeded(&self) -> Vec<Arc<Listener>> {
+        std::mem::take(&mut self.state().succeeded)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every listening socket that a successor is to have, and its name: those that were passed to this process, in
+    /// their order, then those that were bound.
+    pub(crate) fn passed_on(&self, listeners: &[Arc<Listener>]) -> Vec<(Arc<OwnedFd>, String)> {
+        let inherited = self.inherited.passed.iter().filter_map(|passed| match &passed.what {
+            What::Listening(socket, _) => Some((socket.clone(), passed.name.clone().unwrap_or_default())),
+            What::Wrong(..) => None,
+        });
+        let bound = listeners
+            .iter()
+            .filter_map(|listener| listener.entry().map(|entry| (listener.socket(), bound_name(entry))));
+        inherited.chain(bound).collect()
     }
 
     /// The listeners for `listen`, at start and at each reload. An entry that a listener of `current` was bound for
@@ -50,7 +81,7 @@ impl Sockets {
         backlog: i32,
         current: &[Arc<Listener>],
     ) -> Result<Acquired, Error> {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self.state();
         let mut plan = Plan::new(&self.inherited, listen);
         let mut listeners = self.serve(&mut plan, &mut state.served, backlog);
         listeners.extend(keep_or_bind(&mut plan, backlog, current));

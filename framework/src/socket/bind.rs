@@ -143,7 +143,7 @@ fn bind_path(entry: &Listen, path: &Path, backlog: i32, ours: &[Arc<Listener>]) 
 }
 
 /// The path absolute, for the working directory may be another when it is removed.
-fn own_path(path: &Path) -> Result<BoundPath, String> {
+pub(super) fn own_path(path: &Path) -> Result<BoundPath, String> {
     let absolute = std::path::absolute(path).map_err(|error| error.to_string())?;
     let file = file_id(&absolute).map_err(|error| format!("the socket file vanished: {error}"))?;
     Ok(BoundPath { path: absolute, file })

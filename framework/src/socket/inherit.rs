@@ -10,7 +10,9 @@ use std::sync::Arc;
 use listenfd::ListenFd;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::Address;
+use super::bind::own_path;
+use super::{Address, Listener};
+use crate::config::Listen;
 use crate::error::{Error, Kind};
 
 /// The variables of the protocol: all are consumed, so that no child takes our descriptors for its own.
@@ -22,6 +24,10 @@ const VARIABLES: [&str; 5] =
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     pub(super) passed: Vec<Passed>,
+    /// Sockets that a predecessor of this very program had bound: from now on they are this process' own.
+    pub(super) succeeded: Vec<Arc<Listener>>,
+    /// What else a predecessor passes, by its name: no socket to accept from.
+    parcels: Vec<(String, OwnedFd)>,
     /// What a person should know of the passing itself; there is no log yet when it is found.
     pub(super) notes: Vec<String>,
 }
@@ -72,7 +78,32 @@ impl Inherited {
         for variable in VARIABLES {
             env::remove_var(variable);
         }
-        result
+        result.map(Inherited::succeed)
+    }
+
+    /// What a predecessor has passed under this name, once: [`HANDOVER`] or [`NEWEST`].
+    pub(crate) fn take_parcel(&mut self, name: &str) -> Option<OwnedFd> {
+        let at = self.parcels.iter().position(|(known, _)| known == name)?;
+        Some(self.parcels.swap_remove(at).1)
+    }
+
+    /// Sorts out what comes from a predecessor.
+    fn succeed(mut self) -> Self {
+        for passed in std::mem::take(&mut self.passed) {
+            match (passed.name.as_deref(), passed.what) {
+                (Some(name @ (HANDOVER | NEWEST)), What::Wrong(_, Some(parcel))) => {
+                    self.parcels.push((name.to_owned(), parcel));
+                }
+                (Some(name), What::Listening(socket, _)) if name.starts_with(BOUND) => {
+                    match succeeded(&name[BOUND.len()..], &socket) {
+                        Ok(listener) => self.succeeded.push(Arc::new(listener)),
+                        Err(error) => self.notes.push(format!("{name} could not be taken over: {error}")),
+                    }
+                }
+                (_, what) => self.passed.push(Passed { name: passed.name, what }),
+            }
+        }
+        self
     }
 
     /// What a process has been passed, given rather than taken.
@@ -82,8 +113,32 @@ impl Inherited {
             name: name.map(str::to_owned),
             what: sort(fd, number + 3),
         };
-        Inherited { passed: sockets.into_iter().enumerate().map(sort).collect(), notes: Vec::new() }
+        Inherited { passed: sockets.into_iter().enumerate().map(sort).collect(), ..Inherited::default() }
     }
+}
+
+/// The name under which the channel of an upgrade is passed.
+pub(crate) const HANDOVER: &str = "slackwater-handover";
+
+/// The name under which the record of the newest generation is passed.
+pub(crate) const NEWEST: &str = "slackwater-newest";
+
+/// What the names of sockets begin with that were bound, not inherited; the entry of `listen` follows.
+const BOUND: &str = "slackwater-bound ";
+
+/// The name under which a socket that was bound for `entry` is passed. Names have no colons (sd_listen_fds(3)).
+pub(super) fn bound_name(entry: &Listen) -> String {
+    format!("{BOUND}{}", entry.to_string().replace('%', "%25").replace(':', "%3A"))
+}
+
+fn succeeded(entry: &str, socket: &Arc<OwnedFd>) -> Result<Listener, String> {
+    let entry = Listen::parse(&entry.replace("%3A", ":").replace("%25", "%"))?;
+    let socket = socket.try_clone().map_err(|error| error.to_string())?;
+    let path = match &entry {
+        Listen::Unix(path) => Some(own_path(path)?),
+        Listen::Tcp { .. } | Listen::Fd(_) => None,
+    };
+    Listener::bound(socket, entry, path).map_err(|error| error.to_string())
 }
 
 /// The variables as they were: listenfd removes some of them and does not know the names.
@@ -108,7 +163,7 @@ impl Environment {
     fn take(self) -> Result<Inherited, Error> {
         let Some(fds) = &self.fds else { return Ok(Inherited::default()) };
         if let Some(note) = self.not_ours() {
-            return Ok(Inherited { passed: Vec::new(), notes: vec![note] });
+            return Ok(Inherited { notes: vec![note], ..Inherited::default() });
         }
         let count = count(fds)?;
         let mut from = ListenFd::from_env();
@@ -118,7 +173,7 @@ impl Environment {
         let missing = missing(fds, first..first + count, &open);
         let there = names.into_iter().enumerate().filter(|(index, _)| open.contains(&(first + index)));
         let passed = there.map(|(index, name)| take(&mut from, index, first + index, name));
-        Ok(Inherited { passed: passed.chain(missing).collect(), notes })
+        Ok(Inherited { passed: passed.chain(missing).collect(), notes, ..Inherited::default() })
     }
 
     /// The first descriptor, as listenfd sees it: 3 everywhere but in its own tests.

@@ -127,8 +127,12 @@ impl Listener {
         }
     }
 
+    /// The socket itself, to be passed on.
+    pub(super) fn socket(&self) -> Arc<OwnedFd> {
+        self.io.get_ref().clone()
+    }
+
     /// Leaves the path to another process from now on: [`close`](Self::close) will not touch it.
-    #[allow(dead_code)] // for the upgrade, whose successor becomes the owner
     pub(crate) fn disown(&self) {
         self.take_path();
     }

@@ -15,6 +15,6 @@ mod tests;
 
 pub(crate) use acquire::{Acquired, Sockets};
 pub(crate) use address::Address;
-pub(crate) use inherit::Inherited;
+pub(crate) use inherit::{Inherited, HANDOVER, NEWEST};
 pub(crate) use listener::{Listener, Origin};
 pub(crate) use stream::Stream;

@@ -29,6 +29,15 @@ impl OpenFiles {
         OpenFiles { soft: born.current, born }
     }
 
+    /// Puts right what `raise` took for the limit at birth: a predecessor had raised it, and says from where.
+    #[must_use]
+    pub(crate) fn born_with(mut self, soft: Option<u64>) -> Self {
+        if let Some(soft) = soft {
+            self.born.current = Some(self.born.maximum.map_or(soft, |hard| soft.min(hard)));
+        }
+        self
+    }
+
     /// The limits this process was started with: what its children get, or each generation would raise the next one's.
     #[allow(dead_code)] // for the upgrade, which starts a child
     pub(crate) fn born(&self) -> &Rlimit {

@@ -1,5 +1,9 @@
 //! The layer to the operating system below std; nothing else talks to it.
 
+pub(crate) mod child;
+pub(crate) mod claims;
 pub(crate) mod limits;
 pub(crate) mod pid_file;
+pub(crate) mod program;
+pub(crate) mod spawn;
 pub(crate) mod stdio;

@@ -1,7 +1,7 @@
 //! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|all
+//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|piles|all
 //! ```
 //!
 //! The playground is built by the bench itself, into the target directory of the workspace.
@@ -11,6 +11,7 @@ mod playground;
 mod reload;
 mod stop;
 mod table;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,18 @@ const BENCHES: &[Bench] = &[
         run: stop::run,
     },
     Bench { name: "memory", about: "8,000 idle keep-alive connections, parked and not", run: memory::run },
+    Bench {
+        name: "upgrade",
+        about: "20 upgrades, 2 s apart, under 32 + 8 busy and 200 thinking clients, 2,000 idle connections",
+        run: upgrade::run,
+    },
+    Bench {
+        name: "saturated",
+        about: "40 upgrades, 2 s apart, under the same, while others want all cores",
+        run: upgrade::saturated,
+    },
+    Bench { name: "journey", about: "10,000 idle connections travel", run: upgrade::journey },
+    Bench { name: "piles", about: "what is left after 100 upgrades, beside one", run: upgrade::piles },
 ];
 
 fn main() -> ExitCode {
@@ -43,7 +56,7 @@ fn main() -> ExitCode {
         BENCHES.iter().filter(|bench| wanted == bench.name || wanted == "all").collect();
     if chosen.is_empty() {
         eprintln!("which one? all, or:");
-        BENCHES.iter().for_each(|bench| eprintln!("  {:8}{}", bench.name, bench.about));
+        BENCHES.iter().for_each(|bench| eprintln!("  {:10}{}", bench.name, bench.about));
         return ExitCode::from(2);
     }
     let mut kept = true;

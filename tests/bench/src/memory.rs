@@ -57,7 +57,7 @@ fn settled(process: &Process) -> u64 {
 }
 
 /// Both ends are on this machine; this process and the one it starts need a descriptor for each connection.
-fn raise_open_files() {
+pub fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
         .expect("the soft limit may be raised to the hard");

@@ -8,8 +8,13 @@ use slackwater_tests::launch::Launch;
 
 /// The release playground with its defaults, to be started.
 pub fn launch() -> Launch {
+    Launch::program(path())
+}
+
+/// Where it is.
+pub fn path() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    Launch::program(BUILT.get_or_init(build))
+    BUILT.get_or_init(build)
 }
 
 fn build() -> PathBuf {

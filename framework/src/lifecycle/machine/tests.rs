@@ -6,39 +6,78 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PHASES: [Phase; 15] = [
+const PHASES: [Phase; 26] = [
     Starting(Serve),
     Starting(Reload),
+    Succeeding(Serve),
+    Succeeding(Reload),
+    Phase::Ready(Serve),
+    Phase::Ready(Reload),
+    Proving(Serve),
+    Proving(Reload),
+    Proving(Pause),
     Serving,
     Reloading(Serve),
     Reloading(Reload),
     Reloading(Pause),
+    Upgrading(Serve),
+    Upgrading(Reload),
+    Swapping(Gently),
+    Swapping(Firmly),
+    HandingOver(Gently),
+    HandingOver(Firmly),
     Paused,
-    LameDuck(Gently),
     LameDuck(Firmly),
     LastCall(Gently),
     LastCall(Firmly),
-    Draining(Gently),
     Draining(Firmly),
     Stopping(Firmly),
     Gone,
 ];
 
-const EVENTS: [Event; 12] =
-    [Hup, Usr1, Usr2, Winch, Quit, Term, Int, Close, Built, BuildFailed, TimeOver, Drained];
+const EVENTS: [Event; 21] = [
+    Hup,
+    Usr1,
+    Usr2,
+    Winch,
+    Quit,
+    Term,
+    Int,
+    Close,
+    Built,
+    BuildFailed,
+    TimeOver,
+    Drained,
+    SuccessorReady,
+    StrangerAccepts,
+    SuccessorAccepts,
+    SuccessorStops,
+    SuccessorGone,
+    ToldLive,
+    ToldCancel,
+    Confirmed,
+    PredecessorGone,
+];
 
-/// The whole function as a table: a line for each phase and event that changes anything.
+/// The whole function as a table: a line for each phase and for all events that do the same in it, if that is anything.
 fn table() -> String {
-    let mut table = String::from("| phase | event | next phase | actions |\n|---|---|---|---|\n");
+    let mut table = String::from("| phase | events | next phase | actions |\n|---|---|---|---|\n");
     for phase in PHASES {
+        let mut rows: Vec<(String, Vec<String>)> = vec![];
         for event in EVENTS {
             let (next, actions) = step(phase, event);
             if next == phase && actions.is_empty() {
                 continue;
             }
             let actions: Vec<String> = actions.iter().map(name).collect();
-            let actions = actions.join(", ");
-            let _ = writeln!(table, "| {phase:?} | {event:?} | {next:?} | {actions} |");
+            let outcome = format!("{next:?} | {}", actions.join(", "));
+            match rows.iter_mut().find(|(known, _)| *known == outcome) {
+                Some((_, events)) => events.push(format!("{event:?}")),
+                None => rows.push((outcome, vec![format!("{event:?}")])),
+            }
+        }
+        for (outcome, events) in rows {
+            let _ = writeln!(table, "| {phase:?} | {} | {outcome} |", events.join(", "));
         }
     }
     table
@@ -99,7 +138,9 @@ fn any_phase() -> impl Strategy<Value = Phase> {
 fn is_leaving(phase: Phase) -> bool {
     match phase {
         LameDuck(_) | LastCall(_) | Draining(_) | Stopping(_) | Gone => true,
-        Starting(_) | Serving | Reloading(_) | Paused => false,
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) | Paused => false,
+        // these may still come back, if the new process dies
+        Upgrading(_) | Swapping(_) | HandingOver(_) => false,
     }
 }
 
@@ -121,14 +162,20 @@ proptest! {
     fn term_and_time_end_every_process(phase in any_phase(), events in prop::collection::vec(any_event(), 0..40)) {
         let before = events.into_iter().fold(phase, |phase, event| step(phase, event).0);
         let told = step(before, Term).0;
-        let after = (0..4).fold(told, |phase, _| step(phase, TimeOver).0);
+        // an upgrade that is past its point of no return first ends, one way or the other
+        let after = (0..6).fold(told, |phase, _| step(phase, TimeOver).0);
         prop_assert_eq!(after, Gone);
     }
 
     #[test]
     fn what_waits_has_a_timer(phase in any_phase(), event in any_event()) {
         let (next, actions) = step(phase, event);
-        let enters = |p: Phase| matches!(p, LameDuck(_) | LastCall(_) | Draining(_) | Stopping(_));
+        let enters = |p: Phase| match p {
+            LameDuck(_) | LastCall(_) | Draining(_) | Stopping(_) => true,
+            Upgrading(_) | Swapping(_) | HandingOver(_) => true,
+            Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) => false,
+            Paused | Gone => false,
+        };
         let stays = std::mem::discriminant(&phase) == std::mem::discriminant(&next);
         if enters(next) && !stays {
             prop_assert!(actions.iter().any(|action| matches!(action, Arm(_))));
@@ -138,12 +185,58 @@ proptest! {
     #[test]
     fn nothing_goes_live_that_was_not_built(phase in any_phase(), event in any_event()) {
         let (_, actions) = step(phase, event);
-        prop_assert!(!actions.contains(&GoLive) || event == Built);
+        prop_assert!(!actions.contains(&GoLive) || event == Built || matches!(phase, Phase::Ready(_)));
     }
 
     #[test]
     fn listeners_are_closed_only_on_the_way_out(phase in any_phase(), event in any_event()) {
         let (next, actions) = step(phase, event);
         prop_assert!(!actions.contains(&Live(CloseListeners)) || is_leaving(next));
+    }
+}
+
+#[test]
+fn an_upgrade_goes_through_its_steps() {
+    let (phase, actions) = step(Serving, Usr2);
+    assert_eq!((phase, actions), (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn]));
+    let (phase, actions) = step(phase, SuccessorReady);
+    assert_eq!((phase, actions), (Swapping(Gently), vec![Arm(Timer::Swap), Say(Word::Live)]));
+    let (phase, _) = step(phase, SuccessorAccepts);
+    assert_eq!(phase, HandingOver(Gently));
+    assert_eq!(step(phase, TimeOver).0, Draining(Gently));
+}
+
+#[test]
+fn a_new_process_that_dies_brings_the_old_one_back_unless_that_was_told_to_stop() {
+    let (phase, actions) = step(HandingOver(Gently), SuccessorGone);
+    assert_eq!((phase, actions), (Serving, vec![Disarm, KillSuccessor, Live(TakeBack), Live(Accept)]));
+    assert_eq!(step(HandingOver(Firmly), SuccessorGone).0, LastCall(Firmly));
+}
+
+#[test]
+fn a_new_process_that_is_told_to_stop_is_no_death() {
+    assert_eq!(step(HandingOver(Gently), SuccessorStops).0, LastCall(Gently));
+    let (_, actions) = step(Proving(Serve), Term);
+    assert_eq!(actions.first(), Some(&Say(Word::Stopping)));
+}
+
+#[test]
+fn a_successor_whose_predecessor_dies_serves() {
+    assert_eq!(step(Succeeding(Serve), PredecessorGone).0, Starting(Serve));
+    assert_eq!(
+        step(Phase::Ready(Serve), PredecessorGone),
+        (Serving, vec![GoLive, Live(Accept), Live(Settle)])
+    );
+    assert_eq!(step(Proving(Serve), PredecessorGone), (Serving, vec![Live(Settle)]));
+}
+
+proptest! {
+    #[test]
+    fn nobody_serves_twice_after_a_cancel(phase in any_phase()) {
+        let (next, actions) = step(phase, ToldCancel);
+        prop_assert!(!actions.contains(&GoLive) && !actions.contains(&Live(Accept)));
+        if matches!(phase, Succeeding(_) | Phase::Ready(_)) {
+            prop_assert_eq!(next, Gone);
+        }
     }
 }

@@ -1,0 +1,52 @@
+//! A connection that has come from another process, and how it goes on in this one.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::wire::Travelling;
+use crate::http::connection::Connection;
+use crate::http::limits::Seat;
+use crate::http::timeouts::now;
+use crate::http::Ends;
+use crate::socket::Stream;
+use crate::sys::claims::{Claim, Claims};
+
+/// A connection that has come.
+pub(crate) struct Arrival {
+    socket: OwnedFd,
+    entry: Travelling,
+    claim: Claim,
+}
+
+impl Arrival {
+    /// The connections of a message, each with its socket and its place in the claims.
+    pub(crate) fn all(entries: Vec<Travelling>, sockets: Vec<OwnedFd>, claims: &Claims) -> Vec<Arrival> {
+        let arrival = |(entry, socket): (Travelling, OwnedFd)| {
+            let claim = Claim::new(claims.clone(), entry.claim);
+            Arrival { socket, entry, claim }
+        };
+        entries.into_iter().zip(sockets).map(arrival).collect()
+    }
+
+    /// The connection as it was, in this process.
+    ///
+    /// # Errors
+    /// Its socket cannot be watched.
+    pub(crate) fn connection(self, seat: Seat) -> io::Result<Connection> {
+        let Travelling { peer, local, accepted_ago, since_ago, head, .. } = self.entry;
+        let ends = Arc::new(Ends { peer, local: local.into() });
+        let ago = |millis: u64| now().saturating_sub(millis);
+        Ok(Connection {
+            stream: Stream::new(self.socket)?,
+            ends,
+            seat,
+            accepted: ago(accepted_ago),
+            head: Bytes::from(head),
+            since: ago(since_ago),
+            claim: Some(self.claim),
+        })
+    }
+}

@@ -1,0 +1,362 @@
+//! The messages that two generations of a process exchange, as bytes: no I/O, no clock, nothing else of the crate.
+//!
+//! A message is one datagram: a tag, then its fields in the order in which they are declared, integers little-endian,
+//! text and bytes after a `u32` that says how long they are. Descriptors travel beside the bytes (`SCM_RIGHTS`,
+//! unix(7)), and a message says how many of them belong to it.
+//!
+//! Only [`Message::Hello`] is readable across versions: it begins with [`MAGIC`] in place of a tag, and its fields stay
+//! where they are. A later version may add to its end, which an earlier one does not read.
+
+use std::fmt;
+
+/// The version of everything but the greeting, which says it.
+pub(crate) const VERSION: u16 = 1;
+
+/// How many descriptors one message can carry: Linux' own limit (`SCM_MAX_FD`, unix(7)).
+pub(crate) const MAX_FDS: usize = 253;
+
+/// How long a message can be, in bytes. It has to fit into a socket's send buffer (`net.core.wmem_default`, 208 KiB).
+pub(crate) const MAX_BYTES: usize = 128 * 1024;
+
+/// What a greeting begins with. No tag is its first byte.
+const MAGIC: [u8; 8] = *b"slackwtr";
+
+/// What one generation says to the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// First in each direction. What follows one of another `version` cannot be understood.
+    Hello { version: u16, capabilities: u32, pid: u32 },
+    /// New to old: built and checked, nothing is missing but the word.
+    Ready,
+    /// New to old: cannot go live. What does not fit into a message is cut from the end of `why`.
+    Failed { why: String },
+    /// Old to new: go live. Carries one descriptor, the file of the claims.
+    Live,
+    /// Old to new: do not go live.
+    Cancel,
+    /// New to old: connections are being accepted.
+    Accepting,
+    /// From who leaves to who accepts. Carries the sockets, in the order of the entries.
+    Connections(Vec<Travelling>),
+    /// The answer to `Connections`: how many have been taken since the greeting.
+    Taken { count: u64 },
+    /// New to old: I was told to stop; my end is no death.
+    Stopping,
+    /// Old to new: there is no way back any more.
+    Confirmed,
+}
+
+/// A connection on its way from one process to another, without its socket.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Travelling {
+    /// Its place in the claims.
+    pub(crate) claim: u32,
+    /// The client's address.
+    pub(crate) peer: String,
+    /// The address that it came in by.
+    pub(crate) local: String,
+    /// How long ago it was accepted, in milliseconds.
+    pub(crate) accepted_ago: u64,
+    /// How long its head has been coming, in milliseconds; without a head, how long it has been silent.
+    pub(crate) since_ago: u64,
+    /// What has been read of it and not been answered.
+    pub(crate) head: Vec<u8>,
+}
+
+/// Why a datagram is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WireError {
+    /// The first datagram is no greeting: whoever sent it does not speak this at all.
+    Foreign,
+    /// It is longer than any message.
+    Oversize,
+    /// It ends before its last field does.
+    Truncated,
+    /// It goes on after its last field.
+    Trailing { bytes: usize },
+    /// It begins with a tag that this version does not know.
+    UnknownTag(u8),
+    /// It has no byte at all.
+    Empty,
+    /// It brought another number of descriptors than belong to it.
+    Descriptors { belong: usize, came: usize },
+    /// The kernel could not deliver all descriptors that were sent with it.
+    DescriptorsLost,
+    /// A text is not UTF-8.
+    NotText,
+}
+
+/// What stands for a message's kind in its first byte.
+mod tag {
+    pub(super) const READY: u8 = 1;
+    pub(super) const FAILED: u8 = 2;
+    pub(super) const LIVE: u8 = 3;
+    pub(super) const CANCEL: u8 = 4;
+    pub(super) const ACCEPTING: u8 = 5;
+    pub(super) const CONNECTIONS: u8 = 6;
+    pub(super) const TAKEN: u8 = 7;
+    pub(super) const STOPPING: u8 = 8;
+    pub(super) const CONFIRMED: u8 = 9;
+}
+
+/// A tag, and the number of entries.
+pub(super) const CONNECTIONS_HEADER: usize = 1 + 2;
+
+/// An entry without its texts and its head.
+const ENTRY_FIXED: usize = 4 + 4 + 4 + 8 + 8 + 4;
+
+/// What text [`Message::Failed`] has room for, beside its tag and the length.
+const MAX_WHY: usize = MAX_BYTES - 1 - 4;
+
+impl Message {
+    /// The number of descriptors that belong to it.
+    pub(crate) fn descriptors(&self) -> usize {
+        match self {
+            Message::Live => 1,
+            Message::Connections(entries) => entries.len(),
+            Message::Hello { .. }
+            | Message::Ready
+            | Message::Failed { .. }
+            | Message::Cancel
+            | Message::Accepting
+            | Message::Taken { .. }
+            | Message::Stopping
+            | Message::Confirmed => 0,
+        }
+    }
+
+    /// The datagram.
+    ///
+    /// [`Connections`](Message::Connections) alone can come out longer than [`MAX_BYTES`], which no channel sends; a
+    /// batch never packs so much.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Message::Hello { version, capabilities, pid } => {
+                let mut bytes = MAGIC.to_vec();
+                bytes.extend(version.to_le_bytes());
+                bytes.extend(capabilities.to_le_bytes());
+                bytes.extend(pid.to_le_bytes());
+                bytes
+            }
+            Message::Ready => vec![tag::READY],
+            Message::Failed { why } => {
+                let mut bytes = vec![tag::FAILED];
+                put_bytes(&mut bytes, beginning(why, MAX_WHY).as_bytes());
+                bytes
+            }
+            Message::Live => vec![tag::LIVE],
+            Message::Cancel => vec![tag::CANCEL],
+            Message::Accepting => vec![tag::ACCEPTING],
+            Message::Connections(entries) => encode_connections(entries),
+            Message::Taken { count } => {
+                let mut bytes = vec![tag::TAKEN];
+                bytes.extend(count.to_le_bytes());
+                bytes
+            }
+            Message::Stopping => vec![tag::STOPPING],
+            Message::Confirmed => vec![tag::CONFIRMED],
+        }
+    }
+
+    /// Reads the first datagram of a channel, which has to be a greeting.
+    ///
+    /// # Errors
+    /// [`WireError::Foreign`] if it is not even the beginning of one, and all errors of [`decode`](Message::decode).
+    pub(crate) fn decode_first(datagram: &[u8], fds: usize) -> Result<Message, WireError> {
+        if datagram.starts_with(&MAGIC) {
+            Message::decode(datagram, fds)
+        } else {
+            Err(WireError::Foreign)
+        }
+    }
+
+    /// Reads a datagram that came with `fds` descriptors.
+    ///
+    /// # Errors
+    /// It is not exactly one message of this version, with the descriptors that belong to it. A greeting of another
+    /// version is one too.
+    pub(crate) fn decode(datagram: &[u8], fds: usize) -> Result<Message, WireError> {
+        if datagram.len() > MAX_BYTES {
+            return Err(WireError::Oversize);
+        }
+        let mut rest = Reader(datagram);
+        if let Some(greeting) = datagram.strip_prefix(&MAGIC) {
+            rest = Reader(greeting);
+            let (version, capabilities, pid) = (rest.u16()?, rest.u32()?, rest.u32()?);
+            let hello = Message::Hello { version, capabilities, pid };
+            // what another version adds is for those who speak it
+            return if version == VERSION { rest.end(hello, fds) } else { Ok(hello) };
+        }
+        let message = match rest.u8().map_err(|_| WireError::Empty)? {
+            tag::READY => Message::Ready,
+            tag::FAILED => Message::Failed { why: rest.text()? },
+            tag::LIVE => Message::Live,
+            tag::CANCEL => Message::Cancel,
+            tag::ACCEPTING => Message::Accepting,
+            tag::CONNECTIONS => Message::Connections(rest.connections(fds)?),
+            tag::TAKEN => Message::Taken { count: rest.u64()? },
+            tag::STOPPING => Message::Stopping,
+            tag::CONFIRMED => Message::Confirmed,
+            unknown => return Err(WireError::UnknownTag(unknown)),
+        };
+        rest.end(message, fds)
+    }
+}
+
+fn encode_connections(entries: &[Travelling]) -> Vec<u8> {
+    let size = entries.iter().map(Travelling::size).sum::<usize>();
+    let mut bytes = Vec::with_capacity(CONNECTIONS_HEADER + size);
+    bytes.push(tag::CONNECTIONS);
+    // more than fit into the number fit into no message either
+    let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+    bytes.extend(count.to_le_bytes());
+    for entry in entries {
+        entry.put(&mut bytes);
+    }
+    bytes
+}
+
+impl Travelling {
+    /// The bytes that it takes in a message.
+    pub(super) fn size(&self) -> usize {
+        ENTRY_FIXED + self.peer.len() + self.local.len() + self.head.len()
+    }
+
+    fn put(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.claim.to_le_bytes());
+        put_bytes(bytes, self.peer.as_bytes());
+        put_bytes(bytes, self.local.as_bytes());
+        bytes.extend(self.accepted_ago.to_le_bytes());
+        bytes.extend(self.since_ago.to_le_bytes());
+        put_bytes(bytes, &self.head);
+    }
+}
+
+/// Without what the client has sent: a log is no place for its cookies.
+impl fmt::Debug for Travelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Travelling")
+            .field("claim", &self.claim)
+            .field("peer", &self.peer)
+            .field("local", &self.local)
+            .field("accepted_ago", &self.accepted_ago)
+            .field("since_ago", &self.since_ago)
+            .field("head", &format_args!("{} bytes", self.head.len()))
+            .finish()
+    }
+}
+
+fn put_bytes(bytes: &mut Vec<u8>, field: &[u8]) {
+    // 4 GiB fit into no message
+    let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(field);
+}
+
+/// As much of a text as fits into so many bytes, in whole characters.
+fn beginning(text: &str, most: usize) -> &str {
+    let fits = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=most.min(text.len())).rev().find(fits).unwrap_or(0);
+    &text[..end]
+}
+
+/// What has not been read yet of a datagram.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
+        let (field, rest) = self.0.split_at_checked(length).ok_or(WireError::Truncated)?;
+        self.0 = rest;
+        Ok(field)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let (field, rest) = self.0.split_first_chunk().ok_or(WireError::Truncated)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    fn u8(&mut self) -> Result<u8, WireError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, WireError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, WireError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, WireError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], WireError> {
+        let length = self.u32()?;
+        self.take(usize::try_from(length).map_err(|_| WireError::Truncated)?)
+    }
+
+    fn text(&mut self) -> Result<String, WireError> {
+        let text = std::str::from_utf8(self.bytes()?).map_err(|_| WireError::NotText)?;
+        Ok(text.to_owned())
+    }
+
+    fn connections(&mut self, fds: usize) -> Result<Vec<Travelling>, WireError> {
+        let count = usize::from(self.u16()?);
+        if count != fds {
+            return Err(WireError::Descriptors { belong: count, came: fds });
+        }
+        // before room is made for them: a count is only a claim
+        if count > self.0.len() / ENTRY_FIXED {
+            return Err(WireError::Truncated);
+        }
+        (0..count).map(|_| self.entry()).collect()
+    }
+
+    fn entry(&mut self) -> Result<Travelling, WireError> {
+        Ok(Travelling {
+            claim: self.u32()?,
+            peer: self.text()?,
+            local: self.text()?,
+            accepted_ago: self.u64()?,
+            since_ago: self.u64()?,
+            head: self.bytes()?.to_vec(),
+        })
+    }
+
+    /// The message, if nothing is left and no descriptor is missing or too many.
+    fn end(self, message: Message, fds: usize) -> Result<Message, WireError> {
+        let belong = message.descriptors();
+        if !self.0.is_empty() {
+            Err(WireError::Trailing { bytes: self.0.len() })
+        } else if belong != fds {
+            Err(WireError::Descriptors { belong, came: fds })
+        } else {
+            Ok(message)
+        }
+    }
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::Foreign => f.write_str("the first message is no greeting of slackwater's handover"),
+            WireError::Oversize => write!(f, "a message of more than {MAX_BYTES} bytes"),
+            WireError::Truncated => f.write_str("a message that ends too early"),
+            WireError::Trailing { bytes } => write!(f, "a message with {bytes} bytes too many"),
+            WireError::UnknownTag(tag) => write!(f, "a message of an unknown kind ({tag})"),
+            WireError::Empty => f.write_str("an empty message"),
+            WireError::Descriptors { belong, came } => {
+                write!(f, "a message with {came} descriptors instead of {belong}")
+            }
+            WireError::DescriptorsLost => f.write_str(
+                "descriptors were lost: more were sent than a message carries or than this process may open \
+                 (RLIMIT_NOFILE)",
+            ),
+            WireError::NotText => f.write_str("a message with a text that is not UTF-8"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}

@@ -1,0 +1,200 @@
+//! The vocabulary of the policy: phases, what can happen, what is to be done.
+
+/// Where a process stands; each phase is named for what it does or waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The first generation is being built; nothing is accepted yet.
+    Starting(Afterwards),
+    /// Accepting and answering.
+    Serving,
+    /// The same, while the next generation is being built.
+    Reloading(Afterwards),
+    /// The same, while a new process starts that is to take over: until it is ready.
+    Upgrading(Afterwards),
+    /// The new process was told to go live: until it accepts.
+    Swapping(Told),
+    /// Not accepting; connections go to the new process, which could still fail: until it is confirmed.
+    HandingOver(Told),
+    /// A successor: the first generation is being built, while the old process serves.
+    Succeeding(Afterwards),
+    /// Built: until the old process says to go live.
+    Ready(Afterwards),
+    /// Live, but the old process would take over again if this one died: until it confirms.
+    Proving(Afterwards),
+    /// Not accepting; connections drain; the process stays.
+    Paused,
+    /// About to leave: not ready any more, but still accepting, so that balancers can look elsewhere.
+    LameDuck(Told),
+    /// Not accepting; idle connections may send one last request.
+    LastCall(Told),
+    /// Requests in flight finish.
+    Draining(Told),
+    /// The grace is over: handlers have been told to come to an end.
+    Stopping(Told),
+    /// Nothing is left to do.
+    Gone,
+}
+
+/// What to do once the build that is under way has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    Serve,
+    /// A HUP came meanwhile; more than one are one.
+    Reload,
+    /// A WINCH came meanwhile.
+    Pause,
+}
+
+/// How a process that leaves was told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// By QUIT, or a terminal that is gone: in its own time.
+    Gently,
+    /// By TERM or INT: one more of these means now.
+    Firmly,
+}
+
+/// What can happen to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Hup,
+    Usr1,
+    Usr2,
+    Winch,
+    Quit,
+    Term,
+    Int,
+    /// A [`Handle`](crate::Handle) asks to cut everything.
+    Close,
+    /// A generation is built, checked and ready to go live.
+    Built,
+    /// It could not be built.
+    BuildFailed,
+    /// The timer that was armed last has run out.
+    TimeOver,
+    /// No connection, no handler, no background task is left.
+    Drained,
+    /// The new process is built and waits to go live.
+    SuccessorReady,
+    /// A new process that knows nothing of a handover accepts on our sockets.
+    StrangerAccepts,
+    /// It accepts.
+    SuccessorAccepts,
+    /// It was told to stop: that is no death.
+    SuccessorStops,
+    /// It is dead, could not start, or broke the protocol.
+    SuccessorGone,
+    /// The old process says: go live.
+    ToldLive,
+    /// It says: do not.
+    ToldCancel,
+    /// It says that it will not take over again.
+    Confirmed,
+    /// It is gone.
+    PredecessorGone,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Load the configuration and build a generation from it, beside the one that serves.
+    Build,
+    /// Give up the build that is under way.
+    AbandonBuild,
+    /// Start the program again beside this one, with the sockets.
+    Spawn,
+    /// Kill what was started, and reap it.
+    KillSuccessor,
+    /// Say something to the process at the other end of the handover.
+    Say(Word),
+    /// A HUP that came for this process is meant for the new one by now.
+    PassHup,
+    /// Put the generation that was built in place of the current one.
+    GoLive,
+    /// Change what is running.
+    Live(Step),
+    /// Start the timer; it replaces the one before.
+    Arm(Timer),
+    Disarm,
+    ReopenLogs,
+    /// Say that the event is refused here.
+    Refuse(Refusal),
+}
+
+/// A change to what is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Accept on all listeners.
+    Accept,
+    /// Stop accepting, and keep the listeners.
+    StopAccepting,
+    /// Stop accepting for good: take what waits in our own queues, leave those of others to their next owner.
+    CloseListeners,
+    /// Answer `/readyz` with 503, and say that the process leaves.
+    Leave,
+    /// Answer `/readyz` with 503, and say that it is for a pause.
+    Rest,
+    /// Answer `/readyz` with 200, and keep connections alive again.
+    Reopen,
+    /// Tell requests and their connections that they come to an end.
+    TellDraining,
+    /// Tell the generation that it retires, and watch for the end of all that is left.
+    Retire,
+    /// Close idle connections.
+    CloseIdle,
+    /// Send connections to the new process as they come to a boundary.
+    HandOver,
+    /// The new process keeps what it was given: forget the copies, tell requests and tasks to finish.
+    LetGo,
+    /// The old process will not come back: close listeners of its that the settings no longer want.
+    Settle,
+    /// The new process is dead: take back what it had not read, and cut what it had.
+    TakeBack,
+    /// Tell handlers that their time is over.
+    TellStop,
+    /// Cut what is left and name it.
+    Cut,
+}
+
+/// The waits of a process' life; how long each is stands in the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// `shutdown.delay`
+    LameDuck,
+    /// `shutdown.keepalive_grace`
+    LastCall,
+    /// what `shutdown.grace` leaves after the last call
+    Grace,
+    /// `shutdown.force_after`
+    Force,
+    /// `upgrade.ready_timeout`
+    Ready,
+    /// how long a new process may take from *live* to *accepting*
+    Swap,
+    /// `upgrade.rollback_window`
+    Rollback,
+}
+
+/// What is said to the process at the other end of a handover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Ready,
+    Live,
+    Cancel,
+    Accepting,
+    Confirmed,
+    Stopping,
+}
+
+/// Why an event is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    StillStarting,
+    Reloading,
+    Paused,
+    Leaving,
+    /// The last upgrade has not been confirmed.
+    Unconfirmed,
+    /// One is under way.
+    AlreadyUpgrading,
+}

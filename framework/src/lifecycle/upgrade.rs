@@ -1,0 +1,102 @@
+//! What an upgrade asks of the driver: to start the new process, to speak with the one at the other end, to give and to
+//! take connections.
+
+use super::driver::Driver;
+use super::handover::Arrival;
+use super::happening::{Happening, Id};
+use super::machine::{Event, Phase, Word};
+use super::successor::{Start, Successor};
+use crate::config::UpgradeMode;
+
+impl Driver {
+    pub(super) fn is_successor(&self, pid: Id) -> bool {
+        self.successor.as_ref().is_some_and(|successor| successor.pid() == pid)
+    }
+
+    /// Starts the new process; one that cannot be started is one that is gone.
+    pub(super) async fn spawn(&mut self) {
+        let (Some(live), Some((program, lineage))) = (&self.live, &self.plan.program) else { return };
+        if live.config().upgrade.mode == UpgradeMode::Manual {
+            log::warn!("upgrade.mode = \"manual\" is not built yet: this upgrade goes through by itself");
+        }
+        let start = Start {
+            program,
+            lineage,
+            settings: &live.config().upgrade,
+            sockets: self.plan.sockets.passed_on(live.listeners()),
+            limits: &self.plan.open_files,
+            events: self.sender.clone(),
+        };
+        match Successor::start(start).await {
+            Ok(successor) => {
+                log::info!("upgrade: started the new process, pid {}", successor.pid());
+                self.successor = Some(successor);
+            }
+            Err(error) => {
+                log::error!("upgrade refused: {}; nothing changed", error.chain());
+                let _ = self.sender.send(Happening::Signal(Event::SuccessorGone)).await;
+            }
+        }
+    }
+
+    pub(super) async fn kill_successor(&mut self) {
+        let Some(successor) = &self.successor else { return };
+        successor.kill().await;
+        if let Some((_, lineage)) = &self.plan.program {
+            // this process is the newest again, whoever was it for a moment
+            lineage.newest.announce(std::process::id());
+            lineage.newest.expect_nobody();
+            lineage.newest.confirm();
+        }
+        self.systemd.main_pid(std::process::id());
+        match self.phase {
+            Phase::Serving | Phase::Reloading(_) => {
+                log::error!(
+                    "upgrade failed: the new process (pid {}) is gone; this one serves on",
+                    successor.pid()
+                );
+            }
+            _ => log::warn!("the new process (pid {}) was ended", successor.pid()),
+        }
+    }
+
+    pub(super) async fn say(&mut self, word: Word) {
+        match (&self.successor, &self.predecessor) {
+            (Some(successor), _) => {
+                if word == Word::Live {
+                    // before it accepts: systemd would take the end of this process for the end of the service
+                    self.systemd.main_pid(successor.pid());
+                }
+                successor.say(word).await;
+            }
+            (None, Some(predecessor)) => predecessor.say(word).await,
+            (None, None) => {}
+        }
+    }
+
+    pub(super) async fn take_back(&mut self) {
+        let (Some(live), Some(successor)) = (&self.live, self.successor.take()) else { return };
+        let (back, cut) = successor.take_back(live.seats()).await;
+        log::warn!(
+            "rolled back: {} connections are here again, {cut} that it had read from are cut",
+            back.len()
+        );
+        live.take_back(back);
+    }
+
+    /// Goes on with connections of the old process, and tells it so.
+    pub(super) async fn adopt(&mut self, arrivals: Vec<Arrival>) {
+        let (Some(live), Some(predecessor)) = (&self.live, &self.predecessor) else { return };
+        self.adopted += arrivals.len() as u64;
+        live.adopt(arrivals);
+        predecessor.taken(self.adopted).await;
+    }
+}
+
+/// The last that the old process says of the new one.
+pub(super) fn upgraded(successor: &Successor) {
+    let (pid, given, age) = (successor.pid(), successor.let_go(), successor.age());
+    log::info!(
+        "upgraded: the new process takes over (pid {pid}, {age:.1?} after its start), with {given} connections; this one leaves"
+    );
+}

@@ -1,0 +1,206 @@
+//! Starts the next program: with sockets from descriptor 3 on, an environment made for it, and nothing else of ours.
+//!
+//! What std and the kernel see to: the child has SIGPIPE at its default again, caught signals as well, and the signal
+//! mask of the thread that starts it, in which nothing is blocked that was not when this process was born. All
+//! descriptors are close-on-exec from birth; the passed ones are copied to their places between fork and exec.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::fs::{accessat, Access, AtFlags, CWD};
+use rustix::io::fcntl_dupfd_cloexec;
+
+pub(crate) use super::child::Child;
+use super::limits::OpenFiles;
+pub(crate) use super::program::Program;
+use super::program::{is_same, BORN_OPEN_FILES};
+use crate::error::{Error, Kind};
+
+/// The first descriptor that is passed (sd_listen_fds(3)).
+const FIRST: i32 = 3;
+
+/// What says something of descriptors or of a process that are not the child's.
+const OURS_ALONE: [&str; 7] = [
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS_FIRST_FD",
+    "LISTEN_PIDFDID",
+    "WATCHDOG_PID",
+    BORN_OPEN_FILES,
+];
+
+/// A descriptor for the child, and its name in LISTEN_FDNAMES.
+#[derive(Debug)]
+pub(crate) struct Passed<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) name: String,
+}
+
+/// What the child finds in its environment besides what this process found in its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    kin: Kin,
+    extra: Vec<(OsString, OsString)>,
+}
+
+/// Who is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kin {
+    /// A program on slackwater.
+    Ours,
+    /// Any other that takes LISTEN_FDS.
+    Stranger,
+}
+
+impl Environment {
+    /// For a program on slackwater: it needs no LISTEN_PID, and raises its limit on open files by itself.
+    pub(crate) fn ours() -> Self {
+        Environment { kin: Kin::Ours, extra: Vec::new() }
+    }
+
+    /// For any other program: with LISTEN_PID and the limit on open files as it was, where there is a shell to set them.
+    pub(crate) fn stranger() -> Self {
+        Environment { kin: Kin::Stranger, extra: Vec::new() }
+    }
+
+    /// Adds a variable, or replaces it.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.extra.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl Program {
+    /// Starts the program again, or `exec` in its place where that is not empty, with the same arguments.
+    ///
+    /// The descriptors become 3, 4 and so on, in this order. Standard input and error are this process', standard
+    /// output is `stdout`. The child is started in the working directory of the start, or in whatever has
+    /// its name by now; where nothing has, it stays in the removed one.
+    ///
+    /// It takes the time of a fork and an exec, so call it where blocking is no harm.
+    ///
+    /// # Errors
+    /// The path and why it cannot be started; nothing has been.
+    pub(crate) fn start(
+        &self,
+        exec: &str,
+        passed: &[Passed<'_>],
+        environment: Environment,
+        stdout: OwnedFd,
+        limits: &OpenFiles,
+    ) -> Result<Child, Error> {
+        let path = self.locate(exec)?;
+        let mut command = match environment.kin {
+            Kin::Ours => directly(&path, if exec.is_empty() { &self.called } else { OsStr::new(exec) }),
+            Kin::Stranger => through_shell(&path, passed, limits),
+        };
+        command.args(&self.args).env_clear().envs(self.variables(passed, environment, limits));
+        if let Some(directory) = self.elsewhere() {
+            command.current_dir(directory);
+        }
+        let why = |error| why(&path, error);
+        let _taken = connect(&mut command, passed, stdout).map_err(why)?;
+        command.spawn().and_then(Child::new).map_err(why)
+    }
+
+    fn variables(
+        &self,
+        passed: &[Passed<'_>],
+        environment: Environment,
+        limits: &OpenFiles,
+    ) -> Vec<(OsString, OsString)> {
+        let mut all = self.environment.clone();
+        all.retain(|(name, _)| !OURS_ALONE.iter().any(|ours| name == ours));
+        let mut set = |name: &str, value: OsString| all.push((name.into(), value));
+        if let Some(directory) = &self.directory {
+            // the child finds out by it where it was started, even if that has been removed
+            set("PWD", directory.into());
+        }
+        if let (Kin::Ours, Some(soft)) = (environment.kin, limits.born().current) {
+            set(BORN_OPEN_FILES, soft.to_string().into());
+        }
+        if !passed.is_empty() {
+            set("LISTEN_FDS", passed.len().to_string().into());
+            set("LISTEN_FDNAMES", names(passed).into());
+        }
+        all.extend(environment.extra);
+        all
+    }
+
+    /// The directory to go to, if this process is not in it.
+    fn elsewhere(&self) -> Option<&Path> {
+        let directory = self.directory.as_deref().filter(|directory| !is_same(directory, Path::new(".")))?;
+        let enters = accessat(CWD, directory, Access::EXEC_OK, AtFlags::EACCESS);
+        (directory.is_dir() && enters.is_ok()).then_some(directory)
+    }
+}
+
+fn directly(path: &Path, called: &OsStr) -> Command {
+    let mut command = Command::new(path);
+    command.arg0(called);
+    command
+}
+
+/// Only the child itself knows its pid, and without unsafe code nothing of ours runs in it before the program does:
+/// a shell does, in the same process. It also lowers the soft limit on open files again, of which a program that
+/// calls select(2) must not have more than it expects. Lowering ours for the moment of the fork would have accept(2)
+/// fail in it, and prlimit(2) on the running child would race with what the child sets.
+///
+/// Without a shell there is no LISTEN_PID, and the limit is the raised one: few programs mind.
+fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Command {
+    let shell = Path::new("/bin/sh");
+    if !shell.exists() {
+        return directly(path, path.as_os_str());
+    }
+    let pid = if passed.is_empty() { "" } else { "export LISTEN_PID=$$; " };
+    // as the shell writes it
+    let limit = limits.born().current.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    let mut command = Command::new(shell);
+    command.arg("-c").arg(format!("ulimit -S -n {limit}; {pid}exec \"$0\" \"$@\"")).arg(path);
+    command
+}
+
+/// A colon parts the names, so no name has one.
+fn names(passed: &[Passed<'_>]) -> String {
+    let plain = |passed: &Passed<'_>| passed.name.replace(|c: char| c == ':' || c.is_control(), "_");
+    passed.iter().map(plain).collect::<Vec<_>>().join(":")
+}
+
+/// Has the descriptors copied to their places. What is returned is to be kept until the child has been started.
+fn connect(command: &mut Command, passed: &[Passed<'_>], stdout: OwnedFd) -> io::Result<Vec<OwnedFd>> {
+    command.stdout(Stdio::from(stdout));
+    let places = FIRST..FIRST + i32::try_from(passed.len()).map_err(io::Error::other)?;
+    let copy = |fd: BorrowedFd<'_>, from| Ok::<_, io::Error>(fcntl_dupfd_cloexec(fd, from)?);
+    let mapping = |(passed, child_fd): (&Passed<'_>, i32)| {
+        // from behind the places, so that no copy is made over another
+        Ok(FdMapping { parent_fd: copy(passed.fd, places.end)?, child_fd })
+    };
+    let mappings = passed.iter().zip(places.clone()).map(mapping).collect::<io::Result<Vec<_>>>()?;
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
+    // std tells of a failed exec through a pipe of its own, which must not come to lie in one of the places
+    let mut taken = Vec::new();
+    while taken.last().is_none_or(|fd: &OwnedFd| fd.as_raw_fd() < places.end) {
+        taken.push(copy(rustix::stdio::stderr(), FIRST)?);
+    }
+    Ok(taken)
+}
+
+fn why(path: &Path, error: io::Error) -> Error {
+    let path = path.display();
+    let message = match error.kind() {
+        // the file itself has been seen
+        io::ErrorKind::NotFound => format!("cannot start {path}: its interpreter or loader is missing"),
+        _ => format!("cannot start {path}"),
+    };
+    Error::new(Kind::Io, message).because(error)
+}
+
+#[cfg(test)]
+mod tests;

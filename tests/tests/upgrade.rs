@@ -1,0 +1,350 @@
+//! Upgrades that go well: nobody notices, connections travel, the old process goes, nothing piles up.
+
+mod deploys;
+mod failures;
+mod kills;
+mod sockets;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use slackwater_tests::idle::{Before, Fates, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::Lineage;
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::passengers::Passengers;
+use slackwater_tests::proc::Proc;
+use slackwater_tests::process::Signal;
+use slackwater_tests::said;
+
+use crate::help::{ms, pid_of_server, pid_on};
+
+const LONG: Duration = Duration::from_secs(20);
+/// A window that a debug build on a busy machine is live in for a while, and that a test does not wait long for.
+const WINDOW: &str = "[upgrade]\nrollback_window = \"300ms\"\n";
+
+#[test]
+fn upgrades_in_a_row_fail_no_request_and_close_no_connection() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let addr = lineage.addr();
+    let mut kept = Idle::open(&addr, 100, Before::OneRequest);
+    let mut ahead = Idle::open(&addr, 100, Before::Nothing);
+    let load = Load::on(&addr)
+        .clients(8, Pattern::KeepAlive)
+        .clients(2, Pattern::NewConnection)
+        .clients(10, Pattern::Thinking(ms(20)))
+        .start();
+    load.wait_for(100, LONG);
+    for number in 1..=4 {
+        let old = lineage.newest();
+        let passengers = Passengers::board(&addr, 3).expect("passengers before the upgrade");
+        let new = lineage.upgrade();
+        passengers.arrive(new).assert_flawless();
+        lineage.gone(old, Duration::from_secs(3));
+        assert_eq!(pid_of_server(&lineage), new, "upgrade {number}");
+        load.wait_for(100, LONG);
+    }
+    let tally = load.stop();
+    tally.assert_flawless();
+    assert_eq!(tally.polite_closes(), 0, "{tally}");
+    for idle in [&mut kept, &mut ahead] {
+        assert_eq!(idle.fates(), Fates { open: 100, ..Fates::default() });
+        idle.ask_all_of(lineage.newest()).assert_flawless();
+    }
+}
+
+#[test]
+fn idle_connections_are_answered_by_the_new_process_before_it_is_confirmed() {
+    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let mut idle = Idle::open(&lineage.addr(), 300, Before::OneRequest);
+    let mark = lineage.mark();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    idle.ask_all_of(new).assert_flawless();
+}
+
+#[test]
+fn a_request_in_flight_is_answered_by_the_old_process_and_the_next_by_the_new() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let old = lineage.newest();
+    let mut conn = lineage.conn();
+    conn.get("/sleep/2000").unwrap();
+    let begun = Instant::now();
+    let new = lineage.upgrade();
+    let answer = conn.answer().unwrap();
+    assert!(answer.text() == "slept" && !answer.closes(), "{answer:?}");
+    assert!(begun.elapsed() >= ms(1800), "it was not answered by another: {:?}", begun.elapsed());
+    assert_eq!(pid_on(&mut conn), new);
+    lineage.gone(old, Duration::from_secs(3));
+    assert_eq!(pid_on(&mut conn), new);
+}
+
+#[test]
+fn an_answer_that_is_being_sent_is_sent_to_its_end_and_the_connection_travels() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = lineage.conn();
+    conn.get("/stream/15").unwrap();
+    let mut answer = conn.head().unwrap();
+    conn.chunk().unwrap();
+    let new = lineage.upgrade();
+    conn.body(&mut answer).unwrap();
+    assert!(answer.text().ends_with("chunk\n"), "{answer:?}");
+    assert_eq!(pid_on(&mut conn), new);
+}
+
+#[test]
+fn a_request_body_that_is_coming_is_read_to_its_end_by_the_old_process() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = lineage.conn();
+    conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234").unwrap();
+    let new = lineage.upgrade();
+    conn.send("56789").unwrap();
+    assert_eq!(conn.answer().unwrap().text(), "10");
+    assert_eq!(pid_on(&mut conn), new);
+}
+
+#[test]
+fn an_endless_answer_drains_within_grace_while_the_new_process_serves() {
+    let settings =
+        format!("{WINDOW}[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"2s\"\nforce_after = \"200ms\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
+    let old = lineage.newest();
+    let mut stream = lineage.conn();
+    stream.get("/stream/100000").unwrap();
+    stream.head().unwrap();
+    stream.chunk().unwrap();
+    let new = lineage.upgrade();
+    let confirmed = Instant::now();
+    assert!(stream.chunk().unwrap().is_some(), "it goes on");
+    assert_eq!(pid_of_server(&lineage), new);
+    // another one meanwhile: draining predecessors may overlap with it
+    let newer = lineage.upgrade();
+    assert_eq!(pid_of_server(&lineage), newer);
+    lineage.gone(new, Duration::from_secs(3));
+    lineage.gone(old, Duration::from_secs(6));
+    assert!(confirmed.elapsed() >= ms(1500), "it had its grace: {:?}", confirmed.elapsed());
+}
+
+#[test]
+fn who_came_and_from_where_is_known_after_the_journey() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let (mut kept, mut ahead) = (lineage.conn(), lineage.conn());
+    let before = kept.ask("/peer").unwrap().text();
+    let new = lineage.upgrade();
+    assert_eq!(kept.ask("/peer").unwrap().text(), before);
+    let peer = ahead.ask("/peer").unwrap().text();
+    assert!(peer.starts_with("127.0.0.1:") && peer != before, "{peer:?}");
+    assert_eq!(pid_on(&mut kept), new);
+}
+
+#[test]
+fn a_head_that_was_coming_before_the_upgrade_has_no_more_time_than_any_other() {
+    let settings = format!("{WINDOW}[http]\nheader_timeout = \"2s\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
+    let mut conn = lineage.conn();
+    conn.send("GET / HTTP/1.1\r\nHo").unwrap();
+    let begun = Instant::now();
+    thread::sleep(ms(1000));
+    lineage.upgrade();
+    let _ = conn.answer();
+    let took = begun.elapsed();
+    assert!(took > ms(1800) && took < ms(3300), "since it began, not since it travelled: {took:?}");
+}
+
+#[test]
+fn a_request_that_outlasts_two_upgrades_is_answered_and_its_client_is_not_surprised() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = lineage.conn();
+    conn.get("/sleep/3000").unwrap();
+    let first = lineage.newest();
+    let second = lineage.upgrade();
+    let third = lineage.upgrade();
+    let answer = conn.answer().unwrap();
+    assert_eq!(answer.text(), "slept");
+    if !answer.closes() {
+        assert_eq!(pid_on(&mut conn), third, "kept alive, it reaches the newest");
+    }
+    lineage.gone(first, Duration::from_secs(3));
+    lineage.gone(second, Duration::from_secs(3));
+}
+
+#[test]
+fn the_last_connection_of_a_process_that_leaves_travels_too() {
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"50ms\"\n"));
+    for round in 0..15 {
+        let old = lineage.newest();
+        // its answer comes when the old process has nothing else left to do, and may go
+        let mut conn = lineage.conn();
+        conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234").unwrap();
+        let new = lineage.upgrade();
+        conn.send("56789").unwrap();
+        assert_eq!(conn.answer().unwrap().text(), "10");
+        let next = conn.ask("/pid").map(|answer| answer.text());
+        assert_eq!(next, Ok(new.to_string()), "round {round}; the output:\n{}", lineage.log());
+        lineage.gone(old, Duration::from_secs(3));
+    }
+}
+
+#[test]
+fn http_1_0_with_keep_alive_travels_too() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let request = "GET /pid HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n";
+    let mut conn = lineage.conn();
+    conn.send(request).unwrap();
+    assert_eq!(conn.answer().unwrap().text(), lineage.newest().to_string());
+    let new = lineage.upgrade();
+    conn.send(request).unwrap();
+    assert_eq!(conn.answer().unwrap().text(), new.to_string());
+}
+
+#[test]
+fn a_long_head_that_is_half_read_travels_whole() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = lineage.conn();
+    let padding = "x".repeat(30_000);
+    conn.send(format!("GET /pid HTTP/1.1\r\nHost: a\r\nPadding: {padding}")).unwrap();
+    thread::sleep(ms(100));
+    let new = lineage.upgrade();
+    conn.send("\r\n\r\n").unwrap();
+    assert_eq!(conn.answer().unwrap().text(), new.to_string());
+}
+
+#[test]
+fn connections_beyond_what_the_new_settings_allow_are_kept() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
+    lineage.settings(&format!("{WINDOW}[http]\nmax_connections = 4\n"));
+    let new = lineage.upgrade();
+    idle.ask_all_of(new).assert_flawless();
+}
+
+#[test]
+fn usr2_during_a_reload_is_refused() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"500ms\"\n"));
+    let mark = lineage.mark();
+    lineage.signal(Signal::HUP);
+    lineage.signal(Signal::USR2);
+    let line = lineage.wait_for_log(mark, "refused");
+    assert!(line.contains("reload"), "{line}");
+    lineage.wait_for_log(mark, said::RELOADED);
+    lineage.upgrade();
+}
+
+#[test]
+fn the_pid_file_is_that_of_the_newest() {
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings(&format!("pid_file = \"app.pid\"\n{WINDOW}")));
+    let file = |lineage: &Lineage| lineage.dir().read("app.pid").trim().parse::<u32>().ok();
+    assert_eq!(file(&lineage), Some(lineage.newest()));
+    for _ in 0..2 {
+        let old = lineage.newest();
+        let new = lineage.upgrade();
+        assert_eq!(file(&lineage), Some(new));
+        lineage.gone(old, Duration::from_secs(3));
+        assert_eq!(file(&lineage), Some(new), "the old one leaves it alone when it goes");
+    }
+    lineage.signal(Signal::TERM);
+    lineage.gone(lineage.newest(), LONG);
+    assert_eq!(file(&lineage), None);
+}
+
+#[test]
+fn settings_that_changed_are_those_of_the_new_process() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    lineage.settings(&format!("{WINDOW}[app]\ngreeting = \"Moin\"\n"));
+    lineage.upgrade();
+    assert_eq!(lineage.get("/greet/you"), "Moin, you!");
+}
+
+#[test]
+fn usr2_before_the_last_upgrade_is_confirmed_is_refused() {
+    let settings = "[upgrade]\nrollback_window = \"2s\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let old = lineage.newest();
+    let mark = lineage.mark();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    lineage.is_now(new);
+    lineage.signal(Signal::USR2);
+    let line = lineage.wait_for_log(mark, said::USR2_REFUSED);
+    assert!(line.contains("not confirmed"), "{line}");
+    lineage.confirmed(mark, new);
+    lineage.gone(old, Duration::from_secs(3));
+    assert_eq!(lineage.alive(), [new], "nothing else was started");
+    lineage.upgrade();
+}
+
+#[test]
+fn usr2_while_the_new_process_starts_is_refused_and_the_upgrade_goes_on() {
+    let settings = format!("{WINDOW}[app]\nstart_delay = \"500ms\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
+    let mark = lineage.mark();
+    let new = lineage.begin();
+    lineage.signal(Signal::USR2);
+    lineage.wait_for_log(mark, said::USR2_REFUSED);
+    lineage.confirmed(mark, new);
+    assert_eq!(pid_of_server(&lineage), new);
+}
+
+#[test]
+fn a_stop_of_the_new_process_in_its_window_is_no_death() {
+    let settings = "[upgrade]\nrollback_window = \"30s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    lineage.is_now(new);
+    lineage.signal(Signal::TERM);
+    lineage.gone(old, LONG);
+    lineage.gone(new, LONG);
+    assert!(!lineage.log_since(mark).contains(said::ROLLED_BACK), "{}", lineage.log());
+    assert_eq!(idle.fates().closed, 20, "politely");
+}
+
+#[test]
+fn nothing_piles_up_over_upgrades() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let _idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let settle = |lineage: &mut Lineage| {
+        let old = lineage.newest();
+        lineage.upgrade();
+        lineage.gone(old, Duration::from_secs(3));
+        measure(lineage)
+    };
+    let first = settle(&mut lineage);
+    let mut last = first;
+    for _ in 0..9 {
+        last = settle(&mut lineage);
+    }
+    assert_eq!(
+        (last.fds, last.listening, last.zombies),
+        (first.fds, first.listening, 0),
+        "{first:?} {last:?}"
+    );
+    assert!(last.rss_kib < first.rss_kib * 12 / 10, "{first:?} {last:?}");
+    assert!(last.threads <= first.threads + 1, "{first:?} {last:?}");
+    assert_eq!(lineage.alive(), [lineage.newest()]);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    fds: usize,
+    listening: usize,
+    zombies: usize,
+    rss_kib: u64,
+    threads: u64,
+}
+
+fn measure(lineage: &Lineage) -> Measured {
+    let proc: Proc = lineage.proc();
+    Measured {
+        fds: proc.open_fds(),
+        listening: proc.listening(),
+        zombies: lineage.zombies().len(),
+        rss_kib: proc.rss_kib(),
+        threads: proc.threads(),
+    }
+}

@@ -1,0 +1,491 @@
+//! Upgrades that go wrong: the old process serves on, says why, and a good upgrade succeeds afterwards.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use slackwater_tests::conn::Conn;
+use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::{signal_to, Lineage};
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::proc::Proc;
+use slackwater_tests::process::Signal;
+use slackwater_tests::program;
+use slackwater_tests::said;
+use slackwater_tests::tally::Failure;
+use slackwater_tests::wait::until;
+
+use super::{LONG, WINDOW};
+use crate::help::{ms, pid_of_server, pid_on};
+
+/// The playground, started from a file of the test's own, which the test then spoils.
+fn installed() -> Lineage {
+    let launch = Launch::playground().settings(WINDOW);
+    launch.dir().install(&program::playground(), "app");
+    Lineage::serve(&launch.called("./app"))
+}
+
+/// What a broken program is, as a script.
+fn script(lineage: &Lineage, text: &str) {
+    let path = lineage.dir().write("app", text);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Spoils the upgrade, tries it, and expects the old process to say each of `words` and to serve on; then repairs what
+/// was spoilt, and expects a good upgrade.
+fn fails_then_succeeds(mut lineage: Lineage, words: &[&str], spoil: impl FnOnce(&Lineage)) {
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut idle = Idle::open(&lineage.addr(), 10, Before::OneRequest);
+    let load = Load::on(&lineage.addr()).clients(2, Pattern::KeepAlive).clients(1, Pattern::NewConnection);
+    let load = load.start();
+    spoil(&lineage);
+    lineage.signal(Signal::USR2);
+    for word in words {
+        lineage.wait_for_log(mark, word);
+    }
+    load.wait_for(50, LONG);
+    assert_eq!(pid_of_server(&lineage), old);
+    until(LONG, "what was started is gone", || (lineage.alive() == [old]).then_some(()));
+    assert_eq!(lineage.zombies(), [0; 0], "and reaped");
+    idle.ask_all_of(old).assert_flawless();
+
+    lineage.settings(WINDOW);
+    if lineage.dir().path().join("app.ok").exists() {
+        lineage.dir().install(&program::playground(), "app");
+    }
+    let new = lineage.upgrade();
+    load.wait_for(50, LONG);
+    load.stop().assert_flawless();
+    idle.ask_all_of(new).assert_flawless();
+    lineage.gone(old, Duration::from_secs(3));
+}
+
+/// The same, for a spoilt file of the program.
+fn broken(words: &[&str], spoil: impl FnOnce(&Lineage)) {
+    let lineage = installed();
+    lineage.dir().write("app.ok", "to be repaired");
+    fails_then_succeeds(lineage, words, spoil);
+}
+
+#[test]
+fn a_missing_program_is_refused() {
+    broken(&[said::UPGRADE_REFUSED, "/app"], |lineage| {
+        fs::remove_file(lineage.dir().path().join("app")).unwrap();
+    });
+}
+
+#[test]
+fn a_program_that_is_not_executable_is_refused() {
+    broken(&[said::UPGRADE_REFUSED, "/app"], |lineage| {
+        let path = lineage.dir().write("app", "#!/bin/sh\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    });
+}
+
+#[test]
+fn a_text_file_is_no_program() {
+    // with the right to be executed: the kernel does not know what it is
+    broken(&["upgrade", "/app"], |lineage| script(lineage, "just some words\n"));
+}
+
+#[test]
+fn an_empty_file_is_no_program() {
+    broken(&["upgrade"], |lineage| script(lineage, ""));
+}
+
+#[test]
+fn a_program_for_another_machine_is_refused() {
+    broken(&["upgrade", "/app"], |lineage| {
+        let mut bytes = fs::read(program::hello()).unwrap();
+        // the machine of an ELF file: none that anybody has
+        bytes[18..20].copy_from_slice(&[0xfe, 0xfe]);
+        let path = lineage.dir().path().join("fresh");
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(path, lineage.dir().path().join("app")).unwrap();
+    });
+}
+
+#[test]
+fn a_program_whose_loader_is_missing_is_refused() {
+    broken(&[said::UPGRADE_REFUSED, "loader is missing"], |lineage| {
+        script(lineage, "#!/nonexistent/loader\n");
+    });
+}
+
+#[test]
+fn a_new_process_that_exits_with_0_at_once_is_no_upgrade() {
+    broken(&[said::UPGRADE_FAILED, "exited with status 0"], |lineage| script(lineage, "#!/bin/sh\nexit 0\n"));
+}
+
+#[test]
+fn a_new_process_that_cannot_be_linked_is_no_upgrade() {
+    // as the loader ends where a library is missing
+    broken(&[said::UPGRADE_FAILED, "exited with status 127"], |lineage| {
+        script(lineage, "#!/bin/sh\necho 'error while loading shared libraries' >&2; exit 127\n");
+    });
+}
+
+#[test]
+fn a_new_process_that_leaves_a_child_behind_with_its_descriptors_is_seen_to_be_dead() {
+    let mut lineage = installed();
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    script(&lineage, "#!/bin/sh\nsleep 600 &\nexit 0\n");
+    lineage.signal(Signal::USR2);
+    lineage.wait_for_log(mark, said::UPGRADE_FAILED);
+    assert_eq!(pid_of_server(&lineage), old);
+    lineage.dir().install(&program::playground(), "app");
+    let new = lineage.upgrade();
+    assert_eq!(pid_of_server(&lineage), new);
+}
+
+#[test]
+fn a_new_process_that_cannot_start_says_why() {
+    let words = [said::UPGRADE_REFUSED, "the database is gone", said::UPGRADE_FAILED];
+    fails_then_succeeds(installed(), &words, |lineage| {
+        lineage.settings(&format!("{WINDOW}[app]\nfail_start = \"the database is gone\"\n"));
+    });
+}
+
+#[test]
+fn a_new_process_that_panics_in_app_is_no_upgrade() {
+    let lineage = Lineage::serve(&Launch::fixture().settings(WINDOW));
+    fails_then_succeeds_on_fixture(lineage, &["told to panic", said::UPGRADE_FAILED], "panic = true\n");
+}
+
+#[test]
+fn a_new_process_that_refuses_in_on_ready_is_no_upgrade() {
+    let lineage = Lineage::serve(&Launch::fixture().settings(WINDOW));
+    let words = [said::UPGRADE_REFUSED, "told to refuse", said::UPGRADE_FAILED];
+    fails_then_succeeds_on_fixture(lineage, &words, "refuse = true\n");
+}
+
+/// The fixture has neither `/` nor `/pid` that the load could ask for.
+fn fails_then_succeeds_on_fixture(mut lineage: Lineage, words: &[&str], app: &str) {
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    lineage.settings(&format!("{WINDOW}[app]\n{app}"));
+    lineage.signal(Signal::USR2);
+    for word in words {
+        lineage.wait_for_log(mark, word);
+    }
+    assert_eq!(lineage.get("/made"), "1");
+    until(LONG, "what was started is gone", || (lineage.alive() == [old]).then_some(()));
+    lineage.settings(WINDOW);
+    lineage.upgrade();
+    lineage.gone(old, Duration::from_secs(3));
+}
+
+#[test]
+fn settings_that_are_wrong_fail_the_upgrade_with_file_line_and_key() {
+    let words = [said::UPGRADE_FAILED, "keep_alive_timeouts"];
+    fails_then_succeeds(installed(), &words, |lineage| {
+        lineage.settings(&format!("{WINDOW}[http]\nkeep_alive_timeouts = \"1s\"\n"));
+    });
+}
+
+#[test]
+fn a_new_process_that_is_never_ready_is_killed() {
+    let settings = "[upgrade]\nrollback_window = \"300ms\"\nready_timeout = \"700ms\"\n";
+    let lineage = Lineage::serve(&Launch::playground().settings(settings));
+    fails_then_succeeds(lineage, &[said::UPGRADE_FAILED, "ready_timeout"], |lineage| {
+        lineage.settings(&format!("{settings}[app]\nstart_delay = \"10m\"\n"));
+    });
+}
+
+#[test]
+fn a_new_process_that_is_stopped_before_it_is_ready_is_killed() {
+    let launch = Launch::playground().settings(&format!("{WINDOW}ready_timeout = \"700ms\"\n"));
+    launch.dir().install(&program::playground(), "app");
+    let lineage = Lineage::serve(&launch.called("./app"));
+    lineage.dir().write("app.ok", "");
+    fails_then_succeeds(lineage, &[said::UPGRADE_FAILED, "ready_timeout"], |lineage| {
+        script(lineage, "#!/bin/sh\nkill -STOP $$\n");
+    });
+}
+
+#[test]
+fn a_new_process_that_is_killed_while_it_starts_is_no_upgrade() {
+    let mut lineage = installed();
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"10m\"\n"));
+    let new = lineage.begin();
+    signal_to(new, Signal::KILL);
+    lineage.wait_for_log(mark, &format!("(pid {new}) was killed by SIGKILL"));
+    lineage.wait_for_log(mark, said::UPGRADE_FAILED);
+    assert_eq!(pid_of_server(&lineage), old);
+    lineage.settings(WINDOW);
+    lineage.upgrade();
+}
+
+#[test]
+fn a_new_process_that_is_told_to_stop_while_it_starts_is_no_upgrade() {
+    let mut lineage = installed();
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"10m\"\n"));
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, &format!("starts, pid {new}"));
+    signal_to(new, Signal::TERM);
+    lineage.wait_for_log(mark, said::UPGRADE_FAILED);
+    assert_eq!(pid_of_server(&lineage), old);
+    lineage.settings(WINDOW);
+    lineage.upgrade();
+}
+
+#[test]
+fn a_new_process_that_dies_in_its_window_is_rolled_back() {
+    let settings = "pid_file = \"app.pid\"\n[upgrade]\nrollback_window = \"60s\"\n";
+    let lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut idle = Idle::open(&lineage.addr(), 200, Before::OneRequest);
+    let mut ahead = Idle::open(&lineage.addr(), 50, Before::Nothing);
+    let load = Load::on(&lineage.addr())
+        .clients(4, Pattern::KeepAlive)
+        .clients(2, Pattern::NewConnection)
+        .clients(4, Pattern::Thinking(ms(20)))
+        .start();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    load.wait_for(200, LONG);
+    assert_eq!(pid_of_server(&lineage), new);
+    signal_to(new, Signal::KILL);
+    lineage.wait_for_log(mark, said::ROLLED_BACK);
+    load.wait_for(200, LONG);
+    let tally = load.stop();
+    assert_eq!(tally.count(Failure::Refused) + tally.count(Failure::TimedOut), 0, "{tally}");
+    // those it had read are cut; a new connection may have been accepted by it, each client meets that once
+    assert!(tally.failed() <= 10, "{tally}");
+    assert_eq!(pid_of_server(&lineage), old);
+    idle.ask_all_of(old).assert_flawless();
+    ahead.ask_all_of(old).assert_flawless();
+    assert_eq!(lineage.dir().read("app.pid").trim(), old.to_string());
+    assert_eq!((lineage.alive(), lineage.zombies()), (vec![old], vec![]));
+
+    lineage.settings(WINDOW);
+    let next = lineage.begin();
+    until(LONG, "the next one serves", || (pid_of_server(&lineage) == next).then_some(()));
+    idle.ask_all_of(next).assert_flawless();
+}
+
+#[test]
+fn rollbacks_in_a_row_lose_no_idle_connection() {
+    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let old = lineage.newest();
+    let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
+    let fds = lineage.proc().open_fds();
+    for _ in 0..5 {
+        let mark = lineage.mark();
+        let new = lineage.begin();
+        lineage.wait_for_log(mark, said::HANDING_OVER);
+        until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+        signal_to(new, Signal::KILL);
+        lineage.wait_for_log(mark, said::ROLLED_BACK);
+    }
+    idle.ask_all_of(old).assert_flawless();
+    until(LONG, "no descriptor is left over", || (lineage.proc().open_fds() <= fds + 1).then_some(()));
+}
+
+#[test]
+fn requests_in_flight_at_the_old_process_survive_a_rollback() {
+    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut conns: Vec<Conn> = (0..10).map(|_| lineage.conn()).collect();
+    conns.iter_mut().for_each(|conn| conn.get("/sleep/1500").unwrap());
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    signal_to(new, Signal::KILL);
+    lineage.wait_for_log(mark, said::ROLLED_BACK);
+    for conn in &mut conns {
+        let answer = conn.answer().unwrap();
+        assert!(answer.text() == "slept" && !answer.closes(), "{answer:?}");
+        assert_eq!(pid_on(conn), old);
+    }
+}
+
+#[test]
+fn a_request_that_the_new_process_had_read_is_cut_and_not_asked_again() {
+    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let mark = lineage.mark();
+    let mut conn = lineage.conn();
+    conn.ask("/").unwrap();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+    assert_eq!(pid_on(&mut conn), new);
+    conn.get("/sleep/5000").unwrap();
+    thread::sleep(ms(300));
+    let begun = Instant::now();
+    signal_to(new, Signal::KILL);
+    let end = conn.answer().unwrap_err();
+    assert!(matches!(end, Failure::ClosedBeforeAnswer | Failure::Reset), "{end:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "at once: {:?}", begun.elapsed());
+}
+
+#[test]
+fn an_old_process_that_is_killed_after_the_handover_is_not_missed() {
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
+    let load = Load::on(&lineage.addr()).clients(4, Pattern::Thinking(ms(5))).start();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    load.wait_for(200, LONG);
+    signal_to(old, Signal::KILL);
+    lineage.gone(old, LONG);
+    load.wait_for(200, LONG);
+    load.stop().assert_flawless();
+    idle.ask_all_of(new).assert_flawless();
+    // it is on its own: the next upgrade is its own affair
+    lineage.is_now(new);
+    lineage.settings(WINDOW);
+    lineage.reload();
+    let newer = lineage.upgrade();
+    idle.ask_all_of(newer).assert_flawless();
+}
+
+#[test]
+fn an_old_process_that_is_killed_while_the_new_one_starts_is_replaced_by_it() {
+    let settings = format!("{WINDOW}[app]\nstart_delay = \"500ms\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
+    let old = lineage.newest();
+    let new = lineage.begin();
+    signal_to(old, Signal::KILL);
+    lineage.gone(old, LONG);
+    // the socket was never closed: who connects meanwhile waits in its queue
+    assert_eq!(pid_of_server(&lineage), new);
+    lineage.is_now(new);
+    lineage.upgrade();
+}
+
+#[test]
+fn term_before_live_ends_the_new_process_and_drains_the_old() {
+    let settings = format!("{WINDOW}[app]\nstart_delay = \"30s\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    lineage.settings(&settings);
+    let old = lineage.newest();
+    let mut conn = lineage.conn();
+    conn.get("/sleep/700").unwrap();
+    let new = lineage.begin();
+    lineage.signal(Signal::TERM);
+    lineage.gone(new, Duration::from_secs(3));
+    let answer = conn.answer().unwrap();
+    assert!(answer.text() == "slept" && answer.closes(), "{answer:?}");
+    lineage.gone(old, LONG);
+    assert_eq!(lineage.alive(), [0; 0]);
+}
+
+#[test]
+fn term_after_live_has_the_old_process_go_on_leaving() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"2s\"\n"));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    lineage.signal(Signal::TERM);
+    lineage.gone(old, LONG);
+    assert_eq!(pid_of_server(&lineage), new);
+    idle.ask_all_of(new).assert_flawless();
+    assert_eq!(lineage.alive(), [new]);
+}
+
+#[test]
+fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+    lineage.signal(Signal::TERM);
+    thread::sleep(ms(50));
+    lineage.signal(Signal::TERM);
+    lineage.gone(old, Duration::from_secs(3));
+    idle.ask_all_of(new).assert_flawless();
+}
+
+#[test]
+fn hup_during_an_upgrade_reaches_whoever_serves_in_the_end() {
+    let settings = |greeting| format!("{WINDOW}[app]\nstart_delay = \"400ms\"\ngreeting = \"{greeting}\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings("one")));
+    let mark = lineage.mark();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, &format!("starts, pid {new}"));
+    lineage.settings(&settings("two"));
+    lineage.signal(Signal::HUP);
+    lineage.confirmed(mark, new);
+    lineage.wait_for_log(mark, said::RELOADED);
+    assert_eq!(lineage.get("/greet/you"), "two, you!");
+    assert_eq!(pid_of_server(&lineage), new);
+}
+
+#[test]
+fn hup_during_an_upgrade_that_fails_reloads_the_old_process() {
+    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"10m\"\n"));
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, &format!("starts, pid {new}"));
+    lineage.settings(&format!("{WINDOW}[app]\ngreeting = \"two\"\n"));
+    lineage.signal(Signal::HUP);
+    signal_to(new, Signal::KILL);
+    lineage.wait_for_log(mark, said::RELOADED);
+    assert_eq!(lineage.get("/greet/you"), "two, you!");
+    assert_eq!(pid_of_server(&lineage), old);
+    lineage.upgrade();
+}
+
+#[test]
+fn hup_to_a_process_that_leaves_is_refused_and_to_the_new_one_waits_for_the_confirmation() {
+    let settings =
+        |greeting| format!("[upgrade]\nrollback_window = \"1s\"\n[app]\ngreeting = \"{greeting}\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings("one")));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    lineage.settings(&settings("two"));
+    lineage.signal(Signal::HUP);
+    lineage.wait_for_log(mark, "refused: the process is leaving");
+    signal_to(new, Signal::HUP);
+    lineage.confirmed(mark, new);
+    lineage.gone(old, LONG);
+    lineage.wait_for_log(mark, said::RELOADED);
+    assert_eq!(lineage.get("/greet/you"), "two, you!");
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
+    let launch = Launch::playground();
+    fs::create_dir(launch.dir().path().join("run")).unwrap();
+    let settings = format!("pid_file = \"run/app.pid\"\n{WINDOW}");
+    let mut lineage = Lineage::serve(&launch.settings(&settings));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    assert_eq!(lineage.dir().read("run/app.pid").trim(), old.to_string());
+    // root may write anywhere but where there is no directory
+    fs::remove_dir_all(lineage.dir().path().join("run")).unwrap();
+    let new = lineage.upgrade();
+    assert_eq!(pid_of_server(&lineage), new);
+    lineage.wait_for_log(mark, "app.pid");
+    lineage.gone(old, Duration::from_secs(3));
+}
+
+#[test]
+fn a_new_process_that_is_stopped_while_it_is_given_connections_is_given_up() {
+    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let mut conn = lineage.conn();
+    conn.get("/sleep/800").unwrap();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+    signal_to(new, Signal::STOP);
+    // this one is handed over to a process that does not take it
+    assert_eq!(conn.answer().unwrap().text(), "slept");
+    lineage.wait_for_log(mark, said::ROLLED_BACK);
+    assert!(!Proc(new).exists());
+    idle.ask_all_of(old).assert_flawless();
+    assert_eq!(pid_on(&mut conn), old);
+}

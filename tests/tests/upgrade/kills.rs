@@ -1,0 +1,273 @@
+//! SIGKILL and SIGSTOP at random moments of the protocol: somebody serves, and nothing that was silent is lost.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use slackwater_tests::addr::Addr;
+use slackwater_tests::conn::Conn;
+use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::{signal_to, Lineage};
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::process::Signal;
+use slackwater_tests::said;
+use slackwater_tests::tally::Failure;
+use slackwater_tests::wait::{maybe, until};
+
+use super::{LONG, WINDOW};
+use crate::help::ms;
+
+const ROUNDS: u32 = 20;
+/// Long enough for the whole protocol in a debug build.
+const WITHIN_MICROS: u64 = 60_000;
+
+/// A small generator of numbers, seeded by the clock: a round that failed says at what moment it struck.
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Dice(u64::try_from(now.as_nanos() & 0xffff_ffff).unwrap_or(1) | 1)
+    }
+
+    fn moment(&mut self) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Duration::from_micros(self.0 % WITHIN_MICROS)
+    }
+}
+
+/// Waits until the process that serves says who it is, and no other of the lineage is left.
+fn survivor(lineage: &Lineage, about: &str) -> u32 {
+    let alone = || {
+        let alive = lineage.alive();
+        (alive.len() == 1).then(|| alive[0])
+    };
+    let left = maybe(LONG, alone);
+    let left = left.unwrap_or_else(|| panic!("{about}: alive: {:?}; {}", lineage.alive(), lineage.log()));
+    let serving = maybe(LONG, || {
+        let answer = Conn::open(&lineage.addr()).and_then(|mut conn| conn.ask("/pid")).ok()?;
+        answer.text().parse().ok()
+    });
+    assert_eq!(serving, Some(left), "{about}; the output:\n{}", lineage.log());
+    left
+}
+
+#[test]
+fn a_new_process_that_is_killed_at_any_moment_costs_no_silent_connection() {
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"));
+    let old = lineage.newest();
+    let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let mut ahead = Idle::open(&lineage.addr(), 20, Before::Nothing);
+    let mut dice = Dice::new();
+    let load = Load::on(&lineage.addr())
+        .clients(3, Pattern::KeepAlive)
+        .clients(1, Pattern::NewConnection)
+        .clients(3, Pattern::Thinking(ms(5)))
+        .start();
+    for round in 0..ROUNDS {
+        let moment = dice.moment();
+        let new = lineage.begin();
+        thread::sleep(moment);
+        signal_to(new, Signal::KILL);
+        let about = format!("round {round}, {moment:?} after the start");
+        lineage.gone(new, LONG);
+        assert_eq!(survivor(&lineage, &about), old, "{about}");
+        load.wait_for(20, LONG);
+    }
+    let tally = load.stop();
+    assert_eq!(tally.count(Failure::Refused) + tally.count(Failure::TimedOut), 0, "{tally}");
+    // each client meets a death once at most
+    assert!(tally.failed() <= u64::from(ROUNDS) * 7, "{tally}");
+    idle.ask_all_of(old).assert_flawless();
+    ahead.ask_all_of(old).assert_flawless();
+    lineage.settings(WINDOW);
+    lineage.reload();
+    let new = lineage.upgrade();
+    idle.ask_all_of(new).assert_flawless();
+}
+
+#[test]
+fn an_old_process_that_is_killed_at_any_moment_is_replaced_by_the_new_one() {
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"200ms\"\n"));
+    let mut dice = Dice::new();
+    let load = Load::on(&lineage.addr()).clients(2, Pattern::NewConnection).start();
+    for round in 0..ROUNDS {
+        let moment = dice.moment();
+        let new = lineage.begin();
+        thread::sleep(moment);
+        let old = lineage.newest();
+        signal_to(old, Signal::KILL);
+        lineage.gone(old, LONG);
+        let about = format!("round {round}, {moment:?} after the start");
+        assert_eq!(survivor(&lineage, &about), new, "{about}");
+        lineage.is_now(new);
+        load.wait_for(20, LONG);
+    }
+    let tally = load.stop();
+    // the socket is never closed: only those that the old one had accepted are cut
+    assert_eq!(tally.count(Failure::Refused) + tally.count(Failure::TimedOut), 0, "{tally}");
+    assert!(tally.failed() <= u64::from(ROUNDS) * 2, "{tally}");
+}
+
+#[test]
+fn what_the_new_process_has_taken_survives_a_kill_of_the_old_at_any_moment_afterwards() {
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"));
+    let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let mut dice = Dice::new();
+    for round in 0..ROUNDS / 2 {
+        let (mark, old) = (lineage.mark(), lineage.newest());
+        let new = lineage.begin();
+        lineage.wait_for_log(mark, said::HANDING_OVER);
+        // one is answered by the new process: the others were sent before it or with it
+        let moment = dice.moment();
+        thread::sleep(ms(20) + moment);
+        signal_to(old, Signal::KILL);
+        lineage.gone(old, LONG);
+        let about = format!("round {round}, {moment:?} after the handover");
+        assert_eq!(survivor(&lineage, &about), new, "{about}");
+        lineage.is_now(new);
+        idle.ask_all_of(new).assert_flawless();
+    }
+}
+
+#[test]
+fn a_new_process_that_is_stopped_at_any_moment_is_given_up_or_goes_on() {
+    let settings = "[upgrade]\nrollback_window = \"400ms\"\nready_timeout = \"1s\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let mut idle = Idle::open(&lineage.addr(), 30, Before::OneRequest);
+    let mut dice = Dice::new();
+    for round in 0..ROUNDS / 2 {
+        let (moment, old) = (dice.moment(), lineage.newest());
+        let new = lineage.begin();
+        thread::sleep(moment);
+        signal_to(new, Signal::STOP);
+        // past ready_timeout, but not past the patience with a process that is live
+        thread::sleep(ms(1500));
+        signal_to(new, Signal::CONT);
+        let about = format!("round {round}, {moment:?} after the start");
+        let serving = survivor(&lineage, &about);
+        assert!(serving == old || serving == new, "{about}");
+        lineage.is_now(serving);
+        idle.ask_all_of(serving).assert_flawless();
+    }
+    let last = lineage.newest();
+    lineage.signal(Signal::TERM);
+    lineage.gone(last, LONG);
+}
+
+#[test]
+fn an_old_process_that_is_stopped_at_any_moment_does_not_come_back_as_a_second_one() {
+    let settings = "[upgrade]\nrollback_window = \"400ms\"\nready_timeout = \"1s\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let mut idle = Idle::open(&lineage.addr(), 30, Before::OneRequest);
+    let mut dice = Dice::new();
+    for round in 0..ROUNDS / 2 {
+        let (moment, old) = (dice.moment(), lineage.newest());
+        let new = lineage.begin();
+        thread::sleep(moment);
+        signal_to(old, Signal::STOP);
+        thread::sleep(ms(1500));
+        signal_to(old, Signal::CONT);
+        let about = format!("round {round}, {moment:?} after the start");
+        let serving = survivor(&lineage, &about);
+        assert!(serving == old || serving == new, "{about}");
+        lineage.is_now(serving);
+        idle.ask_all_of(serving).assert_flawless();
+    }
+    let last = lineage.newest();
+    lineage.signal(Signal::TERM);
+    lineage.gone(last, LONG);
+}
+
+#[test]
+fn no_request_is_handled_twice_whoever_is_killed() {
+    let launch = Launch::fixture().settings("[upgrade]\nrollback_window = \"250ms\"\n");
+    let mut lineage = Lineage::serve(&launch);
+    let markers = Markers::start(&lineage.addr(), 6);
+    let mut dice = Dice::new();
+    for round in 0..ROUNDS {
+        let (moment, old) = (dice.moment(), lineage.newest());
+        let new = lineage.begin();
+        thread::sleep(moment);
+        let (struck, left) = if round % 2 == 0 { (new, old) } else { (old, new) };
+        signal_to(struck, Signal::KILL);
+        lineage.gone(struck, LONG);
+        let alone = || (lineage.alive() == [left]).then_some(());
+        until(LONG, &format!("round {round}, {moment:?} after the start: {left} serves"), alone);
+        lineage.is_now(left);
+        let answered = markers.answered();
+        until(LONG, "requests are answered", || (markers.answered() > answered + 20).then_some(()));
+    }
+    let answered = markers.stop();
+    let mut handled: BTreeMap<u64, u32> = BTreeMap::new();
+    for line in lineage.dir().read("marks").lines() {
+        *handled.entry(line.parse().unwrap()).or_default() += 1;
+    }
+    let twice: Vec<_> = handled.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "handled more than once: {twice:?}");
+    let lost: Vec<_> = answered.iter().filter(|id| !handled.contains_key(id)).collect();
+    assert!(lost.is_empty(), "answered, but never handled: {lost:?}");
+}
+
+/// Clients that give each request a number of its own, and never send one again.
+struct Markers {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    threads: Vec<thread::JoinHandle<Vec<u64>>>,
+}
+
+impl Markers {
+    fn start(addr: &Addr, clients: u64) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let spawn = |client: u64| {
+            let (addr, stop, count) = (addr.clone(), stop.clone(), answered.clone());
+            thread::spawn(move || {
+                let (mut conn, mut answered) = (None, Vec::new());
+                for number in 0.. {
+                    if stop.load(Ordering::Acquire) {
+                        break;
+                    }
+                    let id = client * 1_000_000_000 + number;
+                    let mut open = match conn.take().map_or_else(|| Conn::open(&addr), Ok) {
+                        Ok(open) => open,
+                        Err(_) => {
+                            thread::sleep(ms(5));
+                            continue;
+                        }
+                    };
+                    if open.ask(&format!("/mark/{id}")).is_ok_and(|answer| answer.is_success()) {
+                        answered.push(id);
+                        count.fetch_add(1, Ordering::Relaxed);
+                        conn = Some(open);
+                    }
+                }
+                answered
+            })
+        };
+        let threads = (1..=clients).map(spawn).collect();
+        Markers { stop, answered, threads }
+    }
+
+    fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    fn stop(mut self) -> Vec<u64> {
+        self.stop.store(true, Ordering::Release);
+        self.threads.drain(..).flat_map(|thread| thread.join().unwrap()).collect()
+    }
+}
+
+impl Drop for Markers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
