@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use event_listener::Event;
 use slab::Slab;
 
 use crate::http::record::Record;
@@ -12,6 +13,8 @@ use crate::http::timeouts::{now, Millis};
 #[derive(Default)]
 pub(crate) struct Ledger {
     records: Mutex<Slab<Arc<Record>>>,
+    /// Told when somebody comes to an empty ledger.
+    somebody: Event,
 }
 
 /// The line of one connection; struck out when dropped.
@@ -39,6 +42,16 @@ impl Ledger {
 
     pub(crate) fn len(&self) -> usize {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits until somebody is there.
+    pub(crate) async fn occupied(&self) {
+        while self.len() == 0 {
+            let somebody = self.somebody.listen();
+            if self.len() == 0 {
+                somebody.await;
+            }
+        }
     }
 
     /// Has those look at the clock who have run out of time.
@@ -70,7 +83,12 @@ impl Entry {
         let mut records = self.ledger.records.lock().unwrap_or_else(PoisonError::into_inner);
         match line.and_then(|line| records.get_mut(line)) {
             Some(old) => *old = record.clone(),
-            None => *line = Some(records.insert(record.clone())),
+            None => {
+                if records.is_empty() {
+                    self.ledger.somebody.notify(usize::MAX);
+                }
+                *line = Some(records.insert(record.clone()));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_channel::Sender;
 use async_io::Timer;
 use bytes::Bytes;
+use futures_lite::future;
 
 use super::ledger::{Cut, Ledger};
 use super::slot::Slot;
@@ -166,15 +167,22 @@ impl Traffic {
             self.seats.occupied().await;
             let limits = self.env.limits();
             let http = &*limits;
-            Timer::after(tick([
-                http.header_timeout,
-                http.idle_timeout,
-                http.body_timeout,
-                http.request_timeout,
-                http.write_timeout,
-                http.idle_release,
-            ]))
-            .await;
+            // where all are parked, one limit is left, and that is long
+            let until_somebody_is_active = async {
+                Timer::after(tick([http.idle_timeout])).await;
+            };
+            future::or(self.ledger.occupied(), until_somebody_is_active).await;
+            if self.ledger.len() > 0 {
+                Timer::after(tick([
+                    http.header_timeout,
+                    http.idle_timeout,
+                    http.body_timeout,
+                    http.request_timeout,
+                    http.write_timeout,
+                    http.idle_release,
+                ]))
+                .await;
+            }
             let now = now();
             self.ledger.wake_overdue(now);
             self.lot.close_overdue(&limits, now);
