@@ -140,31 +140,16 @@ fn what_the_new_process_has_taken_survives_a_kill_of_the_old_at_any_moment_after
 
 #[test]
 fn a_new_process_that_is_stopped_at_any_moment_is_given_up_or_goes_on() {
-    let settings = "[upgrade]\nrollback_window = \"400ms\"\nready_timeout = \"1s\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let mut idle = Idle::open(&lineage.addr(), 30, Before::OneRequest);
-    let mut dice = Dice::new();
-    for round in 0..ROUNDS / 2 {
-        let (moment, old) = (dice.moment(), lineage.newest());
-        let new = lineage.begin();
-        thread::sleep(moment);
-        signal_to(new, Signal::STOP);
-        // past ready_timeout, but not past the patience with a process that is live
-        thread::sleep(ms(1500));
-        signal_to(new, Signal::CONT);
-        let about = format!("round {round}, {moment:?} after the start");
-        let serving = survivor(&lineage, &about);
-        assert!(serving == old || serving == new, "{about}");
-        lineage.is_now(serving);
-        idle.ask_all_of(serving).assert_flawless();
-    }
-    let last = lineage.newest();
-    lineage.signal(Signal::TERM);
-    lineage.gone(last, LONG);
+    one_survives_a_stop_at_any_moment(|_, new| new);
 }
 
 #[test]
 fn an_old_process_that_is_stopped_at_any_moment_does_not_come_back_as_a_second_one() {
+    one_survives_a_stop_at_any_moment(|old, _| old);
+}
+
+/// Stops whom `choose` picks of the old and the new process, at random moments of upgrades.
+fn one_survives_a_stop_at_any_moment(choose: fn(u32, u32) -> u32) {
     let settings = "[upgrade]\nrollback_window = \"400ms\"\nready_timeout = \"1s\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let mut idle = Idle::open(&lineage.addr(), 30, Before::OneRequest);
@@ -173,9 +158,11 @@ fn an_old_process_that_is_stopped_at_any_moment_does_not_come_back_as_a_second_o
         let (moment, old) = (dice.moment(), lineage.newest());
         let new = lineage.begin();
         thread::sleep(moment);
-        signal_to(old, Signal::STOP);
+        let stopped = choose(old, new);
+        signal_to(stopped, Signal::STOP);
+        // past ready_timeout, but not past the patience with a process that is live
         thread::sleep(ms(1500));
-        signal_to(old, Signal::CONT);
+        signal_to(stopped, Signal::CONT);
         let about = format!("round {round}, {moment:?} after the start");
         let serving = survivor(&lineage, &about);
         assert!(serving == old || serving == new, "{about}");
