@@ -24,6 +24,12 @@ pub const HANDING_OVER: &str = "handing over";
 pub const CONFIRMED: &str = "the new process takes over";
 /// The new process is gone, and the old one is back with the connections.
 pub const ROLLED_BACK: &str = "rolled back";
+/// The old process and the new one accept, until a person decides.
+pub const BOTH_ACCEPT: &str = "both processes accept";
+/// The process that was replaced has ended.
+pub const OLD_GONE: &str = "the old process is gone";
+/// The new process was told to stop while both accept.
+pub const TAKEN_BACK: &str = "taken back";
 /// A signal that asks for an upgrade comes at the wrong time.
 pub const USR2_REFUSED: &str = "USR2 refused";
 /// The answer to USR2 in a process that is paused.

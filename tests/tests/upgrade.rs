@@ -3,6 +3,7 @@
 mod deploys;
 mod failures;
 mod kills;
+mod manual;
 mod sockets;
 
 use std::thread;

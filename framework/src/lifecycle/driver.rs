@@ -60,9 +60,9 @@ pub(crate) struct Driver {
     pub(super) successor: Option<Successor>,
     /// The old process, in a new one.
     pub(super) predecessor: Option<Predecessor>,
-    /// Connections that have come from it.
-    pub(super) adopted: u64,
     pid_file: Option<PidFile>,
+    /// The file under another name that is this one's while two processes accept.
+    pub(super) old_pid_file: Option<PidFile>,
     /// Watches the configuration's files, where the settings ask for it.
     watch: Option<JoinHandle<()>>,
     timer: Option<Instant>,
@@ -106,8 +106,8 @@ impl Driver {
             plan: Arc::new(plan),
             successor: None,
             predecessor,
-            adopted: 0,
             pid_file: None,
+            old_pid_file: None,
             watch: None,
             timer: None,
             leaving_since: None,
@@ -136,8 +136,12 @@ impl Driver {
                 Some(Happening::Drained) => Event::Drained,
                 Some(Happening::Successor(pid, event)) if self.is_successor(pid) => event,
                 Some(Happening::Successor(..)) => continue,
-                Some(Happening::Arrived(arrivals)) => {
-                    self.adopt(arrivals).await;
+                Some(Happening::PredecessorGone) => self.predecessor_gone(),
+                Some(Happening::Arrived(arrivals, receipt)) => {
+                    if let Some(live) = &self.live {
+                        live.adopt(arrivals);
+                    }
+                    receipt.send().await;
                     continue;
                 }
                 None => self.time_over(),
@@ -189,18 +193,20 @@ impl Driver {
 
     fn reload_for(&mut self, reply: Reply) -> Event {
         match self.phase {
-            Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) | Phase::Proving(_) => {
-                self.waiting.push(reply);
-            }
+            Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => self.waiting.push(reply),
+            Phase::Proving(_) | Phase::Beside(_) => self.waiting.push(reply),
             Phase::Reloading(_) | Phase::Upgrading(_) => self.waiting_for_next.push(reply),
             Phase::Serving => self.waiting.push(reply),
             // dropped: whoever waits hears that nothing is reloaded any more
             Phase::Paused
             | Phase::Swapping(_)
             | Phase::HandingOver(_)
+            | Phase::Sharing
+            | Phase::Standby
             | Phase::LameDuck(_)
             | Phase::LastCall(_)
             | Phase::Draining(_)
+            | Phase::GivingBack(_)
             | Phase::Stopping(_)
             | Phase::Gone => {}
         }
@@ -263,11 +269,13 @@ impl Driver {
         match step {
             Step::Accept => {
                 live.accept();
-                self.write_pid_file();
-                if let Some((_, lineage)) = &self.plan.program {
-                    lineage.newest.announce(std::process::id());
-                }
                 self.systemd.ready(&format!("serving, generation {}", self.number()));
+            }
+            Step::TakePidFile => self.take_pid_file(),
+            Step::Announce => self.announce(std::process::id()),
+            Step::Reinstate => {
+                self.reinstate();
+                log::info!("taken back: the new process was told to stop, and gives its connections back");
             }
             Step::StopAccepting => live.stop_accepting().await,
             Step::CloseListeners => live.close_listeners().await,
@@ -285,19 +293,42 @@ impl Driver {
             Step::Retire => self.watch_for_the_end(),
             Step::CloseIdle => live.close_idle(),
             Step::HandOver => {
-                let Some(successor) = &mut self.successor else { return };
-                successor.open_way(self.sender.clone()).into_iter().for_each(|way| live.hand_over(way));
+                let events = self.sender.clone();
+                let way = match (&mut self.successor, &mut self.predecessor) {
+                    (Some(successor), _) => successor.open_way(events),
+                    (None, Some(predecessor)) => Some(predecessor.open_way(events)),
+                    (None, None) => None,
+                };
+                way.into_iter().for_each(|way| live.hand_over(way));
             }
+            Step::Share => {
+                let (here, there) = (std::process::id(), self.successor.as_ref().map_or(0, Successor::pid));
+                log::info!(
+                    "both processes accept: QUIT to this one (pid {here}) commits the upgrade, QUIT to the new \
+                     one (pid {there}) takes it back"
+                );
+                self.systemd.status(&format!("upgrading by hand: QUIT to pid {here} commits"));
+            }
+            Step::Keep => live.keep(),
             Step::LetGo => {
                 self.leaving_since.get_or_insert_with(Instant::now);
                 live.let_go();
-                self.successor.iter().for_each(upgraded);
+                if let Some(successor) = &self.successor {
+                    upgraded(successor);
+                    self.announce(successor.pid());
+                }
                 if let Some((_, lineage)) = &self.plan.program {
                     lineage.newest.confirm();
                 }
             }
+            Step::GiveBack => {
+                self.leaving_since.get_or_insert_with(Instant::now);
+                live.give_back(&self.plan.sockets.take_succeeded());
+                self.systemd.status("taken back: the old process serves on");
+            }
             Step::Settle => live.settle(self.plan.sockets.take_succeeded()),
             Step::TakeBack => self.take_back().await,
+            Step::Recover => self.recover().await,
             Step::TellStop => live.tell_stop(),
             Step::Cut => {
                 let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
@@ -323,13 +354,22 @@ impl Driver {
         });
     }
 
-    /// A process without its pid file still serves.
-    fn write_pid_file(&mut self) {
+    fn take_pid_file(&mut self) {
+        self.pid_file = self.write_pid_file("");
+        remove_pid_file(self.old_pid_file.take());
+    }
+
+    /// Writes the pid file under its name and `suffix`. A process without one still serves.
+    pub(super) fn write_pid_file(&self, suffix: &str) -> Option<PidFile> {
+        let written = PidFile::write(&self.pid_file_path(suffix)?);
+        written.map_err(|error| log::warn!("{}; serving all the same", error.chain())).ok()
+    }
+
+    pub(super) fn pid_file_path(&self, suffix: &str) -> Option<PathBuf> {
         let path = self.live.as_ref().and_then(|live| live.config().pid_file.clone());
-        let write = |path: PathBuf| {
-            PidFile::write(&path).map_err(|error| log::warn!("{}; serving all the same", error.chain())).ok()
-        };
-        self.pid_file = path.filter(|_| self.plan.ownership == Ownership::Process).and_then(write);
+        let mut path = path.filter(|_| self.plan.ownership == Ownership::Process)?.into_os_string();
+        path.push(suffix);
+        Some(path.into())
     }
 
     fn begin_build(&mut self) {
@@ -416,9 +456,8 @@ impl Driver {
         if let Some(error) = self.failure.filter(|_| self.live.is_none()) {
             return Err(error);
         }
-        if let Some(Err(error)) = self.pid_file.take().map(PidFile::remove) {
-            log::warn!("{}", error.chain());
-        }
+        remove_pid_file(self.pid_file.take());
+        remove_pid_file(self.old_pid_file.take());
         let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.took = self.leaving_since.map_or(Duration::ZERO, |since| since.elapsed());
         let report = report.clone();
@@ -439,6 +478,12 @@ async fn ping(systemd: Arc<Systemd>, every: Duration) {
     }
 }
 
+fn remove_pid_file(file: Option<PidFile>) {
+    if let Some(Err(error)) = file.map(PidFile::remove) {
+        log::warn!("{}", error.chain());
+    }
+}
+
 fn reopen_logs() {
     match observe::log::reopen() {
         Ok(()) => log::info!("the log was reopened"),
@@ -452,6 +497,9 @@ fn refuse(refusal: Refusal) {
         Refusal::Unconfirmed => "USR2 refused: the last upgrade is not confirmed yet; nothing changed",
         Refusal::AlreadyUpgrading => "USR2 refused: an upgrade is under way; it goes on",
         Refusal::StillStarting => "refused: the process is still starting; nothing changed",
+        Refusal::Sharing => {
+            "HUP refused: a new process accepts beside this one, which accepts as well; nothing changed"
+        }
         Refusal::Paused => "refused: the process is paused; HUP resumes it",
         Refusal::Leaving => "refused: the process is leaving; it goes on leaving",
     };

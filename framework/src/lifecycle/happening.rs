@@ -1,8 +1,12 @@
 //! What the driver hears of, and from whom.
 
-use async_channel::Sender;
+use std::sync::Arc;
 
-use super::handover::Arrival;
+use async_channel::Sender;
+use async_std::future::timeout;
+
+use super::giving::ANSWER;
+use super::handover::{Arrival, Channel, Message};
 use super::machine::Event;
 use super::reload::Next;
 use crate::error::Error;
@@ -19,12 +23,28 @@ pub(crate) enum Happening {
     Drained,
     /// Of the new process with this pid.
     Successor(Id, Event),
-    /// Connections of the old process.
-    Arrived(Vec<Arrival>),
+    /// The old process has ended, or is not understood.
+    PredecessorGone,
+    /// Connections of the process at the other end of a handover.
+    Arrived(Vec<Arrival>, Receipt),
 }
 
 /// Where the outcome of a reload is awaited.
 pub(crate) struct Reply(pub(crate) Sender<Result<(), Error>>);
+
+/// What tells the giver of connections that they have been taken over.
+pub(crate) struct Receipt {
+    pub(super) channel: Arc<Channel>,
+    /// How many it has given so far.
+    pub(super) count: u64,
+}
+
+impl Receipt {
+    pub(super) async fn send(self) {
+        // a giver that is gone does not hear it, and its end is heard of
+        let _ = timeout(ANSWER, self.channel.send(&Message::Taken { count: self.count }, &[])).await;
+    }
+}
 
 /// Which new process an event is about, by its pid: one that is given up may still be heard of.
 pub(crate) type Id = u32;

@@ -221,6 +221,24 @@ impl Live {
         self.slot.tell_draining();
     }
 
+    /// The same in a new process that is sent away. The sockets that it has from the old process, `theirs`, are that
+    /// one's; those that were bound here are closed.
+    pub(crate) fn give_back(&mut self, theirs: &[Arc<Listener>]) {
+        let is_theirs = |listener: &Arc<Listener>| theirs.iter().any(|other| Arc::ptr_eq(other, listener));
+        let (back, own): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(is_theirs);
+        back.iter().chain(theirs).for_each(|listener| listener.disown());
+        own.iter().for_each(|listener| self.close(listener));
+        self.slot.set_readiness(Readiness::Leaving);
+        self.slot.tell_draining();
+    }
+
+    /// Connections stay here again, and so does what comes in.
+    pub(crate) fn keep(&self) {
+        log::info!("resumed");
+        self.traffic.keep();
+        self.slot.set_readiness(Readiness::Ready);
+    }
+
     /// Connections stay, and those come back that had left.
     pub(crate) fn take_back(&self, connections: Vec<Connection>) {
         self.traffic.keep();

@@ -12,8 +12,8 @@ use Afterwards::{Pause, Reload, Serve};
 use Event::*;
 use Phase::*;
 use Step::{
-    Accept, CloseIdle, CloseListeners, Cut, LetGo, Reopen, Rest, Retire, Settle, StopAccepting, TakeBack,
-    TellDraining, TellStop,
+    Accept, Announce, CloseIdle, CloseListeners, Cut, GiveBack, Keep, LetGo, Recover, Reinstate, Reopen,
+    Rest, Retire, Settle, Share, StopAccepting, TakeBack, TakePidFile, TellDraining, TellStop,
 };
 use Told::{Firmly, Gently};
 
@@ -26,11 +26,14 @@ pub(crate) fn step(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         Upgrading(afterwards) => upgrading(afterwards, event),
         Swapping(told) => swapping(told, event),
         HandingOver(told) => handing_over(told, event),
+        Phase::Sharing => sharing(event),
+        Standby => standby(event),
         Succeeding(afterwards) => succeeding(afterwards, event),
         Phase::Ready(afterwards) => ready(afterwards, event),
         Proving(afterwards) => proving(afterwards, event),
+        Beside(afterwards) => beside(afterwards, event),
         Paused => paused(event),
-        LameDuck(_) | LastCall(_) | Draining(_) | Stopping(_) => leaving(phase, event),
+        LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) => leaving(phase, event),
         Gone => (Gone, vec![]),
     }
 }
@@ -41,13 +44,12 @@ fn starting(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Usr1 => (Starting(afterwards), vec![ReopenLogs]),
         Usr2 => (Starting(afterwards), vec![Refuse(Refusal::StillStarting)]),
         Quit | Term | Int | Close => (Gone, vec![AbandonBuild]),
-        Built => built(afterwards, vec![GoLive, Live(Accept), Live(Settle)]),
+        Built => built(afterwards, go_live()),
         BuildFailed => (Gone, vec![]),
         Winch | TimeOver | Drained => (Starting(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
-            (Starting(afterwards), vec![])
-        }
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Starting(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
+        | SuccessorGone => (Starting(afterwards), vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Starting(afterwards), vec![]),
     }
 }
 
@@ -61,10 +63,9 @@ fn succeeding(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Built => (Phase::Ready(afterwards), vec![Say(Word::Ready)]),
         BuildFailed => (Gone, vec![]),
         PredecessorGone => (Starting(afterwards), vec![]),
-        Winch | TimeOver | Drained | ToldLive | Confirmed => (Succeeding(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
-            (Succeeding(afterwards), vec![])
-        }
+        Winch | TimeOver | Drained | ToldLive | ToldShare | Confirmed => (Succeeding(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
+        | SuccessorGone => (Succeeding(afterwards), vec![]),
     }
 }
 
@@ -74,13 +75,18 @@ fn ready(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Usr1 => (Phase::Ready(afterwards), vec![ReopenLogs]),
         Usr2 => (Phase::Ready(afterwards), vec![Refuse(Refusal::StillStarting)]),
         Quit | Term | Int | Close | ToldCancel => (Gone, vec![]),
-        ToldLive => (Proving(afterwards), vec![GoLive, Live(Accept), Say(Word::Accepting)]),
-        // it died without a word of cancelling: somebody has to serve
-        PredecessorGone => built(afterwards, vec![GoLive, Live(Accept), Live(Settle)]),
-        Winch | TimeOver | Drained | Confirmed | Built | BuildFailed => (Phase::Ready(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
-            (Phase::Ready(afterwards), vec![])
+        ToldLive => {
+            let live = [GoLive, Live(Accept), Live(TakePidFile), Live(Announce), Say(Word::Accepting)];
+            (Proving(afterwards), live.to_vec())
         }
+        ToldShare => {
+            (Beside(afterwards), vec![GoLive, Live(Accept), Live(TakePidFile), Say(Word::Accepting)])
+        }
+        // it died without a word of cancelling: somebody has to serve
+        PredecessorGone => built(afterwards, go_live()),
+        Winch | TimeOver | Drained | Confirmed | Built | BuildFailed => (Phase::Ready(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
+        | SuccessorGone => (Phase::Ready(afterwards), vec![]),
     }
 }
 
@@ -92,11 +98,39 @@ fn proving(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Usr2 => (Proving(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
         Quit | Term | Int | Close => leave(event, vec![Say(Word::Stopping)]),
         Confirmed | PredecessorGone => built(afterwards, vec![Live(Settle)]),
-        TimeOver | Drained | Built | BuildFailed | ToldLive | ToldCancel => (Proving(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+        TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
             (Proving(afterwards), vec![])
         }
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
+        | SuccessorGone => (Proving(afterwards), vec![]),
     }
+}
+
+/// As on trial, but whoever is told to stop here is sent away: the old process has never stopped accepting.
+fn beside(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Beside(if afterwards == Pause { Serve } else { Reload }), vec![]),
+        Winch => (Beside(Pause), vec![]),
+        Usr1 => (Beside(afterwards), vec![ReopenLogs]),
+        Usr2 => (Beside(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
+        Quit => give_back(Gently),
+        Term | Int => give_back(Firmly),
+        Close => leave(Close, vec![Say(Word::Stopping)]),
+        Confirmed | PredecessorGone => {
+            built(afterwards, vec![Live(TakePidFile), Live(Announce), Live(Settle)])
+        }
+        TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
+            (Beside(afterwards), vec![])
+        }
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
+        | SuccessorGone => (Beside(afterwards), vec![]),
+    }
+}
+
+fn give_back(told: Told) -> (Phase, Vec<Action>) {
+    let back = [StopAccepting, Step::HandOver, GiveBack, Retire].map(Live);
+    let actions = [Say(Word::Stopping)].into_iter().chain(back).chain([Arm(Timer::Grace)]);
+    (GivingBack(told), actions.collect())
 }
 
 fn serving(event: Event) -> (Phase, Vec<Action>) {
@@ -106,11 +140,13 @@ fn serving(event: Event) -> (Phase, Vec<Action>) {
         Usr2 => (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn]),
         Winch => pause(vec![]),
         Quit | Term | Int | Close => leave(event, vec![]),
+        // one that was sent away has ended, and may not have given all back
+        SuccessorGone => (Serving, vec![Live(Recover)]),
         Built | BuildFailed | TimeOver | Drained => (Serving, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops => {
             (Serving, vec![])
         }
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Serving, vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Serving, vec![]),
     }
 }
 
@@ -125,11 +161,12 @@ fn reloading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Quit | Term | Int | Close => leave(event, vec![AbandonBuild]),
         Built => built(afterwards, vec![GoLive]),
         BuildFailed => built(afterwards, vec![]),
+        SuccessorGone => (Reloading(afterwards), vec![Live(Recover)]),
         TimeOver | Drained => (Reloading(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops => {
             (Reloading(afterwards), vec![])
         }
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Reloading(afterwards), vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Reloading(afterwards), vec![]),
     }
 }
 
@@ -149,11 +186,11 @@ fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
             let (phase, then) = last_call(Gently);
             (phase, [Live(StopAccepting), Live(LetGo)].into_iter().chain(then).collect())
         }
-        SuccessorGone | SuccessorStops | SuccessorAccepts | TimeOver => {
+        SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | TimeOver => {
             built(afterwards, vec![Disarm, KillSuccessor])
         }
         Winch | Built | BuildFailed | Drained => (Upgrading(afterwards), vec![]),
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Upgrading(afterwards), vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Upgrading(afterwards), vec![]),
     }
 }
 
@@ -168,12 +205,16 @@ fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
         SuccessorAccepts => {
             (HandingOver(told), vec![Live(StopAccepting), Live(Step::HandOver), Arm(Timer::Rollback)])
         }
+        SuccessorShares => match told {
+            Gently => (Phase::Sharing, vec![Disarm, Live(Share)]),
+            Firmly => commit(Firmly),
+        },
         SuccessorStops => last_call(told),
         SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor]),
         Winch | Quit | Built | BuildFailed | Drained | SuccessorReady | StrangerAccepts => {
             (Swapping(told), vec![])
         }
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Swapping(told), vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Swapping(told), vec![]),
     }
 }
 
@@ -193,16 +234,57 @@ fn handing_over(told: Told, event: Event) -> (Phase, Vec<Action>) {
         }
         SuccessorGone => come_back(told, vec![Disarm, KillSuccessor, Live(TakeBack)]),
         Winch | Quit | Built | BuildFailed | Drained => (HandingOver(told), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts => (HandingOver(told), vec![]),
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (HandingOver(told), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares => (HandingOver(told), vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (HandingOver(told), vec![]),
     }
+}
+
+/// Both accept, as long as a person likes: QUIT here commits, QUIT there takes it back.
+fn sharing(event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Phase::Sharing, vec![Refuse(Refusal::Sharing)]),
+        Usr1 => (Phase::Sharing, vec![ReopenLogs]),
+        Usr2 => (Phase::Sharing, vec![Refuse(Refusal::AlreadyUpgrading)]),
+        Winch => (Standby, vec![Live(StopAccepting), Live(Rest), Live(Step::HandOver)]),
+        Quit => commit(Gently),
+        Term | Int => commit(Firmly),
+        Close => let_go_and_cut(),
+        SuccessorStops => (Serving, [Reinstate, Accept, TakePidFile].map(Live).to_vec()),
+        SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack)]),
+        Built | BuildFailed | TimeOver | Drained => (Phase::Sharing, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares => (Phase::Sharing, vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Phase::Sharing, vec![]),
+    }
+}
+
+fn standby(event: Event) -> (Phase, Vec<Action>) {
+    match event {
+        Hup => (Phase::Sharing, [Keep, Accept].map(Live).to_vec()),
+        Usr1 => (Standby, vec![ReopenLogs]),
+        Usr2 => (Standby, vec![Refuse(Refusal::AlreadyUpgrading)]),
+        Quit => commit(Gently),
+        Term | Int => commit(Firmly),
+        Close => let_go_and_cut(),
+        SuccessorStops => (Serving, [Reinstate, Keep, Accept, TakePidFile].map(Live).to_vec()),
+        SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack), Live(Keep)]),
+        Winch | Built | BuildFailed | TimeOver | Drained => (Standby, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares => (Standby, vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Standby, vec![]),
+    }
+}
+
+/// The new process is here to stay; there is no way back.
+fn commit(told: Told) -> (Phase, Vec<Action>) {
+    let away = [StopAccepting, Step::HandOver, LetGo, Retire].map(Live);
+    let actions = [Say(Word::Confirmed)].into_iter().chain(away).chain([Arm(Timer::Grace)]);
+    (Draining(told), actions.collect())
 }
 
 /// The new process is dead: serve again, unless this one was told to stop meanwhile.
 fn come_back(told: Told, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
     match told {
         Gently => {
-            first.push(Live(Accept));
+            first.extend([Live(Accept), Live(TakePidFile)]);
             (Serving, first)
         }
         Firmly => {
@@ -227,11 +309,12 @@ fn paused(event: Event) -> (Phase, Vec<Action>) {
         Term | Int => last_call(Firmly),
         Close => cut(),
         TimeOver => (Paused, vec![Live(CloseIdle)]),
+        SuccessorGone => (Paused, [Recover, TellDraining, CloseIdle].map(Live).to_vec()),
         Winch | Built | BuildFailed | Drained => (Paused, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops => {
             (Paused, vec![])
         }
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (Paused, vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Paused, vec![]),
     }
 }
 
@@ -253,10 +336,13 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         SuccessorStops | SuccessorGone if matches!(phase, Draining(_)) => {
             (phase, [TakeBack, TellDraining, CloseIdle].map(Live).to_vec())
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
-            (phase, vec![])
+        PredecessorGone if matches!(phase, GivingBack(_)) => {
+            let here = [TakeBack, TellDraining, CloseIdle].map(Live);
+            (Draining(told(phase)), here.into_iter().chain([Arm(Timer::Grace)]).collect())
         }
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => (phase, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
+        | SuccessorGone => (phase, vec![]),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (phase, vec![]),
     }
 }
 
@@ -272,6 +358,11 @@ fn built(afterwards: Afterwards, mut first: Vec<Action>) -> (Phase, Vec<Action>)
     }
 }
 
+/// Nobody else serves: from here on it is this process.
+fn go_live() -> Vec<Action> {
+    [GoLive].into_iter().chain([Accept, TakePidFile, Announce, Settle].map(Live)).collect()
+}
+
 fn pause(mut first: Vec<Action>) -> (Phase, Vec<Action>) {
     first.extend([Live(Rest), Live(StopAccepting), Live(TellDraining), Arm(Timer::LastCall)]);
     (Paused, first)
@@ -284,10 +375,9 @@ fn leave(event: Event, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
         Int => last_call(Firmly),
         Close => cut(),
         Quit | Hup | Usr1 | Usr2 | Winch | Built | BuildFailed | TimeOver | Drained => last_call(Gently),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorStops | SuccessorGone => {
-            last_call(Gently)
-        }
-        ToldLive | ToldCancel | Confirmed | PredecessorGone => last_call(Gently),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
+        | SuccessorGone => last_call(Gently),
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => last_call(Gently),
     };
     first.extend(then);
     (phase, first)
@@ -303,12 +393,11 @@ fn go_on_leaving(phase: Phase) -> (Phase, Vec<Action>) {
     match phase {
         LameDuck(told) => last_call(told),
         LastCall(told) => (Draining(told), vec![Live(CloseIdle), Arm(Timer::Grace)]),
-        Draining(told) => (Stopping(told), vec![Live(TellStop), Arm(Timer::Force)]),
+        Draining(told) | GivingBack(told) => (Stopping(told), vec![Live(TellStop), Arm(Timer::Force)]),
         Stopping(_) => cut(),
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) => {
-            (phase, vec![])
-        }
-        Upgrading(_) | Swapping(_) | HandingOver(_) | Paused | Gone => (phase, vec![]),
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => (phase, vec![]),
+        Serving | Reloading(_) | Paused | Gone => (phase, vec![]),
+        Upgrading(_) | Swapping(_) | HandingOver(_) | Phase::Sharing | Standby => (phase, vec![]),
     }
 }
 
@@ -319,9 +408,9 @@ fn cut() -> (Phase, Vec<Action>) {
 fn told(phase: Phase) -> Told {
     match phase {
         Swapping(told) | HandingOver(told) => told,
-        LameDuck(told) | LastCall(told) | Draining(told) | Stopping(told) => told,
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving => Gently,
-        Reloading(_) | Upgrading(_) | Paused | Gone => Gently,
+        LameDuck(told) | LastCall(told) | Draining(told) | GivingBack(told) | Stopping(told) => told,
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) | Serving => Gently,
+        Reloading(_) | Upgrading(_) | Phase::Sharing | Standby | Paused | Gone => Gently,
     }
 }
 
@@ -332,9 +421,10 @@ fn firmly(phase: Phase) -> Phase {
         LameDuck(_) => LameDuck(Firmly),
         LastCall(_) => LastCall(Firmly),
         Draining(_) => Draining(Firmly),
+        GivingBack(_) => GivingBack(Firmly),
         Stopping(_) => Stopping(Firmly),
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving => phase,
-        Reloading(_) | Upgrading(_) | Paused | Gone => phase,
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) | Serving => phase,
+        Reloading(_) | Upgrading(_) | Phase::Sharing | Standby | Paused | Gone => phase,
     }
 }
 

@@ -1,13 +1,13 @@
 //! The life of a process: start, reload, pause, drain, end. [`machine`] decides, [`driver`] carries out.
 
 mod driver;
+mod giving;
 mod handle;
 mod handover;
 mod happening;
 mod lineage;
 mod live;
 mod machine;
-mod porter;
 mod predecessor;
 mod reload;
 mod signal;

@@ -1,22 +1,27 @@
-//! The old process of an upgrade, as the new one sees it: it says when to go live, and gives its connections.
+//! The old process of an upgrade, as the new one sees it: it says when to go live, gives its connections, and may be
+//! given them back.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_channel::Sender;
 use async_std::future::timeout;
 
+use super::giving::{Giving, Taken, Until, ANSWER};
 use super::handover::{Arrival, Channel, Message, VERSION};
-use super::happening::Happening;
+use super::happening::{Happening, Receipt};
 use super::machine::{Event, Word};
 use crate::error::{chain, Error, Kind};
+use crate::http::connection::Connection;
+use crate::http::limits::Seats;
 use crate::sys::claims::Claims;
 use crate::token::{token, Token, Trigger};
 
 /// The process that this one takes over from.
 pub(crate) struct Predecessor {
     channel: Arc<Channel>,
+    /// What goes back to it, where this one is sent away again.
+    giving: Giving,
     /// Dropped at the end of the channel, which tells `gone`.
     leaves: Option<Trigger>,
     gone: Token,
@@ -32,15 +37,20 @@ impl Predecessor {
             Error::new(Kind::Io, "the channel to the old process cannot be used").because(error)
         })?;
         let (leaves, gone) = token();
-        Ok(Predecessor { channel: Arc::new(channel), leaves: Some(leaves), gone })
+        let channel = Arc::new(channel);
+        // nobody watches over the old process: it has what it says it has
+        let giving = Giving::new(channel.clone(), Until::Taken);
+        Ok(Predecessor { channel, giving, leaves: Some(leaves), gone })
     }
 
     /// Greets the old process, before anything else is said, and listens from then on.
     pub(crate) async fn greet(&mut self, events: Sender<Happening>) {
         self.send(Message::Hello { version: VERSION, capabilities: 0, pid: std::process::id() }).await;
-        let (channel, leaves) = (self.channel.clone(), self.leaves.take());
+        let ears =
+            Ears { channel: self.channel.clone(), taken: self.giving.taken(), claims: None, come: 0, events };
+        let leaves = self.leaves.take();
         async_std::task::spawn(async move {
-            listen(channel, events).await;
+            ears.listen().await;
             drop(leaves);
         });
     }
@@ -65,47 +75,74 @@ impl Predecessor {
         self.send(Message::Failed { why }).await;
     }
 
-    /// Says how many connections have come so far.
-    pub(crate) async fn taken(&self, count: u64) {
-        self.send(Message::Taken { count }).await;
+    /// Opens the way by which connections go back to the old process.
+    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Connection> {
+        self.giving.open_way(move |error| async move {
+            log::error!("connections cannot be handed back to the old process: {error}");
+            let _ = events.send(Happening::PredecessorGone).await;
+        })
+    }
+
+    /// After its death: the connections that it never got.
+    pub(crate) async fn take_back(&mut self, seats: &Arc<Seats>) -> Vec<Connection> {
+        self.giving.take_back(None, seats).await.0
     }
 
     async fn send(&self, message: Message) {
         // an old process that is gone does not hear it, and its end is heard of
-        let _ = timeout(Duration::from_secs(5), self.channel.send(&message, &[])).await;
+        let _ = timeout(ANSWER, self.channel.send(&message, &[])).await;
     }
 }
 
-/// Hears what the old process says, until its end.
-async fn listen(channel: Arc<Channel>, events: Sender<Happening>) {
-    let mut claims = None;
-    loop {
-        let happening = match channel.receive().await {
-            Ok(Some((Message::Live, mut fds))) => {
-                claims = fds.pop().map(Claims::from);
-                Happening::Signal(Event::ToldLive)
-            }
-            Ok(Some((Message::Cancel, _))) => Happening::Signal(Event::ToldCancel),
-            Ok(Some((Message::Confirmed, _))) => Happening::Signal(Event::Confirmed),
-            Ok(Some((Message::Connections(entries), fds))) => match &claims {
-                Some(claims) => Happening::Arrived(Arrival::all(entries, fds, claims)),
-                None => {
-                    log::error!("the old process gives connections before its word to go live");
+/// What hears the old process.
+struct Ears {
+    channel: Arc<Channel>,
+    taken: Arc<Taken>,
+    /// Come with the word to go live.
+    claims: Option<Claims>,
+    /// How many connections it has given.
+    come: u64,
+    events: Sender<Happening>,
+}
+
+impl Ears {
+    /// Hears what it says, until its end.
+    async fn listen(mut self) {
+        while let Some((message, fds)) = self.hear().await {
+            let happening = match message {
+                Message::Live => self.told(fds, Event::ToldLive),
+                Message::Share => self.told(fds, Event::ToldShare),
+                Message::Cancel => Happening::Signal(Event::ToldCancel),
+                Message::Confirmed => Happening::Signal(Event::Confirmed),
+                Message::Connections(entries) if self.claims.is_some() => {
+                    self.come += entries.len() as u64;
+                    let receipt = Receipt { channel: self.channel.clone(), count: self.come };
+                    Happening::Arrived(Arrival::all(entries, fds, self.claims.as_ref()), receipt)
+                }
+                Message::Taken { count } => {
+                    self.taken.set(count);
+                    continue;
+                }
+                Message::Hello { version, .. } if version == VERSION => continue,
+                other => {
+                    log::error!("the old process says what makes no sense here: {other:?}");
                     break;
                 }
-            },
-            Ok(Some((Message::Hello { version, .. }, _))) if version == VERSION => continue,
-            Ok(Some((other, _))) => {
-                log::error!("the old process says what makes no sense here: {other:?}");
-                break;
-            }
-            Ok(None) => break,
-            Err(error) => {
-                log::error!("the old process cannot be understood: {}", chain(&error));
-                break;
-            }
-        };
-        let _ = events.send(happening).await;
+            };
+            let _ = self.events.send(happening).await;
+        }
+        let _ = self.events.send(Happening::PredecessorGone).await;
     }
-    let _ = events.send(Happening::Signal(Event::PredecessorGone)).await;
+
+    async fn hear(&self) -> Option<(Message, Vec<OwnedFd>)> {
+        self.channel.receive().await.unwrap_or_else(|error| {
+            log::error!("the old process cannot be understood: {}", chain(&error));
+            None
+        })
+    }
+
+    fn told(&mut self, mut fds: Vec<OwnedFd>, event: Event) -> Happening {
+        self.claims = fds.pop().map(Claims::from);
+        Happening::Signal(event)
+    }
 }

@@ -1,20 +1,20 @@
 //! The new process of an upgrade, as the old one sees it: started, listened to, given connections, killed if need be.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
+use async_channel::Sender;
 use async_std::future::timeout;
 use async_std::task::JoinHandle;
 use futures_lite::future;
 
-use super::handover::{Channel, Message, VERSION};
-use super::happening::Happening;
+use super::giving::{Giving, Taken, Until, ANSWER};
+use super::handover::{Arrival, Channel, Message, VERSION};
+use super::happening::{Happening, Receipt};
 use super::lineage::Lineage;
 use super::machine::{Event, Word};
-use super::porter::{Kept, Porter, Taken, ANSWER};
-use crate::config;
+use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{chain, Error, Kind};
 use crate::http::connection::Connection;
 use crate::http::limits::Seats;
@@ -45,11 +45,8 @@ enum Link {
 struct Handover {
     channel: Arc<Channel>,
     claims: Claims,
-    given: Arc<Mutex<Kept>>,
-    taken: Arc<Taken>,
-    porter: Option<JoinHandle<()>>,
-    /// Connections that were to leave and have not been picked up by the porter.
-    waiting: Option<Receiver<Connection>>,
+    giving: Giving,
+    mode: UpgradeMode,
 }
 
 /// What is needed to start a successor.
@@ -69,14 +66,19 @@ impl Successor {
     /// # Errors
     /// What could not be started, and why; nothing has changed.
     pub(crate) async fn start(start: Start<'_>) -> Result<Self, Error> {
+        if start.settings.mode == UpgradeMode::Manual && start.settings.handshake != Handshake::Slackwater {
+            let why = "upgrade.mode = \"manual\" needs upgrade.handshake = \"slackwater\": a program of other make \
+                       gives no connection back";
+            return Err(Error::new(Kind::Config, why));
+        }
         match start.settings.handshake {
-            config::Handshake::Slackwater => Self::start_ours(start).await,
-            config::Handshake::Notify => {
+            Handshake::Slackwater => Self::start_ours(start).await,
+            Handshake::Notify => {
                 let notified = Notified::listen()?;
                 let environment = Environment::stranger().with("NOTIFY_SOCKET", notified.address());
                 Self::start_stranger(start, environment, Some(notified))
             }
-            config::Handshake::None => Self::start_stranger(start, Environment::stranger(), None),
+            Handshake::None => Self::start_stranger(start, Environment::stranger(), None),
         }
     }
 
@@ -88,15 +90,21 @@ impl Successor {
         start.sockets.push((Arc::new(theirs), HANDOVER.to_owned()));
         start.sockets.push((Arc::new(start.lineage.newest.parcel().map_err(no_channel)?), NEWEST.to_owned()));
         let child = start.spawn(Environment::ours())?;
-        let (channel, taken) = (Arc::new(channel), Arc::<Taken>::default());
+        let (channel, mode) = (Arc::new(channel), start.settings.mode);
+        let giving = Giving::new(channel.clone(), Until::Confirmed);
         // before anything else is said, by whichever task
         let hello = Message::Hello { version: VERSION, capabilities: 0, pid: std::process::id() };
         let _ = timeout(ANSWER, channel.send(&hello, &[])).await;
-        let ears =
-            async_std::task::spawn(listen(child.clone(), channel.clone(), taken.clone(), start.events));
-        let handover =
-            Handover { channel, claims, given: Arc::default(), taken, porter: None, waiting: None };
-        Ok(Successor { child, ears, link: Link::Handover(handover) })
+        let ears = Ears {
+            child: child.clone(),
+            channel: channel.clone(),
+            taken: giving.taken(),
+            come: 0,
+            mode,
+            events: start.events,
+        };
+        let ears = async_std::task::spawn(ears.listen());
+        Ok(Successor { child, ears, link: Link::Handover(Handover { channel, claims, giving, mode }) })
     }
 
     fn start_stranger(
@@ -114,6 +122,14 @@ impl Successor {
         self.child.pid()
     }
 
+    /// Whether it is to go on by itself from here, or a person decides.
+    pub(crate) fn mode(&self) -> UpgradeMode {
+        match &self.link {
+            Link::Handover(handover) => handover.mode,
+            Link::Sockets => UpgradeMode::Auto,
+        }
+    }
+
     /// How long ago it was started.
     pub(crate) fn age(&self) -> Duration {
         self.child.started().elapsed()
@@ -121,13 +137,14 @@ impl Successor {
 
     /// Says a word. If it cannot be heard any more, the end of the channel says so to our ears.
     pub(crate) async fn say(&self, word: Word) {
-        let Link::Handover(Handover { channel, claims, .. }) = &self.link else { return };
-        let (message, fds) = match word {
-            Word::Live => (Message::Live, vec![claims.fd()]),
-            Word::Cancel => (Message::Cancel, vec![]),
-            Word::Confirmed => (Message::Confirmed, vec![]),
+        let Link::Handover(Handover { channel, claims, mode, .. }) = &self.link else { return };
+        let (message, fds) = match (word, mode) {
+            (Word::Live, UpgradeMode::Auto) => (Message::Live, vec![claims.fd()]),
+            (Word::Live, UpgradeMode::Manual) => (Message::Share, vec![claims.fd()]),
+            (Word::Cancel, _) => (Message::Cancel, vec![]),
+            (Word::Confirmed, _) => (Message::Confirmed, vec![]),
             // what only a successor says
-            Word::Ready | Word::Accepting | Word::Stopping => return,
+            (Word::Ready | Word::Accepting | Word::Stopping, _) => return,
         };
         if !matches!(timeout(ANSWER, channel.send(&message, &fds)).await, Ok(Ok(()))) {
             log::debug!("{word:?} could not be said to the new process");
@@ -137,24 +154,11 @@ impl Successor {
     /// Opens the way by which connections leave for the new process, if there is one.
     pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Connection>> {
         let pid = self.pid();
-        let Link::Handover(handover) = &mut self.link else { return None };
-        let (way, waiting) = async_channel::unbounded();
-        let porter = Porter {
-            waiting: waiting.clone(),
-            channel: handover.channel.clone(),
-            given: handover.given.clone(),
-            taken: handover.taken.clone(),
-            sent: 0,
-            next_claim: 0,
-        };
-        handover.porter = Some(async_std::task::spawn(async move {
-            if let Err(error) = porter.carry().await {
-                log::error!("connections cannot be handed to the new process (pid {pid}): {error}");
-                let _ = events.send(Happening::Successor(pid, Event::SuccessorGone)).await;
-            }
-        }));
-        handover.waiting = Some(waiting);
-        Some(way)
+        let Link::Handover(Handover { giving, .. }) = &mut self.link else { return None };
+        Some(giving.open_way(move |error| async move {
+            log::error!("connections cannot be handed to the new process (pid {pid}): {error}");
+            let _ = events.send(Happening::Successor(pid, Event::SuccessorGone)).await;
+        }))
     }
 
     /// Kills it and reaps it: from then on it reads nothing any more.
@@ -169,38 +173,21 @@ impl Successor {
 
     /// What the new process keeps: our copies of it are forgotten. Returns how many connections that were.
     pub(crate) fn let_go(&self) -> usize {
-        let Link::Handover(handover) = &self.link else { return 0 };
-        handover.given.lock().unwrap_or_else(PoisonError::into_inner).confirm()
+        match &self.link {
+            Link::Handover(handover) => handover.giving.confirm(),
+            Link::Sockets => 0,
+        }
     }
 
-    /// After its death: the connections that it has not read, and those that it never got, come back; those that it
-    /// has begun to read are shut down, for nobody knows what became of their requests.
+    /// After its death: what is left to us of the connections that it was given, and how many are not.
     pub(crate) async fn take_back(self, seats: &Arc<Seats>) -> (Vec<Connection>, usize) {
         self.ears.cancel().await;
         match self.link {
-            Link::Handover(handover) => handover.take_back(seats).await,
+            Link::Handover(Handover { mut giving, claims, .. }) => {
+                giving.take_back(Some(&claims), seats).await
+            }
             Link::Sockets => (vec![], 0),
         }
-    }
-}
-
-impl Handover {
-    async fn take_back(self, seats: &Arc<Seats>) -> (Vec<Connection>, usize) {
-        if let Some(porter) = self.porter {
-            porter.cancel().await;
-        }
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (claimed, unread): (Vec<_>, Vec<_>) =
-            given.into_iter().partition(|given| self.claims.is_claimed(given.claim));
-        for given in &claimed {
-            let _ = rustix::net::shutdown(&given.socket, rustix::net::Shutdown::Both);
-        }
-        let mut back: Vec<Connection> =
-            unread.into_iter().filter_map(|given| given.connection(seats).ok()).collect();
-        if let Some(waiting) = self.waiting {
-            back.extend(std::iter::from_fn(|| waiting.try_recv().ok()));
-        }
-        (back, claimed.len())
     }
 }
 
@@ -251,44 +238,73 @@ async fn wait_for_stranger(
     let _ = events.send(Happening::Successor(pid, event)).await;
 }
 
-/// Hears what the new process says, until its end.
-async fn listen(child: Arc<Child>, channel: Arc<Channel>, taken: Arc<Taken>, events: Sender<Happening>) {
-    let pid = child.pid();
-    loop {
-        // its end is heard of even where a child of its own keeps the channel open; what it said before comes first
-        let heard = future::or(async { Some(channel.receive().await) }, async {
-            child.exited().await;
-            None
-        });
-        let event = match heard.await.unwrap_or(Ok(None)) {
-            Ok(Some((Message::Ready, _))) => Event::SuccessorReady,
-            Ok(Some((Message::Accepting, _))) => Event::SuccessorAccepts,
-            Ok(Some((Message::Stopping, _))) => Event::SuccessorStops,
-            Ok(Some((Message::Taken { count }, _))) => {
-                taken.set(count);
-                continue;
-            }
-            Ok(Some((Message::Failed { why }, _))) => {
-                log::error!("upgrade refused by the new process (pid {pid}): {why}");
-                continue;
-            }
-            Ok(Some((Message::Hello { version, .. }, _))) if version == VERSION => continue,
-            Ok(Some((other, _))) => {
-                log::error!("the new process (pid {pid}) says what makes no sense here: {other:?}");
-                break;
-            }
-            Ok(None) => break,
-            Err(error) => {
-                log::error!("the new process (pid {pid}) cannot be understood: {}", chain(&error));
-                break;
-            }
+/// What hears the new process.
+struct Ears {
+    child: Arc<Child>,
+    channel: Arc<Channel>,
+    taken: Arc<Taken>,
+    /// How many connections it has given back.
+    come: u64,
+    mode: UpgradeMode,
+    events: Sender<Happening>,
+}
+
+impl Ears {
+    /// Hears what it says, until its end.
+    async fn listen(mut self) {
+        let pid = self.child.pid();
+        while let Some((message, fds)) = self.hear().await {
+            let happening = match message {
+                Message::Ready => Happening::Successor(pid, Event::SuccessorReady),
+                Message::Accepting => Happening::Successor(pid, self.accepts()),
+                Message::Stopping => Happening::Successor(pid, Event::SuccessorStops),
+                Message::Connections(entries) => {
+                    self.come += entries.len() as u64;
+                    let receipt = Receipt { channel: self.channel.clone(), count: self.come };
+                    Happening::Arrived(Arrival::all(entries, fds, None), receipt)
+                }
+                Message::Taken { count } => {
+                    self.taken.set(count);
+                    continue;
+                }
+                Message::Failed { why } => {
+                    log::error!("upgrade refused by the new process (pid {pid}): {why}");
+                    continue;
+                }
+                Message::Hello { version, .. } if version == VERSION => continue,
+                other => {
+                    log::error!("the new process (pid {pid}) says what makes no sense here: {other:?}");
+                    break;
+                }
+            };
+            let _ = self.events.send(happening).await;
+        }
+        // its end explains the end of the channel, if it has ended
+        match timeout(Duration::from_secs(1), self.child.exited()).await {
+            Ok(ending) => log::info!("the new process (pid {pid}) {ending}"),
+            Err(_) => log::info!("the new process (pid {pid}) is not heard any more"),
+        }
+        let _ = self.events.send(Happening::Successor(pid, Event::SuccessorGone)).await;
+    }
+
+    /// The next message. Its end is heard of even where a child of its own keeps the channel open; what it said before
+    /// comes first.
+    async fn hear(&self) -> Option<(Message, Vec<OwnedFd>)> {
+        let ended = async {
+            self.child.exited().await;
+            Ok(None)
         };
-        let _ = events.send(Happening::Successor(pid, event)).await;
+        future::or(self.channel.receive(), ended).await.unwrap_or_else(|error| {
+            let pid = self.child.pid();
+            log::error!("the new process (pid {pid}) cannot be understood: {}", chain(&error));
+            None
+        })
     }
-    // its end explains the end of the channel, if it has ended
-    match timeout(Duration::from_secs(1), child.exited()).await {
-        Ok(ending) => log::info!("the new process (pid {pid}) {ending}"),
-        Err(_) => log::info!("the new process (pid {pid}) is not heard any more"),
+
+    fn accepts(&self) -> Event {
+        match self.mode {
+            UpgradeMode::Auto => Event::SuccessorAccepts,
+            UpgradeMode::Manual => Event::SuccessorShares,
+        }
     }
-    let _ = events.send(Happening::Successor(pid, Event::SuccessorGone)).await;
 }

@@ -2,11 +2,11 @@
 //! take connections.
 
 use super::driver::Driver;
-use super::handover::Arrival;
 use super::happening::{Happening, Id};
 use super::machine::{Event, Phase, Word};
 use super::successor::{Start, Successor};
 use crate::config::UpgradeMode;
+use crate::sys::pid_file;
 
 impl Driver {
     pub(super) fn is_successor(&self, pid: Id) -> bool {
@@ -16,9 +16,6 @@ impl Driver {
     /// Starts the new process; one that cannot be started is one that is gone.
     pub(super) async fn spawn(&mut self) {
         let (Some(live), Some((program, lineage))) = (&self.live, &self.plan.program) else { return };
-        if live.config().upgrade.mode == UpgradeMode::Manual {
-            log::warn!("upgrade.mode = \"manual\" is not built yet: this upgrade goes through by itself");
-        }
         let start = Start {
             program,
             lineage,
@@ -42,13 +39,7 @@ impl Driver {
     pub(super) async fn kill_successor(&mut self) {
         let Some(successor) = &self.successor else { return };
         successor.kill().await;
-        if let Some((_, lineage)) = &self.plan.program {
-            // this process is the newest again, whoever was it for a moment
-            lineage.newest.announce(std::process::id());
-            lineage.newest.expect_nobody();
-            lineage.newest.confirm();
-        }
-        self.systemd.main_pid(std::process::id());
+        self.reinstate();
         match self.phase {
             Phase::Serving | Phase::Reloading(_) => {
                 log::error!(
@@ -60,12 +51,36 @@ impl Driver {
         }
     }
 
+    /// This process is the newest again, whoever was it for a moment.
+    pub(super) fn reinstate(&self) {
+        self.announce(std::process::id());
+        if let Some((_, lineage)) = &self.plan.program {
+            lineage.newest.expect_nobody();
+            lineage.newest.confirm();
+        }
+        self.systemd.main_pid(std::process::id());
+    }
+
+    /// What the old process would have removed, had it not been killed, is removed here.
+    pub(super) fn predecessor_gone(&self) -> Event {
+        log::info!("the old process is gone");
+        self.pid_file_path(OLD_PID_FILE).iter().for_each(|path| pid_file::remove_stale(path));
+        Event::PredecessorGone
+    }
+
+    pub(super) fn announce(&self, pid: u32) {
+        self.plan.program.iter().for_each(|(_, lineage)| lineage.newest.announce(pid));
+    }
+
     pub(super) async fn say(&mut self, word: Word) {
         match (&self.successor, &self.predecessor) {
             (Some(successor), _) => {
                 if word == Word::Live {
                     // before it accepts: systemd would take the end of this process for the end of the service
                     self.systemd.main_pid(successor.pid());
+                    if successor.mode() == UpgradeMode::Manual {
+                        self.old_pid_file = self.write_pid_file(OLD_PID_FILE);
+                    }
                 }
                 successor.say(word).await;
             }
@@ -75,8 +90,12 @@ impl Driver {
     }
 
     pub(super) async fn take_back(&mut self) {
-        let (Some(live), Some(successor)) = (&self.live, self.successor.take()) else { return };
-        let (back, cut) = successor.take_back(live.seats()).await;
+        let Some(live) = &self.live else { return };
+        let (back, cut) = match (self.successor.take(), &mut self.predecessor) {
+            (Some(successor), _) => successor.take_back(live.seats()).await,
+            (None, Some(predecessor)) => (predecessor.take_back(live.seats()).await, 0),
+            (None, None) => return,
+        };
         log::warn!(
             "rolled back: {} connections are here again, {cut} that it had read from are cut",
             back.len()
@@ -84,14 +103,18 @@ impl Driver {
         live.take_back(back);
     }
 
-    /// Goes on with connections of the old process, and tells it so.
-    pub(super) async fn adopt(&mut self, arrivals: Vec<Arrival>) {
-        let (Some(live), Some(predecessor)) = (&self.live, &self.predecessor) else { return };
-        self.adopted += arrivals.len() as u64;
-        live.adopt(arrivals);
-        predecessor.taken(self.adopted).await;
+    pub(super) async fn recover(&mut self) {
+        let (Some(live), Some(successor)) = (&self.live, self.successor.take()) else { return };
+        let (back, _) = successor.take_back(live.seats()).await;
+        if !back.is_empty() {
+            log::warn!("{} connections are here again that the new process has not given back", back.len());
+            live.take_back(back);
+        }
     }
 }
+
+/// What the pid file of the old process is called while both accept, after its own name (nginx' `.oldbin`).
+const OLD_PID_FILE: &str = ".oldbin";
 
 /// The last that the old process says of the new one.
 pub(super) fn upgraded(successor: &Successor) {

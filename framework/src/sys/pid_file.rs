@@ -25,7 +25,7 @@ impl PidFile {
         let failed = |error| refused("write", path, error);
         let file = PidFile { path: std::path::absolute(path).map_err(failed)?, pid: std::process::id() };
         file.put().map_err(|error| {
-            file.remove_stale();
+            remove_stale(&file.path);
             failed(error)
         })?;
         Ok(file)
@@ -52,11 +52,12 @@ impl PidFile {
         }
         put
     }
+}
 
-    fn remove_stale(&self) {
-        if recorded(&self.path).is_some_and(|pid| pid != self.pid) {
-            let _ = fs::remove_file(&self.path);
-        }
+/// Removes a file that names another process than this one.
+pub(crate) fn remove_stale(path: &Path) {
+    if recorded(path).is_some_and(|pid| pid != std::process::id()) {
+        let _ = fs::remove_file(path);
     }
 }
 

@@ -18,14 +18,19 @@ use crate::sys::claims::{Claim, Claims};
 pub(crate) struct Arrival {
     socket: OwnedFd,
     entry: Travelling,
-    claim: Claim,
+    claim: Option<Claim>,
 }
 
 impl Arrival {
-    /// The connections of a message, each with its socket and its place in the claims.
-    pub(crate) fn all(entries: Vec<Travelling>, sockets: Vec<OwnedFd>, claims: &Claims) -> Vec<Arrival> {
+    /// The connections of a message, each with its socket and, where the other process could still take it back, its
+    /// place in the claims.
+    pub(crate) fn all(
+        entries: Vec<Travelling>,
+        sockets: Vec<OwnedFd>,
+        claims: Option<&Claims>,
+    ) -> Vec<Arrival> {
         let arrival = |(entry, socket): (Travelling, OwnedFd)| {
-            let claim = Claim::new(claims.clone(), entry.claim);
+            let claim = claims.map(|claims| Claim::new(claims.clone(), entry.claim));
             Arrival { socket, entry, claim }
         };
         entries.into_iter().zip(sockets).map(arrival).collect()
@@ -46,7 +51,7 @@ impl Arrival {
             accepted: ago(accepted_ago),
             head: Bytes::from(head),
             since: ago(since_ago),
-            claim: Some(self.claim),
+            claim: self.claim,
         })
     }
 }

@@ -14,11 +14,11 @@
 //!  │── Hello ─────────────────────────────────▶│
 //!  │◀───────────────────────────────── Hello ──│
 //!  │◀───────────────────────── Ready, Failed ──│  built and checked, or not
-//!  │── Live + claims, Cancel ─────────────────▶│
+//!  │── Live or Share + claims, Cancel ────────▶│
 //!  │◀───────────────────────────── Accepting ──│
 //!  │── Connections + their sockets ───────────▶│  as often as there are any
 //!  │◀───────────────────────────────── Taken ──│  how many so far
-//!  │◀────────────────────────────── Stopping ──│  only when it was told to stop
+//!  │◀────────────────────────────── Stopping ──│  only when it was told to stop; after Share, Connections come back
 //!  │── Confirmed ─────────────────────────────▶│
 //! ```
 

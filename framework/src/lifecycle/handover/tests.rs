@@ -27,6 +27,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Ready),
         ".{0,200}".prop_map(|why| Message::Failed { why }),
         Just(Message::Live),
+        Just(Message::Share),
         Just(Message::Cancel),
         Just(Message::Accepting),
         vec(travelling(), 0..20).prop_map(Message::Connections),
@@ -56,6 +57,7 @@ fn the_bytes_are_these() {
     let simple = [
         (Message::Ready, 1),
         (Message::Live, 3),
+        (Message::Share, 10),
         (Message::Cancel, 4),
         (Message::Accepting, 5),
         (Message::Stopping, 8),

@@ -32,6 +32,8 @@ pub(crate) enum Message {
     Failed { why: String },
     /// Old to new: go live. Carries one descriptor, the file of the claims.
     Live,
+    /// The same, but the old one goes on accepting as well until it confirms.
+    Share,
     /// Old to new: do not go live.
     Cancel,
     /// New to old: connections are being accepted.
@@ -40,7 +42,7 @@ pub(crate) enum Message {
     Connections(Vec<Travelling>),
     /// The answer to `Connections`: how many have been taken since the greeting.
     Taken { count: u64 },
-    /// New to old: I was told to stop; my end is no death.
+    /// New to old: I was told to stop; my end is no death. After `Share` it gives its connections back.
     Stopping,
     /// Old to new: there is no way back any more.
     Confirmed,
@@ -97,6 +99,7 @@ mod tag {
     pub(super) const TAKEN: u8 = 7;
     pub(super) const STOPPING: u8 = 8;
     pub(super) const CONFIRMED: u8 = 9;
+    pub(super) const SHARE: u8 = 10;
 }
 
 /// A tag, and the number of entries.
@@ -112,7 +115,7 @@ impl Message {
     /// The number of descriptors that belong to it.
     pub(crate) fn descriptors(&self) -> usize {
         match self {
-            Message::Live => 1,
+            Message::Live | Message::Share => 1,
             Message::Connections(entries) => entries.len(),
             Message::Hello { .. }
             | Message::Ready
@@ -145,6 +148,7 @@ impl Message {
                 bytes
             }
             Message::Live => vec![tag::LIVE],
+            Message::Share => vec![tag::SHARE],
             Message::Cancel => vec![tag::CANCEL],
             Message::Accepting => vec![tag::ACCEPTING],
             Message::Connections(entries) => encode_connections(entries),
@@ -191,6 +195,7 @@ impl Message {
             tag::READY => Message::Ready,
             tag::FAILED => Message::Failed { why: rest.text()? },
             tag::LIVE => Message::Live,
+            tag::SHARE => Message::Share,
             tag::CANCEL => Message::Cancel,
             tag::ACCEPTING => Message::Accepting,
             tag::CONNECTIONS => Message::Connections(rest.connections(fds)?),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PHASES: [Phase; 26] = [
+const PHASES: [Phase; 33] = [
     Starting(Serve),
     Starting(Reload),
     Succeeding(Serve),
@@ -16,6 +16,9 @@ const PHASES: [Phase; 26] = [
     Proving(Serve),
     Proving(Reload),
     Proving(Pause),
+    Beside(Serve),
+    Beside(Reload),
+    Beside(Pause),
     Serving,
     Reloading(Serve),
     Reloading(Reload),
@@ -26,16 +29,20 @@ const PHASES: [Phase; 26] = [
     Swapping(Firmly),
     HandingOver(Gently),
     HandingOver(Firmly),
+    Phase::Sharing,
+    Standby,
     Paused,
     LameDuck(Firmly),
     LastCall(Gently),
     LastCall(Firmly),
     Draining(Firmly),
+    GivingBack(Gently),
+    GivingBack(Firmly),
     Stopping(Firmly),
     Gone,
 ];
 
-const EVENTS: [Event; 21] = [
+const EVENTS: [Event; 23] = [
     Hup,
     Usr1,
     Usr2,
@@ -51,9 +58,11 @@ const EVENTS: [Event; 21] = [
     SuccessorReady,
     StrangerAccepts,
     SuccessorAccepts,
+    SuccessorShares,
     SuccessorStops,
     SuccessorGone,
     ToldLive,
+    ToldShare,
     ToldCancel,
     Confirmed,
     PredecessorGone,
@@ -137,10 +146,11 @@ fn any_phase() -> impl Strategy<Value = Phase> {
 
 fn is_leaving(phase: Phase) -> bool {
     match phase {
-        LameDuck(_) | LastCall(_) | Draining(_) | Stopping(_) | Gone => true,
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) | Paused => false,
+        LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) | Gone => true,
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => false,
+        Serving | Reloading(_) | Paused => false,
         // these may still come back, if the new process dies
-        Upgrading(_) | Swapping(_) | HandingOver(_) => false,
+        Upgrading(_) | Swapping(_) | HandingOver(_) | Phase::Sharing | Standby => false,
     }
 }
 
@@ -171,9 +181,11 @@ proptest! {
     fn what_waits_has_a_timer(phase in any_phase(), event in any_event()) {
         let (next, actions) = step(phase, event);
         let enters = |p: Phase| match p {
-            LameDuck(_) | LastCall(_) | Draining(_) | Stopping(_) => true,
+            LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) => true,
             Upgrading(_) | Swapping(_) | HandingOver(_) => true,
             Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) => false,
+            // a person decides how long
+            Beside(_) | Phase::Sharing | Standby => false,
             Paused | Gone => false,
         };
         let stays = std::mem::discriminant(&phase) == std::mem::discriminant(&next);
@@ -209,7 +221,10 @@ fn an_upgrade_goes_through_its_steps() {
 #[test]
 fn a_new_process_that_dies_brings_the_old_one_back_unless_that_was_told_to_stop() {
     let (phase, actions) = step(HandingOver(Gently), SuccessorGone);
-    assert_eq!((phase, actions), (Serving, vec![Disarm, KillSuccessor, Live(TakeBack), Live(Accept)]));
+    assert_eq!(
+        (phase, actions),
+        (Serving, vec![Disarm, KillSuccessor, Live(TakeBack), Live(Accept), Live(TakePidFile)])
+    );
     assert_eq!(step(HandingOver(Firmly), SuccessorGone).0, LastCall(Firmly));
 }
 
@@ -223,10 +238,7 @@ fn a_new_process_that_is_told_to_stop_is_no_death() {
 #[test]
 fn a_successor_whose_predecessor_dies_serves() {
     assert_eq!(step(Succeeding(Serve), PredecessorGone).0, Starting(Serve));
-    assert_eq!(
-        step(Phase::Ready(Serve), PredecessorGone),
-        (Serving, vec![GoLive, Live(Accept), Live(Settle)])
-    );
+    assert_eq!(step(Phase::Ready(Serve), PredecessorGone), (Serving, go_live()));
     assert_eq!(step(Proving(Serve), PredecessorGone), (Serving, vec![Live(Settle)]));
 }
 
@@ -237,6 +249,36 @@ proptest! {
         prop_assert!(!actions.contains(&GoLive) && !actions.contains(&Live(Accept)));
         if matches!(phase, Succeeding(_) | Phase::Ready(_)) {
             prop_assert_eq!(next, Gone);
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_by_hand_is_committed_by_quit_to_the_old_process() {
+    let (phase, actions) = step(Swapping(Gently), SuccessorShares);
+    assert_eq!((phase, actions), (Phase::Sharing, vec![Disarm, Live(Share)]));
+    assert_eq!(step(phase, Winch).0, Standby);
+    assert_eq!(step(Standby, Hup), (Phase::Sharing, vec![Live(Keep), Live(Accept)]));
+    for phase in [Phase::Sharing, Standby] {
+        let (next, actions) = step(phase, Quit);
+        assert_eq!((next, actions.first()), (Draining(Gently), Some(&Say(Word::Confirmed))));
+    }
+}
+
+#[test]
+fn an_upgrade_by_hand_is_taken_back_by_quit_to_the_new_process() {
+    let (phase, actions) = step(Beside(Serve), Quit);
+    assert_eq!((phase, actions.first()), (GivingBack(Gently), Some(&Say(Word::Stopping))));
+    assert_eq!(step(Phase::Sharing, SuccessorStops).0, Serving);
+    let (phase, actions) = step(Standby, SuccessorStops);
+    assert!(phase == Serving && actions.contains(&Live(Accept)), "{phase:?} {actions:?}");
+}
+
+proptest! {
+    #[test]
+    fn time_alone_ends_no_upgrade_by_hand(times in 0..10) {
+        for phase in [Phase::Sharing, Standby, Beside(Serve)] {
+            prop_assert_eq!((0..times).fold(phase, |phase, _| step(phase, TimeOver).0), phase);
         }
     }
 }

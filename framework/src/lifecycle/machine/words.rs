@@ -15,12 +15,18 @@ pub(crate) enum Phase {
     Swapping(Told),
     /// Not accepting; connections go to the new process, which could still fail: until it is confirmed.
     HandingOver(Told),
+    /// Both accept, this process and the new one: until a person decides.
+    Sharing,
+    /// The same after a WINCH: only the new one accepts, and connections go to it.
+    Standby,
     /// A successor: the first generation is being built, while the old process serves.
     Succeeding(Afterwards),
     /// Built: until the old process says to go live.
     Ready(Afterwards),
     /// Live, but the old process would take over again if this one died: until it confirms.
     Proving(Afterwards),
+    /// Live beside the old process, which accepts as well: until it confirms, or this one is sent away.
+    Beside(Afterwards),
     /// Not accepting; connections drain; the process stays.
     Paused,
     /// About to leave: not ready any more, but still accepting, so that balancers can look elsewhere.
@@ -29,6 +35,8 @@ pub(crate) enum Phase {
     LastCall(Told),
     /// Requests in flight finish.
     Draining(Told),
+    /// The same, while connections go back to the old process.
+    GivingBack(Told),
     /// The grace is over: handlers have been told to come to an end.
     Stopping(Told),
     /// Nothing is left to do.
@@ -80,12 +88,16 @@ pub(crate) enum Event {
     StrangerAccepts,
     /// It accepts.
     SuccessorAccepts,
+    /// It accepts, and so are we to: `upgrade.mode` is "manual".
+    SuccessorShares,
     /// It was told to stop: that is no death.
     SuccessorStops,
     /// It is dead, could not start, or broke the protocol.
     SuccessorGone,
     /// The old process says: go live.
     ToldLive,
+    /// It says: go live, and that it goes on accepting.
+    ToldShare,
     /// It says: do not.
     ToldCancel,
     /// It says that it will not take over again.
@@ -126,6 +138,10 @@ pub(crate) enum Action {
 pub(crate) enum Step {
     /// Accept on all listeners.
     Accept,
+    /// The pid file names this process from now on.
+    TakePidFile,
+    /// Signals to a first process that stays are meant for this one from now on.
+    Announce,
     /// Stop accepting, and keep the listeners.
     StopAccepting,
     /// Stop accepting for good: take what waits in our own queues, leave those of others to their next owner.
@@ -142,14 +158,24 @@ pub(crate) enum Step {
     Retire,
     /// Close idle connections.
     CloseIdle,
-    /// Send connections to the new process as they come to a boundary.
+    /// Send connections to the other process as they come to a boundary.
     HandOver,
+    /// Say that two processes accept, and what ends that.
+    Share,
+    /// Connections stay here again.
+    Keep,
+    /// The new process was told to stop: this one is the newest again.
+    Reinstate,
+    /// The old process keeps its sockets: close only our own, tell requests and tasks to finish.
+    GiveBack,
     /// The new process keeps what it was given: forget the copies, tell requests and tasks to finish.
     LetGo,
     /// The old process will not come back: close listeners of its that the settings no longer want.
     Settle,
-    /// The new process is dead: take back what it had not read, and cut what it had.
+    /// The other process is dead: take back what it had not read; what it had ends with it.
     TakeBack,
+    /// A new process that was sent away has ended: take what it has not given back.
+    Recover,
     /// Tell handlers that their time is over.
     TellStop,
     /// Cut what is left and name it.
@@ -197,4 +223,6 @@ pub(crate) enum Refusal {
     Unconfirmed,
     /// One is under way.
     AlreadyUpgrading,
+    /// There is nothing to resume or to reload while two processes accept.
+    Sharing,
 }

@@ -1,0 +1,255 @@
+//! Gives connections to the process at the other end of a handover, and keeps our copies until they are surely its.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use async_std::future::timeout;
+use async_std::task::JoinHandle;
+use event_listener::Event as Notice;
+
+use super::handover::{Batch, Channel, Full, Travelling};
+use crate::http::connection::Connection;
+use crate::http::limits::{Seat, Seats};
+use crate::http::timeouts::now;
+use crate::http::Ends;
+use crate::socket::Stream;
+use crate::sys::claims::{Claim, Claims};
+
+/// How long a batch of connections may go without an answer.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// All that is given to one process.
+pub(super) struct Giving {
+    channel: Arc<Channel>,
+    kept: Arc<Mutex<Kept>>,
+    taken: Arc<Taken>,
+    /// Once there is something to give.
+    way: Option<Way>,
+}
+
+/// The way by which connections leave.
+struct Way {
+    entry: Sender<Connection>,
+    /// The same way at its other end: connections that were to leave and have not been picked up by the porter.
+    waiting: Receiver<Connection>,
+    porter: JoinHandle<()>,
+}
+
+/// A connection that was sent, and our copy of its socket until that is known to have been right.
+struct Given {
+    socket: Arc<OwnedFd>,
+    ends: Arc<Ends>,
+    accepted: u64,
+    since: u64,
+    head: bytes::Bytes,
+    claim: u32,
+}
+
+/// How many connections the other process says it has.
+#[derive(Default)]
+pub(super) struct Taken {
+    count: AtomicU64,
+    changed: Notice,
+}
+
+/// Our copies of what was given.
+struct Kept {
+    copies: Vec<Given>,
+    until: Until,
+}
+
+/// How long a copy is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The other process may still die, and then they come back.
+    Confirmed,
+    /// It lives: what it says it has is its own.
+    Taken,
+}
+
+impl Giving {
+    pub(super) fn new(channel: Arc<Channel>, until: Until) -> Self {
+        let kept = Arc::new(Mutex::new(Kept { copies: vec![], until }));
+        Giving { channel, kept, taken: Arc::default(), way: None }
+    }
+
+    /// Where the answers of the other process are counted.
+    pub(super) fn taken(&self) -> Arc<Taken> {
+        self.taken.clone()
+    }
+
+    /// The way by which connections leave. `failed` is run when one cannot be given.
+    pub(super) fn open_way<F>(
+        &mut self,
+        failed: impl FnOnce(io::Error) -> F + Send + 'static,
+    ) -> Sender<Connection>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let way = self.way.get_or_insert_with(|| {
+            let (entry, waiting) = async_channel::unbounded();
+            let porter = Porter {
+                waiting: waiting.clone(),
+                channel: self.channel.clone(),
+                kept: self.kept.clone(),
+                taken: self.taken.clone(),
+                sent: 0,
+                next_claim: 0,
+            };
+            let porter = async_std::task::spawn(async move {
+                if let Err(error) = porter.carry().await {
+                    failed(error).await;
+                }
+            });
+            Way { entry, waiting, porter }
+        });
+        way.entry.clone()
+    }
+
+    /// The other process is not expected to die any more: our copies are forgotten. Returns how many it has.
+    pub(super) fn confirm(&self) -> usize {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.until = Until::Taken;
+        std::mem::take(&mut kept.copies).len()
+    }
+
+    /// After the death of the other process: the connections that it has not touched, and those that it never got, come
+    /// back. Those that it has begun to read, by its `claims`, end with our copies, for nobody knows what became of
+    /// their requests; returns how many those are.
+    pub(super) async fn take_back(
+        &mut self,
+        claims: Option<&Claims>,
+        seats: &Arc<Seats>,
+    ) -> (Vec<Connection>, usize) {
+        let Some(Way { waiting, porter, .. }) = self.way.take() else { return (vec![], 0) };
+        porter.cancel().await;
+        let given = std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner).copies);
+        let is_claimed = |given: &Given| claims.is_some_and(|claims| claims.is_claimed(given.claim));
+        let (claimed, unread): (Vec<_>, Vec<_>) = given.into_iter().partition(is_claimed);
+        let mut back: Vec<Connection> =
+            unread.into_iter().filter_map(|given| given.connection(seats).ok()).collect();
+        back.extend(std::iter::from_fn(|| waiting.try_recv().ok()));
+        (back, claimed.len())
+    }
+}
+
+impl Given {
+    fn of(connection: Connection, claim: u32) -> io::Result<(Self, Parcel)> {
+        let Connection { stream, ends, seat, accepted, since, head, claim: theirs } = connection;
+        // one that came from there and goes back unread: their copy of it is out of date
+        theirs.map_or(Ok(()), Claim::write)?;
+        // out of the reactor first: only one process may wait for a socket
+        let socket = Arc::new(stream.into_fd()?);
+        let parcel = Parcel { socket: socket.clone(), _seat: seat };
+        Ok((Given { socket, ends, accepted, since, head, claim }, parcel))
+    }
+
+    fn travelling(&self) -> Travelling {
+        let now = now();
+        Travelling {
+            claim: self.claim,
+            peer: self.ends.peer.clone(),
+            local: self.ends.local.to_string(),
+            accepted_ago: now.saturating_sub(self.accepted),
+            since_ago: now.saturating_sub(self.since),
+            head: self.head.to_vec(),
+        }
+    }
+
+    fn connection(self, seats: &Arc<Seats>) -> io::Result<Connection> {
+        let Given { socket, ends, accepted, since, head, .. } = self;
+        let socket = Arc::try_unwrap(socket).or_else(|shared| shared.try_clone())?;
+        let (stream, seat) = (Stream::new(socket)?, seats.squeeze_in());
+        Ok(Connection { stream, ends, seat, accepted, head, since, claim: None })
+    }
+}
+
+/// A socket on its way. Its seat is taken until the other process has it, so that this one does not end before.
+struct Parcel {
+    socket: Arc<OwnedFd>,
+    _seat: Seat,
+}
+
+/// Carries connections to the other process, as many at a time as are there.
+struct Porter {
+    waiting: Receiver<Connection>,
+    channel: Arc<Channel>,
+    kept: Arc<Mutex<Kept>>,
+    taken: Arc<Taken>,
+    sent: u64,
+    next_claim: u32,
+}
+
+impl Porter {
+    async fn carry(mut self) -> io::Result<()> {
+        while let Ok(first) = self.waiting.recv().await {
+            let mut batch = Batch::new();
+            let mut next = Some(first);
+            while let Some(connection) = next {
+                if let Some(full) = self.pack(connection, &mut batch)? {
+                    self.send(full).await?;
+                }
+                next = self.waiting.try_recv().ok();
+            }
+            if let Some(full) = batch.take() {
+                self.send(full).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pack(
+        &mut self,
+        connection: Connection,
+        batch: &mut Batch<Parcel>,
+    ) -> io::Result<Option<Full<Parcel>>> {
+        let (given, parcel) = Given::of(connection, self.next_claim)?;
+        self.next_claim += 1;
+        let entry = given.travelling();
+        // kept before it is sent: whatever happens next, it is known
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).copies.push(given);
+        batch.push(entry, parcel).or_else(|large| {
+            log::warn!(
+                "the connection from {} has read too much ahead to travel; it is closed",
+                large.entry.peer
+            );
+            let _ = rustix::net::shutdown(&large.socket.socket, rustix::net::Shutdown::Both);
+            Ok(None)
+        })
+    }
+
+    async fn send(&mut self, full: Full<Parcel>) -> io::Result<()> {
+        let fds: Vec<_> = full.sockets.iter().map(|parcel| parcel.socket.as_fd()).collect();
+        self.channel.send(&full.message, &fds).await?;
+        self.sent += fds.len() as u64;
+        let answered = timeout(ANSWER, self.taken.reaches(self.sent)).await;
+        answered
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER:?}")))?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.until == Until::Taken {
+            kept.copies.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Taken {
+    pub(super) fn set(&self, count: u64) {
+        self.count.store(count, Ordering::Release);
+        self.changed.notify(usize::MAX);
+    }
+
+    async fn reaches(&self, count: u64) {
+        while self.count.load(Ordering::Acquire) < count {
+            let changed = self.changed.listen();
+            if self.count.load(Ordering::Acquire) < count {
+                changed.await;
+            }
+        }
+    }
+}
