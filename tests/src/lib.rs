@@ -10,6 +10,8 @@
 //! | [`passengers`] | clients that an upgrade finds in the middle of something |
 //! | [`idle`] | many connections that are only open, and whether they still are |
 //! | [`tally`] | what became of all requests, each failure by its kind |
+//! | [`raw`] | the table of raw requests, each with its one right answer |
+//! | [`plain`] | hyper and nothing else, to compare with |
 //! | [`said`] | the words of a process' log that tests wait for |
 //! | [`tools`] | the socket holders of others: systemfd, systemd |
 
@@ -22,9 +24,11 @@ pub mod launch;
 pub mod lineage;
 pub mod load;
 pub mod passengers;
+pub mod plain;
 pub mod proc;
 pub mod process;
 pub mod program;
+pub mod raw;
 pub mod said;
 pub mod stand_in;
 pub mod tally;

@@ -4,9 +4,8 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use slackwater_tests::addr::Addr;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::Conn;
 use slackwater_tests::lineage::Lineage;
-use slackwater_tests::process::Process;
 
 /// A listener that the test holds for a process under test, and where it is.
 pub(crate) fn held_socket() -> (TcpListener, Addr) {
@@ -18,21 +17,6 @@ pub(crate) fn held_socket() -> (TcpListener, Addr) {
 /// Milliseconds, short.
 pub(crate) fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
-}
-
-/// Sends `request` on a new connection and reads `count` answers; gives their statuses and what then became of the
-/// connection within a short while.
-pub(crate) fn talk(process: &Process, request: impl AsRef<[u8]>, count: usize) -> (Vec<u16>, Fate) {
-    let mut conn = process.conn();
-    let _ = conn.send(request);
-    let mut statuses = Vec::new();
-    for _ in 0..count {
-        match conn.answer() {
-            Ok(answer) => statuses.push(answer.status),
-            Err(failure) => panic!("{failure:?} after {statuses:?}; its output:\n{}", process.log()),
-        }
-    }
-    (statuses, conn.fate(ms(60)))
 }
 
 /// How long it took, beside what it gave.

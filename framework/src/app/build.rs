@@ -16,7 +16,7 @@ use super::table::RouteInfo;
 use super::{App, Origin};
 use crate::config::Loaded;
 use crate::error::{panic_text, Error, Kind, Result};
-use crate::http::bridge::{KeepCause, Tide};
+use crate::http::bridge::{Allow, KeepCause, Tide};
 use crate::http::Service;
 use crate::setup::Setup;
 use crate::token::Token;
@@ -217,20 +217,21 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// If two routes are the same.
     pub(crate) fn build(self) -> Result<Built, Error> {
         let mut routes = self.table.check()?;
+        let allow = Allow::of(routes.iter().map(|route| (route.method.as_str(), route.path.as_str())));
         let unlisted = RouteInfo {
             method: "ANY".to_owned(),
             path: "/*".to_owned(),
             source: "added to the tide server itself".to_owned(),
         };
         let service: Arc<dyn Service> = match self.origin {
-            Origin::Ours => Arc::new(Tide::new(self.server)),
+            Origin::Ours => Arc::new(Tide::new(self.server, allow)),
             Origin::Opened => {
                 routes.push(unlisted);
-                Arc::new(Tide::new(self.server))
+                Arc::new(Tide::new(self.server, allow))
             }
             Origin::Given => {
                 routes.push(unlisted);
-                Arc::new(Tide::new(wrapped(self.server)))
+                Arc::new(Tide::new(wrapped(self.server), allow))
             }
         };
         let App { tasks, on_ready, on_drain, .. } = self;

@@ -19,7 +19,7 @@ use super::env::Stage;
 use super::limits::Seat;
 use super::record::{self, Part, Record, Rest, Wakes};
 use super::timeouts::{after, now};
-use super::{refusal, Reply, RequestBody, ResponseBody};
+use super::{framing, refusal, Reply, RequestBody, ResponseBody};
 use crate::error::{panic_text, BoxError};
 use crate::observe::access;
 
@@ -52,6 +52,10 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
             record.env.access_log().then(|| Box::new(access::Entry::new(&record.ends.peer, &request)));
         let expects = request.headers().contains_key(EXPECT);
         let part = Part::of(record, Wakes::Nobody);
+        if let Some(status) = framing::fault(request.headers()) {
+            let state = State::Answered(Answer { response: refusal(status), seat: None, fate: Fate::Closed });
+            return Exchange { part: Some(part), expects, access, state };
+        }
         let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
         let entered = catch_unwind(AssertUnwindSafe(|| record.env.door().enter(request, &record.ends)));

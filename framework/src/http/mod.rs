@@ -5,6 +5,7 @@ pub(crate) mod bridge;
 pub(crate) mod connection;
 pub(crate) mod env;
 mod exchange;
+mod framing;
 mod io;
 pub(crate) mod limits;
 pub(crate) mod linger;

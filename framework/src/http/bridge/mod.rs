@@ -5,6 +5,7 @@
 //! [`chunks`], [`problem`] and [`upgrade`] turns the answer into hyper's form. Nothing else in the framework needs to
 //! know what tide looks like.
 
+mod allow;
 mod chunks;
 mod outcome;
 mod problem;
@@ -17,14 +18,16 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use allow::Allow;
 pub(crate) use outcome::KeepCause;
 pub(crate) use request::Given;
 
 use std::fmt;
 use std::sync::Arc;
 
+use hyper::header::ALLOW;
 use hyper::http::request::Parts;
-use hyper::{Method, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 use super::body::BodyLimit;
 use super::{Context, Reply, RequestBody, ResponseBody, Service};
@@ -32,43 +35,59 @@ use reader::Body;
 use request::Arrived;
 
 /// A tide server as a [`Service`].
-pub(crate) struct Tide<S>(Arc<tide::Server<S>>);
+pub(crate) struct Tide<S>(Arc<Answering<S>>);
+
+/// What all requests of a generation share.
+struct Answering<S> {
+    server: tide::Server<S>,
+    allow: Allow,
+}
 
 impl<S: Clone + Send + Sync + 'static> Tide<S> {
-    pub(crate) fn new(server: tide::Server<S>) -> Self {
-        Tide(Arc::new(server))
+    pub(crate) fn new(server: tide::Server<S>, allow: Allow) -> Self {
+        Tide(Arc::new(Answering { server, allow }))
     }
 }
 
 impl<S: Clone + Send + Sync + 'static> Service for Tide<S> {
     fn call(&self, request: hyper::Request<RequestBody>, context: Context) -> Reply {
-        let server = self.0.clone();
+        let tide = self.0.clone();
         let (head, body) = request.into_parts();
         let limit = body.limit();
-        Box::pin(async move { answer(&server, head, body, limit, context).await })
+        Box::pin(async move { tide.answer(head, body, limit, context).await })
     }
 }
 
-/// One request from its head to the head of its answer.
-async fn answer<S, B>(
-    server: &tide::Server<S>,
-    head: Parts,
-    body: B,
-    limit: BodyLimit,
-    context: Context,
-) -> hyper::Response<ResponseBody>
-where
-    S: Clone + Send + Sync + 'static,
-    B: Body,
-{
-    let asked = Asked::of(&head);
-    match request::convert(head, body, limit, context) {
-        Ok(Arrived::Request { request, broken }) => {
-            let response = outcome::settle(server.respond(request).await, broken, &asked);
-            response::convert(response, &asked).await
+impl<S: Clone + Send + Sync + 'static> Answering<S> {
+    /// One request from its head to the head of its answer.
+    async fn answer(
+        &self,
+        head: Parts,
+        body: impl Body,
+        limit: BodyLimit,
+        context: Context,
+    ) -> hyper::Response<ResponseBody> {
+        let asked = Asked::of(&head);
+        match request::convert(head, body, limit, context) {
+            Ok(Arrived::Request { request, broken }) => {
+                let response = outcome::settle(self.server.respond(request).await, broken, &asked);
+                let mut response = response::convert(response, &asked).await;
+                if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                    self.name_methods(response.headers_mut(), &asked);
+                }
+                response
+            }
+            Ok(Arrived::ServerOptions) => problem::no_content(),
+            Err(refusal) => problem::refuse(&refusal, &asked),
         }
-        Ok(Arrived::ServerOptions) => problem::no_content(),
-        Err(refusal) => problem::refuse(&refusal, &asked),
+    }
+
+    fn name_methods(&self, headers: &mut HeaderMap, asked: &Asked) {
+        if headers.contains_key(ALLOW) {
+            return;
+        }
+        let path = target::path(&asked.uri);
+        headers.extend(path.and_then(|path| self.allow.methods(&path)).map(|methods| (ALLOW, methods)));
     }
 }
 

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use hyper::header::{HeaderValue, HOST};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode, Version};
+use hyper::{Method, StatusCode, Uri, Version};
 use tide::http::Url;
 
 use super::problem::Refusal;
@@ -132,6 +132,13 @@ fn base(authority: &str) -> Option<Url> {
             Some(url)
         }
     })
+}
+
+/// The path that routes see.
+pub(super) fn path(uri: &Uri) -> Option<String> {
+    let mut url = base("localhost")?;
+    url.set_path(uri.path());
+    Some(url.path().to_owned())
 }
 
 fn complete(mut url: Url, head: &Parts) -> Url {

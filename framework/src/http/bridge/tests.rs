@@ -121,12 +121,16 @@ fn request(method: &str, path: &str, body: Hand) -> Request<Hand> {
     Request::builder().method(method).uri(path).header("host", "example.com").body(body).unwrap()
 }
 
+fn answering<S: Clone>(server: &Server<S>) -> Answering<S> {
+    Answering { server: server.clone(), allow: Allow::of([("GET", "/own"), ("PUT", "/own")]) }
+}
+
 fn ask<S: Clone + Send + Sync + 'static>(
     server: &Server<S>,
     request: Request<Hand>,
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    block_on(answer(server, head, body, BodyLimit::new(Some(8)), context()))
+    block_on(answering(server).answer(head, body, BodyLimit::new(Some(8)), context()))
 }
 
 fn server(build: impl FnOnce(&mut App)) -> Server<()> {
@@ -303,7 +307,7 @@ fn a_route_can_move_the_limit_of_its_body() {
     for (path, bytes) in [("/own", 16), ("/any", u64::MAX), ("/with", 32), ("/none", 8)] {
         let limit = BodyLimit::new(Some(8));
         let (head, body) = get(path).into_parts();
-        block_on(answer(&server, head, body, limit.clone(), context()));
+        block_on(answering(&server).answer(head, body, limit.clone(), context()));
         assert_eq!(format!("{limit:?}"), format!("{:?}", BodyLimit::new(Some(bytes))), "{path}");
     }
 }
@@ -321,7 +325,8 @@ fn a_handler_hears_that_it_is_to_finish() {
     let (trigger, draining) = token();
     let context = Context { draining, ..context() };
     let (head, body) = get("/").into_parts();
-    let mut answer = Box::pin(answer(&server, head, body, BodyLimit::new(None), context));
+    let answering = answering(&server);
+    let mut answer = Box::pin(answering.answer(head, body, BodyLimit::new(None), context));
     assert!(block_on(futures_lite::future::poll_once(&mut answer)).is_none());
     trigger.tell();
     assert_eq!(text(block_on(answer)), "finished");
@@ -526,7 +531,9 @@ fn an_error_without_a_body_is_described() {
 
     assert_eq!(problem(ask(&server, get("/plain")))["status"], 500);
     assert_eq!(problem(ask(&server, get("/missing")))["title"], "Not Found");
-    assert_eq!(problem(ask(&server, request("POST", "/own", Hand::empty())))["status"], 405);
+    let refused = ask(&server, request("POST", "/own", Hand::empty()));
+    assert_eq!(refused.headers()[header::ALLOW], "GET, HEAD, PUT");
+    assert_eq!(problem(refused)["status"], 405);
     assert_eq!(text(ask(&server, get("/own"))), "teapot");
 }
 
