@@ -15,7 +15,7 @@ use crate::answer::{Answer, Framing};
 use crate::tally::Failure;
 
 /// How long a client waits for anything unless told otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use crate::said;
 use crate::wait;
 
 /// How long an upgrade of a debug build may take on a busy machine, beside its `rollback_window`.
-const UPGRADE: Duration = Duration::from_secs(20);
+const UPGRADE: Duration = Duration::from_secs(60);
 
 /// A program, its successors, and which of them is the one that serves by the test's reckoning. What is known of the
 /// whole (output, directory, addresses) is that of the first [`Process`].

@@ -16,7 +16,7 @@ use crate::said;
 use crate::wait;
 
 /// How long a debug build on a busy machine may take to start.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// A running program.
 #[derive(Debug)]

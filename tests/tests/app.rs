@@ -9,7 +9,7 @@ use slackwater_tests::wait::until;
 
 use crate::help::{ms, timed};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_value_survives_reloads_until_what_it_was_made_from_changes() {

@@ -6,7 +6,7 @@ use slackwater_tests::addr::Addr;
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::Finished;
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 fn run(settings: &str, args: &[&str]) -> Finished {
     Launch::playground().whole_settings(settings).args(args).run(LONG)

@@ -13,7 +13,7 @@ use slackwater_tests::tally::Failure;
 
 use crate::help::ms;
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 /// Waits for a future, but not for ever: a test that hangs tells nothing.
 fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -8,7 +8,7 @@ use slackwater_tests::wait::until;
 
 use crate::help::held_socket;
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 const QUICK: &str = "[shutdown]\nkeepalive_grace = \"50ms\"\n";
 
 #[test]

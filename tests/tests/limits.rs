@@ -12,7 +12,7 @@ use slackwater_tests::wait::until;
 
 use crate::help::{ms, timed};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 fn with_http(settings: &str) -> Process {
     Launch::playground().settings(&format!("[http]\n{settings}\n")).serve()

@@ -13,7 +13,7 @@ use slackwater_tests::wait::until;
 
 use crate::help::held_socket;
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn each_line_is_json_with_time_level_and_message() {

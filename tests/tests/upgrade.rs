@@ -5,6 +5,7 @@ mod failures;
 mod kills;
 mod manual;
 mod sockets;
+mod steps;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +21,9 @@ use slackwater_tests::said;
 
 use crate::help::{ms, pid_of_server, pid_on};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
+/// On a busy machine, and still before the grace (20 s) of whatever would have kept a process for no reason.
+const SOON: Duration = Duration::from_secs(15);
 /// A window that a debug build on a busy machine is live in for a while, and that a test does not wait long for.
 const WINDOW: &str = "[upgrade]\nrollback_window = \"300ms\"\n";
 
@@ -41,7 +44,7 @@ fn upgrades_in_a_row_fail_no_request_and_close_no_connection() {
         let passengers = Passengers::board(&addr, 3).expect("passengers before the upgrade");
         let new = lineage.upgrade();
         passengers.arrive(new).assert_flawless();
-        lineage.gone(old, Duration::from_secs(3));
+        lineage.gone(old, SOON);
         assert_eq!(pid_of_server(&lineage), new, "upgrade {number}");
         load.wait_for(100, LONG);
     }
@@ -76,7 +79,7 @@ fn a_request_in_flight_is_answered_by_the_old_process_and_the_next_by_the_new() 
     assert!(answer.text() == "slept" && !answer.closes(), "{answer:?}");
     assert!(begun.elapsed() >= ms(1800), "it was not answered by another: {:?}", begun.elapsed());
     assert_eq!(pid_on(&mut conn), new);
-    lineage.gone(old, Duration::from_secs(3));
+    lineage.gone(old, SOON);
     assert_eq!(pid_on(&mut conn), new);
 }
 
@@ -121,8 +124,8 @@ fn an_endless_answer_drains_within_grace_while_the_new_process_serves() {
     // another one meanwhile: draining predecessors may overlap with it
     let newer = lineage.upgrade();
     assert_eq!(pid_of_server(&lineage), newer);
-    lineage.gone(new, Duration::from_secs(3));
-    lineage.gone(old, Duration::from_secs(6));
+    lineage.gone(new, SOON);
+    lineage.gone(old, SOON);
     assert!(confirmed.elapsed() >= ms(1500), "it had its grace: {:?}", confirmed.elapsed());
 }
 
@@ -165,8 +168,8 @@ fn a_request_that_outlasts_two_upgrades_is_answered_and_its_client_is_not_surpri
     if !answer.closes() {
         assert_eq!(pid_on(&mut conn), third, "kept alive, it reaches the newest");
     }
-    lineage.gone(first, Duration::from_secs(3));
-    lineage.gone(second, Duration::from_secs(3));
+    lineage.gone(first, SOON);
+    lineage.gone(second, SOON);
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn the_last_connection_of_a_process_that_leaves_travels_too() {
         assert_eq!(conn.answer().unwrap().text(), "10");
         let next = conn.ask("/pid").map(|answer| answer.text());
         assert_eq!(next, Ok(new.to_string()), "round {round}; the output:\n{}", lineage.log());
-        lineage.gone(old, Duration::from_secs(3));
+        lineage.gone(old, SOON);
     }
 }
 
@@ -243,7 +246,7 @@ fn the_pid_file_is_that_of_the_newest() {
         let old = lineage.newest();
         let new = lineage.upgrade();
         assert_eq!(file(&lineage), Some(new));
-        lineage.gone(old, Duration::from_secs(3));
+        lineage.gone(old, SOON);
         assert_eq!(file(&lineage), Some(new), "the old one leaves it alone when it goes");
     }
     lineage.signal(Signal::TERM);
@@ -272,7 +275,7 @@ fn usr2_before_the_last_upgrade_is_confirmed_is_refused() {
     let line = lineage.wait_for_log(mark, said::USR2_REFUSED);
     assert!(line.contains("not confirmed"), "{line}");
     lineage.confirmed(mark, new);
-    lineage.gone(old, Duration::from_secs(3));
+    lineage.gone(old, SOON);
     assert_eq!(lineage.alive(), [new], "nothing else was started");
     lineage.upgrade();
 }
@@ -312,7 +315,7 @@ fn nothing_piles_up_over_upgrades() {
     let settle = |lineage: &mut Lineage| {
         let old = lineage.newest();
         lineage.upgrade();
-        lineage.gone(old, Duration::from_secs(3));
+        lineage.gone(old, SOON);
         measure(lineage)
     };
     let first = settle(&mut lineage);

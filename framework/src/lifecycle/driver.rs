@@ -11,6 +11,7 @@ use async_io::Timer;
 use async_std::task::JoinHandle;
 use futures_lite::future;
 
+use super::giving::ANSWER;
 use super::handle::{Handle, Report, Shared};
 use super::happening::{Happening, Reply};
 use super::live::Live;
@@ -186,6 +187,7 @@ impl Driver {
                 wait(machine::Timer::Ready)
             ),
             Phase::Swapping(_) => log::error!("the new process did not accept within {SWAP:?}"),
+            Phase::Confirming(_) => log::error!("the new process did not answer within {ANSWER:?}"),
             _ => {}
         }
         Event::TimeOver
@@ -201,6 +203,7 @@ impl Driver {
             Phase::Paused
             | Phase::Swapping(_)
             | Phase::HandingOver(_)
+            | Phase::Confirming(_)
             | Phase::Sharing
             | Phase::Standby
             | Phase::LameDuck(_)
@@ -446,6 +449,7 @@ impl Driver {
             machine::Timer::Ready => upgrade.ready_timeout,
             machine::Timer::Swap => SWAP,
             machine::Timer::Rollback => upgrade.rollback_window,
+            machine::Timer::Answer => ANSWER,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::http::Ends;
 use crate::socket::Stream;
 use crate::sys::claims::{Claim, Claims};
 
-/// How long a batch of connections may go without an answer.
+/// How long the other process may take to answer a batch of connections, or whether it lives.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// All that is given to one process.

@@ -32,17 +32,16 @@ pub(crate) enum Happening {
 /// Where the outcome of a reload is awaited.
 pub(crate) struct Reply(pub(crate) Sender<Result<(), Error>>);
 
-/// What tells the giver of connections that they have been taken over.
+/// What tells the other process that what it gave has been taken over, and all before it.
 pub(crate) struct Receipt {
     pub(super) channel: Arc<Channel>,
-    /// How many it has given so far.
-    pub(super) count: u64,
+    pub(super) answer: Message,
 }
 
 impl Receipt {
     pub(super) async fn send(self) {
         // a giver that is gone does not hear it, and its end is heard of
-        let _ = timeout(ANSWER, self.channel.send(&Message::Taken { count: self.count }, &[])).await;
+        let _ = timeout(ANSWER, self.channel.send(&self.answer, &[])).await;
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn step(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         Reloading(afterwards) => reloading(afterwards, event),
         Upgrading(afterwards) => upgrading(afterwards, event),
         Swapping(told) => swapping(told, event),
-        HandingOver(told) => handing_over(told, event),
+        HandingOver(told) | Confirming(told) => handing_over(phase, told, event),
         Phase::Sharing => sharing(event),
         Standby => standby(event),
         Succeeding(afterwards) => succeeding(afterwards, event),
@@ -47,8 +47,8 @@ fn starting(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Built => built(afterwards, go_live()),
         BuildFailed => (Gone, vec![]),
         Winch | TimeOver | Drained => (Starting(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
-        | SuccessorGone => (Starting(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops | SuccessorGone => (Starting(afterwards), vec![]),
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Starting(afterwards), vec![]),
     }
 }
@@ -64,8 +64,8 @@ fn succeeding(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         BuildFailed => (Gone, vec![]),
         PredecessorGone => (Starting(afterwards), vec![]),
         Winch | TimeOver | Drained | ToldLive | ToldShare | Confirmed => (Succeeding(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
-        | SuccessorGone => (Succeeding(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops | SuccessorGone => (Succeeding(afterwards), vec![]),
     }
 }
 
@@ -85,8 +85,8 @@ fn ready(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         // it died without a word of cancelling: somebody has to serve
         PredecessorGone => built(afterwards, go_live()),
         Winch | TimeOver | Drained | Confirmed | Built | BuildFailed => (Phase::Ready(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
-        | SuccessorGone => (Phase::Ready(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops | SuccessorGone => (Phase::Ready(afterwards), vec![]),
     }
 }
 
@@ -101,8 +101,8 @@ fn proving(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
             (Proving(afterwards), vec![])
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
-        | SuccessorGone => (Proving(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops | SuccessorGone => (Proving(afterwards), vec![]),
     }
 }
 
@@ -122,8 +122,8 @@ fn beside(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
             (Beside(afterwards), vec![])
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
-        | SuccessorGone => (Beside(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops | SuccessorGone => (Beside(afterwards), vec![]),
     }
 }
 
@@ -143,9 +143,8 @@ fn serving(event: Event) -> (Phase, Vec<Action>) {
         // one that was sent away has ended, and may not have given all back
         SuccessorGone => (Serving, vec![Live(Recover)]),
         Built | BuildFailed | TimeOver | Drained => (Serving, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops => {
-            (Serving, vec![])
-        }
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops => (Serving, vec![]),
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Serving, vec![]),
     }
 }
@@ -163,9 +162,8 @@ fn reloading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         BuildFailed => built(afterwards, vec![]),
         SuccessorGone => (Reloading(afterwards), vec![Live(Recover)]),
         TimeOver | Drained => (Reloading(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops => {
-            (Reloading(afterwards), vec![])
-        }
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops => (Reloading(afterwards), vec![]),
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Reloading(afterwards), vec![]),
     }
 }
@@ -186,7 +184,7 @@ fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
             let (phase, then) = last_call(Gently);
             (phase, [Live(StopAccepting), Live(LetGo)].into_iter().chain(then).collect())
         }
-        SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | TimeOver => {
+        SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | SuccessorAnswers | TimeOver => {
             built(afterwards, vec![Disarm, KillSuccessor])
         }
         Winch | Built | BuildFailed | Drained => (Upgrading(afterwards), vec![]),
@@ -211,31 +209,35 @@ fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
         },
         SuccessorStops => last_call(told),
         SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor]),
-        Winch | Quit | Built | BuildFailed | Drained | SuccessorReady | StrangerAccepts => {
-            (Swapping(told), vec![])
-        }
+        Winch | Quit | Built | BuildFailed | Drained => (Swapping(told), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAnswers => (Swapping(told), vec![]),
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Swapping(told), vec![]),
     }
 }
 
-fn handing_over(told: Told, event: Event) -> (Phase, Vec<Action>) {
+fn handing_over(phase: Phase, told: Told, event: Event) -> (Phase, Vec<Action>) {
     match event {
-        Hup | Usr2 => (HandingOver(told), vec![Refuse(Refusal::Leaving)]),
-        Usr1 => (HandingOver(told), vec![ReopenLogs]),
+        Hup | Usr2 => (phase, vec![Refuse(Refusal::Leaving)]),
+        Usr1 => (phase, vec![ReopenLogs]),
         Term | Int if told == Firmly => let_go_and_cut(),
-        Term | Int => (HandingOver(Firmly), vec![]),
+        Term | Int => (firmly(phase), vec![]),
         Close => let_go_and_cut(),
-        TimeOver => {
+        TimeOver if phase == HandingOver(told) => {
+            (Confirming(told), vec![Say(Word::Probe), Arm(Timer::Answer)])
+        }
+        SuccessorAnswers if phase == Confirming(told) => {
             (Draining(told), vec![Say(Word::Confirmed), Live(LetGo), Live(Retire), Arm(Timer::Grace)])
         }
         SuccessorStops => {
             let (phase, then) = last_call(told);
             (phase, [Live(LetGo)].into_iter().chain(then).collect())
         }
-        SuccessorGone => come_back(told, vec![Disarm, KillSuccessor, Live(TakeBack)]),
-        Winch | Quit | Built | BuildFailed | Drained => (HandingOver(told), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares => (HandingOver(told), vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (HandingOver(told), vec![]),
+        SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor, Live(TakeBack)]),
+        Winch | Quit | Built | BuildFailed | Drained => (phase, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
+            (phase, vec![])
+        }
+        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (phase, vec![]),
     }
 }
 
@@ -252,7 +254,9 @@ fn sharing(event: Event) -> (Phase, Vec<Action>) {
         SuccessorStops => (Serving, [Reinstate, Accept, TakePidFile].map(Live).to_vec()),
         SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack)]),
         Built | BuildFailed | TimeOver | Drained => (Phase::Sharing, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares => (Phase::Sharing, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
+            (Phase::Sharing, vec![])
+        }
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Phase::Sharing, vec![]),
     }
 }
@@ -268,7 +272,9 @@ fn standby(event: Event) -> (Phase, Vec<Action>) {
         SuccessorStops => (Serving, [Reinstate, Keep, Accept, TakePidFile].map(Live).to_vec()),
         SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack), Live(Keep)]),
         Winch | Built | BuildFailed | TimeOver | Drained => (Standby, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares => (Standby, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
+            (Standby, vec![])
+        }
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Standby, vec![]),
     }
 }
@@ -311,9 +317,8 @@ fn paused(event: Event) -> (Phase, Vec<Action>) {
         TimeOver => (Paused, vec![Live(CloseIdle)]),
         SuccessorGone => (Paused, [Recover, TellDraining, CloseIdle].map(Live).to_vec()),
         Winch | Built | BuildFailed | Drained => (Paused, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops => {
-            (Paused, vec![])
-        }
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops => (Paused, vec![]),
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Paused, vec![]),
     }
 }
@@ -340,8 +345,8 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
             let here = [TakeBack, TellDraining, CloseIdle].map(Live);
             (Draining(told(phase)), here.into_iter().chain([Arm(Timer::Grace)]).collect())
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
-        | SuccessorGone => (phase, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops | SuccessorGone => (phase, vec![]),
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (phase, vec![]),
     }
 }
@@ -375,8 +380,8 @@ fn leave(event: Event, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
         Int => last_call(Firmly),
         Close => cut(),
         Quit | Hup | Usr1 | Usr2 | Winch | Built | BuildFailed | TimeOver | Drained => last_call(Gently),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorStops
-        | SuccessorGone => last_call(Gently),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | SuccessorStops | SuccessorGone => last_call(Gently),
         ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => last_call(Gently),
     };
     first.extend(then);
@@ -397,7 +402,9 @@ fn go_on_leaving(phase: Phase) -> (Phase, Vec<Action>) {
         Stopping(_) => cut(),
         Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => (phase, vec![]),
         Serving | Reloading(_) | Paused | Gone => (phase, vec![]),
-        Upgrading(_) | Swapping(_) | HandingOver(_) | Phase::Sharing | Standby => (phase, vec![]),
+        Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) | Phase::Sharing | Standby => {
+            (phase, vec![])
+        }
     }
 }
 
@@ -407,7 +414,7 @@ fn cut() -> (Phase, Vec<Action>) {
 
 fn told(phase: Phase) -> Told {
     match phase {
-        Swapping(told) | HandingOver(told) => told,
+        Swapping(told) | HandingOver(told) | Confirming(told) => told,
         LameDuck(told) | LastCall(told) | Draining(told) | GivingBack(told) | Stopping(told) => told,
         Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) | Serving => Gently,
         Reloading(_) | Upgrading(_) | Phase::Sharing | Standby | Paused | Gone => Gently,
@@ -418,6 +425,7 @@ fn firmly(phase: Phase) -> Phase {
     match phase {
         Swapping(_) => Swapping(Firmly),
         HandingOver(_) => HandingOver(Firmly),
+        Confirming(_) => Confirming(Firmly),
         LameDuck(_) => LameDuck(Firmly),
         LastCall(_) => LastCall(Firmly),
         Draining(_) => Draining(Firmly),

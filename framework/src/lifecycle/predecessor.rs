@@ -66,7 +66,7 @@ impl Predecessor {
             Word::Accepting => self.send(Message::Accepting).await,
             Word::Stopping => self.send(Message::Stopping).await,
             // what only a predecessor says
-            Word::Live | Word::Cancel | Word::Confirmed => {}
+            Word::Live | Word::Cancel | Word::Probe | Word::Confirmed => {}
         }
     }
 
@@ -109,6 +109,7 @@ impl Ears {
     /// Hears what it says, until its end.
     async fn listen(mut self) {
         while let Some((message, fds)) = self.hear().await {
+            log::debug!("the old process says {}", message.kind());
             let happening = match message {
                 Message::Live => self.told(fds, Event::ToldLive),
                 Message::Share => self.told(fds, Event::ToldShare),
@@ -116,9 +117,10 @@ impl Ears {
                 Message::Confirmed => Happening::Signal(Event::Confirmed),
                 Message::Connections(entries) if self.claims.is_some() => {
                     self.come += entries.len() as u64;
-                    let receipt = Receipt { channel: self.channel.clone(), count: self.come };
-                    Happening::Arrived(Arrival::all(entries, fds, self.claims.as_ref()), receipt)
+                    let arrivals = Arrival::all(entries, fds, self.claims.as_ref());
+                    Happening::Arrived(arrivals, self.receipt(Message::Taken { count: self.come }))
                 }
+                Message::Probe => Happening::Arrived(vec![], self.receipt(Message::Alive)),
                 Message::Taken { count } => {
                     self.taken.set(count);
                     continue;
@@ -139,6 +141,10 @@ impl Ears {
             log::error!("the old process cannot be understood: {}", chain(&error));
             None
         })
+    }
+
+    fn receipt(&self, answer: Message) -> Receipt {
+        Receipt { channel: self.channel.clone(), answer }
     }
 
     fn told(&mut self, mut fds: Vec<OwnedFd>, event: Event) -> Happening {

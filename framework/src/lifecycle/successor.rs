@@ -142,6 +142,7 @@ impl Successor {
             (Word::Live, UpgradeMode::Auto) => (Message::Live, vec![claims.fd()]),
             (Word::Live, UpgradeMode::Manual) => (Message::Share, vec![claims.fd()]),
             (Word::Cancel, _) => (Message::Cancel, vec![]),
+            (Word::Probe, _) => (Message::Probe, vec![]),
             (Word::Confirmed, _) => (Message::Confirmed, vec![]),
             // what only a successor says
             (Word::Ready | Word::Accepting | Word::Stopping, _) => return,
@@ -254,13 +255,18 @@ impl Ears {
     async fn listen(mut self) {
         let pid = self.child.pid();
         while let Some((message, fds)) = self.hear().await {
+            log::debug!("the new process (pid {pid}) says {}", message.kind());
             let happening = match message {
                 Message::Ready => Happening::Successor(pid, Event::SuccessorReady),
                 Message::Accepting => Happening::Successor(pid, self.accepts()),
+                // it may have died since it said so, and then nothing is confirmed
+                Message::Alive if self.child.try_exited().is_some() => break,
+                Message::Alive => Happening::Successor(pid, Event::SuccessorAnswers),
                 Message::Stopping => Happening::Successor(pid, Event::SuccessorStops),
                 Message::Connections(entries) => {
                     self.come += entries.len() as u64;
-                    let receipt = Receipt { channel: self.channel.clone(), count: self.come };
+                    let answer = Message::Taken { count: self.come };
+                    let receipt = Receipt { channel: self.channel.clone(), answer };
                     Happening::Arrived(Arrival::all(entries, fds, None), receipt)
                 }
                 Message::Taken { count } => {

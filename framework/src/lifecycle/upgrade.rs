@@ -76,6 +76,10 @@ impl Driver {
         match (&self.successor, &self.predecessor) {
             (Some(successor), _) => {
                 if word == Word::Live {
+                    let (pid, age) = (successor.pid(), successor.age());
+                    log::info!(
+                        "upgrade: the new process (pid {pid}) is ready, {age:.1?} after its start; it is to go live"
+                    );
                     // before it accepts: systemd would take the end of this process for the end of the service
                     self.systemd.main_pid(successor.pid());
                     if successor.mode() == UpgradeMode::Manual {
@@ -84,7 +88,14 @@ impl Driver {
                 }
                 successor.say(word).await;
             }
-            (None, Some(predecessor)) => predecessor.say(word).await,
+            (None, Some(predecessor)) => {
+                match word {
+                    Word::Ready => log::info!("ready; going live at the word of the old process"),
+                    Word::Accepting => log::info!("live; the old process hands over"),
+                    Word::Stopping | Word::Live | Word::Cancel | Word::Probe | Word::Confirmed => {}
+                }
+                predecessor.say(word).await;
+            }
             (None, None) => {}
         }
     }

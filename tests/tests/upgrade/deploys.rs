@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use slackwater_tests::conn::Conn;
 use slackwater_tests::launch::Launch;
@@ -12,7 +11,7 @@ use slackwater_tests::process::Signal;
 use slackwater_tests::program;
 use slackwater_tests::wait::{maybe, until};
 
-use super::{LONG, WINDOW};
+use super::{LONG, SOON, WINDOW};
 use crate::help::{held_socket, pid_of_server};
 
 /// The playground as a build with a name, which `/generation` tells: a script that becomes it, called as it was.
@@ -37,7 +36,7 @@ fn becomes(lineage: &mut Lineage, name: &str) {
     let new = lineage.upgrade();
     assert_eq!(served_build(lineage), name, "the output:\n{}", lineage.log());
     assert_eq!(pid_of_server(lineage), new);
-    lineage.gone(old, Duration::from_secs(3));
+    lineage.gone(old, SOON);
 }
 
 #[test]
@@ -131,7 +130,7 @@ fn a_working_directory_that_has_been_removed_is_no_hindrance() {
         let old = lineage.newest();
         let new = lineage.upgrade();
         assert_eq!(pid_of_server(&lineage), new);
-        lineage.gone(old, Duration::from_secs(3));
+        lineage.gone(old, SOON);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use slackwater_tests::conn::Conn;
 use slackwater_tests::idle::{Before, Idle};
@@ -17,7 +17,7 @@ use slackwater_tests::said;
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::until;
 
-use super::{LONG, WINDOW};
+use super::{LONG, SOON, WINDOW};
 use crate::help::{ms, pid_of_server, pid_on};
 
 /// The playground, started from a file of the test's own, which the test then spoils.
@@ -59,7 +59,7 @@ fn fails_then_succeeds(mut lineage: Lineage, words: &[&str], spoil: impl FnOnce(
     load.wait_for(50, LONG);
     load.stop().assert_flawless();
     idle.ask_all_of(new).assert_flawless();
-    lineage.gone(old, Duration::from_secs(3));
+    lineage.gone(old, SOON);
 }
 
 /// The same, for a spoilt file of the program.
@@ -174,7 +174,7 @@ fn fails_then_succeeds_on_fixture(mut lineage: Lineage, words: &[&str], app: &st
     until(LONG, "what was started is gone", || (lineage.alive() == [old]).then_some(()));
     lineage.settings(WINDOW);
     lineage.upgrade();
-    lineage.gone(old, Duration::from_secs(3));
+    lineage.gone(old, SOON);
 }
 
 #[test]
@@ -313,13 +313,13 @@ fn a_request_that_the_new_process_had_read_is_cut_and_not_asked_again() {
     lineage.wait_for_log(mark, said::HANDING_OVER);
     until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
     assert_eq!(pid_on(&mut conn), new);
-    conn.get("/sleep/5000").unwrap();
+    conn.get("/sleep/60000").unwrap();
     thread::sleep(ms(300));
     let begun = Instant::now();
     signal_to(new, Signal::KILL);
     let end = conn.answer().unwrap_err();
     assert!(matches!(end, Failure::ClosedBeforeAnswer | Failure::Reset), "{end:?}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "at once: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "at once: {:?}", begun.elapsed());
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn term_before_live_ends_the_new_process_and_drains_the_old() {
     conn.get("/sleep/700").unwrap();
     let new = lineage.begin();
     lineage.signal(Signal::TERM);
-    lineage.gone(new, Duration::from_secs(3));
+    lineage.gone(new, SOON);
     let answer = conn.answer().unwrap();
     assert!(answer.text() == "slept" && answer.closes(), "{answer:?}");
     lineage.gone(old, LONG);
@@ -402,7 +402,7 @@ fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
     lineage.signal(Signal::TERM);
     thread::sleep(ms(50));
     lineage.signal(Signal::TERM);
-    lineage.gone(old, Duration::from_secs(3));
+    lineage.gone(old, SOON);
     idle.ask_all_of(new).assert_flawless();
 }
 
@@ -468,7 +468,7 @@ fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
     let new = lineage.upgrade();
     assert_eq!(pid_of_server(&lineage), new);
     lineage.wait_for_log(mark, "app.pid");
-    lineage.gone(old, Duration::from_secs(3));
+    lineage.gone(old, SOON);
 }
 
 #[test]

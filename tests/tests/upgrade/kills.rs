@@ -42,7 +42,7 @@ impl Dice {
 }
 
 /// Waits until the process that serves says who it is, and no other of the lineage is left.
-fn survivor(lineage: &Lineage, about: &str) -> u32 {
+pub(super) fn survivor(lineage: &Lineage, about: &str) -> u32 {
     let alone = || {
         let alive = lineage.alive();
         (alive.len() == 1).then(|| alive[0])
@@ -193,26 +193,18 @@ fn no_request_is_handled_twice_whoever_is_killed() {
         let answered = markers.answered();
         until(LONG, "requests are answered", || (markers.answered() > answered + 20).then_some(()));
     }
-    let answered = markers.stop();
-    let mut handled: BTreeMap<u64, u32> = BTreeMap::new();
-    for line in lineage.dir().read("marks").lines() {
-        *handled.entry(line.parse().unwrap()).or_default() += 1;
-    }
-    let twice: Vec<_> = handled.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "handled more than once: {twice:?}");
-    let lost: Vec<_> = answered.iter().filter(|id| !handled.contains_key(id)).collect();
-    assert!(lost.is_empty(), "answered, but never handled: {lost:?}");
+    markers.assert_handled_once(&lineage);
 }
 
 /// Clients that give each request a number of its own, and never send one again.
-struct Markers {
+pub(super) struct Markers {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     threads: Vec<thread::JoinHandle<Vec<u64>>>,
 }
 
 impl Markers {
-    fn start(addr: &Addr, clients: u64) -> Self {
+    pub(super) fn start(addr: &Addr, clients: u64) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let spawn = |client: u64| {
             let (addr, stop, count) = (addr.clone(), stop.clone(), answered.clone());
@@ -243,13 +235,22 @@ impl Markers {
         Markers { stop, answered, threads }
     }
 
-    fn answered(&self) -> u64 {
+    pub(super) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    fn stop(mut self) -> Vec<u64> {
+    /// Ends them. No request was handled twice, and what was answered was handled.
+    pub(super) fn assert_handled_once(mut self, lineage: &Lineage) {
         self.stop.store(true, Ordering::Release);
-        self.threads.drain(..).flat_map(|thread| thread.join().unwrap()).collect()
+        let answered: Vec<u64> = self.threads.drain(..).flat_map(|thread| thread.join().unwrap()).collect();
+        let mut handled: BTreeMap<u64, u32> = BTreeMap::new();
+        for line in lineage.dir().read("marks").lines() {
+            *handled.entry(line.parse().unwrap()).or_default() += 1;
+        }
+        let twice: Vec<_> = handled.iter().filter(|(_, times)| **times > 1).collect();
+        assert!(twice.is_empty(), "handled more than once: {twice:?}");
+        let lost: Vec<_> = answered.iter().filter(|id| !handled.contains_key(id)).collect();
+        assert!(lost.is_empty(), "answered, but never handled: {lost:?}");
     }
 }
 

@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
@@ -14,7 +13,7 @@ use slackwater_tests::process::Signal;
 use slackwater_tests::said;
 use slackwater_tests::wait::until;
 
-use super::{LONG, WINDOW};
+use super::{LONG, SOON, WINDOW};
 use crate::help::{held_socket, ms, pid_of_server, pid_on};
 
 #[test]
@@ -29,7 +28,7 @@ fn unix_sockets_travel_and_keep_their_path() {
         let old = lineage.newest();
         let new = lineage.upgrade();
         assert_eq!(pid_on(&mut kept), new);
-        lineage.gone(old, Duration::from_secs(3));
+        lineage.gone(old, SOON);
         assert_eq!(pid_on(&mut Conn::open(&addr).unwrap()), new);
     }
     lineage.signal(Signal::TERM);
@@ -46,7 +45,7 @@ fn listeners_that_the_new_settings_add_are_bound_and_those_they_drop_are_closed(
     let (first, mark) = (lineage.newest(), lineage.mark());
     lineage.whole_settings(&format!("listen = [\"127.0.0.1:0\", \"unix:new.sock\"]\n{WINDOW}"));
     let pid = lineage.upgrade();
-    lineage.gone(first, Duration::from_secs(3));
+    lineage.gone(first, SOON);
     assert_eq!(pid_on(&mut Conn::open(&Addr::Unix(new)).unwrap()), pid);
     assert_eq!(pid_of_server(&lineage), pid, "the address that it had goes on:\n{}", lineage.log_since(mark));
     until(LONG, "what is no longer wanted is removed", || (!old.exists()).then_some(()));
@@ -134,7 +133,7 @@ fn a_socket_that_an_activator_holds_travels_and_stays_the_activator_s() {
     for _ in 0..2 {
         let old = lineage.newest();
         let new = lineage.upgrade();
-        lineage.gone(old, Duration::from_secs(3));
+        lineage.gone(old, SOON);
         for addr in [&web_addr, &admin_addr] {
             assert_eq!(pid_on(&mut Conn::open(addr).unwrap()), new, "{addr}");
         }

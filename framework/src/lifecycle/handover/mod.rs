@@ -19,6 +19,8 @@
 //!  │── Connections + their sockets ───────────▶│  as often as there are any
 //!  │◀───────────────────────────────── Taken ──│  how many so far
 //!  │◀────────────────────────────── Stopping ──│  only when it was told to stop; after Share, Connections come back
+//!  │── Probe ─────────────────────────────────▶│  the window is over
+//!  │◀───────────────────────────────── Alive ──│
 //!  │── Confirmed ─────────────────────────────▶│
 //! ```
 

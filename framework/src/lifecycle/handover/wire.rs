@@ -42,6 +42,10 @@ pub(crate) enum Message {
     Connections(Vec<Travelling>),
     /// The answer to `Connections`: how many have been taken since the greeting.
     Taken { count: u64 },
+    /// Old to new: say `Alive` once all that came before this is done.
+    Probe,
+    /// The answer to it.
+    Alive,
     /// New to old: I was told to stop; my end is no death. After `Share` it gives its connections back.
     Stopping,
     /// Old to new: there is no way back any more.
@@ -100,6 +104,8 @@ mod tag {
     pub(super) const STOPPING: u8 = 8;
     pub(super) const CONFIRMED: u8 = 9;
     pub(super) const SHARE: u8 = 10;
+    pub(super) const PROBE: u8 = 11;
+    pub(super) const ALIVE: u8 = 12;
 }
 
 /// A tag, and the number of entries.
@@ -112,6 +118,25 @@ const ENTRY_FIXED: usize = 4 + 4 + 4 + 8 + 8 + 4;
 const MAX_WHY: usize = MAX_BYTES - 1 - 4;
 
 impl Message {
+    /// What kind of message it is, for a log: the rest may be long, and is the client's.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Message::Hello { .. } => "Hello",
+            Message::Ready => "Ready",
+            Message::Failed { .. } => "Failed",
+            Message::Live => "Live",
+            Message::Share => "Share",
+            Message::Cancel => "Cancel",
+            Message::Accepting => "Accepting",
+            Message::Connections(_) => "Connections",
+            Message::Taken { .. } => "Taken",
+            Message::Probe => "Probe",
+            Message::Alive => "Alive",
+            Message::Stopping => "Stopping",
+            Message::Confirmed => "Confirmed",
+        }
+    }
+
     /// The number of descriptors that belong to it.
     pub(crate) fn descriptors(&self) -> usize {
         match self {
@@ -123,6 +148,8 @@ impl Message {
             | Message::Cancel
             | Message::Accepting
             | Message::Taken { .. }
+            | Message::Probe
+            | Message::Alive
             | Message::Stopping
             | Message::Confirmed => 0,
         }
@@ -149,6 +176,8 @@ impl Message {
             }
             Message::Live => vec![tag::LIVE],
             Message::Share => vec![tag::SHARE],
+            Message::Probe => vec![tag::PROBE],
+            Message::Alive => vec![tag::ALIVE],
             Message::Cancel => vec![tag::CANCEL],
             Message::Accepting => vec![tag::ACCEPTING],
             Message::Connections(entries) => encode_connections(entries),
@@ -196,6 +225,8 @@ impl Message {
             tag::FAILED => Message::Failed { why: rest.text()? },
             tag::LIVE => Message::Live,
             tag::SHARE => Message::Share,
+            tag::PROBE => Message::Probe,
+            tag::ALIVE => Message::Alive,
             tag::CANCEL => Message::Cancel,
             tag::ACCEPTING => Message::Accepting,
             tag::CONNECTIONS => Message::Connections(rest.connections(fds)?),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PHASES: [Phase; 33] = [
+const PHASES: [Phase; 35] = [
     Starting(Serve),
     Starting(Reload),
     Succeeding(Serve),
@@ -29,6 +29,8 @@ const PHASES: [Phase; 33] = [
     Swapping(Firmly),
     HandingOver(Gently),
     HandingOver(Firmly),
+    Confirming(Gently),
+    Confirming(Firmly),
     Phase::Sharing,
     Standby,
     Paused,
@@ -42,7 +44,7 @@ const PHASES: [Phase; 33] = [
     Gone,
 ];
 
-const EVENTS: [Event; 23] = [
+const EVENTS: [Event; 24] = [
     Hup,
     Usr1,
     Usr2,
@@ -59,6 +61,7 @@ const EVENTS: [Event; 23] = [
     StrangerAccepts,
     SuccessorAccepts,
     SuccessorShares,
+    SuccessorAnswers,
     SuccessorStops,
     SuccessorGone,
     ToldLive,
@@ -150,7 +153,7 @@ fn is_leaving(phase: Phase) -> bool {
         Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => false,
         Serving | Reloading(_) | Paused => false,
         // these may still come back, if the new process dies
-        Upgrading(_) | Swapping(_) | HandingOver(_) | Phase::Sharing | Standby => false,
+        Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) | Phase::Sharing | Standby => false,
     }
 }
 
@@ -182,7 +185,7 @@ proptest! {
         let (next, actions) = step(phase, event);
         let enters = |p: Phase| match p {
             LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) => true,
-            Upgrading(_) | Swapping(_) | HandingOver(_) => true,
+            Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) => true,
             Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) => false,
             // a person decides how long
             Beside(_) | Phase::Sharing | Standby => false,
@@ -215,7 +218,9 @@ fn an_upgrade_goes_through_its_steps() {
     assert_eq!((phase, actions), (Swapping(Gently), vec![Arm(Timer::Swap), Say(Word::Live)]));
     let (phase, _) = step(phase, SuccessorAccepts);
     assert_eq!(phase, HandingOver(Gently));
-    assert_eq!(step(phase, TimeOver).0, Draining(Gently));
+    let (phase, actions) = step(phase, TimeOver);
+    assert_eq!((phase, actions), (Confirming(Gently), vec![Say(Word::Probe), Arm(Timer::Answer)]));
+    assert_eq!(step(phase, SuccessorAnswers).0, Draining(Gently));
 }
 
 #[test]
@@ -226,6 +231,8 @@ fn a_new_process_that_dies_brings_the_old_one_back_unless_that_was_told_to_stop(
         (Serving, vec![Disarm, KillSuccessor, Live(TakeBack), Live(Accept), Live(TakePidFile)])
     );
     assert_eq!(step(HandingOver(Firmly), SuccessorGone).0, LastCall(Firmly));
+    // and so does one that no longer answers
+    assert_eq!(step(Confirming(Gently), TimeOver), step(HandingOver(Gently), SuccessorGone));
 }
 
 #[test]

@@ -13,8 +13,10 @@ pub(crate) enum Phase {
     Upgrading(Afterwards),
     /// The new process was told to go live: until it accepts.
     Swapping(Told),
-    /// Not accepting; connections go to the new process, which could still fail: until it is confirmed.
+    /// Not accepting; connections go to the new process, which could still fail: until the window is over.
     HandingOver(Told),
+    /// The window is over: until the new process answers once more, having taken all that it was given.
+    Confirming(Told),
     /// Both accept, this process and the new one: until a person decides.
     Sharing,
     /// The same after a WINCH: only the new one accepts, and connections go to it.
@@ -90,6 +92,8 @@ pub(crate) enum Event {
     SuccessorAccepts,
     /// It accepts, and so are we to: `upgrade.mode` is "manual".
     SuccessorShares,
+    /// It lives, and has taken all that it was given until it was asked.
+    SuccessorAnswers,
     /// It was told to stop: that is no death.
     SuccessorStops,
     /// It is dead, could not start, or broke the protocol.
@@ -199,6 +203,8 @@ pub(crate) enum Timer {
     Swap,
     /// `upgrade.rollback_window`
     Rollback,
+    /// how long a new process may take to answer
+    Answer,
 }
 
 /// What is said to the process at the other end of a handover.
@@ -208,6 +214,7 @@ pub(crate) enum Word {
     Live,
     Cancel,
     Accepting,
+    Probe,
     Confirmed,
     Stopping,
 }
