@@ -23,11 +23,11 @@
 //! | feature | default | brings |
 //! |---|---|---|
 //! | `macros` | yes | `#[slackwater::main]` |
-//! | `cli` | yes | the command line that every application has: `serve`, `check`, `config`, `routes` |
+//! | `cli` | yes | the command line that every application has: `serve`, `check`, `config`, `routes`; completions, a man page |
 //! | `cookies` | yes | tide's cookies |
 //! | `sessions` | no | tide's sessions |
 //! | `tokio` | no | handlers and `app` run inside a tokio context |
-//! | `control` | yes | nothing yet |
+//! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
 //! | `dev`, `http2`, `metrics`, `openapi`, `testing`, `tls`, `ws` | no | nothing yet |
 //!
 //! How the framework is built is told in its ARCHITECTURE.md.
@@ -35,6 +35,8 @@
 mod app;
 mod cli;
 mod config;
+#[cfg_attr(not(feature = "control"), allow(dead_code, reason = "without the feature nobody asks"))]
+mod control;
 mod error;
 mod http;
 mod lifecycle;

@@ -19,8 +19,11 @@ use crate::cli::Command;
 #[cfg(feature = "cli")]
 use crate::cli::{self, Invocation};
 use crate::config::{self, Loaded, Sources};
+use crate::control;
+#[cfg(feature = "control")]
+use crate::control::protocol::Ask;
 use crate::error::{Error, Kind, Result};
-use crate::lifecycle::{self, Driver, Lineage, Ownership, Plan, Signals};
+use crate::lifecycle::{self, Build, Driver, Handle, Lineage, Ownership, Plan, Predecessor, Signals};
 use crate::observe;
 use crate::setup::Reason;
 use crate::socket::{Inherited, Sockets, HANDOVER};
@@ -257,6 +260,26 @@ impl Runner {
             Command::Check => self.check().and_then(print),
             Command::Config { key } => self.config(key.as_deref()).and_then(print),
             Command::Routes => self.routes().and_then(print),
+            #[cfg(feature = "control")]
+            Command::Status { json, watch } => {
+                self.client(&program).and_then(|client| control::status(&client, json, watch)).and_then(print)
+            }
+            #[cfg(feature = "control")]
+            Command::Reload => self.ask(&program, Ask::Reload),
+            #[cfg(feature = "control")]
+            Command::Upgrade => self.ask(&program, Ask::Upgrade),
+            #[cfg(feature = "control")]
+            Command::Rollback => self.ask(&program, Ask::Rollback),
+            #[cfg(feature = "control")]
+            Command::Pause => self.ask(&program, Ask::Pause),
+            #[cfg(feature = "control")]
+            Command::Resume => self.ask(&program, Ask::Resume),
+            #[cfg(feature = "control")]
+            Command::Drain => self.ask(&program, Ask::Drain),
+            #[cfg(feature = "control")]
+            Command::Stop => self.ask(&program, Ask::Stop),
+            #[cfg(feature = "control")]
+            Command::Reopen => self.ask(&program, Ask::Reopen),
             Command::Custom { name, args } => self.custom(&name, args),
         };
         match done {
@@ -268,8 +291,24 @@ impl Runner {
         }
     }
 
-    fn serve(mut self, mut inherited: Inherited, program: Program) -> Result<ExitCode, Error> {
+    fn serve(self, mut inherited: Inherited, program: Program) -> Result<ExitCode, Error> {
         let handover = inherited.take_parcel(HANDOVER);
+        let Ready { plan, loaded, signals, lineage } = match self.get_ready(inherited, program.clone()) {
+            Ok(ready) => ready,
+            Err(error) => {
+                // whoever upgrades to this process says so to whoever asked for it
+                if let Some(channel) = handover {
+                    block_on(Predecessor::refuse(channel, error.chain()));
+                }
+                return Err(error);
+            }
+        };
+        block_on(live(plan, loaded, signals, handover))?;
+        Ok(lineage.stay(&program).unwrap_or(ExitCode::SUCCESS))
+    }
+
+    /// All that comes before the application is called.
+    fn get_ready(mut self, mut inherited: Inherited, program: Program) -> Result<Ready, Error> {
         let mut signals = Signals::install()?;
         let loaded = self.sources.load()?;
         self.install_logger(&loaded)?;
@@ -279,15 +318,53 @@ impl Runner {
         signals.route(lineage.clone());
         log::info!("{} {} starts, pid {}", self.sources.name, self.shown_version(), std::process::id());
         let plan = Plan {
+            build: Build::of_this_process(self.shown_version()),
+            control: self.control_socket(&loaded, &program),
             sources: self.sources,
             application: self.application,
             sockets: Sockets::new(inherited),
             ownership: Ownership::Process,
             open_files,
-            program: Some((program.clone(), lineage.clone())),
+            program: Some((program, lineage.clone())),
         };
-        block_on(live(plan, loaded, signals, handover))?;
-        Ok(lineage.stay(&program).unwrap_or(ExitCode::SUCCESS))
+        Ok(Ready { plan, loaded, signals, lineage })
+    }
+
+    /// A process without a control socket still serves.
+    fn control_socket(&self, loaded: &Loaded, program: &Program) -> Option<Arc<control::Socket>> {
+        if !cfg!(feature = "control") {
+            return None;
+        }
+        match control::Socket::open(&self.places(loaded, program)) {
+            Ok(socket) => Some(Arc::new(socket)),
+            Err(error) => {
+                log::warn!("{}; serving without it", error.chain());
+                None
+            }
+        }
+    }
+
+    fn places(&self, loaded: &Loaded, program: &Program) -> control::Places {
+        control::Places::of(
+            loaded,
+            control::Around {
+                name: &self.sources.name,
+                default_file: &self.sources.default_file,
+                directory: program.directory(),
+                runtime: program.variable("XDG_RUNTIME_DIR"),
+            },
+        )
+    }
+
+    #[cfg(feature = "control")]
+    fn client(&self, program: &Program) -> Result<control::Client, Error> {
+        let loaded = self.sources.load_despite_faults()?;
+        Ok(control::Client::new(self.places(&loaded, program)))
+    }
+
+    #[cfg(feature = "control")]
+    fn ask(&self, program: &Program, ask: Ask) -> Result<ExitCode, Error> {
+        print(control::command(&self.client(program)?, ask)?)
     }
 
     fn shown_version(&self) -> &str {
@@ -338,6 +415,14 @@ impl Runner {
     }
 }
 
+/// What a process needs to go on from here.
+struct Ready {
+    plan: Plan,
+    loaded: Loaded,
+    signals: Signals,
+    lineage: Lineage,
+}
+
 /// From the first generation to the last connection.
 async fn live(
     plan: Plan,
@@ -345,7 +430,9 @@ async fn live(
     mut signals: Signals,
     handover: Option<OwnedFd>,
 ) -> Result<(), Error> {
+    let control = plan.control.clone();
     let (driver, handle) = Driver::new(plan, first, handover)?;
+    let commands = control.and_then(|socket| listen_for_commands(socket, handle.clone()));
     let signalled = async_std::task::spawn(async move {
         while let Some(event) = signals.next().await {
             handle.signal(event).await;
@@ -355,8 +442,16 @@ async fn live(
     let (starts, _) = async_channel::bounded(1);
     let outcome = driver.run(starts).await;
     signalled.cancel().await;
+    if let Some(commands) = commands {
+        commands.close().await;
+    }
     observe::log::flush();
     outcome.map(drop)
+}
+
+fn listen_for_commands(socket: Arc<control::Socket>, handle: Handle) -> Option<control::Server> {
+    let started = control::Server::start(socket, Arc::new(move |ask| handle.ask(ask)));
+    started.map_err(|error| log::warn!("the control socket cannot be watched: {error}")).ok()
 }
 
 /// One executor thread per core, or as many as `threads` says. It must come before the executor's first use.

@@ -8,7 +8,7 @@ use futures_lite::future;
 use crate::app::{Application, IntoApplication};
 use crate::config::Sources;
 use crate::error::Error;
-use crate::lifecycle::{Driver, Handle, Ownership, Plan};
+use crate::lifecycle::{Build, Driver, Handle, Ownership, Plan};
 use crate::socket::{Inherited, Sockets};
 use crate::sys::limits::OpenFiles;
 
@@ -95,6 +95,8 @@ impl Server {
             ownership: Ownership::Guest,
             open_files: OpenFiles::as_they_are(),
             program: None,
+            build: Build::of_this_process(""),
+            control: None,
         };
         let (driver, handle) = Driver::new(plan, first, None)?;
         let (starts, started) = async_channel::bounded(1);

@@ -188,20 +188,26 @@ impl Launch {
         if let Some(text) = &self.settings {
             self.dir.write(SETTINGS, text);
         }
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).current_dir(self.dir.path().join(&self.place)).env_clear();
+        let mut command = self.command();
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         if let Some(other) = &self.stdout {
             command.stdout(other.try_clone().expect("a descriptor"));
         }
+        self.pass_sockets(&mut command).expect("descriptors to pass on");
+        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
+    }
+
+    /// The program with its arguments, its environment and its directory.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).current_dir(self.dir.path().join(&self.place)).env_clear();
         for kept in ["PATH", "HOME", "TMPDIR"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
         }
         command.env(Launch::MARKER, self.dir.path());
         command.env("RUST_BACKTRACE", "1").env("SLACKWATER_LOG__FORMAT", "json");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        self.pass_sockets(&mut command).expect("descriptors to pass on");
-        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
+        command
     }
 
     fn pass_sockets(&self, command: &mut Command) -> io::Result<()> {

@@ -9,6 +9,7 @@
 //! | [`load`] | many clients at once, until told to stop |
 //! | [`passengers`] | clients that an upgrade finds in the middle of something |
 //! | [`idle`] | many connections that are only open, and whether they still are |
+//! | [`operator`] | somebody at a terminal, with the application's own commands |
 //! | [`tally`] | what became of all requests, each failure by its kind |
 //! | [`raw`] | the table of raw requests, each with its one right answer |
 //! | [`plain`] | hyper and nothing else, to compare with |
@@ -23,6 +24,7 @@ pub mod idle;
 pub mod launch;
 pub mod lineage;
 pub mod load;
+pub mod operator;
 pub mod passengers;
 pub mod plain;
 pub mod proc;

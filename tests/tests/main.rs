@@ -2,6 +2,7 @@
 
 mod app;
 mod config;
+mod control;
 mod embed;
 mod help;
 mod holders;

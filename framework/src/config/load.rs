@@ -58,6 +58,22 @@ impl Sources {
     /// [`Kind::Config`] with every fault of the framework's part, a line each; [`Kind::Usage`] for a `--set` that is
     /// no `KEY=VALUE`.
     pub(crate) fn load(&self) -> Result<Loaded, Error> {
+        self.lay_all()?.finish()
+    }
+
+    /// The same for a command to a running process, which needs next to nothing of it: what is wrong stays as it is by
+    /// default. A mistake in the file must not keep anybody from asking how things stand.
+    ///
+    /// # Errors
+    /// The file cannot be read at all.
+    #[cfg(feature = "control")]
+    pub(crate) fn load_despite_faults(&self) -> Result<Loaded, Error> {
+        let (mut loaded, _) = self.lay_all()?.loaded();
+        loaded.read_what_can_be();
+        Ok(loaded)
+    }
+
+    fn lay_all(&self) -> Result<Load<'_>, Error> {
         let mut load = Load::new(self)?;
         load.application()?;
         let file = self.read_file()?;
@@ -65,7 +81,7 @@ impl Sources {
         load.port(self.variable("PORT"));
         load.environment();
         load.sets()?;
-        load.finish()
+        Ok(load)
     }
 
     fn read_file(&self) -> Result<Option<File>, Error> {
@@ -284,11 +300,18 @@ impl<'a> Load<'a> {
         self.faults.push(Fault { origin: Some(origin), line: None, key: key.into(), what });
     }
 
-    fn finish(mut self) -> Result<Loaded, Error> {
+    fn finish(self) -> Result<Loaded, Error> {
+        let (mut loaded, faults) = self.loaded();
+        loaded.read(faults)?;
+        Ok(loaded)
+    }
+
+    /// What was laid over each other, not read yet, and what is wrong with it so far.
+    fn loaded(mut self) -> (Loaded, Vec<Fault>) {
         let values = self.figment.find_value("").ok().and_then(Value::into_dict).unwrap_or_default();
         let sources = self.sources;
         let faults = std::mem::take(&mut self.faults);
-        let mut loaded = Loaded {
+        let loaded = Loaded {
             config: Config::default(),
             warnings: self.warnings,
             files: self.files,
@@ -302,7 +325,6 @@ impl<'a> Load<'a> {
             secrets: BTreeSet::new(),
             env_prefix: sources.env_prefix.clone(),
         };
-        loaded.read(faults)?;
-        Ok(loaded)
+        (loaded, faults)
     }
 }

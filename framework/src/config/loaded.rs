@@ -47,15 +47,8 @@ pub(super) struct NamedFile {
 impl Loaded {
     /// Reads each key of the framework into its place; all faults at once, in the order of lines.
     pub(super) fn read(&mut self, mut faults: Vec<Fault>) -> Result<(), Error> {
-        let mut config = Config::default();
-        for field in Config::FIELDS {
-            let Some(value) = self.value(field.key) else { continue };
-            let origin = self.origin(value.tag());
-            let form = if origin.is_text() { Form::Text } else { Form::Typed };
-            if let Err(what) = (field.read)(&mut config, Given { value, form }) {
-                faults.push(self.fault(field.key, &origin, what));
-            }
-        }
+        let (config, misread) = self.read_each();
+        faults.extend(misread);
         for (keys, what) in config.contradictions() {
             let origin = |key| self.value(key).map_or(Origin::Default, |value| self.origin(value.tag()));
             let set = keys.into_iter().find(|key| origin(key) != Origin::Default).unwrap_or(keys[0]);
@@ -68,6 +61,25 @@ impl Loaded {
         faults.sort_by_key(|fault| fault.line);
         let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
         Err(Error::new(Kind::Config, lines.join("\n")))
+    }
+
+    /// Reads what can be read; the rest is as it is by default.
+    #[cfg(feature = "control")]
+    pub(super) fn read_what_can_be(&mut self) {
+        self.config = self.read_each().0;
+    }
+
+    fn read_each(&self) -> (Config, Vec<Fault>) {
+        let (mut config, mut faults) = (Config::default(), Vec::new());
+        for field in Config::FIELDS {
+            let Some(value) = self.value(field.key) else { continue };
+            let origin = self.origin(value.tag());
+            let form = if origin.is_text() { Form::Text } else { Form::Typed };
+            if let Err(what) = (field.read)(&mut config, Given { value, form }) {
+                faults.push(self.fault(field.key, &origin, what));
+            }
+        }
+        (config, faults)
     }
 
     pub(super) fn fault(&self, key: &str, origin: &Origin, what: impl Into<String>) -> Fault {

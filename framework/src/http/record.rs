@@ -141,6 +141,11 @@ impl Record {
         }
     }
 
+    /// Whether a request is being answered.
+    pub(crate) fn asks(&self) -> bool {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub(crate) fn request(&self) -> Option<Request> {
         self.request.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -11,11 +11,12 @@ use async_io::Timer;
 use async_std::task::JoinHandle;
 use futures_lite::future;
 
+use super::desk::{Asker, Desk};
 use super::giving::ANSWER;
 use super::handle::{Handle, Report, Shared};
 use super::happening::{Happening, Reply};
 use super::live::Live;
-use super::machine::{self, step, Action, Event, Phase, Refusal, Step};
+use super::machine::{self, step, Action, Command, Event, Phase, Step};
 use super::predecessor::Predecessor;
 use super::reload::{prepare, Next, Ownership, Plan};
 use super::successor::Successor;
@@ -64,6 +65,10 @@ pub(crate) struct Driver {
     pid_file: Option<PidFile>,
     /// The file under another name that is this one's while two processes accept.
     pub(super) old_pid_file: Option<PidFile>,
+    /// Who waits for what was asked.
+    pub(super) desk: Desk,
+    /// Connections that have come from the process at the other end of a handover.
+    pub(super) adopted: u64,
     /// Watches the configuration's files, where the settings ask for it.
     watch: Option<JoinHandle<()>>,
     timer: Option<Instant>,
@@ -109,6 +114,8 @@ impl Driver {
             predecessor,
             pid_file: None,
             old_pid_file: None,
+            desk: Desk::default(),
+            adopted: 0,
             watch: None,
             timer: None,
             leaving_since: None,
@@ -133,12 +140,23 @@ impl Driver {
             let event = match self.next_happening().await {
                 Some(Happening::Signal(event)) => event,
                 Some(Happening::Reload(reply)) => self.reload_for(reply),
+                Some(Happening::Asked(ask, asker)) => {
+                    if let Some((event, asker)) = self.asked(ask, asker) {
+                        self.take(event, asker).await;
+                    }
+                    continue;
+                }
                 Some(Happening::Built(outcome)) => self.built(*outcome).await,
                 Some(Happening::Drained) => Event::Drained,
                 Some(Happening::Successor(pid, event)) if self.is_successor(pid) => event,
-                Some(Happening::Successor(..)) => continue,
+                Some(Happening::SuccessorSaid(pid, why)) if self.is_successor(pid) => {
+                    self.desk.why.get_or_insert(why);
+                    continue;
+                }
+                Some(Happening::Successor(..) | Happening::SuccessorSaid(..)) => continue,
                 Some(Happening::PredecessorGone) => self.predecessor_gone(),
                 Some(Happening::Arrived(arrivals, receipt)) => {
+                    self.adopted += arrivals.len() as u64;
                     if let Some(live) = &self.live {
                         live.adopt(arrivals);
                     }
@@ -147,18 +165,29 @@ impl Driver {
                 }
                 None => self.time_over(),
             };
-            let (phase, actions) = step(self.phase, event);
-            self.phase = phase;
-            for action in actions {
-                self.act(action).await;
-            }
-            self.publish_addresses();
+            self.take(event, None).await;
             if self.live.is_some() {
                 // the first time tells, and there is room for no second
                 let _ = started.try_send(());
             }
         }
         self.end()
+    }
+
+    /// One step of the policy. `asker` waits for what becomes of its command.
+    async fn take(&mut self, event: Event, asker: Option<(Command, Asker)>) {
+        let (phase, actions) = step(self.phase, event);
+        self.phase = phase;
+        match (asker, actions.iter().find_map(Action::refusal)) {
+            (Some((_, asker)), Some(refusal)) => Driver::refused(&asker, refusal),
+            (Some((command, asker)), None) => self.desk.wait(command, asker),
+            (None, _) => {}
+        }
+        for action in actions {
+            self.act(action).await;
+        }
+        self.publish_addresses();
+        self.settle_asked();
     }
 
     /// Waits for what happens next; `None` is the timer.
@@ -193,7 +222,7 @@ impl Driver {
         Event::TimeOver
     }
 
-    fn reload_for(&mut self, reply: Reply) -> Event {
+    pub(super) fn reload_for(&mut self, reply: Reply) -> Event {
         match self.phase {
             Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => self.waiting.push(reply),
             Phase::Proving(_) | Phase::Beside(_) => self.waiting.push(reply),
@@ -240,12 +269,11 @@ impl Driver {
     }
 
     /// Tells those who asked for the reload that has just ended; keeps the error for the end of a failed start.
-    fn answer(&mut self, outcome: Result<(), Error>) {
+    fn answer(&mut self, outcome: Result<String, Error>) {
         let asked = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.waiting_for_next));
-        let text = outcome.as_ref().err().map(|error| (error.kind(), error.chain()));
-        for Reply(reply) in asked {
-            let again = text.as_ref().map_or(Ok(()), |(kind, text)| Err(Error::new(*kind, text.clone())));
-            let _ = reply.try_send(again);
+        for reply in asked {
+            let again = outcome.as_ref().map(String::clone);
+            reply.tell(again.map_err(|error| Error::new(error.kind(), error.chain())));
         }
         self.failure = outcome.err();
     }
@@ -262,8 +290,8 @@ impl Driver {
             Action::PassHup => self.successor.iter().for_each(Successor::hup),
             Action::Arm(timer) => self.timer = Some(Instant::now() + self.wait(timer)),
             Action::Disarm => self.timer = None,
-            Action::ReopenLogs => reopen_logs(),
-            Action::Refuse(refusal) => refuse(refusal),
+            Action::ReopenLogs => drop(reopen_logs()),
+            Action::Refuse(refusal) => log::warn!("{}{}", refusal.signal(), refusal.text()),
         }
     }
 
@@ -274,7 +302,10 @@ impl Driver {
                 live.accept();
                 self.systemd.ready(&format!("serving, generation {}", self.number()));
             }
-            Step::TakePidFile => self.take_pid_file(),
+            Step::TakePidFile => {
+                self.take_pid_file();
+                self.take_control_socket();
+            }
             Step::Announce => self.announce(std::process::id()),
             Step::Reinstate => {
                 self.reinstate();
@@ -306,10 +337,12 @@ impl Driver {
             }
             Step::Share => {
                 let (here, there) = (std::process::id(), self.successor.as_ref().map_or(0, Successor::pid));
-                log::info!(
+                let said = format!(
                     "both processes accept: QUIT to this one (pid {here}) commits the upgrade, QUIT to the new \
                      one (pid {there}) takes it back"
                 );
+                log::info!("{said}");
+                self.tell_upgraded(said);
                 self.systemd.status(&format!("upgrading by hand: QUIT to pid {here} commits"));
             }
             Step::Keep => live.keep(),
@@ -317,8 +350,9 @@ impl Driver {
                 self.leaving_since.get_or_insert_with(Instant::now);
                 live.let_go();
                 if let Some(successor) = &self.successor {
-                    upgraded(successor);
+                    let said = upgraded(successor);
                     self.announce(successor.pid());
+                    self.tell_upgraded(said);
                 }
                 if let Some((_, lineage)) = &self.plan.program {
                     lineage.newest.confirm();
@@ -355,6 +389,17 @@ impl Driver {
             drained.await;
             let _ = sender.send(Happening::Drained).await;
         });
+    }
+
+    /// Commands are for this process from now on. Without a control socket it still serves.
+    fn take_control_socket(&self) {
+        let Some(control) = &self.plan.control else { return };
+        let before = self.plan.program.as_ref().and_then(|(_, lineage)| lineage.newest.live());
+        let family: Vec<u32> =
+            before.into_iter().chain(self.successor.as_ref().map(Successor::pid)).collect();
+        if let Err(error) = control.put_in_place(&family) {
+            log::warn!("{}; taken once it is free, serving all the same", error.chain());
+        }
     }
 
     fn take_pid_file(&mut self) {
@@ -406,16 +451,22 @@ impl Driver {
             log.commit().iter().for_each(|note| log::warn!("{note}"));
         }
         let seats = next.loaded.config.http.max_connections.unwrap_or(self.auto_connections);
+        let outcome;
         match &mut self.live {
             Some(live) => {
                 let changes = live.swap(next, seats).await;
-                log::info!("reloaded: generation {} is live; {}", live.generation().number, said(&changes));
-                self.systemd.ready(&format!("serving, generation {}", live.generation().number));
+                let number = live.generation().number;
+                outcome = format!("reloaded: generation {number} is live; {}", said(&changes));
+                log::info!("{outcome}");
+                self.systemd.ready(&format!("serving, generation {number}"));
             }
-            None => self.live = self.lot.take().map(|lot| Live::new(next, lot, seats)),
+            None => {
+                self.live = self.lot.take().map(|lot| Live::new(next, lot, seats));
+                outcome = "started".to_owned();
+            }
         }
         self.watch().await;
-        self.answer(Ok(()));
+        self.answer(Ok(outcome));
     }
 
     /// Watches the files of the settings that are now in force, if they ask for it.
@@ -433,7 +484,7 @@ impl Driver {
         *self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
-    fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.live.as_ref().map_or(0, |live| live.generation().number)
     }
 
@@ -465,6 +516,7 @@ impl Driver {
         let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.took = self.leaving_since.map_or(Duration::ZERO, |since| since.elapsed());
         let report = report.clone();
+        self.desk.settle_last(&report);
         match self.live {
             None => log::info!("told to stop while starting; stopped"),
             Some(_) => log::info!("stopped after {:.1?}; connections cut: {}", report.took, report.cut.len()),
@@ -488,26 +540,17 @@ fn remove_pid_file(file: Option<PidFile>) {
     }
 }
 
-fn reopen_logs() {
-    match observe::log::reopen() {
-        Ok(()) => log::info!("the log was reopened"),
-        Err(error) => log::error!("{}; the log goes on where it was", error.chain()),
-    }
-}
-
-fn refuse(refusal: Refusal) {
-    let why = match refusal {
-        Refusal::Reloading => "USR2 refused: a reload is under way; nothing changed",
-        Refusal::Unconfirmed => "USR2 refused: the last upgrade is not confirmed yet; nothing changed",
-        Refusal::AlreadyUpgrading => "USR2 refused: an upgrade is under way; it goes on",
-        Refusal::StillStarting => "refused: the process is still starting; nothing changed",
-        Refusal::Sharing => {
-            "HUP refused: a new process accepts beside this one, which accepts as well; nothing changed"
-        }
-        Refusal::Paused => "refused: the process is paused; HUP resumes it",
-        Refusal::Leaving => "refused: the process is leaving; it goes on leaving",
+/// Opens the log anew; tells what came of it.
+pub(super) fn reopen_logs() -> Result<String, String> {
+    let outcome = match observe::log::reopen() {
+        Ok(()) => Ok("the log was reopened".to_owned()),
+        Err(error) => Err(format!("{}; the log goes on where it was", error.chain())),
     };
-    log::warn!("{why}");
+    match &outcome {
+        Ok(said) => log::info!("{said}"),
+        Err(why) => log::error!("{why}"),
+    }
+    outcome
 }
 
 fn said(changes: &[Change]) -> String {

@@ -239,6 +239,10 @@ impl Porter {
 }
 
 impl Taken {
+    pub(super) fn get(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
     pub(super) fn set(&self, count: u64) {
         self.count.store(count, Ordering::Release);
         self.changed.notify(usize::MAX);

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use async_std::future::timeout;
 
+use super::desk::Asker;
 use super::happening::{Happening, Reply};
+use crate::control::protocol::{Answer, Ask};
 use crate::error::{Error, Kind};
 use crate::serve::Cut;
 use crate::token::Token;
@@ -81,7 +83,8 @@ impl Handle {
         let (reply, outcome) = async_channel::bounded(1);
         let gone =
             || Error::new(Kind::NotRunning, "the server is shutting down or gone; nothing was reloaded");
-        self.events.send(Happening::Reload(Reply(reply))).await.map_err(|_| gone())?;
+        let told = move |outcome: Result<String, Error>| drop(reply.try_send(outcome.map(drop)));
+        self.events.send(Happening::Reload(Reply::new(told))).await.map_err(|_| gone())?;
         outcome.recv().await.map_err(|_| gone())?
     }
 
@@ -124,6 +127,13 @@ impl Handle {
     /// ```
     pub async fn ended(&self) {
         self.over.wait().await;
+    }
+
+    /// Passes on what an operator asks. Nothing comes where the server is gone.
+    pub(crate) fn ask(&self, ask: Ask) -> Receiver<Answer> {
+        let (asker, answers) = async_channel::unbounded();
+        let _ = self.events.try_send(Happening::Asked(ask, Asker(asker)));
+        answers
     }
 
     /// Passes a signal on.

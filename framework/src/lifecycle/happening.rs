@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use async_channel::Sender;
 use async_std::future::timeout;
 
+use super::desk::Asker;
 use super::giving::ANSWER;
 use super::handover::{Arrival, Channel, Message};
 use super::machine::Event;
 use super::reload::Next;
+use crate::control::protocol::Ask;
 use crate::error::Error;
 
 /// What the driver hears of.
@@ -17,20 +18,34 @@ pub(crate) enum Happening {
     Signal(Event),
     /// A handle wants a reload and its outcome.
     Reload(Reply),
+    /// An operator asks for something.
+    Asked(Ask, Asker),
     /// The build that was begun last has ended.
     Built(Box<Result<Next, Error>>),
     /// Nothing is left to wait for.
     Drained,
     /// Of the new process with this pid.
     Successor(Id, Event),
+    /// Why it does not take over: its own words, or how it has ended.
+    SuccessorSaid(Id, String),
     /// The old process has ended, or is not understood.
     PredecessorGone,
     /// Connections of the process at the other end of a handover.
     Arrived(Vec<Arrival>, Receipt),
 }
 
-/// Where the outcome of a reload is awaited.
-pub(crate) struct Reply(pub(crate) Sender<Result<(), Error>>);
+/// Where the outcome of a reload is awaited: what has changed, or why nothing has. Dropped, it says that there is none.
+pub(crate) struct Reply(Box<dyn FnOnce(Result<String, Error>) + Send>);
+
+impl Reply {
+    pub(super) fn new(told: impl FnOnce(Result<String, Error>) + Send + 'static) -> Self {
+        Reply(Box::new(told))
+    }
+
+    pub(super) fn tell(self, outcome: Result<String, Error>) {
+        (self.0)(outcome);
+    }
+}
 
 /// What tells the other process that what it gave has been taken over, and all before it.
 pub(crate) struct Receipt {

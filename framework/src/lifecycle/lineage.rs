@@ -79,6 +79,7 @@ impl Lineage {
         }
         log::info!("staying for those who watch this pid; signals are passed on, the memory is given back");
         crate::observe::log::flush();
+        self.newest.stays();
         let error = waiter::becomes_waiter(program, &self.newest);
         log::warn!(
             "the program could not be executed as a waiter: {error}; waiting with the memory there is"

@@ -15,7 +15,7 @@ use crate::config::{self, Change, Loaded};
 use crate::http::connection::Connection;
 use crate::http::limits::Seats;
 use crate::http::parked::Lot;
-use crate::serve::{empty_queue, Acceptor, Cut, Generation, Readiness, Slot, Traffic};
+use crate::serve::{empty_queue, Acceptor, Count, Cut, Generation, Readiness, Slot, Traffic};
 use crate::socket::{Listener, Origin};
 use crate::token::{token, Token};
 
@@ -158,18 +158,18 @@ impl Live {
     /// Requests hear that they come to an end; answers carry `Connection: close` from now on.
     pub(crate) fn tell_draining(&self) {
         let count = self.traffic.count();
-        log::info!("draining {} active and {} idle connections", count.active, count.parked);
+        log::info!("draining {} active and {} idle connections", count.at_work(), count.parked);
         self.traffic.last_call();
         self.slot.tell_draining();
     }
 
     pub(crate) fn close_idle(&self) {
         let parked = self.traffic.close_idle();
-        log::info!("closed {parked} idle connections; {} are still at work", self.traffic.count().active);
+        log::info!("closed {parked} idle connections; {} are still at work", self.traffic.count().at_work());
     }
 
     pub(crate) fn tell_stop(&self) {
-        let (active, tasks) = (self.traffic.count().active, self.unfinished().len());
+        let (active, tasks) = (self.traffic.count().at_work(), self.unfinished().len());
         log::warn!("the grace is over; told to stop: {active} connections, {tasks} background tasks");
         self.traffic.stop();
     }
@@ -209,7 +209,7 @@ impl Live {
     /// Connections leave by `way` at their next boundary, the silent ones at once.
     pub(crate) fn hand_over(&self, way: Sender<Connection>) {
         let count = self.traffic.count();
-        log::info!("handing over {} active and {} idle connections", count.active, count.parked);
+        log::info!("handing over {} active and {} idle connections", count.at_work(), count.parked);
         self.traffic.hand_over(way);
     }
 
@@ -253,6 +253,20 @@ impl Live {
                 Err(error) => log::warn!("a connection that was handed over cannot be watched: {error}"),
             }
         }
+    }
+
+    pub(crate) fn count(&self) -> Count {
+        self.traffic.count()
+    }
+
+    /// The request that has been in the works for the longest time.
+    pub(crate) fn oldest_request(&self) -> Option<Cut> {
+        self.traffic.oldest_request()
+    }
+
+    /// How many requests have come in since the start.
+    pub(crate) fn requests(&self) -> u64 {
+        self.slot.requests()
     }
 
     pub(crate) fn seats(&self) -> &Arc<Seats> {

@@ -3,8 +3,10 @@
 //! No I/O, no clock, no sockets: [`step`] maps a phase and an event to the next phase and a list of actions. The
 //! driver feeds it and carries out what it says. The table in ARCHITECTURE.md shows the same for people.
 
+mod commands;
 mod words;
 
+pub(crate) use commands::{meaning, standing, upgrades, word, Command, Standing};
 pub(crate) use words::{Action, Afterwards, Event, Phase, Refusal, Step, Timer, Told, Word};
 
 use Action::*;

@@ -1,5 +1,6 @@
 //! The life of a process: start, reload, pause, drain, end. [`machine`] decides, [`driver`] carries out.
 
+mod desk;
 mod driver;
 mod giving;
 mod handle;
@@ -16,10 +17,12 @@ mod upgrade;
 mod waiter;
 mod watch;
 
+pub(crate) use desk::Build;
 pub(crate) use driver::Driver;
 pub use handle::{DeadlineExceeded, Handle, Report};
 pub(crate) use lineage::Lineage;
 pub(crate) use machine::Event;
+pub(crate) use predecessor::Predecessor;
 pub(crate) use reload::{build, Ownership, Plan};
 pub(crate) use signal::Signals;
 pub(crate) use waiter::run_if_asked;

@@ -43,9 +43,20 @@ impl Predecessor {
         Ok(Predecessor { channel, giving, leaves: Some(leaves), gone })
     }
 
+    /// Says why this process will never be ready, before anything else was said.
+    pub(crate) async fn refuse(channel: OwnedFd, why: String) {
+        let Ok(predecessor) = Predecessor::adopt(channel) else { return };
+        predecessor.hello().await;
+        predecessor.fail(why).await;
+    }
+
+    async fn hello(&self) {
+        self.send(Message::Hello { version: VERSION, capabilities: 0, pid: std::process::id() }).await;
+    }
+
     /// Greets the old process, before anything else is said, and listens from then on.
     pub(crate) async fn greet(&mut self, events: Sender<Happening>) {
-        self.send(Message::Hello { version: VERSION, capabilities: 0, pid: std::process::id() }).await;
+        self.hello().await;
         let ears =
             Ears { channel: self.channel.clone(), taken: self.giving.taken(), claims: None, come: 0, events };
         let leaves = self.leaves.take();

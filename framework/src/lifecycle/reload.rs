@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use async_std::future::timeout;
 
+use super::desk::Build;
 use super::lineage::Lineage;
 use crate::app::Application;
 use crate::config::{Loaded, Sources};
+use crate::control::Socket;
 use crate::error::{Error, Kind};
 use crate::observe::log;
 use crate::serve::{Generation, Prepared};
@@ -28,6 +30,10 @@ pub(crate) struct Plan {
     pub(crate) open_files: OpenFiles,
     /// The program, to be started again, and its generations; a guest has none.
     pub(crate) program: Option<(Program, Lineage)>,
+    /// What runs, for whoever asks.
+    pub(crate) build: Build,
+    /// Where commands come in.
+    pub(crate) control: Option<Arc<Socket>>,
 }
 
 /// Whether the process is ours: then its log follows the settings.

@@ -130,6 +130,14 @@ impl Successor {
         }
     }
 
+    /// How many connections it says it has been given.
+    pub(crate) fn given(&self) -> u64 {
+        match &self.link {
+            Link::Handover(handover) => handover.giving.taken().get(),
+            Link::Sockets => 0,
+        }
+    }
+
     /// How long ago it was started.
     pub(crate) fn age(&self) -> Duration {
         self.child.started().elapsed()
@@ -233,6 +241,7 @@ async fn wait_for_stranger(
         Ok(()) => Event::StrangerAccepts,
         Err(error) => {
             log::error!("upgrade refused: the new process (pid {pid}): {}", error.chain());
+            let _ = events.send(Happening::SuccessorSaid(pid, error.chain())).await;
             Event::SuccessorGone
         }
     };
@@ -275,7 +284,7 @@ impl Ears {
                 }
                 Message::Failed { why } => {
                     log::error!("upgrade refused by the new process (pid {pid}): {why}");
-                    continue;
+                    Happening::SuccessorSaid(pid, why)
                 }
                 Message::Hello { version, .. } if version == VERSION => continue,
                 other => {
@@ -287,7 +296,11 @@ impl Ears {
         }
         // its end explains the end of the channel, if it has ended
         match timeout(Duration::from_secs(1), self.child.exited()).await {
-            Ok(ending) => log::info!("the new process (pid {pid}) {ending}"),
+            Ok(ending) => {
+                log::info!("the new process (pid {pid}) {ending}");
+                let why = format!("it {ending}; what it said stands in the log, or on standard error");
+                let _ = self.events.send(Happening::SuccessorSaid(pid, why)).await;
+            }
             Err(_) => log::info!("the new process (pid {pid}) is not heard any more"),
         }
         let _ = self.events.send(Happening::Successor(pid, Event::SuccessorGone)).await;

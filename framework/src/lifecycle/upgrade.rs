@@ -27,28 +27,39 @@ impl Driver {
         match Successor::start(start).await {
             Ok(successor) => {
                 log::info!("upgrade: started the new process, pid {}", successor.pid());
+                self.desk.why = None;
                 self.successor = Some(successor);
             }
             Err(error) => {
                 log::error!("upgrade refused: {}; nothing changed", error.chain());
+                self.desk.why = Some(error.chain());
                 let _ = self.sender.send(Happening::Signal(Event::SuccessorGone)).await;
             }
         }
     }
 
     pub(super) async fn kill_successor(&mut self) {
-        let Some(successor) = &self.successor else { return };
+        let Some(successor) = &self.successor else {
+            return self.tell_upgrade_failed("upgrade refused");
+        };
+        let pid = successor.pid();
         successor.kill().await;
+        self.plan.control.iter().for_each(|control| control.tidy());
         self.reinstate();
-        match self.phase {
+        let outcome = match self.phase {
             Phase::Serving | Phase::Reloading(_) => {
-                log::error!(
-                    "upgrade failed: the new process (pid {}) is gone; this one serves on",
-                    successor.pid()
-                );
+                let outcome =
+                    format!("upgrade failed: the new process (pid {pid}) is gone; this one serves on");
+                log::error!("{outcome}");
+                outcome
             }
-            _ => log::warn!("the new process (pid {}) was ended", successor.pid()),
-        }
+            _ => {
+                let outcome = format!("the new process (pid {pid}) was ended");
+                log::warn!("{outcome}");
+                outcome
+            }
+        };
+        self.tell_upgrade_failed(&outcome);
     }
 
     /// This process is the newest again, whoever was it for a moment.
@@ -64,6 +75,7 @@ impl Driver {
     /// What the old process would have removed, had it not been killed, is removed here.
     pub(super) fn predecessor_gone(&self) -> Event {
         log::info!("the old process is gone");
+        self.plan.control.iter().for_each(|control| control.tidy());
         self.pid_file_path(OLD_PID_FILE).iter().for_each(|path| pid_file::remove_stale(path));
         Event::PredecessorGone
     }
@@ -128,9 +140,11 @@ impl Driver {
 const OLD_PID_FILE: &str = ".oldbin";
 
 /// The last that the old process says of the new one.
-pub(super) fn upgraded(successor: &Successor) {
+pub(super) fn upgraded(successor: &Successor) -> String {
     let (pid, given, age) = (successor.pid(), successor.let_go(), successor.age());
-    log::info!(
+    let said = format!(
         "upgraded: the new process takes over (pid {pid}, {age:.1?} after its start), with {given} connections; this one leaves"
     );
+    log::info!("{said}");
+    said
 }

@@ -69,6 +69,20 @@ impl Ledger {
         records.iter().filter(|(_, record)| which(record)).for_each(|(_, record)| record.wake());
     }
 
+    /// How many have a request that is being answered.
+    pub(crate) fn asking(&self) -> usize {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().filter(|(_, record)| record.asks()).count()
+    }
+
+    /// Names the one whose request is the oldest.
+    pub(crate) fn oldest_request(&self) -> Option<Cut> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = |record: &Record| record.request().map(|request| request.began);
+        let asking = records.iter().filter_map(|(_, record)| Some((began(record)?, record)));
+        asking.min_by_key(|(began, _)| *began).map(|(_, record)| Cut::of(record, now()))
+    }
+
     /// Names all that are there, for the report of what is cut.
     pub(crate) fn survivors(&self) -> Vec<Cut> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,4 +11,4 @@ pub(crate) use accept::{empty_queue, Acceptor};
 pub(crate) use generation::{Generation, Prepared};
 pub use ledger::Cut;
 pub(crate) use slot::{Readiness, Slot};
-pub(crate) use traffic::Traffic;
+pub(crate) use traffic::{Count, Traffic};

@@ -1,6 +1,6 @@
 //! The slot of the current generation: where a request meets the application, and where a reload swaps it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hyper::{Method, Request, StatusCode};
@@ -17,6 +17,8 @@ pub(crate) struct Slot {
     current: RwLock<Current>,
     health: RwLock<config::Health>,
     readiness: AtomicU8,
+    /// Requests that have come in since the start.
+    requests: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -45,7 +47,12 @@ impl Slot {
             current: RwLock::new(Current::new(generation)),
             health: RwLock::new(health),
             readiness: AtomicU8::new(Readiness::Ready as u8),
+            requests: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     pub(crate) fn generation(&self) -> Arc<Generation> {
@@ -117,6 +124,7 @@ impl Current {
 
 impl Door for Slot {
     fn enter(&self, request: Request<RequestBody>, ends: &Arc<Ends>) -> (Reply, Seat) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         // seated under the lock: whoever swaps the generation afterwards finds the seat taken
         let (current, seat) = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,8 @@ use crate::socket::Stream;
 pub(crate) struct Traffic {
     pub(crate) env: Arc<Env>,
     pub(crate) seats: Arc<Seats>,
+    /// Those of another protocol take one of these as well.
+    tunnels: Arc<Seats>,
     ledger: Arc<Ledger>,
     lot: Lot,
     /// Where connections go while they are handed over.
@@ -34,8 +36,21 @@ pub(crate) struct Traffic {
 /// How many are connected, by what they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count {
+    /// With a request that is being answered.
     pub(crate) active: usize,
+    /// Between two requests, with a task.
+    pub(crate) idle: usize,
+    /// Of another protocol, after a 101.
+    pub(crate) tunnels: usize,
+    /// Without a task.
     pub(crate) parked: usize,
+}
+
+impl Count {
+    /// All that have a task.
+    pub(crate) fn at_work(self) -> usize {
+        self.active + self.idle + self.tunnels
+    }
 }
 
 impl Traffic {
@@ -43,6 +58,7 @@ impl Traffic {
         Arc::new(Traffic {
             env: Arc::new(Env::new(slot, limits)),
             seats: Seats::new(seats),
+            tunnels: Seats::unlimited(),
             ledger: Arc::default(),
             lot,
             way_out: Mutex::default(),
@@ -86,7 +102,7 @@ impl Traffic {
             Outcome::HeadOverdue(connection) => linger::refuse_overdue_head(connection, &self.env).await,
             Outcome::Answered(connection) => linger::close(connection, &self.env).await,
             Outcome::Switched(connection, upgrade) => {
-                if let Some(tunnel) = TunnelStream::new(connection, entry) {
+                if let Some(tunnel) = TunnelStream::new(connection, entry, self.tunnels.squeeze_in()) {
                     upgrade.start(Box::new(tunnel));
                 }
             }
@@ -190,7 +206,14 @@ impl Traffic {
     }
 
     pub(crate) fn count(&self) -> Count {
-        Count { active: self.ledger.len(), parked: self.lot.len() }
+        let (all, active, tunnels) = (self.ledger.len(), self.ledger.asking(), self.tunnels.taken());
+        let idle = all.saturating_sub(active + tunnels);
+        Count { active, idle, tunnels, parked: self.lot.len() }
+    }
+
+    /// The request that has been in the works for the longest time.
+    pub(crate) fn oldest_request(&self) -> Option<Cut> {
+        self.ledger.oldest_request()
     }
 
     /// From now on every answer carries `Connection: close`; idle connections may send one more request.

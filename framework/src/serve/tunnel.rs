@@ -21,16 +21,16 @@ pub(crate) struct TunnelStream {
     stream: Stream,
     read_ahead: Bytes,
     record: Arc<Record>,
-    _seat: Seat,
+    _seats: (Seat, Seat),
     _entry: Entry,
 }
 
 impl TunnelStream {
     /// `None` for a connection that the ledger does not know, which cannot be.
-    pub(crate) fn new(connection: Connection, entry: Entry) -> Option<Self> {
+    pub(crate) fn new(connection: Connection, entry: Entry, among_tunnels: Seat) -> Option<Self> {
         let record = entry.record()?;
         let Connection { stream, seat, head, .. } = connection;
-        Some(TunnelStream { stream, read_ahead: head, record, _seat: seat, _entry: entry })
+        Some(TunnelStream { stream, read_ahead: head, record, _seats: (seat, among_tunnels), _entry: entry })
     }
 
     /// Fails once everything is cut; until then has the reader woken when that happens.

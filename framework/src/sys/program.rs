@@ -54,6 +54,11 @@ impl Program {
         self.born_open_files
     }
 
+    /// The working directory of the start, by the name under which people know it.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
     /// `argv[0]`.
     pub(crate) fn called(&self) -> &OsStr {
         &self.called

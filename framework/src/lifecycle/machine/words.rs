@@ -137,6 +137,16 @@ pub(crate) enum Action {
     Refuse(Refusal),
 }
 
+impl Action {
+    /// Why it refuses, if that is what it does.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Action::Refuse(refusal) => Some(*refusal),
+            _ => None,
+        }
+    }
+}
+
 /// A change to what is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -232,4 +242,39 @@ pub(crate) enum Refusal {
     AlreadyUpgrading,
     /// There is nothing to resume or to reload while two processes accept.
     Sharing,
+    /// It accepts already.
+    NotPaused,
+    /// No upgrade is under way, or it is confirmed.
+    NothingToRollBack,
+}
+
+impl Refusal {
+    /// The signal that it is about, for the log, where it can be but one.
+    pub(crate) fn signal(self) -> &'static str {
+        match self {
+            Refusal::Reloading | Refusal::Unconfirmed | Refusal::AlreadyUpgrading => "USR2 ",
+            Refusal::Sharing => "HUP ",
+            Refusal::StillStarting | Refusal::Paused | Refusal::Leaving => "",
+            Refusal::NotPaused | Refusal::NothingToRollBack => "",
+        }
+    }
+
+    /// What there is to say to whoever asked.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Refusal::StillStarting => "refused: the process is still starting; nothing changed",
+            Refusal::Reloading => "refused: a reload is under way; nothing changed",
+            Refusal::Paused => "refused: the process is paused; resume it first (HUP)",
+            Refusal::Leaving => "refused: the process is leaving; it goes on leaving",
+            Refusal::Unconfirmed => "refused: the last upgrade is not confirmed yet; nothing changed",
+            Refusal::AlreadyUpgrading => "refused: an upgrade is under way; it goes on",
+            Refusal::Sharing => {
+                "refused: a new process accepts beside this one, which accepts as well; nothing changed"
+            }
+            Refusal::NotPaused => "refused: the process is not paused; nothing changed",
+            Refusal::NothingToRollBack => {
+                "refused: no upgrade is under way that could be rolled back; nothing changed"
+            }
+        }
+    }
 }

@@ -23,6 +23,7 @@ enum Slot {
     Live = 4,
     Previous = 8,
     Next = 12,
+    Waiter = 16,
 }
 
 /// The shared record of who is live. Each pid is written by itself, and read anew each time; 0 stands for nobody.
@@ -53,7 +54,7 @@ impl Newest {
             other => other?,
         };
         let file = File::from(file);
-        file.write_all_at(&[MARK, [0; 4], [0; 4], [0; 4]].concat(), 0)?;
+        file.write_all_at(&[MARK, [0; 4], [0; 4], [0; 4], [0; 4]].concat(), 0)?;
         Ok(Newest(file))
     }
 
@@ -139,6 +140,17 @@ impl Newest {
     /// Who is live; `None` as long as nobody was.
     pub(crate) fn live(&self) -> Option<u32> {
         Some(self.read().live).filter(|pid| *pid != 0)
+    }
+
+    /// This process stays for those who watch its pid, until the last one has ended.
+    pub(crate) fn stays(&self) {
+        self.write(Slot::Waiter, std::process::id());
+    }
+
+    /// The first process, if it has stayed. A record that an older version has made has no place for it.
+    pub(crate) fn waiter(&self) -> Option<u32> {
+        let is_there = |pid: &u32| *pid != 0 && std::path::Path::new(&format!("/proc/{pid}")).exists();
+        Some(self.pid(Slot::Waiter)).filter(is_there)
     }
 
     pub(super) fn read(&self) -> Named {

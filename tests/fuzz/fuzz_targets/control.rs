@@ -1,0 +1,27 @@
+//! Lines at the control socket: any bytes are refused or understood, never a panic; what is understood is said again the
+//! same, on one line.
+//!
+//! ```text
+//! cd tests && cargo +nightly fuzz run control
+//! ```
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code, reason = "the reader is tried, not all of the module")]
+#[path = "../../../framework/src/control/protocol.rs"]
+mod protocol;
+
+use protocol::{line, Answer, Request};
+
+fuzz_target!(|input: &[u8]| {
+    if let Ok(ask) = Request::read(input) {
+        assert_eq!(Request::read(&line(&Request::new(ask))), Ok(ask));
+    }
+    if let Ok(answer) = serde_json::from_slice::<Answer>(input) {
+        let said = line(&answer);
+        assert_eq!(said.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(serde_json::from_slice::<Answer>(&said).unwrap(), answer);
+    }
+});

@@ -1,0 +1,437 @@
+//! The commands of an operator: each does what it says, waits for what comes of it, and says it with an exit code.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::Lineage;
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::operator::Operator;
+use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::program;
+use slackwater_tests::said;
+use slackwater_tests::wait::until;
+
+use crate::help::pid_of_server;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// The control socket in the directory of the test, and a short window.
+const SETTINGS: &str = "control.socket = \"app.control\"\nshutdown.keepalive_grace = \"50ms\"\n\
+                        upgrade.rollback_window = \"300ms\"\n";
+
+/// The same with a window that a test can do things in.
+const WIDE: &str = "control.socket = \"app.control\"\nupgrade.rollback_window = \"60s\"\n";
+
+fn playground(settings: &str) -> (Launch, Operator) {
+    let launch = Launch::playground().settings(settings).env("PLAYGROUND_BUILD", "one");
+    let operator = Operator::of(&launch);
+    (launch, operator)
+}
+
+fn sockets(process: &Process) -> Vec<String> {
+    let entries = fs::read_dir(process.dir().path()).unwrap().flatten();
+    let sockets = entries.filter(|entry| entry.file_type().unwrap().is_socket());
+    let mut names: Vec<String> = sockets.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn status_tells_how_the_process_stands() {
+    let (launch, operator) = playground(SETTINGS);
+    let process = launch.serve();
+    let mut slow = process.conn();
+    slow.get("/sleep/3000").unwrap();
+    let _idle = Idle::open(&process.addr(), 3, Before::OneRequest);
+    let first = until(LONG, "the request is seen", || {
+        let first = operator.first();
+        (first["connections"]["active"] == 1).then_some(first)
+    });
+    assert_eq!(first["pid"], process.pid());
+    assert_eq!(first["build"], "0.1.0");
+    assert_eq!((&first["phase"], &first["generation"]), (&"serving".into(), &1.into()));
+    assert_eq!(first["listening"][0], process.addr().to_string());
+    let waiting =
+        first["connections"]["idle"].as_u64().unwrap() + first["connections"]["parked"].as_u64().unwrap();
+    assert!(waiting >= 3, "{first}");
+    assert!(first["requests"].as_u64().unwrap() >= 4, "{first}");
+    assert_eq!(first["oldest_request"]["request"], "GET /sleep/3000");
+    let text = operator.ok(&["status"]);
+    assert!(text.contains("serving") && text.contains("GET /sleep/3000"), "{text}");
+}
+
+#[test]
+fn where_nothing_runs_commands_say_so_with_3_and_name_what_they_tried() {
+    let (launch, operator) = playground(SETTINGS);
+    launch.dir().write("slackwater.toml", SETTINGS);
+    for command in ["status", "reload", "upgrade", "rollback", "pause", "resume", "drain", "stop", "reopen"] {
+        let finished = operator.run(&[command]);
+        assert_eq!(finished.code(), Some(3), "{command}: {finished:?}");
+        assert!(finished.stderr.contains("nothing is running"), "{command}: {finished:?}");
+        assert!(finished.stderr.contains("app.control: No such file"), "{command}: {finished:?}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_file_keeps_nobody_from_asking() {
+    let (launch, operator) = playground(SETTINGS);
+    let process = launch.serve();
+    process.settings(&format!("{SETTINGS}http.body_limitt = 7\n"));
+    assert_eq!(operator.first()["pid"], process.pid());
+    let why = operator.fails(&["reload"]);
+    assert!(why.contains("slackwater.toml:5") && why.contains("http.body_limitt"), "{why}");
+    assert_eq!(operator.first()["generation"], 1);
+}
+
+#[test]
+fn reload_tells_what_changed() {
+    let (launch, operator) = playground(SETTINGS);
+    let process = launch.serve();
+    process.settings(&format!("{SETTINGS}http.body_limit = \"7MiB\"\n"));
+    let said = operator.ok(&["reload"]);
+    assert!(said.contains("generation 2 is live") && said.contains("http.body_limit"), "{said}");
+    assert_eq!(operator.first()["generation"], 2);
+}
+
+#[test]
+fn upgrade_waits_until_it_is_confirmed_and_the_socket_is_the_new_ones() {
+    let (launch, operator) = playground(SETTINGS);
+    let mut lineage = Lineage::serve(&launch);
+    let old = lineage.newest();
+    let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
+    let said = operator.ok(&["upgrade"]);
+    let new = pid_of_server(&lineage);
+    assert!(said.contains(&format!("(pid {new},")) && new != old, "{said}");
+    assert_eq!(operator.first()["pid"], new);
+    assert_eq!(operator.first()["connections"]["taken"], 20);
+    idle.ask_all_of(new).assert_flawless();
+    lineage.gone(old, LONG);
+    assert_eq!(sockets(&lineage), ["app.control".to_owned(), format!("app.control.{new}")]);
+    operator.ok(&["stop"]);
+    assert_eq!(sockets(&lineage), [""; 0]);
+}
+
+#[test]
+fn an_upgrade_to_a_build_that_panics_prints_the_panic_and_the_old_one_serves() {
+    let launch = Launch::fixture().settings(SETTINGS);
+    let operator = Operator::of(&launch);
+    let lineage = Lineage::serve(&launch);
+    lineage.settings(&format!("{SETTINGS}[app]\npanic = true\n"));
+    let why = operator.fails(&["upgrade"]);
+    assert!(why.contains("told to panic"), "{why}");
+    assert_eq!(pid_of_server(&lineage), lineage.newest());
+    assert_eq!(operator.first()["pid"], lineage.newest());
+}
+
+#[test]
+fn an_upgrade_to_settings_that_are_wrong_names_file_line_and_key() {
+    let (launch, operator) = playground(SETTINGS);
+    let lineage = Lineage::serve(&launch);
+    lineage.settings(&format!("{SETTINGS}http.body_limitt = 7\n"));
+    let why = operator.fails(&["upgrade"]);
+    assert!(why.contains("slackwater.toml:5") && why.contains("http.body_limitt"), "{why}");
+}
+
+#[test]
+fn an_upgrade_to_a_program_that_says_nothing_tells_how_it_ended() {
+    let launch = Launch::playground().settings(SETTINGS);
+    launch.dir().install(&program::playground(), "app");
+    let launch = launch.called("./app");
+    let lineage = Lineage::serve(&launch);
+    let operator = Operator::of(&Launch::clone(&launch).called(program::playground()));
+    let path = lineage.dir().write("app.next", "#!/bin/sh\nexit 7\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&path, path.with_file_name("app")).unwrap();
+    let why = operator.fails(&["upgrade"]);
+    assert!(why.contains("exited with status 7"), "{why}");
+    fs::remove_file(path.with_file_name("app")).unwrap();
+    let why = operator.fails(&["upgrade"]);
+    assert!(why.contains("/app") && why.contains("No such file"), "{why}");
+    assert_eq!(pid_of_server(&lineage), lineage.newest());
+}
+
+#[test]
+fn a_new_process_can_be_seen_before_it_accepts_and_an_upgrade_be_rolled_back_then() {
+    let (launch, operator) = playground(SETTINGS);
+    let lineage = Lineage::serve(&launch);
+    let old = lineage.newest();
+    lineage.settings(&format!("{SETTINGS}[app]\nstart_delay = \"10m\"\n"));
+    let upgrade = operator.begin(&["upgrade"], "upgrade");
+    let new = until(LONG, "the new process starts", || {
+        let status = operator.status();
+        let new = &status["processes"][1];
+        (new["phase"] == "succeeding").then(|| new["pid"].as_u64().unwrap())
+    });
+    let first = operator.first();
+    assert_eq!((&first["phase"], &first["successor"]), (&"upgrading".into(), &new.into()));
+    let why = operator.fails(&["upgrade"]);
+    assert!(why.contains("an upgrade is under way"), "{why}");
+    let said = operator.ok(&["rollback"]);
+    assert!(said.contains(&format!("pid {old} serves again")), "{said}");
+    assert_eq!(upgrade.end().0, Some(1));
+    assert_eq!(pid_of_server(&lineage), old);
+    assert_eq!(sockets(&lineage), ["app.control".to_owned(), format!("app.control.{old}")]);
+}
+
+#[test]
+fn a_rollback_in_the_window_brings_the_old_process_back_with_its_socket() {
+    let (launch, operator) = playground(WIDE);
+    let lineage = Lineage::serve(&launch);
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
+    let upgrade = operator.begin(&["upgrade"], "upgrade");
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    until(LONG, "the new one has the socket", || (operator.first()["pid"] != old).then_some(()));
+    assert_eq!(operator.first()["phase"], "proving");
+    operator.ok(&["rollback"]);
+    let (code, said) = upgrade.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(operator.first()["pid"], old);
+    assert_eq!(pid_of_server(&lineage), old);
+    idle.ask_all_of(old).assert_flawless();
+    let why = operator.fails(&["rollback"]);
+    assert!(why.contains("no upgrade is under way"), "{why}");
+}
+
+#[test]
+fn a_pause_lasts_until_it_is_resumed() {
+    let (launch, operator) = playground(SETTINGS);
+    let process = launch.serve();
+    assert!(operator.fails(&["resume"]).contains("not paused"));
+    operator.ok(&["pause"]);
+    operator.ok(&["pause"]);
+    assert_eq!(operator.first()["phase"], "paused");
+    assert!(operator.fails(&["reload"]).contains("paused"), "a reload is no resume");
+    assert_eq!(operator.first()["phase"], "paused");
+    operator.ok(&["resume"]);
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn drain_waits_for_what_has_begun() {
+    let (launch, operator) = playground(SETTINGS);
+    let mut process = launch.serve();
+    let mut slow = process.conn();
+    slow.get("/sleep/1500").unwrap();
+    let said = operator.ok(&["drain"]);
+    assert!(said.contains("has ended") && said.contains("connections cut: 0"), "{said}");
+    assert_eq!(slow.answer().unwrap().text(), "slept");
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+}
+
+#[test]
+fn stop_has_the_lame_ducks_delay_and_a_second_one_does_not_cut() {
+    let (launch, operator) = playground(&format!("{SETTINGS}shutdown.delay = \"1s\"\n"));
+    let mut process = launch.serve();
+    let mut slow = process.conn();
+    slow.get("/sleep/2000").unwrap();
+    let first = operator.begin(&["stop"], "first");
+    until(LONG, "it leaves", || (operator.first()["phase"] == "lame_duck").then_some(()));
+    let second = operator.ok(&["stop"]);
+    assert!(second.contains("connections cut: 0"), "{second}");
+    assert_eq!(first.end().0, Some(0));
+    assert_eq!(slow.answer().unwrap().text(), "slept");
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+}
+
+#[test]
+fn stop_names_what_had_to_be_cut() {
+    let settings = format!("{SETTINGS}shutdown.grace = \"300ms\"\nshutdown.force_after = \"200ms\"\n");
+    let (launch, operator) = playground(&settings);
+    let process = launch.serve();
+    let mut slow = process.conn();
+    slow.get("/sleep/60000").unwrap();
+    let said = operator.ok(&["stop"]);
+    assert!(said.contains("connections cut: 1") && said.contains("GET /sleep/60000"), "{said}");
+}
+
+#[test]
+fn reopen_opens_the_log_anew() {
+    let (launch, operator) =
+        playground(&format!("{SETTINGS}log.file = \"app.log\"\nlog.format = \"json\"\n"));
+    let process = launch.start();
+    let log = process.dir().path().join("app.log");
+    until(LONG, "it serves", || fs::read_to_string(&log).ok()?.contains("listening on").then_some(()));
+    fs::rename(&log, log.with_extension("log.1")).unwrap();
+    operator.ok(&["reopen"]);
+    assert!(fs::read_to_string(&log).unwrap().contains(said::REOPENED));
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    let why = operator.fails(&["reopen"]);
+    assert!(why.contains("app.log") && why.contains("goes on where it was"), "{why}");
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let (launch, operator) = playground(SETTINGS);
+    let mut first = launch.serve();
+    until(LONG, "its socket is in place", || (sockets(&first).len() == 2).then_some(()));
+    first.kill();
+    assert_eq!(sockets(&first).len(), 2, "nobody was there to take them away");
+    let second = launch.serve();
+    assert_eq!(operator.first()["pid"], second.pid());
+    assert_eq!(sockets(&second), ["app.control".to_owned(), format!("app.control.{}", second.pid())]);
+}
+
+#[test]
+fn a_live_socket_is_respected_and_taken_once_it_is_free() {
+    let (launch, operator) = playground(SETTINGS);
+    let first = launch.serve();
+    // its output goes elsewhere, or it would take the first one's
+    let other = Launch::clone(&launch).args(["--set", "listen=127.0.0.1:0"]);
+    let second = Operator::of(&other).begin(&["serve"], "second");
+    until(LONG, "it is warned of", || {
+        second.said().contains(&format!("that of process {}", first.pid())).then_some(())
+    });
+    assert_eq!(operator.first()["pid"], first.pid());
+    operator.ok(&["stop"]);
+    until(LONG, "the second one has it", || {
+        let status = operator.run(&["status", "--json"]);
+        (status.code() == Some(0) && !status.stdout.contains(&format!("\"pid\":{},", first.pid())))
+            .then_some(())
+    });
+}
+
+#[test]
+fn no_place_for_the_socket_is_warned_of_with_every_path_and_no_more() {
+    let process = Launch::playground().settings("control.socket = \"no/such/app.control\"\n").serve();
+    let warning = process.wait_for_log(0, "no control socket can be made");
+    assert!(warning.contains("no/such/app.control: No such file"), "{warning}");
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn another_user_is_told_whose_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can be another user");
+        return;
+    }
+    let (launch, _operator) = playground(SETTINGS);
+    let process = launch.serve();
+    let dir = process.dir().path();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(fs::metadata(dir.join("app.control")).unwrap().permissions().mode() & 0o777, 0o600);
+    // the program in a place that everybody may read
+    let program = dir.join("app");
+    fs::copy(program::playground(), &program).unwrap();
+    let ask = |mode| {
+        fs::set_permissions(dir.join("app.control"), fs::Permissions::from_mode(mode)).unwrap();
+        Command::new(&program).arg("stop").current_dir(dir).uid(65534).gid(65534).output().unwrap()
+    };
+    let output = ask(0o600);
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{why}");
+    assert!(why.contains("belongs to user 0, not to 65534"), "{why}");
+    // were its mode another, who asks is looked at all the same
+    let output = ask(0o666);
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{why}");
+    assert!(why.contains("user 65534 may not ask"), "{why}");
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn what_is_no_request_is_refused_and_the_process_lives() {
+    let (launch, operator) = playground(SETTINGS);
+    let process = launch.serve();
+    let say = |line: &[u8]| {
+        let mut stream = UnixStream::connect(process.dir().path().join("app.control")).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.write_all(line).unwrap();
+        let mut answer = String::new();
+        // one that says too much is not listened to, and cut
+        let _ = BufReader::new(stream).read_line(&mut answer);
+        answer
+    };
+    assert!(say(b"nonsense\n").contains("not a request"));
+    assert!(say(b"\xff\xfe\n").contains("not a request"));
+    assert!(say(b"{\"slackwater\":99,\"ask\":\"stop\"}\n").contains("speaks version 1"));
+    assert!(say(b"{\"slackwater\":1,\"ask\":\"dance\"}\n").contains("dance"));
+    assert_eq!(say(&[b'x'; 70_000]), "");
+    assert_eq!(operator.first()["pid"], process.pid());
+}
+
+#[test]
+fn a_stopped_process_is_said_not_to_answer() {
+    let (launch, operator) = playground(SETTINGS);
+    let process = launch.serve();
+    process.signal(Signal::STOP);
+    let text = operator.ok(&["status"]);
+    process.signal(Signal::CONT);
+    assert!(text.contains(&process.pid().to_string()) && text.contains("no answer"), "{text}");
+}
+
+#[test]
+fn watching_shows_an_upgrade_with_its_connections_as_it_happens() {
+    let (launch, operator) =
+        playground("control.socket = \"app.control\"\nupgrade.rollback_window = \"2s\"\n");
+    let lineage = Lineage::serve(&launch);
+    let old = lineage.newest();
+    let _idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let load = Load::on(&lineage.addr()).clients(2, Pattern::KeepAlive).start();
+    let watch = operator.begin(&["status", "--watch", "--json"], "watch");
+    until(LONG, "the first look", || watch.said().contains("\"serving\"").then_some(()));
+    operator.ok(&["upgrade"]);
+    let new = pid_of_server(&lineage);
+    until(LONG, "the new one serves alone", || {
+        let said = watch.said();
+        let last = said.lines().last()?;
+        (last.contains("\"serving\"") && last.contains(&format!("\"pid\":{new}"))).then_some(())
+    });
+    load.stop().assert_flawless();
+    let looks: Vec<serde_json::Value> =
+        watch.said().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let seen = |pid: u32, phase: &str| {
+        let is_it = |process: &serde_json::Value| process["pid"] == pid && process["phase"] == phase;
+        looks
+            .iter()
+            .find_map(|look| look["processes"].as_array()?.iter().find(|process| is_it(process)).cloned())
+    };
+    let handing = seen(old, "handing_over").expect("the old one is seen handing over");
+    let proving = seen(new, "proving").expect("the new one is seen on trial");
+    assert!(handing["connections"]["given"].as_u64() >= Some(50), "{handing}");
+    assert!(proving["connections"]["taken"].as_u64() >= Some(50), "{proving}");
+    operator.ok(&["stop"]);
+    let (code, said) = watch.end();
+    assert_eq!(code, Some(3), "{said}");
+}
+
+#[test]
+fn a_first_process_that_stays_is_shown_as_waiter() {
+    let (launch, operator) = playground(SETTINGS);
+    let mut lineage = Lineage::serve(&launch.clone().args(["--set", "first_process=stay"]));
+    let first = lineage.newest();
+    for _ in 0..2 {
+        operator.ok(&["upgrade"]);
+        let new = pid_of_server(&lineage);
+        until(LONG, "only the new one is left below the waiter", || {
+            let status = operator.status();
+            let processes = status["processes"].as_array()?;
+            (status["waiter"] == first && processes.len() == 1 && processes[0]["pid"] == new).then_some(())
+        });
+    }
+    assert!(operator.ok(&["status"]).contains(&format!("{first}  ")));
+    operator.ok(&["stop"]);
+    lineage.gone(first, LONG);
+}
+
+#[test]
+fn a_socket_of_another_program_is_left_alone() {
+    let (launch, _) = playground(SETTINGS);
+    let path: PathBuf = launch.dir().path().join("app.control");
+    let theirs = UnixListener::bind(&path).unwrap();
+    let mut process = launch.serve();
+    process.wait_for_log(0, "the control socket");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    assert!(path.exists() && UnixStream::connect(&path).is_ok());
+    drop(theirs);
+}
