@@ -2,9 +2,14 @@
 
 use slackwater::prelude::*;
 
+#[get("/")]
+async fn hello() -> &'static str {
+    "Hello, world!\n"
+}
+
 #[slackwater::main]
 async fn app() -> slackwater::Result<App> {
     let mut app = App::new();
-    app.at("/").get(|_| async { Ok("Hello, world!\n") });
+    app.mount("/", routes![hello]);
     Ok(app)
 }

@@ -7,8 +7,13 @@
 //! #[slackwater::main]
 //! async fn app() -> slackwater::Result<App> {
 //!     let mut app = App::new();
-//!     app.at("/").get(|_| async { Ok("Hello, world!") });
+//!     app.mount("/", routes![greet]);
 //!     Ok(app)
+//! }
+//!
+//! #[get("/greet/:name")]
+//! async fn greet(name: String) -> String {
+//!     format!("Hello, {name}!")
 //! }
 //! ```
 //!
@@ -16,13 +21,16 @@
 //!   type that implements `serde::Deserialize`, read from `[app]`) and a [`Setup`], and is called anew at each reload.
 //! - [`Runner`] is the process around it, for a `main` of one's own; `#[slackwater::main]` makes one.
 //! - [`Server`] and its [`Handle`] are for tests and for embedding: nothing of them is process-wide.
-//! - Handlers, middleware and types are tide's. [`RequestExt`] adds what a handler can ask of this framework.
+//! - A route is a function with an attribute: [`macro@get`] and the like. [`FromRequest`] lists what its arguments may be,
+//!   [`IntoResponse`] what it may give, and [`Rejection`] is what a client is told that asked for something else.
+//! - Middleware and types are tide's, and so may handlers be: `app.at("/").get(|request| …)`. [`RequestExt`] adds what such
+//!   a handler can ask of this framework.
 //!
 //! # Features
 //!
 //! | feature | default | brings |
 //! |---|---|---|
-//! | `macros` | yes | `#[slackwater::main]` |
+//! | `macros` | yes | `#[slackwater::main]`, the route attributes |
 //! | `cli` | yes | the command line that every application has: `serve`, `check`, `config`, `routes`; completions, a man page |
 //! | `cookies` | yes | tide's cookies |
 //! | `sessions` | no | tide's sessions |
@@ -50,7 +58,14 @@ mod socket;
 mod sys;
 mod token;
 
-pub use app::{App, BodyLimit, IntoApplication, RequestExt, Route};
+#[cfg(feature = "cookies")]
+pub use app::Cookies;
+pub use app::{
+    App, BodyLimit, BodyStream, Created, Draining, FieldError, Form, FromRequest, Handler, Header, Html,
+    IntoApplication, IntoResponse, Json, NoContent, Path, Peer, Query, Rejection, RequestExt, ResponsePart,
+    Route, RouteInfo, Routes, State,
+};
+pub use bytes::Bytes;
 pub use cli::Command;
 pub use config::Secret;
 pub use error::{BoxError, Error, Result};
@@ -60,6 +75,14 @@ pub use serve::Cut;
 pub use server::Server;
 pub use setup::{Reason, Setup};
 #[cfg(feature = "macros")]
-pub use slackwater_macros::main;
-pub use tide::{Request, Response};
+pub use slackwater_macros::{delete, get, head, main, options, patch, post, put, route};
+#[cfg(feature = "cookies")]
+pub use tide::http::cookies::Cookie;
+pub use tide::{Body, Redirect, Request, Response, StatusCode};
 pub use token::Token;
+
+/// What the macros need of this crate.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::app::support::*;
+}

@@ -1,6 +1,7 @@
 //! The attribute macros of slackwater; use them through the `slackwater` crate.
 
 mod entry;
+mod route;
 
 use proc_macro::TokenStream;
 
@@ -35,4 +36,63 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand(arguments.into(), item.into()).into()
+}
+
+/// One attribute for each method, all alike.
+macro_rules! methods {
+    ($($name:ident $method:literal $said:literal $also:literal,)*) => {
+        $(
+            #[doc = concat!("Makes a route for ", $said, " of an `async fn`", $also, ".")]
+            ///
+            /// Each argument is taken from the request: one named like a segment of the path is that segment, every other
+            /// is an extractor. The function stays callable; beside it stands a struct of the same name, for `routes![…]`.
+            ///
+            /// ```
+            /// use slackwater::prelude::*;
+            ///
+            #[doc = concat!("#[", stringify!($name), "(\"/notes/:id\")]")]
+            /// async fn note(id: u64) -> String {
+            ///     format!("note {id}")
+            /// }
+            ///
+            /// let mut app = App::new();
+            /// app.mount("/", routes![note]);
+            /// ```
+            ///
+            /// After the path may stand `state = Shop`, where no argument `State<Shop>` says what application it is for,
+            /// and `crate = "sw"`, where slackwater goes by another name.
+            #[proc_macro_attribute]
+            pub fn $name(arguments: TokenStream, item: TokenStream) -> TokenStream {
+                route::expand(Some($method), arguments.into(), item.into()).into()
+            }
+        )*
+    };
+}
+
+methods! {
+    get "Get" "GET" ", which answers HEAD as well, unless that has a route of its own",
+    post "Post" "POST" "",
+    put "Put" "PUT" "",
+    patch "Patch" "PATCH" "",
+    delete "Delete" "DELETE" "",
+    head "Head" "HEAD" "",
+    options "Options" "OPTIONS" "",
+}
+
+/// Makes a route for several methods, or for any other, of an `async fn`; otherwise as `get`.
+///
+/// ```
+/// use slackwater::prelude::*;
+///
+/// #[route(GET, POST, "/search")]
+/// async fn search() -> &'static str {
+///     "found"
+/// }
+///
+/// let mut app = App::new();
+/// app.mount("/", routes![search]);
+/// ```
+#[proc_macro_attribute]
+pub fn route(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    route::expand(None, arguments.into(), item.into()).into()
 }

@@ -12,6 +12,7 @@ mod limits;
 mod logs;
 mod raw;
 mod reload;
+mod routes;
 mod shutdown;
 mod signals;
 mod sockets;

@@ -12,7 +12,7 @@ use serde::de::value::{Error as UnitError, UnitDeserializer};
 use serde::de::DeserializeOwned;
 use tide::Server;
 
-use super::table::RouteInfo;
+use super::table::Listed;
 use super::{App, Origin};
 use crate::config::Loaded;
 use crate::error::{panic_text, Error, Kind, Result};
@@ -36,7 +36,7 @@ pub(crate) struct Task {
 /// An application, ready to run as a generation.
 pub(crate) struct Built {
     pub(crate) service: Arc<dyn Service>,
-    pub(crate) routes: Vec<RouteInfo>,
+    pub(crate) routes: Vec<Listed>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) on_ready: Vec<Hook>,
     pub(crate) on_drain: Vec<Hook>,
@@ -218,7 +218,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     pub(crate) fn build(self) -> Result<Built, Error> {
         let mut routes = self.table.check()?;
         let allow = Allow::of(routes.iter().map(|route| (route.method.as_str(), route.path.as_str())));
-        let unlisted = RouteInfo {
+        let unlisted = Listed {
             method: "ANY".to_owned(),
             path: "/*".to_owned(),
             source: "added to the tide server itself".to_owned(),

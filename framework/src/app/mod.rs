@@ -1,17 +1,28 @@
 //! What the application hands in: its routes, its background tasks and its hooks.
 
+mod answer;
 mod build;
+mod extract;
+mod rejection;
 mod request;
 mod route;
 mod table;
+mod typed;
 
+pub use answer::{Created, Html, IntoResponse, NoContent, ResponsePart};
 #[cfg(test)]
 pub(crate) use build::wrapped;
 pub use build::IntoApplication;
 pub(crate) use build::{Application, Built, Hook, Task};
+#[cfg(feature = "cookies")]
+pub use extract::Cookies;
+pub use extract::{BodyStream, Draining, Form, FromRequest, Header, Json, Path, Peer, Query, State};
+pub use rejection::{FieldError, Rejection};
 pub use request::{BodyLimit, RequestExt};
 pub use route::Route;
-pub(crate) use table::RouteInfo;
+pub(crate) use table::Listed;
+pub(crate) use typed::support;
+pub use typed::{Handler, RouteInfo, Routes};
 
 use std::fmt;
 use std::future::Future;
@@ -121,6 +132,24 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// ```
     pub fn at(&mut self, path: &str) -> Route<'_, S> {
         Route::new(self.server.at(path), &mut self.table)
+    }
+
+    /// Puts typed routes under a path; see [`routes!`](crate::routes).
+    ///
+    /// For routes with a middleware of their own, `app.at("/admin").with(middleware).mount(routes![…])`.
+    ///
+    /// ```
+    /// use slackwater::prelude::*;
+    ///
+    /// #[get("/:id")]
+    /// async fn todo(id: u64) -> String { format!("todo {id}") }
+    ///
+    /// let mut app = App::new();
+    /// app.mount("/todos", routes![todo]);         // GET /todos/7
+    /// ```
+    pub fn mount(&mut self, prefix: &str, routes: Routes<S>) -> &mut Self {
+        self.at(prefix).mount(routes);
+        self
     }
 
     /// Adds a middleware for every route, also those that are added later.

@@ -81,7 +81,7 @@ impl<S> RequestExt for Request<S> {
     }
 }
 
-fn given<S>(request: &Request<S>) -> Option<&Given> {
+pub(super) fn given<S>(request: &Request<S>) -> Option<&Given> {
     AsRef::<tide::http::Request>::as_ref(request).ext().get()
 }
 

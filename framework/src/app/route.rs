@@ -8,7 +8,8 @@ use std::path::Path;
 use tide::http::Method;
 use tide::{Endpoint, Middleware, Server};
 
-use super::table::{Methods, Table};
+use super::table::{Methods, Source, Table};
+use super::typed::{Routes, TypedRoute};
 
 /// A path of an [`App`](crate::App): takes endpoints, one for each method.
 ///
@@ -72,6 +73,31 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     /// ```
     pub fn reset_middleware(&mut self) -> &mut Self {
         self.route.reset_middleware();
+        self
+    }
+
+    /// Puts typed routes under this path; they have its middleware.
+    ///
+    /// ```
+    /// use slackwater::{prelude::*, BodyLimit};
+    ///
+    /// #[put("/avatar")]
+    /// async fn avatar(image: slackwater::Bytes) -> String { format!("{} bytes", image.len()) }
+    ///
+    /// let mut app = App::new();
+    /// app.at("/").with(BodyLimit::bytes(256 << 10)).mount(routes![avatar]);
+    /// ```
+    pub fn mount(&mut self, routes: Routes<S>) -> &mut Self {
+        for TypedRoute { info, add } in routes.into_inner() {
+            let mut route = match info.path().trim_start_matches('/') {
+                "" => self.route.at("/"),
+                path => self.route.at(path),
+            };
+            add(&mut route);
+            for method in info.methods() {
+                self.table.add(Methods::One(*method), route.path(), Source::Function(info));
+            }
+        }
         self
     }
 

@@ -6,16 +6,17 @@ use std::panic::Location;
 
 use tide::http::Method;
 
+use super::typed::RouteInfo;
 use crate::error::{Error, Kind};
 
 /// One line of `APP routes`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RouteInfo {
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
     /// `GET`; `ANY` for an endpoint of every method.
     pub(crate) method: String,
     /// `/greet/:name`
     pub(crate) path: String,
-    /// Where it was added: `src/lib.rs:12`.
+    /// Where it comes from: `src/lib.rs:12`, with the function where it is one.
     pub(crate) source: String,
 }
 
@@ -31,7 +32,22 @@ pub(super) struct Table {
 struct Entry {
     methods: Methods,
     path: String,
-    source: &'static Location<'static>,
+    source: Source,
+}
+
+/// Where a route comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// A call of `get` and the like.
+    Call(&'static Location<'static>),
+    /// A function with a route attribute.
+    Function(RouteInfo),
+}
+
+impl From<&'static Location<'static>> for Source {
+    fn from(location: &'static Location<'static>) -> Self {
+        Source::Call(location)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,12 +57,12 @@ pub(super) enum Methods {
 }
 
 impl Table {
-    pub(super) fn add(&mut self, methods: Methods, path: &str, source: &'static Location<'static>) {
-        self.routes.push(Entry { methods, path: with_slash(path), source });
+    pub(super) fn add(&mut self, methods: Methods, path: &str, source: impl Into<Source>) {
+        self.routes.push(Entry { methods, path: with_slash(path), source: source.into() });
     }
 
     pub(super) fn mount(&mut self, path: &str, source: &'static Location<'static>) {
-        self.mounts.push(Entry { methods: Methods::Any, path: with_slash(path), source });
+        self.mounts.push(Entry { methods: Methods::Any, path: with_slash(path), source: source.into() });
     }
 
     /// A server below `path` whose routes cannot be listed.
@@ -62,7 +78,7 @@ impl Table {
     }
 
     /// The routes, if no two are the same.
-    pub(super) fn check(self) -> Result<Vec<RouteInfo>, Error> {
+    pub(super) fn check(self) -> Result<Vec<Listed>, Error> {
         let mut twice = same(&self.routes);
         twice.extend(same(&self.mounts));
         if twice.is_empty() {
@@ -112,12 +128,8 @@ fn join(prefix: &str, path: &str) -> String {
 }
 
 impl Entry {
-    fn info(&self) -> RouteInfo {
-        RouteInfo {
-            method: self.methods.to_string(),
-            path: self.path.clone(),
-            source: format!("{}:{}", self.source.file(), self.source.line()),
-        }
+    fn info(&self) -> Listed {
+        Listed { method: self.methods.to_string(), path: self.path.clone(), source: self.source.to_string() }
     }
 }
 
@@ -133,7 +145,16 @@ impl fmt::Display for Methods {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Entry { methods, path, source } = self;
-        write!(f, "{methods} {path} ({}:{})", source.file(), source.line())
+        write!(f, "{methods} {path} ({source})")
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Call(location) => write!(f, "{}:{}", location.file(), location.line()),
+            Source::Function(info) => write!(f, "`{}`, {}:{}", info.name(), info.file(), info.line()),
+        }
     }
 }
 

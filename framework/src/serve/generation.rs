@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 
-use crate::app::{Built, Hook, RouteInfo, Task};
+use crate::app::{Built, Hook, Listed, Task};
 use crate::http::limits::Seats;
 use crate::http::Service;
 use crate::setup::Kept;
@@ -17,7 +17,7 @@ use crate::token::{token, Token, Trigger};
 pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) service: Arc<dyn Service>,
-    pub(crate) routes: Vec<RouteInfo>,
+    pub(crate) routes: Vec<Listed>,
     /// The requests it answers at the moment.
     pub(crate) requests: Arc<Seats>,
     /// What the next generation may reuse.
@@ -75,10 +75,13 @@ impl Prepared {
         Prepared { generation, tasks: built.tasks }
     }
 
-    /// The route table, a line each: method and path.
+    /// The route table, a line each: method, path, and where it comes from.
     pub(crate) fn routes(&self) -> String {
-        let line = |route: &RouteInfo| format!("{:<8} {}\n", route.method, route.path);
-        self.generation.routes.iter().map(line).collect()
+        let routes = &self.generation.routes;
+        let width = routes.iter().map(|route| route.path.len()).max().unwrap_or(0);
+        let line =
+            |Listed { method, path, source }: &Listed| format!("{method:<8} {path:<width$}  {source}\n");
+        routes.iter().map(line).collect()
     }
 
     /// Starts the background tasks: from now on it is live.

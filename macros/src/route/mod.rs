@@ -1,0 +1,175 @@
+//! The route attributes: the function as it is, and beside it a struct of the same name that is its handler.
+
+mod attribute;
+mod function;
+mod path;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Ident, ItemFn, Result};
+
+use attribute::Attribute;
+use function::{Argument, Function};
+
+const EXPECTED: &str = "a route attribute stands on an `async fn`";
+
+/// `fixed` is the attribute's method; `#[route]` names its own.
+pub(crate) fn expand(fixed: Option<&str>, arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let handler = syn::parse2::<ItemFn>(item.clone())
+        .map_err(|error| syn::Error::new(error.span(), EXPECTED))
+        .and_then(|item| handler(fixed, arguments, &item));
+    match handler {
+        Ok(handler) => quote! { #item #handler },
+        Err(error) => refused(&item, &error),
+    }
+}
+
+/// One mistake, one error: what mounts the route still finds a struct of that name, which is a route for every state.
+fn refused(item: &TokenStream, error: &syn::Error) -> TokenStream {
+    let error = error.to_compile_error();
+    let Ok(ItemFn { vis, sig, .. }) = syn::parse2::<ItemFn>(item.clone()) else {
+        return quote! { #item #error };
+    };
+    let name = sig.ident;
+    quote! {
+        #item
+        #error
+        #[doc(hidden)]
+        #[allow(non_camel_case_types, dead_code, missing_docs)]
+        #vis struct #name {}
+        impl<AnyState> ::slackwater::Handler<AnyState> for #name {
+            const INFO: ::slackwater::RouteInfo = ::slackwater::__private::NO_ROUTE;
+            async fn call(_: ::slackwater::Request<AnyState>) -> ::slackwater::Response { ::core::unreachable!() }
+        }
+    }
+}
+
+fn handler(fixed: Option<&str>, arguments: TokenStream, item: &ItemFn) -> Result<TokenStream> {
+    let attribute = Attribute::parse(fixed, arguments)?;
+    let function = Function::read(item, &attribute)?;
+    let fw = &attribute.framework;
+    let (name, vis) = (&function.name, &item.vis);
+    let doc = format!("The route of [`{name}()`].");
+    let info = info(&attribute, &function);
+    let check = check_bodies(&attribute, &function);
+    let state = &function.state;
+    let generics = &function.handler_generics;
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let (taken, calls) = takes(&attribute, &function);
+    let output = function.output_span;
+    let answer = quote_spanned! { output=> #fw::__private::answer(given) };
+    Ok(quote! {
+        #[doc = #doc]
+        #[allow(non_camel_case_types, dead_code)]
+        #vis struct #name {}
+
+        impl #impl_generics #fw::Handler<#state> for #name #where_clause {
+            const INFO: #fw::RouteInfo = #info;
+
+            async fn call(request: #fw::Request<#state>) -> #fw::Response {
+                #[allow(unused_mut)]
+                let mut request = request;
+                #taken
+                let given = #calls.await;
+                #answer
+            }
+        }
+
+        #check
+    })
+}
+
+fn info(attribute: &Attribute, function: &Function) -> TokenStream {
+    let fw = &attribute.framework;
+    let methods = attribute.methods.iter().map(|method| quote! { #fw::__private::Method::#method });
+    let path = &attribute.path;
+    let segments = attribute.segments.iter();
+    let name = function.name.to_string();
+    let doc = &function.doc;
+    let described = function.arguments.iter().filter_map(Argument::described);
+    let named = function.arguments.iter().filter_map(Argument::named);
+    let output = &function.output;
+    let describe = quote! {
+        #fw::__describe!([#(#named,)*] [#(#described,)*] #output)
+    };
+    quote! {
+        #fw::__route_info!(
+            &[#(#methods),*],
+            #path,
+            &[#(#segments),*],
+            ::core::concat!(::core::module_path!(), "::", #name),
+            #doc,
+            (::core::file!(), ::core::line!()),
+            #describe
+        )
+    }
+}
+
+/// Takes each argument from the request, or answers with why it cannot be; and the call with all of them.
+fn takes(attribute: &Attribute, function: &Function) -> (TokenStream, TokenStream) {
+    let fw = &attribute.framework;
+    let state = &function.state;
+    let mut taken = TokenStream::new();
+    let mut given = Vec::new();
+    for (n, argument) in function.arguments.iter().enumerate() {
+        let value = Ident::new(&format!("argument_{n}"), proc_macro2::Span::mixed_site());
+        let take = match argument {
+            Argument::Request => {
+                given.push(quote! { request });
+                continue;
+            }
+            Argument::Segment { name, kind } => quote_spanned! { kind.span()=>
+                #fw::__private::argument::<_, #kind>(&request, #name)
+            },
+            Argument::Extractor(kind) => quote_spanned! { kind.span()=>
+                <#kind as #fw::FromRequest<#state>>::from_route(
+                    &mut request,
+                    const { &<Self as #fw::Handler<#state>>::INFO },
+                ).await
+            },
+        };
+        taken.extend(quote! {
+            let #value = match #take {
+                ::core::result::Result::Ok(value) => value,
+                ::core::result::Result::Err(rejection) => {
+                    return #fw::IntoResponse::into_response(rejection);
+                }
+            };
+        });
+        given.push(quote! { #value });
+    }
+    let (name, turbofish) = (&function.name, &function.turbofish);
+    (taken, quote! { #name #turbofish (#(#given),*) })
+}
+
+/// A body can be read once: each argument after the first that reads it is an error, where it stands.
+fn check_bodies(attribute: &Attribute, function: &Function) -> TokenStream {
+    if !function.handler_generics_are_ours() {
+        // what the arguments are is known only where the function is used
+        return TokenStream::new();
+    }
+    let fw = &attribute.framework;
+    let state = function.state_or_unit();
+    let extractors: Vec<_> = function.arguments.iter().filter_map(Argument::extractor).collect();
+    let mut checks = TokenStream::new();
+    for (n, later) in extractors.iter().enumerate().skip(1) {
+        let earlier = &extractors[..n];
+        let message = format!(
+            "`{}` takes the body of the request twice, and it can be read only once: take one of `Json<T>`, `Form<T>`, \
+             `String`, `Bytes` and `BodyStream`, and parse the rest of it yourself",
+            function.name
+        );
+        checks.extend(quote_spanned! { later.span()=>
+            const _: () = if <#later as #fw::FromRequest<#state>>::READS_BODY
+                && (#(<#earlier as #fw::FromRequest<#state>>::READS_BODY)||*)
+            {
+                ::core::panic!(#message)
+            };
+        });
+    }
+    checks
+}
