@@ -10,6 +10,8 @@ pub const PAUSED: &str = "paused";
 pub const RESUMED: &str = "resumed";
 /// Its log files were opened anew.
 pub const REOPENED: &str = "the log was reopened";
+/// It ends.
+pub const STOPPED: &str = "stopped after";
 /// It has begun to leave.
 pub const LEAVING: &str = "draining";
 /// An upgrade has started the new process; its pid comes next.

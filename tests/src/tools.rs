@@ -1,4 +1,4 @@
-//! The socket holders of others that the promises are tried with: systemfd, systemd.
+//! The tools of others that the promises are tried with: holders of sockets, inits, terminals.
 
 use std::env;
 use std::fs::{self, File};
@@ -63,6 +63,38 @@ pub fn sandboxed_systemd() -> Result<PathBuf, String> {
         return Err(format!("no namespaces here: {}", String::from_utf8_lossy(&tried.stderr).trim()));
     }
     Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("support/with-units"))
+}
+
+/// `unshare`, where namespaces may be made.
+///
+/// # Errors
+///
+/// When it is not installed, or they may not be made here.
+pub fn namespaces() -> Result<PathBuf, String> {
+    let apart = ["--pid", "--fork", "--kill-child", "--mount-proc", "true"];
+    let tried = Command::new("unshare").args(apart).output().map_err(|error| format!("unshare: {error}"))?;
+    match tried.status.success() {
+        true => Ok("unshare".into()),
+        false => Err(format!("no namespaces here: {}", String::from_utf8_lossy(&tried.stderr).trim())),
+    }
+}
+
+/// The init of containers.
+///
+/// # Errors
+///
+/// When Debian's package tini is not installed.
+pub fn tini() -> Result<PathBuf, String> {
+    installed("/usr/bin/tini", "tini")
+}
+
+/// What runs a program on a terminal of its own.
+///
+/// # Errors
+///
+/// When Debian's package bsdutils is not installed.
+pub fn script() -> Result<PathBuf, String> {
+    installed("/usr/bin/script", "bsdutils")
 }
 
 fn installed(path: &str, package: &str) -> Result<PathBuf, String> {

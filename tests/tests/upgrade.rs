@@ -2,6 +2,7 @@
 
 mod deploys;
 mod failures;
+mod first;
 mod kills;
 mod manual;
 mod sockets;

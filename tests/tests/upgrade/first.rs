@@ -1,0 +1,159 @@
+//! The first process where somebody watches its pid: it stays, passes signals on, and ends as the last generation does.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::signal_to;
+use slackwater_tests::proc::Proc;
+use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::program;
+use slackwater_tests::said;
+use slackwater_tests::tools::{namespaces, or_skip, tini};
+use slackwater_tests::wait::until;
+
+use super::{LONG, WINDOW};
+
+/// A program under whoever watches the pid of its first process.
+struct Watched {
+    watcher: Process,
+    first: u32,
+}
+
+impl Watched {
+    /// The playground as the child of `watcher`, which is given its path.
+    fn by(watcher: &Launch) -> Self {
+        let mut watcher = watcher.clone().settings(WINDOW).start();
+        watcher.ready();
+        let first = until(LONG, "the first process is seen", || only_child(watcher.pid()));
+        Watched { watcher, first }
+    }
+
+    /// Upgrades by a signal to the first process, whoever serves by now, and waits until that one only waits.
+    fn upgrade(&self) -> String {
+        let (mark, before) = (self.watcher.mark(), self.watcher.get("/pid"));
+        signal_to(self.first, Signal::USR2);
+        self.watcher.wait_for_log(mark, said::CONFIRMED);
+        self.watcher.wait_for_log(mark, said::STOPPED);
+        let after = self.watcher.get("/pid");
+        assert_ne!(after, before, "another process serves: {}", self.watcher.log());
+        after
+    }
+
+    /// What a signal to the first process does is done by the newest.
+    fn reloads(&self, greeting: &str) {
+        self.watcher.settings(&format!("{WINDOW}[app]\ngreeting = \"{greeting}\"\n"));
+        let mark = self.watcher.mark();
+        signal_to(self.first, Signal::HUP);
+        self.watcher.wait_for_log(mark, said::RELOADED);
+        assert_eq!(self.watcher.get("/greet/you"), format!("{greeting}, you!"));
+    }
+}
+
+fn only_child(pid: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// The playground as the first process of a pid namespace of its own.
+fn contained() -> Option<Launch> {
+    let unshare = or_skip(namespaces())?;
+    let args = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    Some(Launch::program(&unshare).args(args).args([program::playground()]))
+}
+
+#[test]
+fn as_pid_1_it_stays_across_upgrades_and_gives_its_memory_back() {
+    let Some(launch) = contained() else { return };
+    let mut contained = Watched::by(&launch);
+    let served_in = Proc(contained.first).rss_kib();
+    let mut idle = Idle::open(&contained.watcher.addr(), 50, Before::OneRequest);
+    assert_eq!(contained.watcher.get("/pid"), "1");
+    for round in 0..3 {
+        let newest = contained.upgrade();
+        idle.ask_all("/").assert_flawless();
+        contained.reloads(&format!("Hello {round}"));
+        assert_eq!(contained.watcher.get("/pid"), newest, "and no other process has come of it");
+    }
+    let waits_in = Proc(contained.first).rss_kib();
+    assert!(waits_in < served_in, "{waits_in} KiB to wait in, {served_in} KiB to serve in");
+    // waiter and newest: nobody else is left, dead or alive
+    let children = || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", contained.first));
+    until(LONG, "one child is left", || (children().ok()?.split_whitespace().count() == 1).then_some(()));
+    signal_to(contained.first, Signal::TERM);
+    assert_eq!(contained.watcher.wait_exit(LONG).code(), Some(0), "{}", contained.watcher.log());
+}
+
+#[test]
+fn as_pid_1_it_ends_with_the_status_of_a_newest_one_that_dies() {
+    let Some(launch) = contained() else { return };
+    let mut contained = Watched::by(&launch);
+    contained.upgrade();
+    let newest = only_child(contained.first).unwrap();
+    signal_to(newest, Signal::KILL);
+    // as a shell would say it: 128 and the signal
+    assert_eq!(contained.watcher.wait_exit(LONG).code(), Some(137), "{}", contained.watcher.log());
+}
+
+#[test]
+fn under_tini_it_stays_and_tini_ends_with_it() {
+    let Some(tini) = or_skip(tini()) else { return };
+    // tini is a subreaper here, not pid 1
+    let launch = Launch::program(&tini).args(["-s", "--"]).args([program::playground()]);
+    let mut under = Watched::by(&launch);
+    let mut idle = Idle::open(&under.watcher.addr(), 20, Before::OneRequest);
+    for _ in 0..2 {
+        under.upgrade();
+        idle.ask_all("/").assert_flawless();
+    }
+    under.reloads("Moin");
+    // tini passes it on to its child, which passes it on to the newest
+    under.watcher.signal(Signal::TERM);
+    assert_eq!(under.watcher.wait_exit(LONG).code(), Some(0), "{}", under.watcher.log());
+}
+
+#[test]
+fn in_the_foreground_of_a_terminal_it_stays_until_ctrl_c() {
+    let Some(script) = or_skip(slackwater_tests::tools::script()) else { return };
+    let keys = Launch::program(Path::new("/bin/sh"));
+    let fifo = keys.dir().path().join("keys");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let typed = r#"exec "$0" -qefc "exec $1" /dev/null <keys"#;
+    let keys = keys.args(["-c", typed]).args([script, program::playground()]);
+    // a FIFO opens when both sides do
+    let typist = std::thread::spawn(move || OpenOptions::new().write(true).open(fifo).unwrap());
+    let mut foreground = Watched::by(&keys);
+    let mut typist = typist.join().unwrap();
+    for _ in 0..2 {
+        foreground.upgrade();
+    }
+    foreground.reloads("Moin");
+    let mark = foreground.watcher.mark();
+    typist.write_all(b"\x03").unwrap();
+    assert_eq!(foreground.watcher.wait_exit(LONG).code(), Some(0), "{}", foreground.watcher.log());
+    assert_eq!(foreground.watcher.log_since(mark).matches("SIGINT").count(), 1, "once, not twice");
+}
+
+#[test]
+fn by_hand_signals_are_its_own_until_it_is_committed() {
+    let Some(launch) = contained() else { return };
+    let mut watcher = launch.settings("[upgrade]\nmode = \"manual\"\n").start();
+    watcher.ready();
+    let first = until(LONG, "the first process is seen", || only_child(watcher.pid()));
+    let mark = watcher.mark();
+    signal_to(first, Signal::USR2);
+    watcher.wait_for_log(mark, said::BOTH_ACCEPT);
+    signal_to(first, Signal::WINCH);
+    watcher.wait_for_log(mark, said::PAUSED);
+    signal_to(first, Signal::HUP);
+    watcher.wait_for_log(mark, said::RESUMED);
+    signal_to(first, Signal::QUIT);
+    watcher.wait_for_log(mark, said::CONFIRMED);
+    watcher.wait_for_log(mark, said::STOPPED);
+    assert_ne!(watcher.get("/pid"), "1");
+    signal_to(first, Signal::TERM);
+    assert_eq!(watcher.wait_exit(LONG).code(), Some(0), "{}", watcher.log());
+}
