@@ -61,6 +61,13 @@ fn a_socket_unit_of_systemd_passes_its_sockets_on() {
     // the second request is answered by a second process, on the socket that systemd held meanwhile
     let script = "set -e; systemctl start app.socket; ask 8080 /; ask 8080 /greet/unit
         systemctl stop app.service; ask 8080 /; cat /run/app.log";
+    let said = beside_systemd(&with_units, &units, script);
+    assert_eq!(said.matches("Hello, world!").count(), 2, "{said}");
+    assert!(said.contains("unit!") && said.contains("listening on 127.0.0.1:8080"), "{said}");
+}
+
+/// Runs a script beside a systemd that knows these units; gives what it said.
+fn beside_systemd(with_units: &Path, units: &Dir, script: &str) -> String {
     let output = Command::new(with_units)
         .args([units.path(), &program::playground()])
         .arg(script)
@@ -68,6 +75,71 @@ fn a_socket_unit_of_systemd_passes_its_sockets_on() {
         .expect("the sandbox starts");
     let (said, trouble) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{trouble}");
-    assert_eq!(said.matches("Hello, world!").count(), 2, "{said}\n{trouble}");
-    assert!(said.contains("unit!") && said.contains("listening on 127.0.0.1:8080"), "{said}\n{trouble}");
+    said.into_owned()
+}
+
+/// A unit as the manual writes it.
+const NOTIFY: &str = "[Unit]\nDefaultDependencies=no\n\
+    [Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=10\nTimeoutStopSec=30\n\
+    Environment=SLACKWATER_UPGRADE__ROLLBACK_WINDOW=300ms SLACKWATER_LOG__FORMAT=json\n\
+    ExecStart=@STAGE@/playground\nExecReload=/bin/kill -HUP $MAINPID\n\
+    StandardOutput=append:/run/app.log\n";
+
+#[test]
+fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
+    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let units = Dir::new();
+    units.write("app.service", NOTIFY);
+    // `systemctl start` returns with READY=1, and `systemctl reload` with the one that follows RELOADING=1
+    let script = r#"set -e
+        main() { systemctl show app -p MainPID --value; }
+        state() { systemctl show app -p ActiveState -p SubState -p Result -p NRestarts --value | xargs; }
+        until_main_is_not() { for try in $(seq 600); do [[ $(main) != "$1" && $(main) != 0 ]] && return; sleep 0.05; done; return 1; }
+        until_said() { for try in $(seq 600); do (($(grep -c "$1" /run/app.log) >= $2)) && return; sleep 0.05; done; return 1; }
+        systemctl start app; ask 8080 / >/dev/null
+        first=$(main); echo "started $first: $(state)"
+        systemctl reload app; until_said reloaded 1; echo "reloaded: $(state)"
+        for upgrade in 1 2; do
+          before=$(main)
+          systemctl kill -s USR2 --kill-whom=main app
+          until_main_is_not "$before"; until_said 'the new process takes over' $upgrade
+          echo "upgraded $upgrade: $(state)"
+          echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
+        done
+        systemctl reload app; until_said reloaded 2; echo "reloaded again: $(state)"
+        systemctl stop app; echo "stopped: $(state)"
+        cat /run/app.log"#;
+    let said = beside_systemd(&with_units, &units, script);
+    for line in [
+        "upgraded 1: success 0 active running",
+        "upgraded 2: success 0 active running",
+        "reloaded: success 0 active running",
+        "reloaded again: success 0 active running",
+        "stopped: success 0 inactive dead",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in: {said}");
+    }
+    assert_eq!(said.matches("answered by main: yes").count(), 2, "{said}");
+}
+
+#[test]
+fn a_unit_of_systemd_survives_an_upgrade_that_is_rolled_back() {
+    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let units = Dir::new();
+    units.write("app.service", &NOTIFY.replace("300ms", "60s"));
+    let script = r#"set -e
+        main() { systemctl show app -p MainPID --value; }
+        systemctl start app; first=$(main)
+        systemctl kill -s USR2 --kill-whom=main app
+        for try in $(seq 600); do [[ $(main) != "$first" ]] && grep -q 'handing over' /run/app.log && break; sleep 0.05; done
+        kill -KILL "$(main)"
+        for try in $(seq 600); do [[ $(main) == "$first" ]] && grep -q 'rolled back' /run/app.log && break; sleep 0.05; done
+        echo "main is the first again: $([[ $(main) == "$first" ]] && echo yes || echo no)"
+        ask 8080 / | tail -n1
+        systemctl show app -p ActiveState -p NRestarts --value | xargs
+        systemctl stop app; cat /run/app.log"#;
+    let said = beside_systemd(&with_units, &units, script);
+    for line in ["main is the first again: yes", "Hello, world!", "0 active"] {
+        assert!(said.contains(line), "{line:?} is not in: {said}");
+    }
 }
