@@ -24,6 +24,13 @@ pub fn fixture() -> PathBuf {
     profile_dir().join("fixture")
 }
 
+/// A program of other make that takes `LISTEN_FDS`: axum on listenfd. Given `ready`, it says READY=1.
+#[must_use]
+pub fn stranger() -> PathBuf {
+    build_once();
+    profile_dir().join("stranger")
+}
+
 /// The directory that cargo builds into.
 #[must_use]
 pub fn target_dir() -> PathBuf {

@@ -7,6 +7,7 @@ mod kills;
 mod manual;
 mod sockets;
 mod steps;
+mod strangers;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -70,8 +70,8 @@ settings! {
         body_limit: Option<u64> as OrNone<Size<u64, 0>> = Some(2 << 20), NextRequest, r#""16MiB""#;
         /// 431 past so many headers
         max_headers: usize as Whole<usize, 1> = 100, NextRequest, "64";
-        /// 431 past it; hyper takes no less than 8KiB
-        max_header_bytes: usize as Size<usize, 8192> = 64 << 10, NextRequest, r#""16KiB""#;
+        /// 431 past it; hyper takes no less than 8KiB, and no more fits into a message of the handover
+        max_header_bytes: usize as Size<usize, 8192, { 120 << 10 }> = 64 << 10, NextRequest, r#""16KiB""#;
         /// past it connections wait in the backlog; "auto": from the limit on open files
         max_connections: Option<usize> as OrAuto<Whole<usize, 1>> = None, NextRequest, "10000";
         /// an idle connection gives its memory back after this long

@@ -192,6 +192,14 @@ slackwater.toml:13: log.format: expected "auto", "pretty", "json" or "off", foun
 }
 
 #[test]
+fn a_head_is_not_to_be_longer_than_a_handover_can_carry() {
+    assert_eq!(
+        given("[http]\nmax_header_bytes = \"1MiB\"\n").refused(),
+        "slackwater.toml:2: http.max_header_bytes: must be at most 120KiB, found 1MiB"
+    );
+}
+
+#[test]
 fn broken_files_are_refused_with_their_place() {
     assert_eq!(
         given("backlog = 1\n[http\n").refused(),
@@ -540,7 +548,7 @@ level = "warn"
         assert!(lines.iter().any(|found| found == line), "{line}\nis not in\n{text}");
     }
     assert_eq!(given.explained("log").lines().count(), 4);
-    let expected = "# 431 past it; hyper takes no less than 8KiB\n\
+    let expected = "# 431 past it; hyper takes no less than 8KiB, and no more fits into a message of the handover\n\
                     # a size such as \"2MiB\"; default \"64KiB\"; for example \"16KiB\"; class: next request\n\
                     http.max_header_bytes = \"64KiB\"  # default\n";
     assert_eq!(given.explained("http.max_header_bytes"), expected);

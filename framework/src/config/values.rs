@@ -150,9 +150,9 @@ impl<N: Number, const MIN: u64> Codec for Whole<N, MIN> {
 }
 
 /// A number of bytes, `MIN` or more: `"2MiB"`, or a bare integer.
-pub(super) struct Size<N, const MIN: u64>(PhantomData<N>);
+pub(super) struct Size<N, const MIN: u64, const MAX: u64 = { u64::MAX }>(PhantomData<N>);
 
-impl<N: Number, const MIN: u64> Codec for Size<N, MIN> {
+impl<N: Number, const MIN: u64, const MAX: u64> Codec for Size<N, MIN, MAX> {
     type Value = N;
 
     fn expects() -> String {
@@ -162,6 +162,9 @@ impl<N: Number, const MIN: u64> Codec for Size<N, MIN> {
     fn read(given: Given<'_>) -> Result<N, String> {
         let parsed = || Some(i128::from(given.string()?.trim().parse::<ByteSize>().ok()?.as_u64()));
         let bytes = given.whole().or_else(parsed).ok_or_else(|| given.expected(&Self::expects()))?;
+        if bytes > i128::from(MAX) {
+            return Err(format!("must be at most {}, found {}", size_text(MAX.into()), size_text(bytes)));
+        }
         narrow(bytes, MIN, size_text)
     }
 

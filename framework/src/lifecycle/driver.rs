@@ -212,8 +212,9 @@ impl Driver {
         let wait = |timer| self.wait(timer);
         match self.phase {
             Phase::Upgrading(_) => log::error!(
-                "the new process was not ready within {:?} (upgrade.ready_timeout)",
-                wait(machine::Timer::Ready)
+                "the new process was not ready within {:?} (upgrade.ready_timeout){}",
+                wait(machine::Timer::Ready),
+                self.successor.as_ref().map_or("", Successor::hint)
             ),
             Phase::Swapping(_) => log::error!("the new process did not accept within {SWAP:?}"),
             Phase::Confirming(_) => log::error!("the new process did not answer within {ANSWER:?}"),
@@ -363,7 +364,11 @@ impl Driver {
                 live.give_back(&self.plan.sockets.take_succeeded());
                 self.systemd.status("taken back: the old process serves on");
             }
-            Step::Settle => live.settle(self.plan.sockets.take_succeeded()),
+            Step::Settle => {
+                live.settle(self.plan.sockets.take_succeeded());
+                // one of another version learns by the end of the channel that this one accepts
+                self.predecessor.take_if(|predecessor| predecessor.gone().told());
+            }
             Step::TakeBack => self.take_back().await,
             Step::Recover => self.recover().await,
             Step::TellStop => live.tell_stop(),

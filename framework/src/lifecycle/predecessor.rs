@@ -61,8 +61,10 @@ impl Predecessor {
             Ears { channel: self.channel.clone(), taken: self.giving.taken(), claims: None, come: 0, events };
         let leaves = self.leaves.take();
         async_std::task::spawn(async move {
+            let events = ears.events.clone();
             ears.listen().await;
             drop(leaves);
+            let _ = events.send(Happening::PredecessorGone).await;
         });
     }
 
@@ -137,6 +139,13 @@ impl Ears {
                     continue;
                 }
                 Message::Hello { version, .. } if version == VERSION => continue,
+                Message::Hello { version, .. } => {
+                    log::warn!(
+                        "the old process speaks version {version} of the handover, this one {VERSION}: its \
+                         connections drain there"
+                    );
+                    break;
+                }
                 other => {
                     log::error!("the old process says what makes no sense here: {other:?}");
                     break;
@@ -144,14 +153,15 @@ impl Ears {
             };
             let _ = self.events.send(happening).await;
         }
-        let _ = self.events.send(Happening::PredecessorGone).await;
     }
 
     async fn hear(&self) -> Option<(Message, Vec<OwnedFd>)> {
-        self.channel.receive().await.unwrap_or_else(|error| {
-            log::error!("the old process cannot be understood: {}", chain(&error));
-            None
-        })
+        match self.channel.receive().await {
+            Ok(Some(message)) => return Some(message),
+            Ok(None) => log::info!("the old process is gone"),
+            Err(error) => log::error!("the old process cannot be understood: {}", chain(&error)),
+        }
+        None
     }
 
     fn receipt(&self, answer: Message) -> Receipt {

@@ -24,7 +24,7 @@ use crate::sys::claims::Claims;
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::{Child, Environment, Passed, Program};
 
-/// How long a program that says nothing has to fail in before it counts as one that accepts.
+/// How long a program that cannot say that it accepts has to fail in before it counts as one that does.
 const UNSAID: Duration = Duration::from_secs(1);
 
 /// A process that was started to take over. Dropping it lets go of it; it lives on.
@@ -113,8 +113,7 @@ impl Successor {
         notified: Option<Notified>,
     ) -> Result<Self, Error> {
         let child = start.spawn(environment)?;
-        let within = start.settings.ready_timeout;
-        let ears = async_std::task::spawn(wait_for_stranger(child.clone(), notified, within, start.events));
+        let ears = async_std::task::spawn(wait_for_stranger(child.clone(), notified, start.events));
         Ok(Successor { child, ears, link: Link::Sockets })
     }
 
@@ -135,6 +134,17 @@ impl Successor {
         match &self.link {
             Link::Handover(handover) => handover.giving.taken().get(),
             Link::Sockets => 0,
+        }
+    }
+
+    /// Why one that is never ready may not be: it has not said a word.
+    pub(crate) fn hint(&self) -> &'static str {
+        match &self.link {
+            Link::Handover(handover) if !handover.channel.is_greeted() => {
+                "; it has not greeted: a program of other make needs upgrade.handshake = \"notify\" or \"none\""
+            }
+            Link::Handover(_) => "",
+            Link::Sockets => "; it has not said READY=1 (upgrade.handshake)",
         }
     }
 
@@ -216,16 +226,11 @@ impl Start<'_> {
 }
 
 /// Waits until a program of other make accepts, as far as that can be known, and then for its end.
-async fn wait_for_stranger(
-    child: Arc<Child>,
-    notified: Option<Notified>,
-    within: Duration,
-    events: Sender<Happening>,
-) {
+async fn wait_for_stranger(child: Arc<Child>, notified: Option<Notified>, events: Sender<Happening>) {
     let pid = child.pid();
     let ready = async {
         match notified {
-            Some(notified) => notified.ready(within).await,
+            Some(notified) => notified.ready().await,
             // it says nothing: one that has not ended by now has its sockets
             None => {
                 async_io::Timer::after(UNSAID).await;
@@ -235,12 +240,12 @@ async fn wait_for_stranger(
     };
     let ended = async {
         let ending = child.exited().await;
-        Err(Error::new(Kind::Io, format!("it {ending} before it was ready")))
+        Err(Error::new(Kind::Io, format!("{ending} before it was ready")))
     };
     let event = match future::or(ended, ready).await {
         Ok(()) => Event::StrangerAccepts,
         Err(error) => {
-            log::error!("upgrade refused: the new process (pid {pid}): {}", error.chain());
+            log::error!("the new process (pid {pid}) {}", error.chain());
             let _ = events.send(Happening::SuccessorSaid(pid, error.chain())).await;
             Event::SuccessorGone
         }
@@ -287,6 +292,7 @@ impl Ears {
                     Happening::SuccessorSaid(pid, why)
                 }
                 Message::Hello { version, .. } if version == VERSION => continue,
+                Message::Hello { version, .. } => return self.goes_on_alone(version).await,
                 other => {
                     log::error!("the new process (pid {pid}) says what makes no sense here: {other:?}");
                     break;
@@ -304,6 +310,25 @@ impl Ears {
             Err(_) => log::info!("the new process (pid {pid}) is not heard any more"),
         }
         let _ = self.events.send(Happening::Successor(pid, Event::SuccessorGone)).await;
+    }
+
+    /// A program of another version of this protocol goes live by itself, and closes the channel when it accepts.
+    async fn goes_on_alone(self, version: u16) {
+        let pid = self.child.pid();
+        log::warn!(
+            "the new process (pid {pid}) speaks version {version} of the handover, this one {VERSION}: it inherits the \
+             sockets, and connections drain here"
+        );
+        while self.channel.receive().await.is_ok_and(|message| message.is_some()) {}
+        // the channel of one that dies ends a little before it does
+        let event = match timeout(UNSAID, self.child.exited()).await {
+            Ok(ending) => {
+                log::error!("upgrade refused: the new process (pid {pid}) {ending} before it accepted");
+                Event::SuccessorGone
+            }
+            Err(_) => Event::StrangerAccepts,
+        };
+        let _ = self.events.send(Happening::Successor(pid, event)).await;
     }
 
     /// The next message. Its end is heard of even where a child of its own keeps the channel open; what it said before

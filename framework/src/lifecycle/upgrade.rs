@@ -74,7 +74,6 @@ impl Driver {
 
     /// What the old process would have removed, had it not been killed, is removed here.
     pub(super) fn predecessor_gone(&self) -> Event {
-        log::info!("the old process is gone");
         self.plan.control.iter().for_each(|control| control.tidy());
         self.pid_file_path(OLD_PID_FILE).iter().for_each(|path| pid_file::remove_stale(path));
         Event::PredecessorGone

@@ -15,6 +15,7 @@ use slackwater_tests::process::Signal;
 use slackwater_tests::program;
 use slackwater_tests::said;
 use slackwater_tests::tally::Failure;
+use slackwater_tests::tools::{namespaces, or_skip};
 use slackwater_tests::wait::until;
 
 use super::{LONG, SOON, WINDOW};
@@ -469,6 +470,30 @@ fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
     assert_eq!(pid_of_server(&lineage), new);
     lineage.wait_for_log(mark, "app.pid");
     lineage.gone(old, SOON);
+}
+
+#[test]
+fn a_full_disk_is_warned_of_and_the_upgrade_goes_on() {
+    let Some(unshare) = or_skip(namespaces()) else { return };
+    // a file system of one page, mounted for this program alone: one pid file fits, the draft of a second does not
+    let mounted = "mkdir small && mount -t tmpfs -o size=4k tmpfs small && exec \"$0\"";
+    let launch =
+        Launch::program(&unshare).args(["--mount", "sh", "-c", mounted]).args([program::playground()]);
+    let mut lineage = Lineage::serve(&launch.settings(&format!("pid_file = \"small/app.pid\"\n{WINDOW}")));
+    let (old, mark) = (lineage.newest(), lineage.mark());
+    let pid_file = |lineage: &Lineage, pid: u32| {
+        let path = lineage.dir().path().join("small/app.pid");
+        fs::read_to_string(format!("/proc/{pid}/root{}", path.display())).ok()
+    };
+    assert_eq!(pid_file(&lineage, old), Some(format!("{old}\n")));
+    let new = lineage.upgrade();
+    let line = lineage.wait_for_log(mark, "app.pid");
+    assert!(line.contains("No space left"), "{line}");
+    assert_eq!(pid_file(&lineage, new), None, "none is better than one that names the wrong process");
+    lineage.gone(old, SOON);
+    // there is room again
+    let next = lineage.upgrade();
+    assert_eq!(pid_file(&lineage, next), Some(format!("{next}\n")));
 }
 
 #[test]

@@ -125,9 +125,14 @@ impl Channel {
         }
     }
 
+    /// Whether the other side has said anything yet.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.greeted.load(Ordering::Acquire)
+    }
+
     /// What comes before the greeting is no message yet: whoever was started may be no program of ours.
     fn read(&self, datagram: &[u8], fds: usize) -> Result<Message, WireError> {
-        if self.greeted.load(Ordering::Acquire) {
+        if self.is_greeted() {
             return Message::decode(datagram, fds);
         }
         let greeting = Message::decode_first(datagram, fds)?;
