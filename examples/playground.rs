@@ -9,13 +9,13 @@ use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
 use async_std::io::{self, BufReader, Read, ReadExt};
-use async_std::prelude::FutureExt;
 use async_std::stream::{interval, Interval, Stream};
 use async_std::task::sleep;
 use serde_json::json;
 use slackwater::prelude::*;
+use slackwater::sse::{self, Event, Events};
+use slackwater::ws::{self, WebSocket};
 use slackwater::BodyLimit;
-use tide::sse::Sender;
 use tide::{Body, StatusCode};
 
 #[global_allocator]
@@ -86,7 +86,8 @@ fn routes(app: &mut App<Playground>) {
     app.at("/upload").with(BodyLimit::none()).post(upload);
     app.at("/bytes/:n").get(bytes);
     app.at("/stream/:n").get(stream);
-    app.at("/events").get(tide::sse::endpoint(events));
+    app.at("/events").get(sse::endpoint(events));
+    app.at("/ws").get(ws::endpoint(echo_messages));
     app.at("/panic").get(fall_over);
 }
 
@@ -149,19 +150,20 @@ impl Read for Ticking {
 }
 
 /// Server-sent events, one a second, until the client goes or the generation finishes.
-async fn events(request: Request, sender: Sender) -> tide::Result<()> {
-    let ticks = async {
-        for n in 0_u64.. {
-            sender.send("tick", n.to_string(), None).await?;
-            sleep(Duration::from_secs(1)).await;
-        }
-        Ok(())
-    };
-    let finish = async {
-        request.draining().await;
-        Ok(())
-    };
-    ticks.race(finish).await
+async fn events(_: Request, events: Events) -> slackwater::Result<()> {
+    for n in 0_u64.. {
+        events.send(Event::data(n.to_string()).name("tick")).await?;
+        sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// A WebSocket that sends back what it is sent.
+async fn echo_messages(_: Request, mut socket: WebSocket) -> slackwater::Result<()> {
+    while let Some(message) = socket.recv().await {
+        socket.send(message).await?;
+    }
+    Ok(())
 }
 
 async fn fall_over(_: Request) -> tide::Result {

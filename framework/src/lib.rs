@@ -21,6 +21,7 @@
 //!   type that implements `serde::Deserialize`, read from `[app]`) and a [`Setup`], and is called anew at each reload.
 //! - [`Runner`] is the process around it, for a `main` of one's own; `#[slackwater::main]` makes one.
 //! - [`Server`] and its [`Handle`] are for tests and for embedding: nothing of them is process-wide.
+//! - [`sse`] and, with the feature, `ws`: event streams and WebSockets that end when their generation does.
 //! - A route is a function with an attribute: [`macro@get`] and the like. [`FromRequest`] lists what its arguments may be,
 //!   [`IntoResponse`] what it may give, and [`Rejection`] is what a client is told that asked for something else.
 //! - Middleware and types are tide's, and so may handlers be: `app.at("/").get(|request| …)`. [`RequestExt`] adds what such
@@ -36,7 +37,8 @@
 //! | `sessions` | no | tide's sessions |
 //! | `tokio` | no | handlers and `app` run inside a tokio context |
 //! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
-//! | `dev`, `http2`, `metrics`, `openapi`, `testing`, `tls`, `ws` | no | nothing yet |
+//! | `ws` | no | WebSockets: the module `ws` |
+//! | `dev`, `http2`, `metrics`, `openapi`, `testing`, `tls` | no | nothing yet |
 //!
 //! How the framework is built is told in its ARCHITECTURE.md.
 
@@ -58,10 +60,12 @@ mod socket;
 mod sys;
 mod token;
 
+#[cfg(feature = "ws")]
+pub use app::ws;
 #[cfg(feature = "cookies")]
 pub use app::Cookies;
 pub use app::{
-    App, BodyLimit, BodyStream, Created, Draining, FieldError, Form, FromRequest, Handler, Header, Html,
+    sse, App, BodyLimit, BodyStream, Created, Draining, FieldError, Form, FromRequest, Handler, Header, Html,
     IntoApplication, IntoResponse, Json, NoContent, Path, Peer, Query, Rejection, RequestExt, ResponsePart,
     Route, RouteInfo, Routes, State,
 };

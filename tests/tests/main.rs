@@ -16,4 +16,6 @@ mod routes;
 mod shutdown;
 mod signals;
 mod sockets;
+mod sse;
 mod upgrade;
+mod ws;

@@ -6,8 +6,11 @@ mod extract;
 mod rejection;
 mod request;
 mod route;
+pub mod sse;
 mod table;
 mod typed;
+#[cfg(feature = "ws")]
+pub mod ws;
 
 pub use answer::{Created, Html, IntoResponse, NoContent, ResponsePart};
 #[cfg(test)]

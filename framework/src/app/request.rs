@@ -1,10 +1,12 @@
 //! What a handler can ask of the framework: whether it is to finish, and how much of a body it takes.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tide::{Middleware, Next, Request};
 
 use crate::http::bridge::Given;
+use crate::token::Token;
 
 /// What slackwater adds to a tide request.
 ///
@@ -62,13 +64,9 @@ pub trait RequestExt {
 
 impl<S> RequestExt for Request<S> {
     fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
-        let token = given(self).map(|given| given.draining.clone());
+        let parting = parting(self);
         async move {
-            match token {
-                Some(token) => token.wait().await,
-                // a request that no server of ours received, in a test of the handler alone: nothing ever drains
-                None => std::future::pending().await,
-            }
+            parting.told().await;
         }
     }
 
@@ -79,6 +77,40 @@ impl<S> RequestExt for Request<S> {
     fn any_body_length(&self) {
         limit(self, None);
     }
+}
+
+/// When an answer that would otherwise go on is to end.
+#[derive(Debug)]
+pub(super) struct Parting {
+    /// `None` for a request that no server of ours received, in a test of the handler alone: nothing ever drains.
+    token: Option<Token>,
+    spread: Duration,
+}
+
+impl Parting {
+    /// Resolves when it is to end. Gives a share of `shutdown.close_spread`, another for each: so long after it this
+    /// client should come back, lest all of them come at once.
+    pub(super) async fn told(&self) -> Duration {
+        match &self.token {
+            Some(token) => token.wait().await,
+            None => std::future::pending().await,
+        }
+        self.spread.mul_f64(fastrand::f64())
+    }
+}
+
+pub(super) fn parting<S>(request: &Request<S>) -> Parting {
+    let given = given(request);
+    Parting {
+        token: given.map(|given| given.draining.clone()),
+        spread: given.map_or(Duration::ZERO, |given| given.spread),
+    }
+}
+
+/// How many bytes of a body the request would take; `None`: any number.
+#[cfg(feature = "ws")]
+pub(super) fn body_limit<S>(request: &Request<S>) -> Option<u64> {
+    given(request).and_then(|given| given.limit.get())
 }
 
 pub(super) fn given<S>(request: &Request<S>) -> Option<&Given> {

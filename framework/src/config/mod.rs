@@ -84,6 +84,8 @@ settings! {
         delay: Duration as Span<0> = s(0), Live, r#""5s""#;
         /// an idle connection may send one last request, answered with Connection: close
         keepalive_grace: Duration as Span<0> = Duration::from_millis(250), Live, r#""1s""#;
+        /// over how long WebSockets and event streams are told to go, lest their clients come back all at once
+        close_spread: Duration as Span<0> = s(2), Live, r#""30s""#;
         /// how long requests in flight may take to finish
         grace: Duration as Span<0> = s(20), Live, r#""45s""#;
         /// after grace handlers are told to stop; after this, connections are cut
@@ -173,6 +175,13 @@ pub(crate) enum LogFormat {
 /// The defaults above are mostly whole seconds.
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+impl Shutdown {
+    /// Half of the grace is left to whoever is told last.
+    pub(crate) fn spread(&self) -> Duration {
+        self.close_spread.min(self.grace / 2)
+    }
 }
 
 impl Config {

@@ -34,6 +34,11 @@ impl BodyLimit {
     pub(crate) fn new(limit: Option<u64>) -> Self {
         BodyLimit(Arc::new(AtomicU64::new(limit.unwrap_or(u64::MAX))))
     }
+    /// `None`: any length.
+    #[cfg(feature = "ws")]
+    pub(crate) fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|limit| *limit < u64::MAX)
+    }
     pub(crate) fn set(&self, limit: Option<u64>) {
         self.0.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
     }

@@ -17,9 +17,9 @@ use super::env::{Env, Stage};
 use super::exchange::Exchanges;
 use super::io::{End, Io};
 use super::limits::Seat;
-use super::record::{idle_by, Record};
+use super::record::{idle_by, Record, Switch};
 use super::timeouts::{after, now, Clocks, Millis, Waiting};
-use super::{Ends, Upgrade};
+use super::Ends;
 use crate::config;
 use crate::socket::Stream;
 use crate::sys::claims::Claim;
@@ -49,7 +49,7 @@ pub(crate) enum Outcome {
     /// The last answer has been written; the client may still be sending.
     Answered(Connection),
     /// A 101 has been written: the bytes now belong to another protocol.
-    Switched(Connection, Upgrade),
+    Switched(Connection, Switch),
     /// The client is gone, took nothing for `write_timeout`, or everything is cut: nothing is left to say.
     Over,
 }
@@ -145,9 +145,9 @@ impl Active {
 
     /// hyper has come to an end: by the client's wish, by ours, or by a protocol error it has answered.
     fn ended(&mut self) -> Outcome {
-        let upgrade = self.record.switched();
-        match (self.part(), upgrade) {
-            (Some((connection, _)), Some(upgrade)) => Outcome::Switched(connection, upgrade),
+        let switch = self.record.switched();
+        match (self.part(), switch) {
+            (Some((connection, _)), Some(switch)) => Outcome::Switched(connection, switch),
             (Some((connection, End::NotYet)), None) => Outcome::Answered(connection),
             (Some((_, End::Reached)), None) | (None, _) => Outcome::Over,
         }

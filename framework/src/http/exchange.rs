@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::env::Stage;
 use super::limits::Seat;
-use super::record::{self, Part, Record, Rest, Wakes};
+use super::record::{self, Part, Record, Rest, Switch, Wakes};
 use super::timeouts::{after, now};
 use super::{framing, refusal, Reply, RequestBody, ResponseBody};
 use crate::error::{panic_text, BoxError};
@@ -220,7 +220,7 @@ fn detach(reply: Reply, seat: Seat) {
 impl Exchange {
     /// Puts the answer on its way.
     fn send(&mut self, answer: Answer) -> Response<Sent> {
-        let Answer { mut response, seat, fate } = answer;
+        let Answer { mut response, mut seat, fate } = answer;
         let record = match &self.part {
             Some(part) => part.record().clone(),
             None => {
@@ -233,7 +233,9 @@ impl Exchange {
             }
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            record.switches(response.extensions_mut().remove());
+            if let Some(upgrade) = response.extensions_mut().remove() {
+                record.switches(Switch { upgrade, request: record.request(), seat: seat.take() });
+            }
         } else if fate == Fate::Closed || record.stage() >= Stage::LastCall {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -22,6 +22,7 @@ pub(crate) use upgrade::{Tunnel, Upgrade};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::token::Token;
 
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) ends: Arc<Ends>,
     /// Told when the generation that answers is to finish.
     pub(crate) draining: Token,
+    /// Over how long what then has to end is spread.
+    pub(crate) spread: Duration,
 }
 
 /// The two ends of a connection, as text: made once for each connection.

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Uri};
 
 use super::env::{Env, Stage};
+use super::limits::Seat;
 use super::timeouts::{after, now, Clocks, Millis, Waiting};
 use super::{Ends, Upgrade};
 
@@ -28,7 +29,7 @@ pub(crate) struct Record {
     request: Mutex<Option<Request>>,
     rest: Mutex<Unread>,
     /// Set with a 101: what takes the socket over once that has been written.
-    upgrade: Mutex<Option<Upgrade>>,
+    switch: Mutex<Option<Switch>>,
     task: AtomicWaker,
     body_reader: AtomicWaker,
 }
@@ -39,6 +40,15 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) began: Millis,
+}
+
+/// A request that was answered with a 101, and who goes on from there.
+pub(crate) struct Switch {
+    pub(crate) upgrade: Upgrade,
+    /// What the tunnel goes by in the report of a shutdown.
+    pub(crate) request: Option<Request>,
+    /// Keeps the generation that answered for as long as the tunnel stands.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// What is still to be read of a request's body.
@@ -84,7 +94,7 @@ impl Record {
             flushed: AtomicBool::new(false),
             request: Mutex::new(None),
             rest: Mutex::new(Unread::Nobodys),
-            upgrade: Mutex::new(None),
+            switch: Mutex::new(None),
             task: AtomicWaker::new(),
             body_reader: AtomicWaker::new(),
         })
@@ -123,13 +133,19 @@ impl Record {
     }
 
     /// The answer is a 101.
-    pub(crate) fn switches(&self, upgrade: Option<Upgrade>) {
-        *self.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = upgrade;
+    pub(crate) fn switches(&self, switch: Switch) {
+        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
     }
 
     /// What takes the socket over, if a 101 was the last answer.
-    pub(crate) fn switched(&self) -> Option<Upgrade> {
-        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn switched(&self) -> Option<Switch> {
+        self.switch.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A tunnel stands: from now on only its writes have a limit.
+    pub(crate) fn tunnels(&self, request: Option<Request>) {
+        self.clocks.wait_for_nothing();
+        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = request;
     }
 
     /// What has been given back; whatever is let go later is nobody's.

@@ -37,7 +37,7 @@ impl Live {
     pub(crate) fn new(next: Next, lot: Lot, seats: usize) -> Self {
         let Next { loaded, sockets, prepared, .. } = next;
         let generation = prepared.start();
-        let slot = Arc::new(Slot::new(generation, loaded.config.health.clone()));
+        let slot = Arc::new(Slot::new(generation, &loaded.config));
         let traffic = Traffic::new(slot.clone(), loaded.config.http.clone(), lot, seats);
         traffic.env.set_access_log(loaded.config.log.access);
         let keepers = vec![
@@ -62,7 +62,7 @@ impl Live {
         let Next { loaded, sockets, prepared, .. } = next;
         let changes = config::diff(&self.loaded, &loaded);
         let accepting = !self.acceptors.is_empty();
-        self.slot.set_health(loaded.config.health.clone());
+        self.slot.configure(&loaded.config);
         self.traffic.env.set_limits(loaded.config.http.clone());
         self.traffic.env.set_access_log(loaded.config.log.access);
         self.traffic.seats.set_limit(seats);

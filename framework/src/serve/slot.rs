@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use hyper::{Method, Request, StatusCode};
 
 use super::generation::Generation;
-use crate::config;
+use crate::config::{self, Config};
 use crate::http::env::Door;
 use crate::http::limits::Seat;
 use crate::http::{refusal, Context, Ends, Reply, RequestBody, ResponseBody};
@@ -15,10 +16,17 @@ use crate::token::{token, Token, Trigger};
 /// Holds what answers at the moment.
 pub(crate) struct Slot {
     current: RwLock<Current>,
-    health: RwLock<config::Health>,
+    manners: RwLock<Manners>,
     readiness: AtomicU8,
     /// Requests that have come in since the start.
     requests: AtomicU64,
+}
+
+/// What the settings say of it.
+struct Manners {
+    health: config::Health,
+    /// Over how long long-lived answers end when they are told to.
+    spread: Duration,
 }
 
 #[derive(Clone)]
@@ -42,10 +50,10 @@ pub(crate) enum Readiness {
 }
 
 impl Slot {
-    pub(crate) fn new(generation: Arc<Generation>, health: config::Health) -> Self {
+    pub(crate) fn new(generation: Arc<Generation>, config: &Config) -> Self {
         Slot {
             current: RwLock::new(Current::new(generation)),
-            health: RwLock::new(health),
+            manners: RwLock::new(Manners::of(config)),
             readiness: AtomicU8::new(Readiness::Ready as u8),
             requests: AtomicU64::new(0),
         }
@@ -79,8 +87,8 @@ impl Slot {
         *current = Current::new(current.generation.clone());
     }
 
-    pub(crate) fn set_health(&self, health: config::Health) {
-        *self.health.write().unwrap_or_else(PoisonError::into_inner) = health;
+    pub(crate) fn configure(&self, config: &Config) {
+        *self.manners.write().unwrap_or_else(PoisonError::into_inner) = Manners::of(config);
     }
 
     pub(crate) fn set_readiness(&self, readiness: Readiness) {
@@ -100,9 +108,12 @@ impl Slot {
     }
 
     /// The answer to a probe, if this is one.
-    fn probe(&self, request: &Request<RequestBody>) -> Option<hyper::Response<ResponseBody>> {
+    fn probe(
+        &self,
+        health: &config::Health,
+        request: &Request<RequestBody>,
+    ) -> Option<hyper::Response<ResponseBody>> {
         let path = request.uri().path();
-        let health = self.health.read().unwrap_or_else(PoisonError::into_inner);
         let (is_live, is_ready) = (health.live == path, health.ready == path);
         if !(is_live || is_ready) || !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
@@ -122,6 +133,12 @@ impl Current {
     }
 }
 
+impl Manners {
+    fn of(config: &Config) -> Self {
+        Manners { health: config.health.clone(), spread: config.shutdown.spread() }
+    }
+}
+
 impl Door for Slot {
     fn enter(&self, request: Request<RequestBody>, ends: &Arc<Ends>) -> (Reply, Seat) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -130,10 +147,14 @@ impl Door for Slot {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             (current.clone(), current.generation.requests.squeeze_in())
         };
-        if let Some(answer) = self.probe(&request) {
-            return (Box::pin(std::future::ready(answer)), seat);
-        }
-        let context = Context { ends: ends.clone(), draining: current.draining };
+        let spread = {
+            let manners = self.manners.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(answer) = self.probe(&manners.health, &request) {
+                return (Box::pin(std::future::ready(answer)), seat);
+            }
+            manners.spread
+        };
+        let context = Context { ends: ends.clone(), draining: current.draining, spread };
         (current.generation.service.call(request, context), seat)
     }
 }

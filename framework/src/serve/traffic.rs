@@ -101,10 +101,8 @@ impl Traffic {
             }
             Outcome::HeadOverdue(connection) => linger::refuse_overdue_head(connection, &self.env).await,
             Outcome::Answered(connection) => linger::close(connection, &self.env).await,
-            Outcome::Switched(connection, upgrade) => {
-                if let Some(tunnel) = TunnelStream::new(connection, entry, self.tunnels.squeeze_in()) {
-                    upgrade.start(Box::new(tunnel));
-                }
+            Outcome::Switched(connection, switch) => {
+                TunnelStream::start(connection, switch, entry, self.tunnels.squeeze_in());
             }
             Outcome::Over => {}
         }

@@ -13,7 +13,8 @@ use super::ledger::Entry;
 use crate::http::connection::Connection;
 use crate::http::env::Stage;
 use crate::http::limits::Seat;
-use crate::http::record::Record;
+use crate::http::record::{Record, Switch};
+use crate::http::timeouts::now;
 use crate::socket::Stream;
 
 /// What an upgrade's handler reads from and writes to.
@@ -22,20 +23,37 @@ pub(crate) struct TunnelStream {
     read_ahead: Bytes,
     record: Arc<Record>,
     _seats: (Seat, Seat),
+    /// In the generation that answered with the 101.
+    _generation: Option<Seat>,
     _entry: Entry,
 }
 
 impl TunnelStream {
-    /// `None` for a connection that the ledger does not know, which cannot be.
-    pub(crate) fn new(connection: Connection, entry: Entry, among_tunnels: Seat) -> Option<Self> {
-        let record = entry.record()?;
+    /// Gives the connection to whoever has asked for it.
+    pub(crate) fn start(connection: Connection, switch: Switch, entry: Entry, among_tunnels: Seat) {
         let Connection { stream, seat, head, .. } = connection;
-        Some(TunnelStream { stream, read_ahead: head, record, _seats: (seat, among_tunnels), _entry: entry })
+        let Switch { upgrade, request, seat: generation } = switch;
+        // the ledger knows every connection that is served: there is always one
+        let Some(record) = entry.record() else { return };
+        record.tunnels(request);
+        upgrade.start(Box::new(TunnelStream {
+            stream,
+            read_ahead: head,
+            record,
+            _seats: (seat, among_tunnels),
+            _generation: generation,
+            _entry: entry,
+        }));
     }
 
-    /// Fails once everything is cut; until then has the reader woken when that happens.
-    fn stands(&self, cx: &Context<'_>) -> io::Result<()> {
-        self.record.watch(cx.waker());
+    /// Fails once everything is cut, or the client has taken nothing for `http.write_timeout`.
+    fn stands(&self) -> io::Result<()> {
+        if self.record.clocks.write_overdue(now()) {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client took nothing for http.write_timeout",
+            ));
+        }
         match self.record.stage() {
             Stage::Cut => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped")),
             Stage::Open | Stage::HandOver | Stage::LastCall | Stage::CloseIdle | Stage::Stop => Ok(()),
@@ -45,7 +63,9 @@ impl TunnelStream {
 
 impl AsyncRead for TunnelStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.stands(cx)?;
+        // reader and writer may be two tasks: each is woken
+        self.record.watch_body(cx.waker());
+        self.stands()?;
         if self.read_ahead.is_empty() {
             return self.stream.poll_read(cx, buf);
         }
@@ -57,8 +77,14 @@ impl AsyncRead for TunnelStream {
 
 impl AsyncWrite for TunnelStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.stands(cx)?;
-        self.stream.poll_write(cx, &[io::IoSlice::new(buf)])
+        self.record.watch(cx.waker());
+        self.stands()?;
+        let written = self.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
+        match &written {
+            Poll::Ready(_) => self.record.has_written(),
+            Poll::Pending => self.record.cannot_write(),
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

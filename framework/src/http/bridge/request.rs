@@ -1,6 +1,7 @@
 //! A request's head, from hyper's types to tide's.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use hyper::header::{CONTENT_TYPE, UPGRADE};
 use hyper::http::request::Parts;
@@ -19,6 +20,8 @@ use crate::token::Token;
 pub(crate) struct Given {
     /// Told when the generation that answers is to finish.
     pub(crate) draining: Token,
+    /// Over how long what then has to end is spread.
+    pub(crate) spread: Duration,
     /// How much of the body is taken.
     pub(crate) limit: BodyLimit,
 }
@@ -55,7 +58,7 @@ pub(super) fn convert<B: Body>(
         request.insert_header(headers::HOST, authority);
     }
     let broken = (!body.is_end_stream()).then(|| attach(&mut request, body, &head.headers));
-    request.ext_mut().insert(Given { draining: context.draining, limit });
+    request.ext_mut().insert(Given { draining: context.draining, spread: context.spread, limit });
     Ok(Arrived::Request { request, broken })
 }
 

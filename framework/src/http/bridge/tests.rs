@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::{block_on, poll_fn};
@@ -110,7 +111,7 @@ fn pieces(pieces: &[&'static str], end: Option<io::ErrorKind>) -> impl AsyncBufR
 
 fn context() -> Context {
     let ends = Ends { peer: "127.0.0.1:5000".into(), local: "127.0.0.1:8080".into() };
-    Context { ends: Arc::new(ends), draining: token().1 }
+    Context { ends: Arc::new(ends), draining: token().1, spread: Duration::ZERO }
 }
 
 fn get(path: &str) -> Request<Hand> {
