@@ -357,6 +357,7 @@ impl Driver {
                 }
                 if let Some((_, lineage)) = &self.plan.program {
                     lineage.newest.confirm();
+                    lineage.newest.drains(std::process::id());
                 }
             }
             Step::GiveBack => {
@@ -518,6 +519,7 @@ impl Driver {
         }
         remove_pid_file(self.pid_file.take());
         remove_pid_file(self.old_pid_file.take());
+        self.plan.program.iter().for_each(|(_, lineage)| lineage.newest.drained(std::process::id()));
         let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.took = self.leaving_since.map_or(Duration::ZERO, |since| since.elapsed());
         let report = report.clone();

@@ -14,6 +14,7 @@ use super::handover::{Arrival, Channel, Message, VERSION};
 use super::happening::{Happening, Receipt};
 use super::lineage::Lineage;
 use super::machine::{Event, Word};
+use super::waiter::MAX_DRAINING;
 use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{chain, Error, Kind};
 use crate::http::connection::Connection;
@@ -70,6 +71,13 @@ impl Successor {
             let why = "upgrade.mode = \"manual\" needs upgrade.handshake = \"slackwater\": a program of other make \
                        gives no connection back";
             return Err(Error::new(Kind::Config, why));
+        }
+        let draining = start.lineage.newest.draining();
+        if draining.len() >= MAX_DRAINING {
+            let why = format!(
+                "{MAX_DRAINING} earlier processes still drain (pids {draining:?}), and that is enough"
+            );
+            return Err(Error::new(Kind::Io, why));
         }
         match start.settings.handshake {
             Handshake::Slackwater => Self::start_ours(start).await,

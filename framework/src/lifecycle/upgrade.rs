@@ -33,6 +33,7 @@ impl Driver {
             Err(error) => {
                 log::error!("upgrade refused: {}; nothing changed", error.chain());
                 self.desk.why = Some(error.chain());
+                self.successor = None;
                 let _ = self.sender.send(Happening::Signal(Event::SuccessorGone)).await;
             }
         }

@@ -25,7 +25,7 @@ use signal_hook::iterator::SignalsInfo;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 pub(crate) use echo::{Echoes, From};
-pub(crate) use newest::Newest;
+pub(crate) use newest::{Newest, MAX_DRAINING};
 use watched::leads_session;
 pub(crate) use watched::Watched;
 

@@ -514,3 +514,32 @@ fn a_new_process_that_is_stopped_while_it_is_given_connections_is_given_up() {
     idle.ask_all_of(old).assert_flawless();
     assert_eq!(pid_on(&mut conn), old);
 }
+
+#[test]
+fn a_fifth_process_is_not_started_while_four_still_drain() {
+    let settings = "[upgrade]\nrollback_window = \"50ms\"\n[shutdown]\ngrace = \"60s\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let endless = |lineage: &Lineage| {
+        let mut conn = lineage.conn();
+        conn.get("/stream/100000").unwrap();
+        conn.head().unwrap();
+        conn
+    };
+    let mut conns = Vec::new();
+    let first = lineage.newest();
+    for _ in 0..4 {
+        conns.push(endless(&lineage));
+        lineage.upgrade();
+    }
+    let (fifth, mark) = (lineage.newest(), lineage.mark());
+    lineage.signal(Signal::USR2);
+    let line = lineage.wait_for_log(mark, said::UPGRADE_REFUSED);
+    assert!(line.contains("still drain") && line.contains(&first.to_string()), "{line}");
+    assert_eq!((pid_of_server(&lineage), lineage.alive().len()), (fifth, 5));
+    // one that has ended makes room
+    // (two of a kind that come at once are one)
+    signal_to(first, Signal::TERM);
+    signal_to(first, Signal::INT);
+    lineage.gone(first, SOON);
+    lineage.upgrade();
+}

@@ -2,7 +2,7 @@
 
 use rustix::process::{self, Pid, WaitOptions, WaitStatus};
 
-use super::newest::{Named, Newest};
+use super::newest::{self, Named, Newest};
 use super::pid;
 use crate::sys::child::Ending;
 
@@ -77,8 +77,7 @@ pub(super) fn newest_alive(newest: &Newest) -> Option<Pid> {
 
 /// Whether there is such a process, this one apart.
 fn is_alive(number: u32) -> bool {
-    let other = pid(number).filter(|pid| *pid != process::getpid());
-    other.is_some_and(|pid| process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    number != std::process::id() && newest::is_alive(number)
 }
 
 #[cfg(test)]

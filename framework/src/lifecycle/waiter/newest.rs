@@ -13,6 +13,7 @@ use rustix::net::{
     recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use rustix::process::test_kill_process;
 
 /// What the file begins with.
 const MARK: [u8; 4] = *b"slw1";
@@ -25,6 +26,10 @@ enum Slot {
     Next = 12,
     Waiter = 16,
 }
+
+/// Where the pids of those stand that were replaced and still drain, and how many they can be.
+const DRAINING: u64 = 20;
+pub(crate) const MAX_DRAINING: usize = 4;
 
 /// The shared record of who is live. Each pid is written by itself, and read anew each time; 0 stands for nobody.
 #[derive(Debug)]
@@ -54,7 +59,8 @@ impl Newest {
             other => other?,
         };
         let file = File::from(file);
-        file.write_all_at(&[MARK, [0; 4], [0; 4], [0; 4], [0; 4]].concat(), 0)?;
+        file.write_all_at(&MARK, 0)?;
+        file.set_len(DRAINING + 4 * MAX_DRAINING as u64)?;
         Ok(Newest(file))
     }
 
@@ -137,6 +143,27 @@ impl Newest {
         self.write(Slot::Previous, 0);
     }
 
+    /// Those who were replaced and still drain.
+    pub(crate) fn draining(&self) -> Vec<u32> {
+        self.places().map(|at| self.pid_at(at)).filter(|pid| is_alive(*pid)).collect()
+    }
+
+    /// `pid` has been replaced, and drains until its end.
+    pub(crate) fn drains(&self, pid: u32) {
+        let free = self.places().find(|at| !is_alive(self.pid_at(*at)));
+        // more are never started, and one that is not counted harms nobody
+        free.into_iter().for_each(|at| self.write_at(at, pid));
+    }
+
+    /// `pid` has nothing left to drain, and may go on as a waiter.
+    pub(crate) fn drained(&self, pid: u32) {
+        self.places().filter(|at| self.pid_at(*at) == pid).for_each(|at| self.write_at(at, 0));
+    }
+
+    fn places(&self) -> impl Iterator<Item = u64> {
+        (0..MAX_DRAINING as u64).map(|place| DRAINING + 4 * place)
+    }
+
     /// Who is live; `None` as long as nobody was.
     pub(crate) fn live(&self) -> Option<u32> {
         Some(self.read().live).filter(|pid| *pid != 0)
@@ -158,15 +185,23 @@ impl Newest {
     }
 
     fn pid(&self, slot: Slot) -> u32 {
-        let mut bytes = [0; 4];
-        // it is there: the mark before it was
-        let read = self.0.read_exact_at(&mut bytes, slot as u64);
-        read.map_or(0, |()| u32::from_ne_bytes(bytes))
+        self.pid_at(slot as u64)
     }
 
     fn write(&self, slot: Slot, pid: u32) {
+        self.write_at(slot as u64, pid);
+    }
+
+    fn pid_at(&self, place: u64) -> u32 {
+        let mut bytes = [0; 4];
+        // it is there: the mark before it was
+        let read = self.0.read_exact_at(&mut bytes, place);
+        read.map_or(0, |()| u32::from_ne_bytes(bytes))
+    }
+
+    fn write_at(&self, place: u64, pid: u32) {
         // memory that exists already: nothing can fail here
-        let _ = self.0.write_all_at(&pid.to_ne_bytes(), slot as u64);
+        let _ = self.0.write_all_at(&pid.to_ne_bytes(), place);
     }
 
     pub(super) fn number(&self) -> i32 {
@@ -186,6 +221,11 @@ impl Drop for StaysOpen<'_> {
     fn drop(&mut self) {
         let _ = fcntl_setfd(&self.0 .0, FdFlags::CLOEXEC);
     }
+}
+
+/// Whether there is such a process.
+pub(super) fn is_alive(number: u32) -> bool {
+    super::pid(number).is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 fn foreign() -> io::Error {
@@ -218,6 +258,25 @@ mod tests {
         newest.expect(12);
         newest.expect_nobody();
         assert_eq!((newest.live(), newest.read()), (Some(10), named(10, 0, 0)));
+    }
+
+    #[test]
+    fn those_who_drain_are_known_until_they_end() {
+        let newest = Newest::create().unwrap();
+        let mut child =
+            std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let ourselves = std::process::id();
+        newest.drains(child.id());
+        newest.drains(ourselves);
+        assert_eq!(newest.draining(), [child.id(), ourselves]);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(newest.draining(), [ourselves]);
+        // the place of one that has ended is free again
+        (0..MAX_DRAINING + 1).for_each(|_| newest.drains(ourselves));
+        assert_eq!(newest.draining(), [ourselves; MAX_DRAINING]);
+        newest.drained(ourselves);
+        assert_eq!(newest.draining(), [0; 0]);
     }
 
     #[test]
