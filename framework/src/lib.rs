@@ -25,7 +25,7 @@
 //! - A route is a function with an attribute: [`macro@get`] and the like. [`FromRequest`] lists what its arguments may be,
 //!   [`IntoResponse`] what it may give, and [`Rejection`] is what a client is told that asked for something else.
 //! - Middleware and types are tide's, and so may handlers be: `app.at("/").get(|request| …)`. [`RequestExt`] adds what such
-//!   a handler can ask of this framework.
+//!   a handler can ask of this framework. What a tide user finds changed is told in [`docs::from_tide`].
 //!
 //! # Features
 //!
@@ -47,6 +47,7 @@ mod cli;
 mod config;
 #[cfg_attr(not(feature = "control"), allow(dead_code, reason = "without the feature nobody asks"))]
 mod control;
+pub mod docs;
 mod error;
 mod http;
 mod lifecycle;

@@ -191,6 +191,24 @@ impl Conn {
         }
     }
 
+    /// Reads so many bytes and keeps none of them.
+    ///
+    /// # Errors
+    ///
+    /// Why they did not all come.
+    pub fn discard(&mut self, length: u64) -> Result<(), Failure> {
+        let mut missing = length;
+        loop {
+            let now = usize::try_from(missing).unwrap_or(usize::MAX).min(self.unread.len());
+            self.unread.drain(..now);
+            missing -= now as u64;
+            if missing == 0 {
+                return Ok(());
+            }
+            self.receive().map_err(inside)?;
+        }
+    }
+
     /// Reads one chunk of a chunked body; `None` after the last.
     ///
     /// # Errors

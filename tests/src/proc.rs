@@ -13,6 +13,12 @@ impl Proc {
         self.status("VmRSS:")
     }
 
+    /// The most resident memory it ever had, in KiB.
+    #[must_use]
+    pub fn peak_kib(self) -> u64 {
+        self.status("VmHWM:")
+    }
+
     /// How many threads it has.
     #[must_use]
     pub fn threads(self) -> u64 {
@@ -93,7 +99,13 @@ mod tests {
     #[test]
     fn a_process_is_measured() {
         let me = Proc(std::process::id());
-        assert!(me.rss_kib() > 100 && me.threads() > 0 && me.open_fds() > 2 && me.is_alive());
+        assert!(
+            me.rss_kib() > 100
+                && me.peak_kib() >= me.rss_kib()
+                && me.threads() > 0
+                && me.open_fds() > 2
+                && me.is_alive()
+        );
         let nobody = Proc(u32::MAX);
         assert_eq!((nobody.rss_kib(), nobody.open_fds(), nobody.cpu_ticks()), (0, 0, 0));
         assert!(!nobody.is_alive());

@@ -10,6 +10,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod logs;
+mod plain_tide;
 mod raw;
 mod reload;
 mod routes;

@@ -12,14 +12,14 @@ use std::task::{ready, Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, CONNECTION, EXPECT};
+use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode};
 
 use super::env::Stage;
 use super::limits::Seat;
 use super::record::{self, Part, Record, Rest, Switch, Wakes};
 use super::timeouts::{after, now};
-use super::{framing, refusal, Reply, RequestBody, ResponseBody};
+use super::{framing, refusal, Form, Reply, RequestBody, ResponseBody};
 use crate::error::{panic_text, BoxError};
 use crate::observe::access;
 
@@ -51,19 +51,24 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
         let access =
             record.env.access_log().then(|| Box::new(access::Entry::new(&record.ends.peer, &request)));
         let expects = request.headers().contains_key(EXPECT);
+        let accept = request.headers().get(ACCEPT).cloned();
         let part = Part::of(record, Wakes::Nobody);
         if let Some(status) = framing::fault(request.headers()) {
-            let state = State::Answered(Answer { response: refusal(status), seat: None, fate: Fate::Closed });
-            return Exchange { part: Some(part), expects, access, state };
+            let state = State::Answered(Answer {
+                response: refusal(status, Form::of(accept.as_ref())),
+                seat: None,
+                fate: Fate::Closed,
+            });
+            return Exchange { part: Some(part), expects, accept, access, state };
         }
         let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
         let entered = catch_unwind(AssertUnwindSafe(|| record.env.door().enter(request, &record.ends)));
         let state = match entered {
             Ok((reply, seat)) => State::Handler { reply, seat },
-            Err(panic) => State::Answered(Answer::to_panic(record, &*panic)),
+            Err(panic) => State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref()))),
         };
-        Exchange { part: Some(part), expects, access, state }
+        Exchange { part: Some(part), expects, accept, access, state }
     }
 }
 
@@ -72,6 +77,8 @@ pub(crate) struct Exchange {
     /// `None` once the answer is on its way.
     part: Option<Part>,
     expects: bool,
+    /// In which form an error is to be told.
+    accept: Option<HeaderValue>,
     access: Option<Box<access::Entry>>,
     state: State,
 }
@@ -108,9 +115,9 @@ enum Fate {
 }
 
 impl Answer {
-    fn to_panic(record: &Record, panic: &(dyn Any + Send)) -> Self {
+    fn to_panic(record: &Record, panic: &(dyn Any + Send), form: Form) -> Self {
         log::error!("{} panicked: {}; answered 500, the process goes on", named(record), panic_text(panic));
-        let response = refusal(StatusCode::INTERNAL_SERVER_ERROR);
+        let response = refusal(StatusCode::INTERNAL_SERVER_ERROR, form);
         Answer { response, seat: None, fate: Fate::Closed }
     }
 }
@@ -123,6 +130,7 @@ impl Future for Exchange {
         loop {
             let Some(part) = &this.part else { return Poll::Pending };
             let record = part.record();
+            let form = || Form::of(this.accept.as_ref());
             this.state = match std::mem::replace(&mut this.state, State::Over) {
                 State::Handler { mut reply, seat } => {
                     match catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx))) {
@@ -131,7 +139,7 @@ impl Future for Exchange {
                             look_for_rest(record, answer, this.expects)
                         }
                         Ok(Poll::Pending) if record.clocks.answer_overdue(now()) => {
-                            let answer = overdue(record, reply, seat);
+                            let answer = overdue(record, reply, seat, form());
                             look_for_rest(record, answer, this.expects)
                         }
                         Ok(Poll::Pending) => {
@@ -139,7 +147,7 @@ impl Future for Exchange {
                             return Poll::Pending;
                         }
                         Err(panic) => {
-                            let mut answer = Answer::to_panic(record, &*panic);
+                            let mut answer = Answer::to_panic(record, &*panic, form());
                             answer.seat = Some(seat);
                             State::Answered(answer)
                         }
@@ -200,10 +208,10 @@ fn poll_rest(rest: &mut Rest, taken: &mut u64, asked: &mut bool, cx: &mut Contex
 }
 
 /// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
-fn overdue(record: &Record, reply: Reply, seat: Seat) -> Answer {
+fn overdue(record: &Record, reply: Reply, seat: Seat, form: Form) -> Answer {
     log::warn!("{} took longer than http.request_timeout; answered 503, the handler goes on", named(record));
     detach(reply, seat);
-    Answer { response: refusal(StatusCode::SERVICE_UNAVAILABLE), seat: None, fate: Fate::Kept }
+    Answer { response: refusal(StatusCode::SERVICE_UNAVAILABLE, form), seat: None, fate: Fate::Kept }
 }
 
 /// Lets a handler that nobody waits for run to its end; its generation stays for it.

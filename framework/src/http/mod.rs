@@ -16,7 +16,7 @@ pub(crate) mod timeouts;
 mod upgrade;
 
 pub(crate) use body::{BodyError, RequestBody, ResponseBody};
-pub(crate) use problem::refusal;
+pub(crate) use problem::{refusal, Form};
 pub(crate) use upgrade::{Tunnel, Upgrade};
 
 use std::future::Future;

@@ -10,7 +10,7 @@ use super::generation::Generation;
 use crate::config::{self, Config};
 use crate::http::env::Door;
 use crate::http::limits::Seat;
-use crate::http::{refusal, Context, Ends, Reply, RequestBody, ResponseBody};
+use crate::http::{refusal, Context, Ends, Form, Reply, RequestBody, ResponseBody};
 use crate::token::{token, Token, Trigger};
 
 /// Holds what answers at the moment.
@@ -121,7 +121,7 @@ impl Slot {
         Some(match self.readiness() {
             Readiness::Ready => plain("ok\n"),
             Readiness::Paused | Readiness::Leaving if is_live => plain("ok\n"),
-            Readiness::Paused | Readiness::Leaving => refusal(StatusCode::SERVICE_UNAVAILABLE),
+            Readiness::Paused | Readiness::Leaving => refusal(StatusCode::SERVICE_UNAVAILABLE, Form::Json),
         })
     }
 }

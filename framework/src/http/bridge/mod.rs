@@ -25,12 +25,12 @@ pub(crate) use request::Given;
 use std::fmt;
 use std::sync::Arc;
 
-use hyper::header::ALLOW;
+use hyper::header::{HeaderValue, ACCEPT, ALLOW};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 use super::body::BodyLimit;
-use super::{Context, Reply, RequestBody, ResponseBody, Service};
+use super::{Context, Form, Reply, RequestBody, ResponseBody, Service};
 use reader::Body;
 use request::Arrived;
 
@@ -91,17 +91,24 @@ impl<S: Clone + Send + Sync + 'static> Answering<S> {
     }
 }
 
-/// What was asked, for the lines of the log and the rules of HEAD.
+/// What was asked, for the lines of the log, the rules of HEAD and the form of an error.
 #[derive(Clone)]
 pub(super) struct Asked {
     method: Method,
     uri: Uri,
+    /// In which form an error is to be told.
+    accept: Option<HeaderValue>,
 }
 
 impl Asked {
     fn of(head: &Parts) -> Self {
-        // both are cheap: a standard method is a number, a Uri shares the buffer it was parsed from
-        Asked { method: head.method.clone(), uri: head.uri.clone() }
+        // cheap: a standard method is a number, the others share the buffer that they were parsed from
+        let accept = head.headers.get(ACCEPT).cloned();
+        Asked { method: head.method.clone(), uri: head.uri.clone(), accept }
+    }
+
+    fn form(&self) -> Form {
+        Form::of(self.accept.as_ref())
     }
 
     fn is_head(&self) -> bool {

@@ -1,12 +1,10 @@
-//! Answers that say what went wrong: RFC 9457's problem details, where an error came without a body.
+//! Answers that say what went wrong, where an error came without a body.
 
-use bytes::Bytes;
-use hyper::header::{HeaderValue, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use hyper::{HeaderMap, StatusCode};
+use hyper::header::{HeaderValue, CONNECTION, CONTENT_LENGTH};
+use hyper::StatusCode;
 
 use super::Asked;
-use crate::http::problem::details;
-pub(super) use crate::http::problem::Known;
+pub(super) use crate::http::problem::{describe, Known};
 use crate::http::ResponseBody;
 
 /// A request that no route may see, and why.
@@ -37,12 +35,6 @@ impl Refusal {
     }
 }
 
-/// Puts problem details where a body is missing.
-pub(super) fn describe(headers: &mut HeaderMap, status: StatusCode, known: &Known<'_>) -> Bytes {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    details(status, known)
-}
-
 /// The answer to a request that went no further than the bridge.
 pub(super) fn refuse(refusal: &Refusal, asked: &Asked) -> hyper::Response<ResponseBody> {
     log::debug!("{asked}: refused with {}: {}", refusal.status, refusal.detail);
@@ -57,7 +49,7 @@ pub(super) fn refuse(refusal: &Refusal, asked: &Asked) -> hyper::Response<Respon
 pub(super) fn whole(status: StatusCode, known: &Known<'_>, asked: &Asked) -> hyper::Response<ResponseBody> {
     let mut response = hyper::Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
-    let body = describe(response.headers_mut(), status, known);
+    let body = describe(response.headers_mut(), status, known, asked.form());
     if asked.is_head() {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     } else {

@@ -125,7 +125,7 @@ async fn body(
     let is_error = status.is_client_error() || status.is_server_error();
     if from.len() == Some(0) && is_error {
         let known = from.ext().get::<Cause>().map_or(Known::Nothing, |Cause(cause)| Known::Cause(cause));
-        let details = problem::describe(into.headers_mut(), status, &known);
+        let details = problem::describe(into.headers_mut(), status, &known, asked.form());
         return Ok(full(details, into, asked));
     }
     if asked.is_head() {
