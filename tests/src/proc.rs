@@ -40,6 +40,17 @@ impl Proc {
         fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
     }
 
+    /// How often its threads have gone to sleep so far.
+    #[must_use]
+    pub fn switches(self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).into_iter().flatten().flatten();
+        let of = |text: String| {
+            let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).map(of).sum()
+    }
+
     /// Whether it is there and no zombie.
     #[must_use]
     pub fn is_alive(self) -> bool {

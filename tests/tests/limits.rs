@@ -1,7 +1,7 @@
 //! Clients that are slow, huge, or never done: a status or a close at the deadline, and memory that does not grow.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slackwater_tests::conn::{Conn, Fate};
 use slackwater_tests::idle::{Before, Idle};
@@ -32,7 +32,7 @@ fn a_head_that_comes_a_byte_at_a_time_is_408_at_its_deadline() {
     });
     let (took, answer) = timed(|| conn.answer().unwrap());
     assert_eq!((answer.status, answer.closes()), (408, true));
-    assert!((ms(450)..ms(1800)).contains(&took), "{took:?}");
+    assert!((ms(450)..LONG).contains(&took), "{took:?}");
     assert_eq!(conn.fate(LONG), Fate::Closed);
     // the sender ends when its connection does
     let _ = slow.join().unwrap();
@@ -49,7 +49,7 @@ fn the_clock_of_a_head_starts_with_its_first_byte() {
     conn.send("G").unwrap();
     let (took, answer) = timed(|| conn.answer().unwrap());
     assert_eq!(answer.status, 408);
-    assert!(took < ms(1600), "{took:?}");
+    assert!((ms(350)..LONG).contains(&took), "{took:?}");
 }
 
 #[test]
@@ -58,9 +58,7 @@ fn an_idle_connection_is_closed_at_its_deadline() {
     for before in [Before::OneRequest, Before::Nothing] {
         let idle = Idle::open(&process.addr(), 10, before);
         assert_eq!(idle.fates().open, 10);
-        let (took, ()) =
-            timed(|| until(LONG, "all are closed", || (idle.fates().closed == 10).then_some(())));
-        assert!(took < Duration::from_secs(3), "{before:?}: {took:?}");
+        until(LONG, &format!("all are closed, {before:?}"), || (idle.fates().closed == 10).then_some(()));
     }
 }
 
@@ -72,21 +70,21 @@ fn a_body_that_never_comes_is_408_at_its_deadline() {
         conn.send(format!("POST /upload HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n")).unwrap();
         let (took, answer) = timed(|| conn.answer().unwrap());
         assert_eq!(answer.status, 408, "{framing}");
-        assert!((ms(350)..ms(2000)).contains(&took), "{took:?}");
+        assert!((ms(350)..LONG).contains(&took), "{took:?}");
         assert_eq!(conn.fate(LONG), Fate::Closed);
     }
 }
 
 #[test]
 fn a_body_of_a_gibibyte_that_nobody_wants_is_refused_unread() {
-    let process = with_http("body_timeout = \"1s\"");
+    let process = with_http("body_timeout = \"1h\"");
     for path in ["/", "/greet/x", "/nowhere"] {
         let mut conn = process.conn();
         conn.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\nabc"))
             .unwrap();
-        let (took, answer) = timed(|| conn.answer().unwrap());
+        // it does not wait for the body, which would take an hour
+        let answer = conn.answer().unwrap();
         assert!((400..500).contains(&answer.status) && answer.closes(), "{path}: {answer:?}");
-        assert!(took < ms(900), "the answer does not wait for the body: {took:?}");
         assert_eq!(conn.fate(LONG), Fate::Closed);
     }
 }
@@ -149,12 +147,8 @@ fn a_head_without_end_does_not_fill_memory() {
 fn a_request_that_takes_too_long_is_503() {
     let process = with_http("request_timeout = \"300ms\"");
     let mut conn = process.conn();
-    let (took, answer) = timed(|| {
-        conn.get("/sleep/5000").unwrap();
-        conn.answer().unwrap()
-    });
-    assert_eq!(answer.status, 503);
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    conn.get("/sleep/3600000").unwrap();
+    assert_eq!(conn.answer().unwrap().status, 503);
     assert_eq!(process.get("/sleep/10"), "slept");
 }
 
@@ -175,11 +169,98 @@ fn a_client_that_takes_nothing_is_let_go() {
 fn clients_that_do_nothing_cost_nothing() {
     let process = with_http("idle_release = \"50ms\"");
     let idle = Idle::open(&process.addr(), 300, Before::OneRequest);
-    // all are parked some time after the last one fell idle; then the process sleeps
-    thread::sleep(ms(500));
-    let before = process.proc().cpu_ticks();
-    thread::sleep(Duration::from_secs(1));
-    let spent = process.proc().cpu_ticks() - before;
-    assert!(spent <= 5, "{spent} ticks of 100 in a second");
+    // once all are parked nothing is left to do but to look at the clock now and then: a wake-up for each of them
+    // would be at least 300
+    let asleep = || {
+        let (before, begun) = (process.proc().switches(), Instant::now());
+        thread::sleep(ms(500));
+        let a_second = (process.proc().switches() - before) * 1000 / begun.elapsed().as_millis() as u64;
+        (a_second < 100).then_some(())
+    };
+    until(LONG, "it sleeps", asleep);
     assert_eq!(idle.fates().open, 300);
+}
+
+/// A connection that was open and served before the limits changed.
+fn reloaded(before: &str, after: &str) -> (Process, Conn) {
+    let process = with_http(before);
+    let mut conn = process.conn();
+    assert_eq!(conn.ask("/").unwrap().status, 200);
+    process.settings(&format!("[http]\n{after}\n"));
+    process.reload();
+    (process, conn)
+}
+
+#[test]
+fn each_timeout_changes_with_a_reload_for_connections_that_are_open() {
+    let long = "header_timeout = \"1h\"\nbody_timeout = \"1h\"\nidle_timeout = \"1h\"\n";
+    for (setting, sent, expected) in [
+        ("header_timeout", "GET / HTTP/1.1\r\n", 408),
+        ("body_timeout", "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe", 408),
+        ("request_timeout", "GET /sleep/3600000 HTTP/1.1\r\nHost: x\r\n\r\n", 503),
+    ] {
+        let (_process, mut conn) = reloaded(long, &format!("{setting} = \"200ms\""));
+        conn.send(sent).unwrap();
+        assert_eq!(conn.answer().map(|answer| answer.status), Ok(expected), "{setting}");
+    }
+    for release in ["20ms", "1h"] {
+        let release = format!("idle_release = \"{release}\"\n");
+        let after = format!("{release}idle_timeout = \"200ms\"");
+        let (_process, mut conn) = reloaded(&format!("{long}{release}"), &after);
+        // one that has been silent since before the reload is looked at by the old clock; the next silence by the new
+        let _ = conn.ask("/");
+        assert_eq!(conn.fate(LONG), Fate::Closed, "idle_timeout, {release}");
+    }
+    let (process, mut conn) = reloaded("write_timeout = \"1h\"", "write_timeout = \"200ms\"");
+    let before = process.proc().open_fds();
+    conn.get("/bytes/100000000").unwrap();
+    assert_eq!(conn.head().unwrap().status, 200);
+    until(LONG, "write_timeout", || (process.proc().open_fds() < before).then_some(()));
+}
+
+#[test]
+fn each_size_changes_with_a_reload_for_connections_that_are_open() {
+    let many: String = (0..60).map(|number| format!("A{number}: b\r\n")).collect();
+    for (setting, sent, expected) in [
+        ("max_headers = 50", format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"), 431),
+        (
+            "max_header_bytes = \"9KiB\"",
+            format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(10_000)),
+            431,
+        ),
+        ("request_timeout = \"none\"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 200),
+    ] {
+        let (process, mut conn) = reloaded("", setting);
+        conn.send(&sent).unwrap();
+        assert_eq!(conn.answer().map(|answer| answer.status), Ok(expected), "{setting}");
+        assert_eq!(process.get("/"), "Hello, world!");
+    }
+    let process = Launch::fixture().settings("[http]\nbody_limit = \"1KiB\"\n").serve();
+    let mut conn = process.conn();
+    let mut collect = |length: usize| {
+        let body = "x".repeat(length);
+        conn.send(format!("POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"))
+            .unwrap();
+        conn.answer().map(|answer| answer.status)
+    };
+    assert_eq!(collect(1000), Ok(200));
+    process.settings("[http]\nbody_limit = \"2KiB\"\n");
+    process.reload();
+    assert_eq!(collect(2000), Ok(200));
+    process.settings("[http]\nbody_limit = \"100B\"\n");
+    process.reload();
+    assert_eq!(collect(101), Ok(413));
+}
+
+#[test]
+fn more_seats_by_a_reload_let_in_who_waits() {
+    let process = with_http("max_connections = 2");
+    let inside = Idle::open(&process.addr(), 2, Before::OneRequest);
+    let mut waiting = process.conn();
+    waiting.get("/").unwrap();
+    assert_eq!(waiting.fate(ms(300)), Fate::KeptOpen, "there is no seat for it");
+    process.settings("[http]\nmax_connections = 3\n");
+    process.reload();
+    assert_eq!(waiting.answer().unwrap().text(), "Hello, world!");
+    assert_eq!(inside.fates().open, 2);
 }

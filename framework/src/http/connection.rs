@@ -76,14 +76,6 @@ struct Active {
     hyper: Option<http1::Connection<Io, Exchanges>>,
     record: Arc<Record>,
     seat: Option<Seat>,
-    built: Built,
-}
-
-/// The limits that hyper takes once, when it is put around a socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Built {
-    max_headers: usize,
-    max_header_bytes: usize,
 }
 
 /// Why a connection at a boundary is taken apart.
@@ -97,17 +89,16 @@ enum Parting {
 impl Active {
     fn new(connection: Connection, env: &Arc<Env>) -> Self {
         let Connection { stream, ends, seat, accepted, head, since, claim } = connection;
-        let limits = env.limits();
         let clocks = if head.is_empty() {
             Clocks::new(Waiting::Idle, since, idle_by(since.max(now()), env))
         } else {
-            Clocks::new(Waiting::Head, since, after(since, limits.header_timeout))
+            Clocks::new(Waiting::Head, since, after(since, env.limits().header_timeout))
         };
         let record = Record::new(env, &ends, accepted, clocks);
-        let built = Built::of(&limits);
         let io = Io::new(stream, head, record.clone(), claim);
-        let hyper = built.builder().serve_connection(io, Exchanges::new(record.clone()));
-        Active { hyper: Some(hyper), record, seat: Some(seat), built }
+        // the limits as they are after the record was made, which knows of every later change
+        let hyper = builder(&env.limits()).serve_connection(io, Exchanges::new(record.clone()));
+        Active { hyper: Some(hyper), record, seat: Some(seat) }
     }
 
     /// Whether, and why, a connection that is at a boundary should be taken apart now.
@@ -115,13 +106,10 @@ impl Active {
         let clocks = &self.record.clocks;
         match clocks.waiting() {
             Waiting::Head | Waiting::Idle if self.record.stage() == Stage::HandOver => Some(Parting::Leaving),
+            Waiting::Head | Waiting::Idle if self.record.outdated() => Some(Parting::Idle),
             Waiting::Head => clocks.read_overdue(now()).then_some(Parting::HeadOverdue),
-            Waiting::Idle => {
-                let due = self.record.stage() >= Stage::CloseIdle
-                    || clocks.read_overdue(now())
-                    || self.built != Built::of(&self.record.env.limits());
-                due.then_some(Parting::Idle)
-            }
+            Waiting::Idle => (self.record.stage() >= Stage::CloseIdle || clocks.read_overdue(now()))
+                .then_some(Parting::Idle),
             Waiting::Body | Waiting::Nothing => None,
         }
     }
@@ -194,25 +182,20 @@ impl Future for Active {
     }
 }
 
-impl Built {
-    fn of(limits: &config::Http) -> Self {
-        Built { max_headers: limits.max_headers, max_header_bytes: limits.max_header_bytes }
+/// hyper, with the limits that it takes once, when it is put around a socket.
+fn builder(limits: &config::Http) -> http1::Builder {
+    /// hyper's own default, kept on its stack; any other number is allocated for each request.
+    const ON_THE_STACK: usize = 100;
+    /// hyper refuses less than 8 KiB.
+    const LEAST: usize = 8 << 10;
+    let mut builder = http1::Builder::new();
+    builder
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_buf_size(limits.max_header_bytes.max(64 << 10))
+        .max_header_size(limits.max_header_bytes.max(LEAST));
+    if limits.max_headers != ON_THE_STACK {
+        builder.max_headers(limits.max_headers);
     }
-
-    fn builder(self) -> http1::Builder {
-        /// hyper's own default, kept on its stack; any other number is allocated for each request.
-        const ON_THE_STACK: usize = 100;
-        /// hyper refuses less than 8 KiB.
-        const LEAST: usize = 8 << 10;
-        let mut builder = http1::Builder::new();
-        builder
-            .half_close(true)
-            .header_read_timeout(None)
-            .max_buf_size(self.max_header_bytes.max(64 << 10))
-            .max_header_size(self.max_header_bytes.max(LEAST));
-        if self.max_headers != ON_THE_STACK {
-            builder.max_headers(self.max_headers);
-        }
-        builder
-    }
+    builder
 }

@@ -1,6 +1,6 @@
 //! What all connections of a process share: the way to the application, the limits, and how far a drain has come.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::limits::Seat;
@@ -41,6 +41,8 @@ pub(crate) trait Door: Send + Sync + 'static {
 pub(crate) struct Env {
     stage: AtomicU8,
     limits: RwLock<Arc<config::Http>>,
+    /// Counts the changes of what hyper is told once, when it is put around a socket.
+    parsers: AtomicU32,
     access_log: AtomicBool,
     door: Arc<dyn Door>,
 }
@@ -50,6 +52,7 @@ impl Env {
         Env {
             stage: AtomicU8::new(Stage::Open as u8),
             limits: RwLock::new(Arc::new(limits)),
+            parsers: AtomicU32::new(0),
             access_log: AtomicBool::new(false),
             door,
         }
@@ -69,7 +72,18 @@ impl Env {
     }
 
     pub(crate) fn set_limits(&self, limits: config::Http) {
-        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+        let mut current = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        let parsed_alike =
+            (current.max_headers, current.max_header_bytes) == (limits.max_headers, limits.max_header_bytes);
+        *current = Arc::new(limits);
+        if !parsed_alike {
+            self.parsers.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// A number that is another one once heads are to be parsed within other limits.
+    pub(crate) fn parser(&self) -> u32 {
+        self.parsers.load(Ordering::Acquire)
     }
 
     pub(crate) fn access_log(&self) -> bool {

@@ -10,7 +10,6 @@ use std::task::{ready, Context, Poll};
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::env::Stage;
 use super::record::Record;
 use crate::socket::Stream;
 use crate::sys::claims::Claim;
@@ -68,8 +67,8 @@ impl Read for Io {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.record.stage() == Stage::HandOver && this.record.quiet() {
-            // what comes now is for the process that takes over
+        if this.record.outdated() && this.record.quiet() {
+            // what comes now is for whoever takes over
             return Poll::Pending;
         }
         if !this.prefix.is_empty() {

@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) ends: Arc<Ends>,
     pub(crate) accepted: Millis,
     pub(crate) clocks: Clocks,
+    /// Which limits hyper was put around the socket with.
+    parser: u32,
     /// Requests handed to the service since this record was made.
     calls: AtomicU32,
     /// Services, request bodies and response bodies that are not over: at 0 the connection is at a boundary.
@@ -89,6 +91,7 @@ impl Record {
             ends: ends.clone(),
             accepted,
             clocks,
+            parser: env.parser(),
             calls: AtomicU32::new(0),
             live: AtomicU32::new(0),
             flushed: AtomicBool::new(false),
@@ -218,6 +221,11 @@ impl Record {
 
     pub(crate) fn stage(&self) -> Stage {
         self.env.stage()
+    }
+
+    /// Whether the next request is for another parser: that of another process, or one with other limits.
+    pub(crate) fn outdated(&self) -> bool {
+        self.stage() == Stage::HandOver || self.parser != self.env.parser()
     }
 
     pub(crate) fn watch(&self, waker: &Waker) {
