@@ -3,6 +3,7 @@
 mod app;
 mod config;
 mod control;
+mod crowds;
 mod embed;
 mod help;
 mod holders;
