@@ -36,9 +36,10 @@
 //! | `cookies` | yes | tide's cookies |
 //! | `sessions` | no | tide's sessions |
 //! | `tokio` | no | handlers and `app` run inside a tokio context |
+//! | `testing` | no | a client for tests of an application: the module `testing` |
 //! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
 //! | `ws` | no | WebSockets: the module `ws` |
-//! | `dev`, `http2`, `metrics`, `openapi`, `testing`, `tls` | no | nothing yet |
+//! | `dev`, `http2`, `metrics`, `openapi`, `tls` | no | nothing yet |
 //!
 //! How the framework is built is told in its ARCHITECTURE.md.
 
@@ -59,6 +60,8 @@ mod server;
 mod setup;
 mod socket;
 mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 
 #[cfg(feature = "ws")]
@@ -67,8 +70,8 @@ pub use app::ws;
 pub use app::Cookies;
 pub use app::{
     sse, App, BodyLimit, BodyStream, Created, Draining, FieldError, Form, FromRequest, Handler, Header, Html,
-    IntoApplication, IntoResponse, Json, NoContent, Path, Peer, Query, Rejection, RequestExt, ResponsePart,
-    Route, RouteInfo, Routes, State,
+    IntoApplication, IntoResponse, IntoRoutes, Json, NoContent, Path, Peer, Query, Rejection, RequestExt,
+    ResponsePart, Route, RouteInfo, Routes, State,
 };
 pub use bytes::Bytes;
 pub use cli::Command;
@@ -79,6 +82,8 @@ pub use run::Runner;
 pub use serve::Cut;
 pub use server::Server;
 pub use setup::{Reason, Setup};
+#[cfg(all(feature = "macros", feature = "testing"))]
+pub use slackwater_macros::test;
 #[cfg(feature = "macros")]
 pub use slackwater_macros::{delete, get, head, main, options, patch, post, put, route};
 #[cfg(feature = "cookies")]

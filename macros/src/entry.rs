@@ -39,8 +39,8 @@ fn main_function(framework: &Path, application: &Ident) -> TokenStream {
 }
 
 /// `crate = "…"`: where slackwater goes by another name.
-struct Arguments {
-    framework: Path,
+pub(crate) struct Arguments {
+    pub(crate) framework: Path,
 }
 
 impl Parse for Arguments {

@@ -2,6 +2,7 @@
 
 mod entry;
 mod route;
+mod test;
 
 use proc_macro::TokenStream;
 
@@ -36,6 +37,25 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand(arguments.into(), item.into()).into()
+}
+
+/// Makes a test of an `async fn`; what it returns is what a test may return. It fails if it is not over after a minute.
+///
+/// It needs slackwater's feature `testing`, which belongs among the application's dev-dependencies.
+///
+/// ```ignore
+/// use slackwater::testing;
+///
+/// #[slackwater::test]
+/// async fn greets() -> slackwater::Result<()> {
+///     let client = testing::client(shop::app).set("app.greeting", "Hi").start().await?;
+///     assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Hi, Ann!");
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    test::expand(arguments.into(), item.into()).into()
 }
 
 /// One attribute for each method, all alike.

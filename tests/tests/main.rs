@@ -1,6 +1,7 @@
 //! Every promise of the framework, tried on real processes: one module a topic.
 
 mod app;
+mod client;
 mod config;
 mod control;
 mod crowds;
@@ -11,6 +12,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod logs;
+mod mistakes;
 mod plain_tide;
 mod raw;
 mod reload;

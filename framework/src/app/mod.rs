@@ -25,7 +25,7 @@ pub use request::{BodyLimit, RequestExt};
 pub use route::Route;
 pub(crate) use table::Listed;
 pub(crate) use typed::support;
-pub use typed::{Handler, RouteInfo, Routes};
+pub use typed::{Handler, IntoRoutes, RouteInfo, Routes};
 
 use std::fmt;
 use std::future::Future;
@@ -150,7 +150,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// let mut app = App::new();
     /// app.mount("/todos", routes![todo]);         // GET /todos/7
     /// ```
-    pub fn mount(&mut self, prefix: &str, routes: Routes<S>) -> &mut Self {
+    pub fn mount(&mut self, prefix: &str, routes: impl IntoRoutes<S>) -> &mut Self {
         self.at(prefix).mount(routes);
         self
     }

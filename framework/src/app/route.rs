@@ -9,7 +9,7 @@ use tide::http::Method;
 use tide::{Endpoint, Middleware, Server};
 
 use super::table::{Methods, Source, Table};
-use super::typed::{Routes, TypedRoute};
+use super::typed::{IntoRoutes, TypedRoute};
 
 /// A path of an [`App`](crate::App): takes endpoints, one for each method.
 ///
@@ -87,8 +87,8 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     /// let mut app = App::new();
     /// app.at("/").with(BodyLimit::bytes(256 << 10)).mount(routes![avatar]);
     /// ```
-    pub fn mount(&mut self, routes: Routes<S>) -> &mut Self {
-        for TypedRoute { info, add } in routes.into_inner() {
+    pub fn mount(&mut self, routes: impl IntoRoutes<S>) -> &mut Self {
+        for TypedRoute { info, add } in routes.into_routes().into_inner() {
             let mut route = match info.path().trim_start_matches('/') {
                 "" => self.route.at("/"),
                 path => self.route.at(path),

@@ -21,6 +21,9 @@ use crate::error::BoxError;
 /// unwanted rest.
 pub(crate) struct RequestBody {
     rest: Option<Rest>,
+    /// All of it, where no connection brings it.
+    #[cfg(feature = "testing")]
+    whole: Option<Bytes>,
     limit: BodyLimit,
     taken: u64,
 }
@@ -63,7 +66,20 @@ impl RequestBody {
             record.expect_rest();
             Rest { incoming, asked_for: false, part: Part::of(record, Wakes::Connection) }
         });
-        RequestBody { rest, limit: BodyLimit::new(limit), taken: 0 }
+        RequestBody {
+            rest,
+            #[cfg(feature = "testing")]
+            whole: None,
+            limit: BodyLimit::new(limit),
+            taken: 0,
+        }
+    }
+
+    /// A body that is there already and belongs to no connection.
+    #[cfg(feature = "testing")]
+    pub(crate) fn whole(bytes: Bytes, limit: Option<u64>) -> Self {
+        let whole = Some(bytes).filter(|bytes| !bytes.is_empty());
+        RequestBody { rest: None, whole, limit: BodyLimit::new(limit), taken: 0 }
     }
 
     /// The handle by which a route moves the limit.
@@ -81,6 +97,11 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let limit = self.limit.0.load(Ordering::Relaxed);
+        #[cfg(feature = "testing")]
+        if let Some(whole) = self.whole.take() {
+            let within = whole.len() as u64 <= limit;
+            return Poll::Ready(Some(if within { Ok(Frame::data(whole)) } else { Err(BodyError::TooLarge) }));
+        }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         if !rest.asked_for && rest.incoming.size_hint().lower() > limit {
             return Poll::Ready(Some(Err(BodyError::TooLarge)));
@@ -101,10 +122,18 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
+        #[cfg(feature = "testing")]
+        if self.whole.is_some() {
+            return false;
+        }
         self.rest.as_ref().is_none_or(|rest| rest.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
+        #[cfg(feature = "testing")]
+        if let Some(whole) = &self.whole {
+            return SizeHint::with_exact(whole.len() as u64);
+        }
         self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.incoming.size_hint())
     }
 }

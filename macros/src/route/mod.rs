@@ -41,7 +41,10 @@ fn refused(item: &TokenStream, error: &syn::Error) -> TokenStream {
         #[doc(hidden)]
         #[allow(non_camel_case_types, dead_code, missing_docs)]
         #vis struct #name {}
-        impl<AnyState> ::slackwater::Handler<AnyState> for #name {
+        impl<AnyState> ::slackwater::Handler<AnyState> for #name
+        where
+            AnyState: ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static,
+        {
             const INFO: ::slackwater::RouteInfo = ::slackwater::__private::NO_ROUTE;
             async fn call(_: ::slackwater::Request<AnyState>) -> ::slackwater::Response { ::core::unreachable!() }
         }

@@ -9,8 +9,8 @@ mod routes;
 pub(crate) mod support;
 
 pub use info::RouteInfo;
-pub use routes::Routes;
 pub(super) use routes::TypedRoute;
+pub use routes::{IntoRoutes, Routes};
 
 use std::future::Future;
 

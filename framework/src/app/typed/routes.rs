@@ -20,6 +20,31 @@ use super::{Handler, RouteInfo};
 /// ```
 pub struct Routes<S>(Vec<TypedRoute<S>>);
 
+/// What can be mounted in an application with the state `S`: [`Routes`] for that state. It is not for others to implement.
+///
+/// ```
+/// fn mountable(routes: impl slackwater::IntoRoutes<u64>) {}
+/// mountable(slackwater::Routes::<u64>::new());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be mounted in an application with the state `{S}`",
+    label = "these are for another state",
+    note = "the state of a route is the `T` of its argument `State<T>`, or what `#[get(\"/path\", state = T)]` names: \
+            write `State<{S}>` there",
+    note = "or give the application that state: `App::with_state(…)`; `App::new()` has the state `()`",
+    note = "routes of an application with another state can be put beside: `app.nest(\"/path\", App::with_state(…))`"
+)]
+pub trait IntoRoutes<S> {
+    #[doc(hidden)]
+    fn into_routes(self) -> Routes<S>;
+}
+
+impl<S> IntoRoutes<S> for Routes<S> {
+    fn into_routes(self) -> Routes<S> {
+        self
+    }
+}
+
 /// One of them: what it is, and the function that gives it to its path.
 pub(in crate::app) struct TypedRoute<S> {
     pub(in crate::app) info: RouteInfo,

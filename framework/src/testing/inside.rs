@@ -1,0 +1,100 @@
+//! An application in the test's own process: its generations, without sockets.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_std::future::timeout;
+use async_std::task::{spawn, JoinHandle};
+
+use super::answer::Answer;
+use super::request::Asked;
+use super::PATIENCE;
+use crate::app::Application;
+use crate::config::{Loaded, Sources};
+use crate::error::{Error, Result};
+use crate::http::env::Door;
+use crate::http::{Ends, RequestBody};
+use crate::lifecycle;
+use crate::serve::{Generation, Readiness, Slot};
+use crate::setup::Reason;
+
+/// An application that answers in process.
+pub(super) struct Inside {
+    application: Arc<dyn Application>,
+    sources: Mutex<Sources>,
+    body_limit: Mutex<Option<u64>>,
+    slot: Slot,
+    ends: Arc<Ends>,
+    /// Generations that were replaced, while their hooks and tasks end.
+    retiring: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Inside {
+    pub(super) async fn start(application: Arc<dyn Application>, sources: Sources) -> Result<Self, Error> {
+        let mut loaded = sources.load()?;
+        let generation = build(&*application, &mut loaded, None).await?;
+        Ok(Inside {
+            application,
+            sources: Mutex::new(sources),
+            body_limit: Mutex::new(loaded.config.http.body_limit),
+            slot: Slot::new(generation, &loaded.config),
+            ends: Arc::new(Ends { peer: "127.0.0.1:50000".into(), local: "127.0.0.1:8080".into() }),
+            retiring: Mutex::default(),
+        })
+    }
+
+    pub(super) async fn send(&self, request: Asked) -> Result<Answer> {
+        let limit = *lock(&self.body_limit);
+        let request = request.into_request(|body| RequestBody::whole(body, limit));
+        let (reply, seat) = self.slot.enter(request, &self.ends);
+        let response = reply.await;
+        drop(seat);
+        Ok(Answer::new(response))
+    }
+
+    pub(super) fn set(&self, key_and_value: String) {
+        lock(&self.sources).sets.push(key_and_value);
+    }
+
+    pub(super) async fn reload(&self) -> Result<()> {
+        let mut loaded = lock(&self.sources).load()?;
+        let current = self.slot.generation();
+        let next = build(&*self.application, &mut loaded, Some(&current)).await?;
+        let old = self.slot.swap(next);
+        *lock(&self.body_limit) = loaded.config.http.body_limit;
+        self.slot.configure(&loaded.config);
+        lock(&self.retiring).push(spawn(async move { old.retire().await }));
+        Ok(())
+    }
+
+    pub(super) async fn drain(&self) -> Result<()> {
+        self.slot.set_readiness(Readiness::Leaving);
+        self.slot.tell_draining();
+        let generation = self.slot.generation();
+        let retiring = std::mem::take(&mut *lock(&self.retiring));
+        let over = async {
+            for before in retiring {
+                before.await;
+            }
+            generation.retire().await;
+            generation.requests.empty().await;
+        };
+        timeout(PATIENCE, over).await.map_err(|_| {
+            let tasks: Vec<_> = generation.unfinished().collect();
+            let requests = generation.requests.taken();
+            format!("not over after {PATIENCE:?}: {requests} requests, tasks {tasks:?}")
+        })?;
+        Ok(())
+    }
+}
+
+async fn build(
+    application: &dyn Application,
+    loaded: &mut Loaded,
+    before: Option<&Generation>,
+) -> Result<Arc<Generation>, Error> {
+    Ok(lifecycle::build(application, loaded, before, Reason::Test).await?.start())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
