@@ -187,11 +187,27 @@ fn a_rollback_in_the_window_brings_the_old_process_back_with_its_socket() {
     let lineage = Lineage::serve(&launch);
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
+    let load = Load::on(&lineage.addr())
+        .clients(4, Pattern::KeepAlive)
+        .clients(2, Pattern::NewConnection)
+        .clients(4, Pattern::Thinking(Duration::from_millis(20)))
+        .start();
     let upgrade = operator.begin(&["upgrade"], "upgrade");
     lineage.wait_for_log(mark, said::HANDING_OVER);
     until(LONG, "the new one has the socket", || (operator.first()["pid"] != old).then_some(()));
     assert_eq!(operator.first()["phase"], "proving");
+    let new = pid_of_server(&lineage);
+    idle.ask_all_of(new).assert_flawless();
+    let mut in_flight = lineage.conn();
+    in_flight.get("/sleep/1000").unwrap();
+    load.wait_for(100, LONG);
     operator.ok(&["rollback"]);
+    load.wait_for(100, LONG);
+    let tally = load.stop();
+    tally.assert_flawless();
+    assert_eq!(tally.polite_closes(), 0, "what the new one had read comes back as well: {tally}");
+    assert_eq!(in_flight.answer().unwrap().text(), "slept");
+    assert_eq!(in_flight.ask("/pid").unwrap().text(), old.to_string());
     let (code, said) = upgrade.end();
     assert_eq!(code, Some(1), "{said}");
     assert_eq!(operator.first()["pid"], old);

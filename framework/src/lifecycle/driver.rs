@@ -310,7 +310,9 @@ impl Driver {
             Step::Announce => self.announce(std::process::id()),
             Step::Reinstate => {
                 self.reinstate();
-                log::info!("taken back: the new process was told to stop, and gives its connections back");
+                let said = "taken back: the new process stops, and gives its connections back";
+                log::info!("{said}");
+                self.tell_upgrade_failed(said);
             }
             Step::StopAccepting => live.stop_accepting().await,
             Step::CloseListeners => live.close_listeners().await,
@@ -343,8 +345,8 @@ impl Driver {
                      one (pid {there}) takes it back"
                 );
                 log::info!("{said}");
-                self.tell_upgraded(said);
                 self.systemd.status(&format!("upgrading by hand: QUIT to pid {here} commits"));
+                self.tell_upgraded(said);
             }
             Step::Keep => live.keep(),
             Step::LetGo => {
@@ -507,6 +509,7 @@ impl Driver {
             machine::Timer::Swap => SWAP,
             machine::Timer::Rollback => upgrade.rollback_window,
             machine::Timer::Answer => ANSWER,
+            machine::Timer::Return => shutdown.grace + shutdown.force_after + ANSWER,
         }
     }
 

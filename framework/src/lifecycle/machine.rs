@@ -48,10 +48,12 @@ fn starting(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Quit | Term | Int | Close => (Gone, vec![AbandonBuild]),
         Built => built(afterwards, go_live()),
         BuildFailed => (Gone, vec![]),
-        Winch | TimeOver | Drained => (Starting(afterwards), vec![]),
+        Winch | Rollback | TimeOver | Drained => (Starting(afterwards), vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops | SuccessorGone => (Starting(afterwards), vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Starting(afterwards), vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (Starting(afterwards), vec![])
+        }
     }
 }
 
@@ -65,7 +67,9 @@ fn succeeding(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Built => (Phase::Ready(afterwards), vec![Say(Word::Ready)]),
         BuildFailed => (Gone, vec![]),
         PredecessorGone => (Starting(afterwards), vec![]),
-        Winch | TimeOver | Drained | ToldLive | ToldShare | Confirmed => (Succeeding(afterwards), vec![]),
+        Winch | Rollback | TimeOver | Drained | ToldLive | ToldShare | ToldRecall | Confirmed => {
+            (Succeeding(afterwards), vec![])
+        }
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops | SuccessorGone => (Succeeding(afterwards), vec![]),
     }
@@ -86,7 +90,9 @@ fn ready(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         }
         // it died without a word of cancelling: somebody has to serve
         PredecessorGone => built(afterwards, go_live()),
-        Winch | TimeOver | Drained | Confirmed | Built | BuildFailed => (Phase::Ready(afterwards), vec![]),
+        Winch | Rollback | TimeOver | Drained | ToldRecall | Confirmed | Built | BuildFailed => {
+            (Phase::Ready(afterwards), vec![])
+        }
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops | SuccessorGone => (Phase::Ready(afterwards), vec![]),
     }
@@ -99,8 +105,9 @@ fn proving(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Usr1 => (Proving(afterwards), vec![ReopenLogs]),
         Usr2 => (Proving(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
         Quit | Term | Int | Close => leave(event, vec![Say(Word::Stopping)]),
+        ToldRecall => give_back(Gently),
         Confirmed | PredecessorGone => built(afterwards, vec![Live(Settle)]),
-        TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
+        Rollback | TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
             (Proving(afterwards), vec![])
         }
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
@@ -115,13 +122,13 @@ fn beside(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Winch => (Beside(Pause), vec![]),
         Usr1 => (Beside(afterwards), vec![ReopenLogs]),
         Usr2 => (Beside(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
-        Quit => give_back(Gently),
+        Quit | ToldRecall => give_back(Gently),
         Term | Int => give_back(Firmly),
         Close => leave(Close, vec![Say(Word::Stopping)]),
         Confirmed | PredecessorGone => {
             built(afterwards, vec![Live(TakePidFile), Live(Announce), Live(Settle)])
         }
-        TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
+        Rollback | TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
             (Beside(afterwards), vec![])
         }
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
@@ -144,10 +151,11 @@ fn serving(event: Event) -> (Phase, Vec<Action>) {
         Quit | Term | Int | Close => leave(event, vec![]),
         // one that was sent away has ended, and may not have given all back
         SuccessorGone => (Serving, vec![Live(Recover)]),
-        Built | BuildFailed | TimeOver | Drained => (Serving, vec![]),
+        TimeOver => (Serving, vec![KillSuccessor, Live(Recover)]),
+        Built | BuildFailed | Rollback | Drained => (Serving, vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops => (Serving, vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Serving, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (Serving, vec![]),
     }
 }
 
@@ -163,10 +171,13 @@ fn reloading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Built => built(afterwards, vec![GoLive]),
         BuildFailed => built(afterwards, vec![]),
         SuccessorGone => (Reloading(afterwards), vec![Live(Recover)]),
-        TimeOver | Drained => (Reloading(afterwards), vec![]),
+        TimeOver => (Reloading(afterwards), vec![KillSuccessor, Live(Recover)]),
+        Rollback | Drained => (Reloading(afterwards), vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops => (Reloading(afterwards), vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Reloading(afterwards), vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (Reloading(afterwards), vec![])
+        }
     }
 }
 
@@ -189,8 +200,11 @@ fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | SuccessorAnswers | TimeOver => {
             built(afterwards, vec![Disarm, KillSuccessor])
         }
+        Rollback => built(afterwards, vec![Say(Word::Cancel), Disarm, KillSuccessor]),
         Winch | Built | BuildFailed | Drained => (Upgrading(afterwards), vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Upgrading(afterwards), vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (Upgrading(afterwards), vec![])
+        }
     }
 }
 
@@ -210,10 +224,12 @@ fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
             Firmly => commit(Firmly),
         },
         SuccessorStops => last_call(told),
-        SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor]),
+        SuccessorGone | Rollback | TimeOver => come_back(told, vec![Disarm, KillSuccessor]),
         Winch | Quit | Built | BuildFailed | Drained => (Swapping(told), vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAnswers => (Swapping(told), vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Swapping(told), vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (Swapping(told), vec![])
+        }
     }
 }
 
@@ -235,11 +251,12 @@ fn handing_over(phase: Phase, told: Told, event: Event) -> (Phase, Vec<Action>) 
             (phase, [Live(LetGo)].into_iter().chain(then).collect())
         }
         SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor, Live(TakeBack)]),
-        Winch | Quit | Built | BuildFailed | Drained => (phase, vec![]),
+        Rollback if told == Gently => recall(vec![Say(Word::Recall), Live(Reinstate), Live(Keep)]),
+        Winch | Quit | Rollback | Built | BuildFailed | Drained => (phase, vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
             (phase, vec![])
         }
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (phase, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (phase, vec![]),
     }
 }
 
@@ -253,13 +270,16 @@ fn sharing(event: Event) -> (Phase, Vec<Action>) {
         Quit => commit(Gently),
         Term | Int => commit(Firmly),
         Close => let_go_and_cut(),
-        SuccessorStops => (Serving, [Reinstate, Accept, TakePidFile].map(Live).to_vec()),
+        SuccessorStops => recall(vec![Live(Reinstate)]),
+        Rollback => recall(vec![Say(Word::Recall), Live(Reinstate)]),
         SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack)]),
         Built | BuildFailed | TimeOver | Drained => (Phase::Sharing, vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
             (Phase::Sharing, vec![])
         }
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Phase::Sharing, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (Phase::Sharing, vec![])
+        }
     }
 }
 
@@ -271,14 +291,21 @@ fn standby(event: Event) -> (Phase, Vec<Action>) {
         Quit => commit(Gently),
         Term | Int => commit(Firmly),
         Close => let_go_and_cut(),
-        SuccessorStops => (Serving, [Reinstate, Keep, Accept, TakePidFile].map(Live).to_vec()),
+        SuccessorStops => recall(vec![Live(Reinstate), Live(Keep)]),
+        Rollback => recall(vec![Say(Word::Recall), Live(Reinstate), Live(Keep)]),
         SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack), Live(Keep)]),
         Winch | Built | BuildFailed | TimeOver | Drained => (Standby, vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
             (Standby, vec![])
         }
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Standby, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (Standby, vec![]),
     }
+}
+
+/// The new process lives, and is sent away: what it has comes back.
+fn recall(mut first: Vec<Action>) -> (Phase, Vec<Action>) {
+    first.extend([Live(Accept), Live(TakePidFile), Arm(Timer::Return)]);
+    (Serving, first)
 }
 
 /// The new process is here to stay; there is no way back.
@@ -318,10 +345,10 @@ fn paused(event: Event) -> (Phase, Vec<Action>) {
         Close => cut(),
         TimeOver => (Paused, vec![Live(CloseIdle)]),
         SuccessorGone => (Paused, [Recover, TellDraining, CloseIdle].map(Live).to_vec()),
-        Winch | Built | BuildFailed | Drained => (Paused, vec![]),
+        Winch | Rollback | Built | BuildFailed | Drained => (Paused, vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops => (Paused, vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (Paused, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (Paused, vec![]),
     }
 }
 
@@ -338,7 +365,7 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         // a lame duck still accepts: that nobody is there says nothing
         Drained if matches!(phase, LameDuck(_)) => (phase, vec![]),
         Drained => (Gone, vec![Disarm]),
-        Winch | Quit | Built | BuildFailed => (phase, vec![]),
+        Winch | Quit | Rollback | Built | BuildFailed => (phase, vec![]),
         // what was to travel to it is answered here and closed politely
         SuccessorStops | SuccessorGone if matches!(phase, Draining(_)) => {
             (phase, [TakeBack, TellDraining, CloseIdle].map(Live).to_vec())
@@ -349,7 +376,7 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         }
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops | SuccessorGone => (phase, vec![]),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => (phase, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (phase, vec![]),
     }
 }
 
@@ -381,10 +408,11 @@ fn leave(event: Event, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
         Term => (LameDuck(Firmly), vec![Live(Step::Leave), Arm(Timer::LameDuck)]),
         Int => last_call(Firmly),
         Close => cut(),
-        Quit | Hup | Usr1 | Usr2 | Winch | Built | BuildFailed | TimeOver | Drained => last_call(Gently),
+        Quit | Hup | Usr1 | Usr2 | Winch | Rollback => last_call(Gently),
+        Built | BuildFailed | TimeOver | Drained => last_call(Gently),
         SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
         | SuccessorStops | SuccessorGone => last_call(Gently),
-        ToldLive | ToldShare | ToldCancel | Confirmed | PredecessorGone => last_call(Gently),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => last_call(Gently),
     };
     first.extend(then);
     (phase, first)

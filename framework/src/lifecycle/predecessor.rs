@@ -79,7 +79,7 @@ impl Predecessor {
             Word::Accepting => self.send(Message::Accepting).await,
             Word::Stopping => self.send(Message::Stopping).await,
             // what only a predecessor says
-            Word::Live | Word::Cancel | Word::Probe | Word::Confirmed => {}
+            Word::Live | Word::Cancel | Word::Probe | Word::Recall | Word::Confirmed => {}
         }
     }
 
@@ -127,6 +127,7 @@ impl Ears {
                 Message::Live => self.told(fds, Event::ToldLive),
                 Message::Share => self.told(fds, Event::ToldShare),
                 Message::Cancel => Happening::Signal(Event::ToldCancel),
+                Message::Recall => Happening::Signal(Event::ToldRecall),
                 Message::Confirmed => Happening::Signal(Event::Confirmed),
                 Message::Connections(entries) if self.claims.is_some() => {
                     self.come += entries.len() as u64;

@@ -169,6 +169,7 @@ impl Successor {
             (Word::Live, UpgradeMode::Manual) => (Message::Share, vec![claims.fd()]),
             (Word::Cancel, _) => (Message::Cancel, vec![]),
             (Word::Probe, _) => (Message::Probe, vec![]),
+            (Word::Recall, _) => (Message::Recall, vec![]),
             (Word::Confirmed, _) => (Message::Confirmed, vec![]),
             // what only a successor says
             (Word::Ready | Word::Accepting | Word::Stopping, _) => return,

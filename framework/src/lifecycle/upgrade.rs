@@ -104,7 +104,8 @@ impl Driver {
                 match word {
                     Word::Ready => log::info!("ready; going live at the word of the old process"),
                     Word::Accepting => log::info!("live; the old process hands over"),
-                    Word::Stopping | Word::Live | Word::Cancel | Word::Probe | Word::Confirmed => {}
+                    Word::Stopping | Word::Live | Word::Cancel => {}
+                    Word::Probe | Word::Recall | Word::Confirmed => {}
                 }
                 predecessor.say(word).await;
             }

@@ -237,7 +237,7 @@ fn a_new_process_that_is_told_to_stop_while_it_starts_is_no_upgrade() {
 #[test]
 fn a_new_process_that_dies_in_its_window_is_rolled_back() {
     let settings = "pid_file = \"app.pid\"\n[upgrade]\nrollback_window = \"60s\"\n";
-    let lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 200, Before::OneRequest);
     let mut ahead = Idle::open(&lineage.addr(), 50, Before::Nothing);
@@ -264,8 +264,8 @@ fn a_new_process_that_dies_in_its_window_is_rolled_back() {
     assert_eq!((lineage.alive(), lineage.zombies()), (vec![old], vec![]));
 
     lineage.settings(WINDOW);
-    let next = lineage.begin();
-    until(LONG, "the next one serves", || (pid_of_server(&lineage) == next).then_some(()));
+    lineage.reload();
+    let next = lineage.upgrade();
     idle.ask_all_of(next).assert_flawless();
 }
 

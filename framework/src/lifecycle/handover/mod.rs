@@ -21,6 +21,7 @@
 //!  │◀────────────────────────────── Stopping ──│  only when it was told to stop; after Share, Connections come back
 //!  │── Probe ─────────────────────────────────▶│  the window is over
 //!  │◀───────────────────────────────── Alive ──│
+//!  │── Recall ────────────────────────────────▶│  or Confirmed: then Connections come back
 //!  │── Confirmed ─────────────────────────────▶│
 //! ```
 

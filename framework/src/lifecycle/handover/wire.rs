@@ -46,7 +46,9 @@ pub(crate) enum Message {
     Probe,
     /// The answer to it.
     Alive,
-    /// New to old: I was told to stop; my end is no death. After `Share` it gives its connections back.
+    /// Old to new: stop, and give back what you were given.
+    Recall,
+    /// New to old: I was told to stop; my end is no death. After `Share` or `Recall` it gives its connections back.
     Stopping,
     /// Old to new: there is no way back any more.
     Confirmed,
@@ -106,6 +108,7 @@ mod tag {
     pub(super) const SHARE: u8 = 10;
     pub(super) const PROBE: u8 = 11;
     pub(super) const ALIVE: u8 = 12;
+    pub(super) const RECALL: u8 = 13;
 }
 
 /// A tag, and the number of entries.
@@ -131,6 +134,7 @@ impl Message {
             Message::Connections(_) => "Connections",
             Message::Taken { .. } => "Taken",
             Message::Probe => "Probe",
+            Message::Recall => "Recall",
             Message::Alive => "Alive",
             Message::Stopping => "Stopping",
             Message::Confirmed => "Confirmed",
@@ -149,6 +153,7 @@ impl Message {
             | Message::Accepting
             | Message::Taken { .. }
             | Message::Probe
+            | Message::Recall
             | Message::Alive
             | Message::Stopping
             | Message::Confirmed => 0,
@@ -177,6 +182,7 @@ impl Message {
             Message::Live => vec![tag::LIVE],
             Message::Share => vec![tag::SHARE],
             Message::Probe => vec![tag::PROBE],
+            Message::Recall => vec![tag::RECALL],
             Message::Alive => vec![tag::ALIVE],
             Message::Cancel => vec![tag::CANCEL],
             Message::Accepting => vec![tag::ACCEPTING],
@@ -226,6 +232,7 @@ impl Message {
             tag::LIVE => Message::Live,
             tag::SHARE => Message::Share,
             tag::PROBE => Message::Probe,
+            tag::RECALL => Message::Recall,
             tag::ALIVE => Message::Alive,
             tag::CANCEL => Message::Cancel,
             tag::ACCEPTING => Message::Accepting,

@@ -1,6 +1,6 @@
 //! Commands of an operator as events, and when each of them is done: a signal says less, and nobody waits for it.
 
-use super::words::{Afterwards, Event, Phase, Refusal};
+use super::words::{Afterwards, Event, Phase, Refusal, Told};
 
 /// What an operator asks for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,13 @@ pub(crate) fn meaning(command: Command, phase: Phase) -> Result<Option<Event>, R
         Command::Reload => Ok(Some(Event::Hup)),
         Command::Upgrade => Ok(Some(Event::Usr2)),
         Command::Rollback => match phase {
-            // as if the new one had died
-            Phase::Upgrading(_) | Phase::Swapping(_) | Phase::HandingOver(_) => {
-                Ok(Some(Event::SuccessorGone))
+            Phase::Upgrading(_) | Phase::Sharing | Phase::Standby => Ok(Some(Event::Rollback)),
+            // unless this one was told to stop meanwhile
+            Phase::Swapping(told) | Phase::HandingOver(told) | Phase::Confirming(told)
+                if told == Told::Gently =>
+            {
+                Ok(Some(Event::Rollback))
             }
-            Phase::Sharing | Phase::Standby => Ok(Some(Event::SuccessorGone)),
             _ => Err(Refusal::NothingToRollBack),
         },
         Command::Pause => match phase {
@@ -141,7 +143,7 @@ pub(crate) fn word(phase: Phase) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::machine::{step, Told};
+    use crate::lifecycle::machine::step;
 
     /// Where a command leads from a phase, and how far it has come then.
     fn after(command: Command, phase: Phase) -> (Phase, Standing) {
@@ -177,6 +179,8 @@ mod tests {
             Phase::Upgrading(Afterwards::Serve),
             Phase::Swapping(Told::Gently),
             Phase::HandingOver(Told::Gently),
+            Phase::Confirming(Told::Gently),
+            Phase::Sharing,
         ] {
             assert_eq!(after(Command::Rollback, phase), (Phase::Serving, Standing::Reached));
         }

@@ -44,7 +44,7 @@ const PHASES: [Phase; 35] = [
     Gone,
 ];
 
-const EVENTS: [Event; 24] = [
+const EVENTS: [Event; 26] = [
     Hup,
     Usr1,
     Usr2,
@@ -53,6 +53,7 @@ const EVENTS: [Event; 24] = [
     Term,
     Int,
     Close,
+    Rollback,
     Built,
     BuildFailed,
     TimeOver,
@@ -67,6 +68,7 @@ const EVENTS: [Event; 24] = [
     ToldLive,
     ToldShare,
     ToldCancel,
+    ToldRecall,
     Confirmed,
     PredecessorGone,
 ];
@@ -287,5 +289,19 @@ proptest! {
         for phase in [Phase::Sharing, Standby, Beside(Serve)] {
             prop_assert_eq!((0..times).fold(phase, |phase, _| step(phase, TimeOver).0), phase);
         }
+    }
+}
+
+#[test]
+fn an_operator_s_rollback_has_the_new_process_give_everything_back() {
+    for phase in [HandingOver(Gently), Confirming(Gently), Phase::Sharing, Standby] {
+        let (next, actions) = step(phase, Rollback);
+        assert_eq!((next, actions.first()), (Serving, Some(&Say(Word::Recall))));
+        // one that does not go is made to
+        assert!(actions.contains(&Arm(Timer::Return)));
+        assert_eq!(step(next, TimeOver).1, [KillSuccessor, Live(Recover)]);
+    }
+    for phase in [Proving(Serve), Beside(Serve)] {
+        assert_eq!(step(phase, ToldRecall).0, GivingBack(Gently));
     }
 }

@@ -76,6 +76,8 @@ pub(crate) enum Event {
     Int,
     /// A [`Handle`](crate::Handle) asks to cut everything.
     Close,
+    /// An operator wants the old process back.
+    Rollback,
     /// A generation is built, checked and ready to go live.
     Built,
     /// It could not be built.
@@ -104,6 +106,8 @@ pub(crate) enum Event {
     ToldShare,
     /// It says: do not.
     ToldCancel,
+    /// It wants back what it gave.
+    ToldRecall,
     /// It says that it will not take over again.
     Confirmed,
     /// It is gone.
@@ -215,6 +219,8 @@ pub(crate) enum Timer {
     Rollback,
     /// how long a new process may take to answer
     Answer,
+    /// how long one that is sent away may take to give everything back: a whole shutdown
+    Return,
 }
 
 /// What is said to the process at the other end of a handover.
@@ -225,6 +231,7 @@ pub(crate) enum Word {
     Cancel,
     Accepting,
     Probe,
+    Recall,
     Confirmed,
     Stopping,
 }
