@@ -47,7 +47,7 @@ fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() 
 
 #[test]
 fn every_request_that_was_read_is_answered() {
-    let mut process = Launch::playground().serve();
+    let mut process = Launch::playground().settings("[shutdown]\ngrace = \"20s\"\n").serve();
     let mut conns: Vec<Conn> = (0..30).map(|_| process.conn()).collect();
     conns.iter_mut().for_each(|conn| conn.get("/sleep/400").unwrap());
     until(LONG, "all are read", || process.get("/").contains("Hello").then_some(()));
@@ -62,7 +62,8 @@ fn every_request_that_was_read_is_answered() {
 
 #[test]
 fn an_idle_connection_may_send_one_last_request() {
-    let mut process = Launch::playground().settings("[shutdown]\nkeepalive_grace = \"1s\"\n").serve();
+    let mut process =
+        Launch::playground().settings("[shutdown]\nkeepalive_grace = \"1s\"\ngrace = \"20s\"\n").serve();
     let (mut kept, mut opened_ahead) = (process.conn(), process.conn());
     kept.ask("/").unwrap();
     let mark = process.mark();
@@ -78,7 +79,8 @@ fn an_idle_connection_may_send_one_last_request() {
 
 #[test]
 fn a_connection_that_has_sent_nothing_does_not_hold_the_process() {
-    let mut process = Launch::playground().settings("[shutdown]\nkeepalive_grace = \"100ms\"\n").serve();
+    let mut process =
+        Launch::playground().settings("[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"20s\"\n").serve();
     let silent = Idle::open(&process.addr(), 20, Before::Nothing);
     assert_eq!(process.get("/"), "Hello, world!");
     process.signal(Signal::TERM);
@@ -102,7 +104,7 @@ fn half_a_head_is_given_time_but_does_not_hold_the_process_for_ever() {
 
 #[test]
 fn a_lame_duck_is_not_ready_and_still_accepts() {
-    let settings = "[shutdown]\ndelay = \"800ms\"\nkeepalive_grace = \"50ms\"\n";
+    let settings = "[shutdown]\ndelay = \"800ms\"\nkeepalive_grace = \"50ms\"\ngrace = \"20s\"\n";
     let mut process = Launch::playground().settings(settings).serve();
     let begun = Instant::now();
     process.signal(Signal::TERM);
@@ -169,4 +171,17 @@ fn no_request_fails_in_a_loop_of_stops_while_another_holds_the_socket() {
     let tally = load.stop();
     tally.assert_flawless();
     assert!(tally.polite_closes() >= 8, "busy clients are told: {tally}");
+}
+
+#[test]
+fn a_debug_build_that_is_told_to_stop_waits_for_nothing_that_does_not_end() {
+    let mut process = Launch::playground().serve();
+    let mut asked = process.conn();
+    asked.get("/sleep/30000").unwrap();
+    until(LONG, "it is in its handler", || process.get("/").contains("Hello").then_some(()));
+    let mark = process.mark();
+    process.signal(Signal::TERM);
+    // a release build gives it 20 s
+    assert_eq!(process.wait_exit(Duration::from_secs(10)).code(), Some(0));
+    assert!(process.log_since(mark).contains("/sleep/30000"), "it names what it cut: {}", process.log());
 }

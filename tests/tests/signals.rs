@@ -11,7 +11,7 @@ use slackwater_tests::wait::until;
 
 use crate::help::ms;
 
-const QUICK: &str = "[shutdown]\nkeepalive_grace = \"100ms\"\n";
+const QUICK: &str = "[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"20s\"\n";
 
 fn exit_code(process: &mut Process) -> Option<i32> {
     process.wait_exit(Duration::from_secs(10)).code()
@@ -88,7 +88,7 @@ fn a_paused_process_refuses_usr2_and_ignores_another_winch() {
 
 #[test]
 fn a_second_term_cuts_at_once() {
-    let mut process = Launch::playground().serve();
+    let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
     asked.get("/sleep/60000").unwrap();
     until(Duration::from_secs(5), "the request is in its handler", || {
@@ -106,7 +106,7 @@ fn a_second_term_cuts_at_once() {
 
 #[test]
 fn a_term_after_quit_goes_on_leaving_and_the_next_one_cuts() {
-    let mut process = Launch::playground().serve();
+    let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
     asked.get("/sleep/700").unwrap();
     let mark = process.mark();

@@ -86,10 +86,10 @@ settings! {
         keepalive_grace: Duration as Span<0> = Duration::from_millis(250), Live, r#""1s""#;
         /// over how long WebSockets and event streams are told to go, lest their clients come back all at once
         close_spread: Duration as Span<0> = s(2), Live, r#""30s""#;
-        /// how long requests in flight may take to finish
-        grace: Duration as Span<0> = s(20), Live, r#""45s""#;
-        /// after grace handlers are told to stop; after this, connections are cut
-        force_after: Duration as Span<0> = s(3), Live, r#""1s""#;
+        /// how long requests in flight may take to finish; "auto": 20s, but 700ms where TERM or INT stops a debug build
+        grace: Option<Duration> as OrAuto<Span<0>> = None, Live, r#""45s""#;
+        /// after grace handlers are told to stop; after this, connections are cut; "auto": 3s, but 250ms likewise
+        force_after: Option<Duration> as OrAuto<Span<0>> = None, Live, r#""1s""#;
     }
 
     /// When the configuration is read again.
@@ -177,10 +177,35 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// How much of a hurry a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hurry {
+    /// Somebody restarts a program that is being developed, and waits.
+    Development,
+    No,
+}
+
 impl Shutdown {
-    /// Half of the grace is left to whoever is told last.
+    /// How long requests may take, where `grace` does not say.
+    pub(crate) fn grace(&self, hurry: Hurry) -> Duration {
+        self.grace.unwrap_or(match hurry {
+            Hurry::Development => Duration::from_millis(700),
+            Hurry::No => s(20),
+        })
+    }
+
+    /// How long handlers may take that were told to stop, where `force_after` does not say.
+    pub(crate) fn force_after(&self, hurry: Hurry) -> Duration {
+        self.force_after.unwrap_or(match hurry {
+            Hurry::Development => Duration::from_millis(250),
+            Hurry::No => s(3),
+        })
+    }
+
+    /// Half of the grace is left to whoever is told last, however this build is stopped.
     pub(crate) fn spread(&self) -> Duration {
-        self.close_spread.min(self.grace / 2)
+        let hurry = if cfg!(debug_assertions) { Hurry::Development } else { Hurry::No };
+        self.close_spread.min(self.grace(hurry) / 2)
     }
 }
 

@@ -177,7 +177,7 @@ slackwater.toml:5: http.body_limt: unknown key; did you mean http.body_limit?
 slackwater.toml:6: http.header_timeout: expected a duration such as "30s" or "none", found integer 10; with its unit: "10s"
 slackwater.toml:7: http.max_header_bytes: must be at least 8KiB, found 4KiB
 slackwater.toml:8: htttp: unknown key; did you mean http?
-slackwater.toml:10: shutdown.grace: expected a duration such as "30s", found string "1 eternity"
+slackwater.toml:10: shutdown.grace: expected a duration such as "30s" or "auto", found string "1 eternity"
 slackwater.toml:12: log.lvel: unknown key; did you mean log.level?
 slackwater.toml:13: log.format: expected "auto", "pretty", "json" or "off", found string "jsn"; did you mean json?"#;
     let refused = given.refused();

@@ -16,13 +16,13 @@ use super::giving::ANSWER;
 use super::handle::{Handle, Report, Shared};
 use super::happening::{Happening, Reply};
 use super::live::Live;
-use super::machine::{self, step, Action, Command, Event, Phase, Step};
+use super::machine::{self, step, Action, Command, Event, Phase, Step, Told};
 use super::predecessor::Predecessor;
 use super::reload::{prepare, Next, Ownership, Plan};
 use super::successor::Successor;
 use super::upgrade::upgraded;
 use super::watch;
-use crate::config::{Change, Loaded};
+use crate::config::{Change, Hurry, Loaded};
 use crate::error::{Error, Kind};
 use crate::http::parked::Lot;
 use crate::observe;
@@ -384,9 +384,10 @@ impl Driver {
 
     /// Has the generation retire, and hears when nothing is left.
     fn watch_for_the_end(&mut self) {
+        let hurry = self.hurry();
         let Some(live) = &mut self.live else { return };
         let shutdown = &live.config().shutdown;
-        self.systemd.extend_timeout(shutdown.grace + shutdown.force_after + SWAP);
+        self.systemd.extend_timeout(shutdown.grace(hurry) + shutdown.force_after(hurry) + SWAP);
         let (drained, sender) = (live.retire(), self.sender.clone());
         // one that is replaced passes on what its own predecessor may still give
         let gives = self.successor.as_ref().and(self.predecessor.as_ref()).map(Predecessor::gone);
@@ -496,15 +497,27 @@ impl Driver {
         self.live.as_ref().map_or(0, |live| live.generation().number)
     }
 
+    /// A debug build that is stopped by TERM or INT is about to be started again, with streams open that never end.
+    fn hurry(&self) -> Hurry {
+        match self.phase {
+            Phase::LastCall(Told::Firmly) | Phase::Draining(Told::Firmly) | Phase::Stopping(Told::Firmly)
+                if cfg!(debug_assertions) =>
+            {
+                Hurry::Development
+            }
+            _ => Hurry::No,
+        }
+    }
+
     /// How long a wait is, by the settings in force.
     fn wait(&self, timer: machine::Timer) -> Duration {
         let Some(config) = self.live.as_ref().map(Live::config) else { return Duration::ZERO };
-        let (shutdown, upgrade) = (&config.shutdown, &config.upgrade);
+        let (shutdown, upgrade, hurry) = (&config.shutdown, &config.upgrade, self.hurry());
         match timer {
             machine::Timer::LameDuck => shutdown.delay,
-            machine::Timer::LastCall => shutdown.keepalive_grace.min(shutdown.grace),
-            machine::Timer::Grace => shutdown.grace.saturating_sub(shutdown.keepalive_grace),
-            machine::Timer::Force => shutdown.force_after,
+            machine::Timer::LastCall => shutdown.keepalive_grace.min(shutdown.grace(hurry)),
+            machine::Timer::Grace => shutdown.grace(hurry).saturating_sub(shutdown.keepalive_grace),
+            machine::Timer::Force => shutdown.force_after(hurry),
             machine::Timer::Ready => upgrade.ready_timeout,
             machine::Timer::Swap => SWAP,
             machine::Timer::Rollback => upgrade.rollback_window,
