@@ -39,7 +39,8 @@
 //! | `testing` | no | a client for tests of an application: the module `testing` |
 //! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
 //! | `ws` | no | WebSockets: the module `ws` |
-//! | `dev`, `http2`, `metrics`, `openapi`, `tls` | no | nothing yet |
+//! | `dev` | no | `APP dev`: the program is built anew beside itself and swapped in when it changes |
+//! | `http2`, `metrics`, `openapi`, `tls` | no | nothing yet |
 //!
 //! How the framework is built is told in its ARCHITECTURE.md.
 
@@ -48,6 +49,8 @@ mod cli;
 mod config;
 #[cfg_attr(not(feature = "control"), allow(dead_code, reason = "without the feature nobody asks"))]
 mod control;
+#[cfg(feature = "dev")]
+mod dev;
 pub mod docs;
 mod error;
 mod http;

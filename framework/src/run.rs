@@ -22,6 +22,8 @@ use crate::config::{self, Loaded, Sources};
 use crate::control;
 #[cfg(feature = "control")]
 use crate::control::protocol::Ask;
+#[cfg(feature = "dev")]
+use crate::dev;
 use crate::error::{Error, Kind, Result};
 use crate::lifecycle::{self, Build, Driver, Handle, Lineage, Ownership, Plan, Predecessor, Signals};
 use crate::observe;
@@ -254,6 +256,8 @@ impl Runner {
         // before the first thread: what was inherited is taken out of the environment
         let inherited = Inherited::take();
         let program = Program::record();
+        #[cfg(feature = "dev")]
+        self.follow_the_keeper();
         self.sources.env = std::env::vars_os().collect();
         let done = match command {
             Command::Serve => inherited.and_then(|inherited| self.serve(inherited, program)),
@@ -280,6 +284,10 @@ impl Runner {
             Command::Stop => self.ask(&program, Ask::Stop),
             #[cfg(feature = "control")]
             Command::Reopen => self.ask(&program, Ask::Reopen),
+            #[cfg(feature = "dev")]
+            Command::Dev { flags } => {
+                inherited.and_then(|inherited| dev::keep(self.sources, inherited, &program, flags))
+            }
             Command::Custom { name, args } => self.custom(&name, args),
         };
         match done {
@@ -288,6 +296,16 @@ impl Runner {
                 complain(&name, &error);
                 ExitCode::from(error.exit_code())
             }
+        }
+    }
+
+    /// Where `dev` has started this process: its pages follow the code, and it goes when `dev` does.
+    #[cfg(feature = "dev")]
+    fn follow_the_keeper(&mut self) {
+        if let Some(link) = dev::Link::take() {
+            link.end_with_the_keeper();
+            self.sources.figment = Some(link.settings(self.sources.figment.take()));
+            self.application = Arc::new(dev::Overlaid::new(self.application.clone(), link));
         }
     }
 

@@ -14,10 +14,13 @@
 //! | [`raw`] | the table of raw requests, each with its one right answer |
 //! | [`plain`] | hyper and nothing else, to compare with |
 //! | [`said`] | the words of a process' log that tests wait for |
-//! | [`tools`] | the socket holders of others: systemfd, systemd |
+//! | [`project`] | a package outside of this workspace, built against it |
+//! | [`browser`] | Chromium, driven over WebDriver |
+//! | [`tools`] | the tools of others: systemfd, systemd, cargo-watch, cargo-generate, Chromium |
 
 pub mod addr;
 pub mod answer;
+pub mod browser;
 pub mod conn;
 pub mod dir;
 pub mod idle;
@@ -30,6 +33,7 @@ pub mod plain;
 pub mod proc;
 pub mod process;
 pub mod program;
+pub mod project;
 pub mod raw;
 pub mod said;
 pub mod stand_in;

@@ -1,4 +1,4 @@
-//! The tools of others that the promises are tried with: holders of sockets, inits, terminals.
+//! The tools of others that the promises are tried with: holders of sockets, inits, terminals, cargo's helpers, a browser.
 
 use std::env;
 use std::fs::{self, File};
@@ -18,26 +18,67 @@ use crate::program;
 /// Why it could not be installed.
 pub fn systemfd() -> Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND.get_or_init(install_systemfd).clone()
+    FOUND.get_or_init(|| install("systemfd", "0.4.6", &[])).clone()
 }
 
-fn install_systemfd() -> Result<PathBuf, String> {
+/// cargo-watch 8.5.3, installed likewise. `cargo watch` finds it where its directory is in `PATH`.
+///
+/// # Errors
+///
+/// Why it could not be installed.
+pub fn cargo_watch() -> Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| install("cargo-watch", "8.5.3", &[])).clone()
+}
+
+/// cargo-generate 0.23.4, installed likewise; without the libgit2 that it would compile, for no template is cloned here.
+///
+/// # Errors
+///
+/// Why it could not be installed.
+pub fn cargo_generate() -> Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| install("cargo-generate", "0.23.4", &["--no-default-features"])).clone()
+}
+
+/// Installs a tool, once for all that run tests in this target directory; a debug build, which is there sooner.
+fn install(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf, String> {
     let root = program::target_dir().join("tools");
-    let binary = root.join("bin/systemfd");
-    let said = |error: io::Error| format!("installing systemfd: {error}");
+    let binary = root.join("bin").join(name);
+    let said = |error: io::Error| format!("installing {name}: {error}");
     fs::create_dir_all(&root).map_err(said)?;
     // another test binary may be at it: the lock ends with the file's descriptor
     let lock = File::create(root.join("lock")).map_err(said)?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|error| said(error.into()))?;
     if !binary.exists() {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let install = ["install", "--quiet", "--locked", "--version", "=0.4.6", "systemfd", "--root"];
-        let output = Command::new(cargo).args(install).arg(&root).output().map_err(said)?;
+        let mut command = Command::new(cargo);
+        command.args([
+            "install",
+            "--quiet",
+            "--locked",
+            "--debug",
+            "--version",
+            &format!("={version}"),
+            name,
+        ]);
+        // what they have in common is compiled once
+        command.arg("--root").arg(&root).arg("--target-dir").arg(root.join("build")).args(flags);
+        let output = command.output().map_err(said)?;
         if !output.status.success() {
-            return Err(format!("installing systemfd: {}", String::from_utf8_lossy(&output.stderr)));
+            return Err(format!("installing {name}: {}", String::from_utf8_lossy(&output.stderr)));
         }
     }
     Ok(binary)
+}
+
+/// Chromium, and the program that drives it.
+///
+/// # Errors
+///
+/// When Debian's packages chromium and chromium-driver are not installed.
+pub fn chromium() -> Result<(PathBuf, PathBuf), String> {
+    Ok((installed("/usr/bin/chromium", "chromium")?, installed("/usr/bin/chromedriver", "chromium-driver")?))
 }
 
 /// systemd's own tool that passes a socket on to one program.

@@ -36,3 +36,8 @@ pub(crate) fn pid_on(conn: &mut Conn) -> u32 {
 pub(crate) fn pid_of_server(lineage: &Lineage) -> u32 {
     lineage.get("/pid").parse().unwrap_or_else(|_| panic!("no pid; the output:\n{}", lineage.log()))
 }
+
+/// A port that was free a moment ago: some tools bind by themselves, and cannot say what they got.
+pub(crate) fn free_addr() -> Addr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().into()
+}

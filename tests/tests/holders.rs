@@ -1,6 +1,5 @@
 //! The socket holders of others: systemfd, systemd-socket-activate, systemd's socket units.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -13,12 +12,9 @@ use slackwater_tests::process::Signal;
 use slackwater_tests::tools::{or_skip, sandboxed_systemd, socket_activate, systemfd};
 use slackwater_tests::{program, wait};
 
-const LONG: Duration = Duration::from_secs(30);
+use crate::help::free_addr;
 
-/// A port that was free a moment ago: these tools bind by themselves, and cannot say what they got.
-fn free_addr() -> Addr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().into()
-}
+const LONG: Duration = Duration::from_secs(30);
 
 /// A holder that is started with its own arguments and then the playground's path; it binds at `addr`.
 fn held_by(holder: &Path, args: &[&str], addr: &Addr) {

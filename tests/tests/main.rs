@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod control;
 mod crowds;
+mod dev;
 mod embed;
 mod help;
 mod holders;

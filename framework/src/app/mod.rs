@@ -15,6 +15,8 @@ pub mod ws;
 pub use answer::{Created, Html, IntoResponse, NoContent, ResponsePart};
 #[cfg(test)]
 pub(crate) use build::wrapped;
+#[cfg(feature = "dev")]
+pub(crate) use build::BoxFuture;
 pub use build::IntoApplication;
 pub(crate) use build::{Application, Built, Hook, Task};
 #[cfg(feature = "cookies")]

@@ -64,6 +64,12 @@ pub enum Command {
     /// `APP reopen`: open the log anew, after it was rotated.
     #[cfg(feature = "control")]
     Reopen,
+    /// `APP dev [-- CARGO FLAGS]`: serve, and swap in each new version of the program that builds.
+    #[cfg(feature = "dev")]
+    Dev {
+        /// What cargo is told besides which program to build.
+        flags: Vec<OsString>,
+    },
     /// A command of the application's own.
     Custom {
         /// The name it was added under.

@@ -164,6 +164,8 @@ fn grammar(meta: &Meta) -> Clap {
     ];
     #[cfg(feature = "control")]
     built_in.extend(operating());
+    #[cfg(feature = "dev")]
+    built_in.push(developing());
     built_in.extend(about_itself());
     let custom = meta.custom.iter().map(|(name, about)| {
         let args = Arg::new("args")
@@ -200,6 +202,16 @@ fn operating() -> impl Iterator<Item = Clap> {
         ("reopen", "Open the log anew, after it was rotated"),
     ];
     [status].into_iter().chain(asking.map(|(name, about)| Clap::new(name).about(about)))
+}
+
+/// The development loop.
+#[cfg(feature = "dev")]
+fn developing() -> Clap {
+    let flags = Arg::new("flags").value_name("CARGO FLAGS").num_args(0..).last(true);
+    let flags = flags.help("What cargo is told besides which program to build");
+    Clap::new("dev")
+        .about("Serve, and swap in each new version of the program that builds")
+        .arg(flags.value_parser(value_parser!(OsString)))
 }
 
 /// Texts that are made of this grammar.
@@ -283,6 +295,11 @@ fn command(name: &str, matches: &ArgMatches) -> Command {
         "stop" => Command::Stop,
         #[cfg(feature = "control")]
         "reopen" => Command::Reopen,
+        #[cfg(feature = "dev")]
+        "dev" => {
+            let flags = matches.get_many::<OsString>("flags").into_iter().flatten();
+            Command::Dev { flags: flags.cloned().collect() }
+        }
         custom => Command::Custom {
             name: custom.to_owned(),
             args: matches.get_many::<OsString>("args").into_iter().flatten().cloned().collect(),
@@ -329,6 +346,16 @@ mod tests {
         let command = Command::Custom { name: "migrate".into(), args };
         let expected = Invocation { profile: Some("dev".into()), ..invocation(command) };
         assert_eq!(run("shop migrate -p dev --dry-run -n 3 --set"), Ok(expected));
+    }
+
+    #[cfg(feature = "dev")]
+    #[test]
+    fn flags_for_cargo_stand_behind_two_dashes() {
+        let flags = ["--features", "x"].map(OsString::from).to_vec();
+        let expected = Invocation { sets: vec!["a=1".into()], ..invocation(Command::Dev { flags }) };
+        assert_eq!(run("shop dev --set a=1 -- --features x"), Ok(expected));
+        assert_eq!(run("shop dev"), Ok(invocation(Command::Dev { flags: vec![] })));
+        assert_eq!(run("shop dev --features x").unwrap_err().code, 2);
     }
 
     #[test]

@@ -522,7 +522,7 @@ impl Driver {
             machine::Timer::Swap => SWAP,
             machine::Timer::Rollback => upgrade.rollback_window,
             machine::Timer::Answer => ANSWER,
-            machine::Timer::Return => shutdown.grace + shutdown.force_after + ANSWER,
+            machine::Timer::Return => shutdown.grace(hurry) + shutdown.force_after(hurry) + ANSWER,
         }
     }
 

@@ -26,3 +26,5 @@ pub(crate) use predecessor::Predecessor;
 pub(crate) use reload::{build, Ownership, Plan};
 pub(crate) use signal::Signals;
 pub(crate) use waiter::run_if_asked;
+#[cfg(feature = "dev")]
+pub(crate) use waiter::{be_subreaper, pass_on, Family, Newest, PASSED_ON};

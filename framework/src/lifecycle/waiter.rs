@@ -25,19 +25,19 @@ use signal_hook::iterator::SignalsInfo;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 pub(crate) use echo::{Echoes, From};
+pub(crate) use family::Family;
 pub(crate) use newest::{Newest, MAX_DRAINING};
 use watched::leads_session;
 pub(crate) use watched::Watched;
 
 use crate::observe;
 use crate::sys::spawn::Program;
-use family::Family;
 
 /// What makes this program a waiter: the descriptor of [`Newest`], and the name of the process.
 const ASKED: &str = "SLACKWATER_WAITER";
 
 /// What it passes on.
-const PASSED_ON: [i32; 7] = [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGQUIT, SIGTERM, SIGINT];
+pub(crate) const PASSED_ON: [i32; 7] = [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGQUIT, SIGTERM, SIGINT];
 
 /// The same, and that of children, in the words of nix, which can block them without unsafe code.
 const BLOCKED: [Signal; 8] = [

@@ -69,6 +69,12 @@ impl Program {
         &self.args
     }
 
+    /// The same start with other arguments.
+    #[cfg(feature = "dev")]
+    pub(crate) fn with_arguments(&self, args: Vec<OsString>) -> Self {
+        Program { args, ..self.clone() }
+    }
+
     /// Another program in its place, here.
     #[cfg(test)]
     pub(crate) fn replace(&mut self, called: &str, args: &[&str]) {

@@ -8,7 +8,7 @@ use crate::sys::child::Ending;
 
 /// What the waiter has seen end.
 #[derive(Debug, Default)]
-pub(super) struct Family {
+pub(crate) struct Family {
     /// The generations among them, the latest last. A generation that ends ends the waiter, or has a successor: few.
     ended: Vec<(u32, Ending)>,
 }
@@ -22,7 +22,7 @@ enum Children {
 
 impl Family {
     /// Reaps all that have ended, and says how the application has, if it has: as its newest generation did.
-    pub(super) fn reap(&mut self, newest: &Newest) -> Option<Ending> {
+    pub(crate) fn reap(&mut self, newest: &Newest) -> Option<Ending> {
         let children = loop {
             match process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => self.note(pid, status, newest.read()),

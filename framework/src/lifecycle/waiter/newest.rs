@@ -37,13 +37,13 @@ pub(crate) struct Newest(File);
 
 /// Whom the record names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub(crate) struct Named {
     /// Who serves.
-    pub(super) live: u32,
+    pub(crate) live: u32,
     /// Who takes over again should that one die.
-    pub(super) previous: u32,
+    pub(crate) previous: u32,
     /// Who is about to take over.
-    pub(super) next: u32,
+    pub(crate) next: u32,
 }
 
 impl Newest {
@@ -180,7 +180,7 @@ impl Newest {
         Some(self.pid(Slot::Waiter)).filter(is_there)
     }
 
-    pub(super) fn read(&self) -> Named {
+    pub(crate) fn read(&self) -> Named {
         Named { live: self.pid(Slot::Live), previous: self.pid(Slot::Previous), next: self.pid(Slot::Next) }
     }
 
