@@ -38,9 +38,10 @@
 //! | `tokio` | no | handlers and `app` run inside a tokio context |
 //! | `testing` | no | a client for tests of an application: the module `testing` |
 //! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
+//! | `http2` | no | HTTP/2 by prior knowledge, on the same sockets |
 //! | `ws` | no | WebSockets: the module `ws` |
 //! | `dev` | no | `APP dev`: the program is built anew beside itself and swapped in when it changes |
-//! | `http2`, `metrics`, `openapi`, `tls` | no | nothing yet |
+//! | `metrics`, `openapi`, `tls` | no | nothing yet |
 //!
 //! How the framework is built is told in its ARCHITECTURE.md.
 

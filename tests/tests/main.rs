@@ -7,6 +7,7 @@ mod control;
 mod crowds;
 mod dev;
 mod embed;
+mod h2;
 mod help;
 mod holders;
 mod http;

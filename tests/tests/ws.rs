@@ -163,8 +163,8 @@ fn each_way_to_end_has_its_code() {
     let mut agreed = client(&process, "/farewell");
     assert_eq!(agreed.read().unwrap(), Message::from("bye"));
     assert_eq!(closed(&mut agreed), (4001, "as agreed".into()));
-    assert_eq!(closed(&mut client(&process, "/fails")).0, 1011);
-    assert_eq!(closed(&mut client(&process, "/panics")).0, 1011);
+    assert_eq!(closed(&mut client(&process, "/ws-fails")).0, 1011);
+    assert_eq!(closed(&mut client(&process, "/ws-panics")).0, 1011);
     assert!(process.log().contains("told to fail") && process.log().contains("told to panic"));
     assert!(!process.get("/pid").is_empty(), "the process lives");
 }

@@ -50,6 +50,9 @@ pub(crate) enum Outcome {
     Answered(Connection),
     /// A 101 has been written: the bytes now belong to another protocol.
     Switched(Connection, Switch),
+    /// The client speaks HTTP/2; its preface is in the head.
+    #[cfg(feature = "http2")]
+    Http2(Connection),
     /// The client is gone, took nothing for `write_timeout`, or everything is cut: nothing is left to say.
     Over,
 }
@@ -158,6 +161,12 @@ impl Future for Active {
         record.set_flushed(false);
         if Pin::new(hyper).poll(cx).is_ready() {
             return Poll::Ready(this.ended());
+        }
+        #[cfg(feature = "http2")]
+        if record.has_preface() {
+            return Poll::Ready(
+                this.part().map_or(Outcome::Over, |(connection, _)| Outcome::Http2(connection)),
+            );
         }
         if !record.quiet() {
             return Poll::Pending;

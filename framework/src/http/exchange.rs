@@ -43,7 +43,24 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     type Future = Exchange;
 
     fn call(&self, request: Request<Incoming>) -> Exchange {
-        let record = &self.record;
+        Exchange::begin(&self.record, request)
+    }
+}
+
+/// The future of one answer.
+pub(crate) struct Exchange {
+    /// `None` once the answer is on its way.
+    part: Option<Part>,
+    expects: bool,
+    /// In which form an error is to be told.
+    accept: Option<HeaderValue>,
+    access: Option<Box<access::Entry>>,
+    state: State,
+}
+
+impl Exchange {
+    /// Hands a request in.
+    pub(super) fn begin(record: &Arc<Record>, request: Request<Incoming>) -> Exchange {
         let limits = record.env.limits();
         let began = now();
         record.begin(record::Request { method: request.method().clone(), uri: request.uri().clone(), began });
@@ -70,17 +87,6 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
         };
         Exchange { part: Some(part), expects, accept, access, state }
     }
-}
-
-/// The future of one answer.
-pub(crate) struct Exchange {
-    /// `None` once the answer is on its way.
-    part: Option<Part>,
-    expects: bool,
-    /// In which form an error is to be told.
-    accept: Option<HeaderValue>,
-    access: Option<Box<access::Entry>>,
-    state: State,
 }
 
 enum State {

@@ -31,6 +31,34 @@ pub(crate) struct Io {
     /// To be written before the first byte is read.
     pub(crate) claim: Option<Claim>,
     read: End,
+    opening: Opening,
+}
+
+/// What the client's first bytes say of the protocol. Asked again whenever a connection is put together: a client that
+/// rested may just as well have gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// They may still become the preface of HTTP/2.
+    Unknown,
+    Http1,
+    Http2,
+}
+
+impl Opening {
+    /// RFC 9113, section 3.4.
+    const PREFACE: &'static [u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    fn of(bytes: &[u8]) -> Self {
+        if cfg!(not(feature = "http2")) {
+            return Opening::Http1;
+        }
+        let common = bytes.len().min(Self::PREFACE.len());
+        match bytes[..common] == Self::PREFACE[..common] {
+            true if common == Self::PREFACE.len() => Opening::Http2,
+            true => Opening::Unknown,
+            false => Opening::Http1,
+        }
+    }
 }
 
 /// Whether the client has ended what it sends.
@@ -42,7 +70,20 @@ pub(crate) enum End {
 
 impl Io {
     pub(crate) fn new(stream: Stream, prefix: Bytes, record: Arc<Record>, claim: Option<Claim>) -> Self {
-        Io { stream, prefix, record, claim, read: End::NotYet }
+        let opening = Opening::of(&prefix);
+        Io { stream, prefix, record, claim, read: End::NotYet, opening }
+    }
+
+    /// One whose preface is in the prefix, and is for hyper to read.
+    #[cfg(feature = "http2")]
+    pub(crate) fn of_http2(stream: Stream, prefix: Bytes, record: Arc<Record>, claim: Option<Claim>) -> Self {
+        Io { stream, prefix, record, claim, read: End::NotYet, opening: Opening::Http1 }
+    }
+
+    /// Keeps what came until it is known what it is.
+    fn keep(&mut self, bytes: &[u8]) {
+        self.prefix = [&self.prefix[..], bytes].concat().into();
+        self.opening = Opening::of(&self.prefix);
     }
 
     pub(crate) fn end(&self) -> End {
@@ -71,26 +112,47 @@ impl Read for Io {
             // what comes now is for whoever takes over
             return Poll::Pending;
         }
-        if !this.prefix.is_empty() {
-            let n = this.prefix.len().min(buf.remaining());
-            buf.put_slice(&this.prefix[..n]);
-            this.prefix.advance(n);
-            this.record.has_read();
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(claim) = this.claim.take() {
-            claim.write()?;
-        }
-        CHUNKS.with_borrow_mut(|chunk| {
+        CHUNKS.with_borrow_mut(|chunk| loop {
+            match this.opening {
+                #[cfg(feature = "http2")]
+                Opening::Http2 => {
+                    this.record.preface_came();
+                    return Poll::Pending;
+                }
+                Opening::Http1 if !this.prefix.is_empty() => {
+                    let n = this.prefix.len().min(buf.remaining());
+                    buf.put_slice(&this.prefix[..n]);
+                    this.prefix.advance(n);
+                    this.record.has_read();
+                    return Poll::Ready(Ok(()));
+                }
+                _ => {}
+            }
+            if let Some(claim) = this.claim.take() {
+                claim.write()?;
+            }
             let want = buf.remaining().min(chunk.len());
             let n = ready!(this.stream.poll_read(cx, &mut chunk[..want]))?;
             if n == 0 {
                 this.read = End::Reached;
-            } else {
-                this.record.has_read();
+                // whatever it was to become, it does not
+                if std::mem::replace(&mut this.opening, Opening::Http1) == Opening::Unknown
+                    && !this.prefix.is_empty()
+                {
+                    continue;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            this.record.has_read();
+            if this.opening == Opening::Unknown {
+                this.opening = Opening::of(&chunk[..n]);
+                if !this.prefix.is_empty() || this.opening != Opening::Http1 {
+                    this.keep(&chunk[..n]);
+                    continue;
+                }
             }
             buf.put_slice(&chunk[..n]);
-            Poll::Ready(Ok(()))
+            return Poll::Ready(Ok(()));
         })
     }
 }

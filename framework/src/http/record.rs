@@ -27,6 +27,9 @@ pub(crate) struct Record {
     live: AtomicU32,
     /// Whether the last thing done to the socket was a flush, that is: nothing is left to be written.
     flushed: AtomicBool,
+    /// Whether the client has begun with the preface of HTTP/2.
+    #[cfg(feature = "http2")]
+    preface: AtomicBool,
     /// The request that is being answered; for the report of a shutdown.
     request: Mutex<Option<Request>>,
     rest: Mutex<Unread>,
@@ -95,6 +98,8 @@ impl Record {
             calls: AtomicU32::new(0),
             live: AtomicU32::new(0),
             flushed: AtomicBool::new(false),
+            #[cfg(feature = "http2")]
+            preface: AtomicBool::new(false),
             request: Mutex::new(None),
             rest: Mutex::new(Unread::Nobodys),
             switch: Mutex::new(None),
@@ -176,6 +181,17 @@ impl Record {
     /// Whether no request is in the service, no body on its way.
     pub(crate) fn quiet(&self) -> bool {
         self.live.load(Ordering::Acquire) == 0
+    }
+
+    /// The client speaks HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) fn preface_came(&self) {
+        self.preface.store(true, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) fn has_preface(&self) -> bool {
+        self.preface.load(Ordering::Relaxed)
     }
 
     /// Bytes have come from the client.

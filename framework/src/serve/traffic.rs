@@ -15,8 +15,12 @@ use super::tunnel::TunnelStream;
 use crate::config;
 use crate::http::connection::{self, Connection, Outcome};
 use crate::http::env::{Env, Stage};
+#[cfg(feature = "http2")]
+use crate::http::h2;
 use crate::http::limits::{Seat, Seats};
 use crate::http::parked::{Lot, Parked};
+#[cfg(feature = "http2")]
+use crate::http::record::Record;
 use crate::http::timeouts::{after, now, tick};
 use crate::http::{linger, Ends};
 use crate::socket::Stream;
@@ -103,6 +107,17 @@ impl Traffic {
             Outcome::Answered(connection) => linger::close(connection, &self.env).await,
             Outcome::Switched(connection, switch) => {
                 TunnelStream::start(connection, switch, entry, self.tunnels.squeeze_in());
+            }
+            #[cfg(feature = "http2")]
+            Outcome::Http2(connection) => {
+                drop(entry);
+                let ledger = self.ledger.clone();
+                let enlist = move |record: &Arc<Record>| {
+                    let entry = ledger.entry();
+                    entry.show(record);
+                    entry
+                };
+                h2::serve(connection, &self.env, enlist).await;
             }
             Outcome::Over => {}
         }

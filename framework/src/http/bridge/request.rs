@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use hyper::header::{CONTENT_TYPE, UPGRADE};
+use hyper::header::{CONTENT_TYPE, COOKIE, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, Version};
 use tide::http::headers::{self, HeaderName, Headers};
@@ -109,6 +109,12 @@ fn copy(from: &HeaderMap, into: &mut Headers, version: Version) -> Result<(), Re
     for name in from.keys() {
         // RFC 9110, section 7.8: HTTP/1.0 cannot upgrade
         if name == UPGRADE && version == Version::HTTP_10 {
+            continue;
+        }
+        // RFC 9113, section 8.2.3: HTTP/2 may send each cookie in a field of its own
+        if name == COOKIE && version == Version::HTTP_2 {
+            let crumbs = from.get_all(name).iter().map(|value| value.to_str().map_err(|_| BAD_HEADER));
+            into.insert(headers::COOKIE, crumbs.collect::<Result<Vec<_>, _>>()?.join("; "));
             continue;
         }
         let mut values = from.get_all(name).iter().map(|value| value.to_str().map_err(|_| BAD_HEADER));

@@ -1,0 +1,273 @@
+//! HTTP/2 by prior knowledge (RFC 9113, section 3.3): a connection with many exchanges at once.
+//!
+//! Each stream has a record of its own, in the ledger beside that of its connection: so it has the limits and timeouts
+//! of any request, is named in a shutdown's report, and is waited for. What differs is the end: such a connection cannot
+//! be taken apart between two requests, so it never travels or parks. It is told to go with GOAWAY, its streams finish,
+//! and its client comes back on another.
+
+use std::convert::Infallible;
+use std::future::{poll_fn, Future};
+use std::pin::{pin, Pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{ready, Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::header::CONNECTION;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::{Request, Response, StatusCode};
+
+use super::connection::Connection;
+use super::env::{Env, Stage};
+use super::exchange::{Exchange, Sent};
+use super::io::Io;
+use super::record::{Part, Record, Wakes};
+use super::timeouts::{after, now, Clocks, Waiting};
+use crate::config;
+use crate::error::BoxError;
+
+/// How long a client may take to let go of a connection that it was told to leave.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How much of one answer is kept for a client that does not take it.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Streams that a client opened and reset before they were looked at, and streams that it broke: past so many the
+/// connection is refused (CVE-2023-44487, CVE-2025-8671).
+const RESET_BY_CLIENT: usize = 20;
+const RESET_FOR_CLIENT: usize = 128;
+
+/// Serves a connection whose preface has come, until it ends. `enlist` is shown the record of the connection, and that
+/// of each stream; what it gives is dropped with what it was given for.
+pub(crate) async fn serve<L, F>(connection: Connection, env: &Arc<Env>, enlist: F)
+where
+    L: Send + Sync + Unpin + 'static,
+    F: Fn(&Arc<Record>) -> L + Send + Sync + 'static,
+{
+    let Connection { stream, ends, seat: _seat, accepted, head, claim, .. } = connection;
+    let record = Record::new(env, &ends, accepted, Clocks::new(Waiting::Nothing, accepted, after(0, None)));
+    let _listed = enlist(&record);
+    // never at a boundary
+    let _part = Part::of(&record, Wakes::Nobody);
+    let census = Arc::new(Census {
+        connection: record.clone(),
+        streams: AtomicUsize::new(0),
+        arriving: Mutex::default(),
+    });
+    let io = Io::of_http2(stream, head, record, claim);
+    let streams = Streams { census: census.clone(), enlist };
+    let hyper = builder(&env.limits(), census.clone()).serve_connection(io, streams);
+    Driver { hyper: pin!(hyper), census, phase: Phase::Busy }.await;
+}
+
+fn builder(limits: &config::Http, census: Arc<Census>) -> http2::Builder<Spawner> {
+    let mut builder = http2::Builder::new(Spawner(census));
+    builder
+        .max_concurrent_streams(u32::try_from(limits.max_streams).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESET_BY_CLIENT)
+        .max_local_error_reset_streams(RESET_FOR_CLIENT);
+    builder
+}
+
+/// Polls hyper, and keeps the time of the connection as a whole.
+struct Driver<'a, H> {
+    hyper: Pin<&'a mut H>,
+    census: Arc<Census>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Streams are open.
+    Busy,
+    /// None is: so for `http.idle_timeout` at most.
+    Idle,
+    /// GOAWAY is sent; streams that are open come to their end.
+    Leaving,
+    /// The last one has, and the client is to close.
+    Left,
+}
+
+impl<L, F> Future for Driver<'_, http2::Connection<Io, Streams<F>, Spawner>>
+where
+    L: Send + Sync + Unpin + 'static,
+    F: Fn(&Arc<Record>) -> L + Send + Sync + 'static,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let record = &this.census.connection;
+        record.watch(cx.waker());
+        let overdue = record.clocks.answer_overdue(now());
+        if record.stage() == Stage::Cut || record.clocks.write_overdue(now()) {
+            return Poll::Ready(());
+        }
+        match this.phase {
+            Phase::Left if overdue => return Poll::Ready(()),
+            Phase::Busy | Phase::Idle if overdue || record.stage() != Stage::Open => {
+                this.hyper.as_mut().graceful_shutdown();
+                this.phase = Phase::Leaving;
+            }
+            _ => {}
+        }
+        if let Poll::Ready(end) = this.hyper.as_mut().poll(cx) {
+            if let Err(error) = end {
+                log::debug!("an HTTP/2 connection from {} ended: {error}", record.ends.peer);
+            }
+            return Poll::Ready(());
+        }
+        let open = this.census.streams.load(Ordering::Acquire) > 0;
+        // the clock of answers, which a connection as a whole has no other use for
+        match this.phase {
+            Phase::Busy if !open => {
+                this.phase = Phase::Idle;
+                record.clocks.answer_by(after(now(), record.env.limits().idle_timeout));
+            }
+            Phase::Leaving if !open => {
+                this.phase = Phase::Left;
+                record.clocks.answer_by(after(now(), Some(FAREWELL)));
+            }
+            Phase::Idle if open => {
+                this.phase = Phase::Busy;
+                record.clocks.answered();
+            }
+            _ => {}
+        }
+        Poll::Pending
+    }
+}
+
+/// What the parts of a connection know of its streams.
+struct Census {
+    connection: Arc<Record>,
+    streams: AtomicUsize,
+    /// The stream that hyper has just called the service for, and is about to spawn.
+    arriving: Mutex<Option<Arc<Record>>>,
+}
+
+/// The service of one connection.
+struct Streams<F> {
+    census: Arc<Census>,
+    enlist: F,
+}
+
+impl<L, F> hyper::service::Service<Request<Incoming>> for Streams<F>
+where
+    L: Send + Sync + Unpin + 'static,
+    F: Fn(&Arc<Record>) -> L,
+{
+    type Response = Response<Answer<L>>;
+    type Error = Infallible;
+    type Future = Stream<L>;
+
+    fn call(&self, request: Request<Incoming>) -> Stream<L> {
+        let Record { env, ends, .. } = &*self.census.connection;
+        let record = Record::new(env, ends, now(), Clocks::new(Waiting::Nothing, 0, after(0, None)));
+        self.census.streams.fetch_add(1, Ordering::AcqRel);
+        let place =
+            Place { record: record.clone(), _line: (self.enlist)(&record), census: self.census.clone() };
+        let exchange = Exchange::begin(&record, request);
+        *self.census.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+        Stream { exchange, place: Some(place) }
+    }
+}
+
+/// A stream's line in the ledger, and its share of the count.
+struct Place<L> {
+    record: Arc<Record>,
+    _line: L,
+    census: Arc<Census>,
+}
+
+impl<L> Drop for Place<L> {
+    fn drop(&mut self) {
+        if self.census.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.census.connection.wake();
+        }
+    }
+}
+
+/// The future of one answer.
+struct Stream<L> {
+    exchange: Exchange,
+    place: Option<Place<L>>,
+}
+
+impl<L: Unpin> Future for Stream<L> {
+    type Output = Result<Response<Answer<L>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(Pin::new(&mut self.exchange).poll(cx))?;
+        let place = self.place.take();
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // RFC 9113, section 8.6: there is no such thing here
+            *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+            response.headers_mut().clear();
+        }
+        // RFC 9113, section 8.2.2: a connection is not an answer's to close
+        response.headers_mut().remove(CONNECTION);
+        Poll::Ready(Ok(response.map(|sent| Answer { sent, place })))
+    }
+}
+
+/// A response's body on its way. hyper asks for the next piece when the client has room for one: what is asked for no
+/// more has stalled.
+struct Answer<L> {
+    sent: Sent,
+    place: Option<Place<L>>,
+}
+
+impl<L: Unpin> Body for Answer<L> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let record = this.place.as_ref().map(|place| &*place.record);
+        record.iter().for_each(|record| record.clocks.write_moved());
+        let frame = ready!(Pin::new(&mut this.sent).poll_frame(cx));
+        if frame.is_some() {
+            record.iter().for_each(|record| record.cannot_write());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sent.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.sent.size_hint()
+    }
+}
+
+/// Runs streams, each until it ends, stalls or is cut.
+#[derive(Clone)]
+struct Spawner(Arc<Census>);
+
+impl<S: Future<Output = ()> + Send + 'static> Executor<S> for Spawner {
+    fn execute(&self, stream: S) {
+        let record = self.0.arriving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut stream = Box::pin(stream);
+        async_std::task::spawn(poll_fn(move |cx| {
+            if let Some(record) = &record {
+                record.watch(cx.waker());
+                if record.stage() == Stage::Cut || record.clocks.write_overdue(now()) {
+                    // dropped, it resets the stream
+                    return Poll::Ready(());
+                }
+            }
+            stream.as_mut().poll(cx)
+        }));
+    }
+}

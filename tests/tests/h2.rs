@@ -1,0 +1,295 @@
+//! HTTP/2 by prior knowledge: many requests on one connection, its limits, and how it is told to go.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::{Reason, RecvStream};
+use hyper::{Request, Response, StatusCode};
+use slackwater_tests::addr::Addr;
+use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::Lineage;
+use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::tally::Failure;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+const LONG: Duration = Duration::from_secs(20);
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// An empty SETTINGS frame.
+const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+/// GET / of localhost, by the static table of HPACK (RFC 7541, appendix A).
+const GET: &[u8] = b"\x82\x86\x84\x41\x09localhost";
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(LONG, work).await.expect("in time") })
+}
+
+/// A connection; its task ends with why it did.
+struct Client {
+    requests: SendRequest<Bytes>,
+    end: JoinHandle<Result<(), h2::Error>>,
+}
+
+impl Client {
+    async fn open(process: &Process) -> Self {
+        Self::with(process, &h2::client::Builder::new()).await
+    }
+
+    async fn with(process: &Process, builder: &h2::client::Builder) -> Self {
+        let stream = TcpStream::connect(tcp(process)).await.unwrap();
+        let (requests, connection): (_, Connection<TcpStream>) = builder.handshake(stream).await.unwrap();
+        Client { requests, end: tokio::spawn(connection) }
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&'static [u8]>,
+    ) -> Result<Response<RecvStream>, h2::Error> {
+        let request =
+            Request::builder().method(method).uri(format!("http://localhost{path}")).body(()).unwrap();
+        let mut requests = self.requests.clone().ready().await?;
+        let (answer, mut stream) = requests.send_request(request, body.is_none())?;
+        if let Some(body) = body {
+            stream.send_data(Bytes::from_static(body), true)?;
+        }
+        answer.await
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        let answer = self.send("GET", path, None).await.unwrap();
+        (answer.status(), text(answer).await.unwrap())
+    }
+}
+
+fn tcp(process: &Process) -> SocketAddr {
+    match process.addr() {
+        Addr::Tcp(addr) => addr,
+        other => panic!("{other} is no address for this client"),
+    }
+}
+
+async fn text(answer: Response<RecvStream>) -> Result<String, h2::Error> {
+    let (mut body, mut text) = (answer.into_body(), Vec::new());
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk?;
+        let _ = body.flow_control().release_capacity(chunk.len());
+        text.extend(chunk);
+    }
+    Ok(String::from_utf8(text).unwrap())
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A connection whose frames are written by hand.
+fn raw(process: &Process) -> Conn {
+    let mut conn = process.conn();
+    conn.send([PREFACE, SETTINGS].concat()).unwrap();
+    conn
+}
+
+#[test]
+fn requests_on_one_connection_are_answered_at_once() {
+    let process = Launch::playground().serve();
+    run(async {
+        let client = Client::open(&process).await;
+        let slow = client.get("/sleep/700");
+        let fast = async {
+            for _ in 0..50 {
+                assert_eq!(client.get("/").await, (StatusCode::OK, "Hello, world!".into()));
+            }
+            std::time::Instant::now()
+        };
+        let slow = async { (slow.await, std::time::Instant::now()) };
+        let ((slept, slow_at), fast_at) = tokio::join!(slow, fast);
+        assert_eq!(slept.1, "slept");
+        assert!(fast_at < slow_at, "they did not wait for it");
+        let echoed = client.send("POST", "/echo", Some(b"there and back")).await.unwrap();
+        assert_eq!(text(echoed).await.unwrap(), "there and back");
+        let head = client.send("HEAD", "/bytes/1000", None).await.unwrap();
+        assert_eq!(head.headers()["content-length"], "1000");
+        assert_eq!(text(head).await.unwrap(), "");
+        assert_eq!(client.get("/bytes/300000").await.1.len(), 300_000);
+        assert_eq!(client.get("/nowhere").await.0, StatusCode::NOT_FOUND);
+        assert_eq!(client.get("/panic").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(client.get("/ws").await.0, StatusCode::UPGRADE_REQUIRED);
+        assert_eq!(client.get("/livez").await.1, "ok\n");
+        assert_eq!(client.get("/greet/Ada").await.1, "Hello, Ada!", "and the connection goes on");
+    });
+}
+
+#[test]
+fn limits_and_timeouts_are_those_of_any_request() {
+    let settings = "[http]\nrequest_timeout = \"400ms\"\nbody_timeout = \"300ms\"\nmax_streams = 7\n";
+    let process = Launch::fixture().settings(settings).serve();
+    run(async {
+        let client = Client::open(&process).await;
+        let large = client.send("POST", "/small", Some(&[b'x'; 100])).await.unwrap();
+        assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let late = client.send("GET", "/until-drained", None).await.unwrap();
+        assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let request = Request::post("http://localhost/collect").body(()).unwrap();
+        let mut requests = client.requests.clone();
+        let (answer, _never_ended) = requests.send_request(request, false).unwrap();
+        assert_eq!(answer.await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(requests.current_max_send_streams(), 7);
+    });
+}
+
+#[test]
+fn the_preface_may_come_byte_by_byte_and_what_only_begins_like_it_is_http_1() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    conn.send_in_pieces(PREFACE, 1, Duration::from_millis(2)).unwrap();
+    conn.send(SETTINGS).unwrap();
+    let Fate::Sent(bytes) = conn.fate(LONG) else { panic!("no settings") };
+    assert_eq!(bytes[3], 4, "the first frame is SETTINGS: {bytes:?}");
+
+    let mut other = process.conn();
+    other.send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").unwrap();
+    let answer = other.answer().unwrap();
+    assert!(matches!(answer.status, 400 | 505), "{answer:?}");
+    let mut post = process.conn();
+    post.send_in_pieces(b"P", 1, Duration::from_millis(20)).unwrap();
+    post.send("OST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+    assert_eq!(post.answer().unwrap().text(), "2");
+}
+
+#[test]
+fn a_stop_answers_what_is_in_flight_and_says_goaway() {
+    let mut process = Launch::playground().serve();
+    run(async {
+        let client = Client::open(&process).await;
+        let idle = Client::open(&process).await;
+        assert_eq!(idle.get("/").await.0, StatusCode::OK);
+        let in_flight = client.send("GET", "/sleep/1500", None);
+        let stop = async {
+            assert_eq!(client.get("/").await.0, StatusCode::OK);
+            process.signal(Signal::TERM);
+        };
+        let (slept, ()) = tokio::join!(in_flight, stop);
+        assert_eq!(text(slept.unwrap()).await.unwrap(), "slept");
+        drop((client.requests, idle.requests));
+        for end in [client.end, idle.end] {
+            let end = end.await.unwrap();
+            assert!(end.as_ref().is_ok_and(|()| true) || end.is_err_and(|error| error.is_go_away()));
+        }
+    });
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    assert!(!process.log().contains("cut "), "{}", process.log());
+}
+
+#[test]
+fn at_an_upgrade_the_old_process_finishes_its_streams_and_new_connections_are_the_new_ones() {
+    let settings = "[upgrade]\nrollback_window = \"300ms\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let old = lineage.newest();
+    run(async {
+        let client = Client::open(&lineage).await;
+        let in_flight = client.send("GET", "/sleep/2500", None);
+        let upgrade = async {
+            assert_eq!(client.get("/pid").await.1, old.to_string());
+            tokio::task::yield_now().await;
+        };
+        let (slept, ()) = tokio::join!(in_flight, async {
+            upgrade.await;
+            // the upgrade is waited for by this thread: the answer waits in the socket meanwhile
+            let new = lineage.upgrade();
+            let another = Client::open(&lineage).await;
+            assert_eq!(another.get("/pid").await.1, new.to_string());
+        });
+        assert_eq!(text(slept.unwrap()).await.unwrap(), "slept");
+        let refused = client.send("GET", "/", None).await;
+        assert!(refused.is_err(), "the old process takes no more: {refused:?}");
+    });
+    lineage.gone(old, LONG);
+}
+
+#[test]
+fn an_idle_connection_is_told_to_go() {
+    let process = Launch::playground().settings("[http]\nidle_timeout = \"300ms\"\n").serve();
+    run(async {
+        let client = Client::open(&process).await;
+        assert_eq!(client.get("/sleep/600").await.1, "slept", "one with a stream is not idle");
+        let end = client.end.await.unwrap();
+        assert!(end.is_ok() || end.is_err_and(|error| error.is_go_away()));
+    });
+}
+
+#[test]
+fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
+    let process = Launch::playground().settings("[http]\nwrite_timeout = \"500ms\"\n").serve();
+    run(async {
+        // the connection has room, the stream that is not read has none
+        let client =
+            Client::with(&process, h2::client::Builder::new().initial_connection_window_size(1 << 20)).await;
+        let stalled = client.send("GET", "/bytes/10000000", None).await.unwrap();
+        let mut body = stalled.into_body();
+        let end = loop {
+            // taken, but no room is given for more
+            match body.data().await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break error,
+                None => panic!("it ended as if it were whole"),
+            }
+        };
+        assert!(end.is_reset(), "{end}");
+        assert_eq!(client.get("/").await.0, StatusCode::OK);
+    });
+}
+
+#[test]
+fn a_client_that_opens_and_resets_streams_is_refused() {
+    let process = Launch::playground().serve();
+    let mut conn = raw(&process);
+    let mut flood = Vec::new();
+    for stream in (1..20_001).step_by(2) {
+        flood.extend(frame(1, 5, stream, GET));
+        flood.extend(frame(3, 0, stream, &u32::from(Reason::CANCEL).to_be_bytes()));
+    }
+    let sent = conn.send(&flood);
+    assert!(ends(&mut conn, sent), "it is still served");
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn a_head_that_never_ends_is_refused() {
+    let process = Launch::playground().serve();
+    let mut conn = raw(&process);
+    let mut sent = conn.send(frame(1, 0, 1, GET));
+    // a header of 4,000 bytes, never indexed, in a frame of its own
+    let mut field = b"\x10\x01x\x7f\xa1\x1e".to_vec();
+    field.resize(6 + 4000, b'y');
+    for _ in 0..5000 {
+        sent = sent.and_then(|()| conn.send(frame(9, 0, 1, &field)));
+    }
+    assert!(ends(&mut conn, sent), "it is still listened to");
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+/// Whether the server has ended the connection.
+fn ends(conn: &mut Conn, sent: Result<(), Failure>) -> bool {
+    if sent.is_err() {
+        return true;
+    }
+    loop {
+        match conn.fate(Duration::from_secs(5)) {
+            Fate::Sent(_) => {}
+            Fate::KeptOpen => return false,
+            Fate::Closed | Fate::Reset => return true,
+        }
+    }
+}
