@@ -81,6 +81,9 @@ pub use bytes::Bytes;
 pub use cli::Command;
 pub use config::Secret;
 pub use error::{BoxError, Error, Result};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use http::fuzz;
 pub use lifecycle::{DeadlineExceeded, Handle, Report};
 pub use run::Runner;
 pub use serve::Cut;

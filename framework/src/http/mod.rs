@@ -6,6 +6,8 @@ pub(crate) mod connection;
 pub(crate) mod env;
 mod exchange;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzz;
 #[cfg(feature = "http2")]
 pub(crate) mod h2;
 mod io;

@@ -2,7 +2,7 @@
 //! same, on one line.
 //!
 //! ```text
-//! cd tests && cargo +nightly fuzz run control
+//! tests/fuzz/run 60 control
 //! ```
 
 #![no_main]

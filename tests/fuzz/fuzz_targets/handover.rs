@@ -2,7 +2,7 @@
 //! in the same bytes.
 //!
 //! ```text
-//! cd tests && cargo +nightly fuzz run handover
+//! tests/fuzz/run 60 handover
 //! ```
 //!
 //! The first byte of an input is the number of descriptors that come with the datagram, which is the rest.

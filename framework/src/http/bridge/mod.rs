@@ -7,6 +7,8 @@
 
 mod allow;
 mod chunks;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod outcome;
 mod problem;
 mod reader;

@@ -1,0 +1,234 @@
+//! The doors through which the fuzz targets of `tests/fuzz` come in; compiled only for them.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_lite::future::block_on;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{Request, Response, StatusCode};
+
+use super::bridge::{fuzz as tide_side, Allow};
+use super::{framing, refusal, BodyError, Context, Ends, Form, ResponseBody};
+use crate::token::token;
+
+/// A request and a response, both made of `input`, go through the bridge: whatever they are, what comes out can be
+/// sent, and nothing panics.
+///
+/// `input` is a list of parts with a zero byte between them: method, target, names and values of headers up to an empty
+/// part, frames of the body up to an empty part; the same of the response, its status in place of the first two.
+pub fn bridge(input: &[u8]) {
+    let mut parts = input.split(|&byte| byte == 0);
+    let mut next = || parts.next().unwrap_or_default();
+    let mut request = Request::builder().method(next()).uri(next());
+    for (name, value) in pairs(&mut next) {
+        request = request.header(name, value);
+    }
+    let frames = frames(&mut next);
+    let Ok(request) = request.body(Frames::new(frames)) else { return };
+    let status =
+        next().iter().fold(0_u16, |sum, &digit| sum.wrapping_mul(10).wrapping_add(u16::from(digit) % 10));
+    let plan = tide_side::Plan { status, headers: pairs(&mut next), body: self::frames(&mut next) };
+    let is_head = request.method() == hyper::Method::HEAD;
+    let response = block_on(tide_side::answer(plan, Allow::of([("GET", "/")]), request, context()));
+    check(response, is_head);
+}
+
+fn pairs<'a>(next: &mut impl FnMut() -> &'a [u8]) -> Vec<(&'a [u8], &'a [u8])> {
+    std::iter::from_fn(|| Some((next(), next())).filter(|(name, _)| !name.is_empty())).collect()
+}
+
+fn frames<'a>(next: &mut impl FnMut() -> &'a [u8]) -> Vec<&'a [u8]> {
+    std::iter::from_fn(|| Some(next()).filter(|frame| !frame.is_empty())).collect()
+}
+
+/// What hyper is given can be framed, and is not framed by the handler.
+fn check(response: Response<ResponseBody>, is_head: bool) {
+    let (head, mut body) = response.into_parts();
+    assert!(!head.status.is_informational(), "{}", head.status);
+    assert!(!head.headers.contains_key(TRANSFER_ENCODING));
+    assert!(is_head || !head.headers.contains_key(CONTENT_LENGTH));
+    let bodiless =
+        is_head || head.status == StatusCode::NO_CONTENT || head.status == StatusCode::NOT_MODIFIED;
+    let promised = body.size_hint().exact();
+    let mut sent = 0;
+    let whole = block_on(std::future::poll_fn(|cx| loop {
+        match task::ready!(Pin::new(&mut body).poll_frame(cx)) {
+            Some(Ok(frame)) => sent += frame.data_ref().map_or(0, Bytes::len) as u64,
+            Some(Err(_)) => return Poll::Ready(false),
+            None => return Poll::Ready(true),
+        }
+    }));
+    assert!(!bodiless || sent == 0);
+    assert!(promised.is_none_or(|length| if whole { sent == length } else { sent <= length }));
+}
+
+/// `input` is what a client sends: its first byte says where it is split in two, the rest goes through hyper, the check
+/// of codings and the bridge. The answers are the same as for all of it at once.
+pub fn head(input: &[u8]) {
+    let Some((at, sent)) = input.split_first() else { return };
+    // hyper looks for the preface of HTTP/2 in what has come at once
+    if sent.windows(4).any(|window| window == b"PRI ") {
+        return;
+    }
+    let at = usize::from(*at) * sent.len() / 256;
+    let (whole, split) = (talk(&[sent]), talk(&[&sent[..at], &sent[at..]]));
+    assert_eq!(whole, split, "{} and {}", whole.escape_ascii(), split.escape_ascii());
+}
+
+/// All that is answered to these pieces, without what depends on when they come.
+fn talk(pieces: &[&[u8]]) -> Vec<u8> {
+    let answered = Arc::<Mutex<Vec<u8>>>::default();
+    let pieces = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| Bytes::copy_from_slice(piece));
+    let wire = Wire { pieces: pieces.collect(), pause: false, answered: answered.clone() };
+    let service = hyper::service::service_fn(|request: Request<Incoming>| async {
+        if let Some(status) = framing::fault(request.headers()) {
+            let mut response = refusal(status, Form::Json);
+            response.headers_mut().insert(CONNECTION, hyper::header::HeaderValue::from_static("close"));
+            return Ok::<_, Infallible>(response);
+        }
+        let plan = tide_side::Plan { status: 200, headers: Vec::new(), body: vec![b"read"] };
+        Ok(tide_side::answer(plan, Allow::default(), request.map(Received), context()).await)
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    let connection = builder
+        .half_close(true)
+        .auto_date_header(false)
+        .header_read_timeout(None)
+        .serve_connection(wire, service);
+    // how it ends is seen by what was answered
+    drop(block_on(connection));
+    let all = std::mem::take(&mut *answered.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut all = without(&all, b"HTTP/1.1 100 Continue\r\n\r\n");
+    // once a head has come in part, hyper looks at it again only when it is whole: a fault in one that never is may be
+    // answered or not. An answer of hyper's own has nothing but these headers
+    if let Some(answer) = all.strip_suffix(b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n") {
+        let start = answer.windows(8).rposition(|window| window == b"HTTP/1.1").unwrap_or(0);
+        all.truncate(start);
+    }
+    all
+}
+
+fn without(bytes: &[u8], pattern: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut rest = bytes;
+    while let Some((&first, more)) = rest.split_first() {
+        match rest.strip_prefix(pattern) {
+            Some(after) => rest = after,
+            None => {
+                kept.push(first);
+                rest = more;
+            }
+        }
+    }
+    kept
+}
+
+fn context() -> Context {
+    let ends = Ends { peer: "127.0.0.1:5000".into(), local: "127.0.0.1:8080".into() };
+    Context { ends: Arc::new(ends), draining: token().1, spread: Duration::ZERO }
+}
+
+/// A body in frames.
+struct Frames(VecDeque<Bytes>);
+
+impl Frames {
+    fn new(frames: Vec<&[u8]>) -> Self {
+        Frames(frames.into_iter().map(Bytes::copy_from_slice).collect())
+    }
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.0.pop_front().map(|frame| match &frame[..] {
+            b"cut" => Err(BodyError::Cut),
+            b"large" => Err(BodyError::TooLarge),
+            _ => Ok(Frame::data(frame)),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A body as hyper reads it, its errors as ours.
+struct Received(Incoming);
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.0).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|_| BodyError::Cut)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// A socket made by hand: what comes, piece by piece, then the end.
+struct Wire {
+    pieces: VecDeque<Bytes>,
+    /// Between two pieces nothing is there for a moment.
+    pause: bool,
+    answered: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Read for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.pause) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Some(piece) = self.pieces.front_mut() else { return Poll::Ready(Ok(())) };
+        let taken = piece.split_to(piece.len().min(buf.remaining()));
+        buf.put_slice(&taken);
+        if piece.is_empty() {
+            self.pieces.pop_front();
+            self.pause = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Wire {
+    fn poll_write(self: Pin<&mut Self>, _: &mut task::Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
