@@ -40,8 +40,9 @@
 //! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
 //! | `http2` | no | HTTP/2 by prior knowledge, on the same sockets |
 //! | `ws` | no | WebSockets: the module `ws` |
+//! | `metrics` | no | counters for Prometheus, on a path or a listener of their own |
 //! | `dev` | no | `APP dev`: the program is built anew beside itself and swapped in when it changes |
-//! | `metrics`, `openapi`, `tls` | no | nothing yet |
+//! | `openapi`, `tls` | no | nothing yet |
 //!
 //! How the framework is built is told in its ARCHITECTURE.md.
 

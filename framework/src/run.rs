@@ -27,6 +27,7 @@ use crate::dev;
 use crate::error::{Error, Kind, Result};
 use crate::lifecycle::{self, Build, Driver, Handle, Lineage, Ownership, Plan, Predecessor, Signals};
 use crate::observe;
+use crate::observe::metrics::Metrics;
 use crate::setup::Reason;
 use crate::socket::{Inherited, Sockets, HANDOVER};
 use crate::sys::limits::OpenFiles;
@@ -337,6 +338,7 @@ impl Runner {
         log::info!("{} {} starts, pid {}", self.sources.name, self.shown_version(), std::process::id());
         let plan = Plan {
             build: Build::of_this_process(self.shown_version()),
+            metrics: Metrics::new(self.shown_version()),
             control: self.control_socket(&loaded, &program),
             sources: self.sources,
             application: self.application,

@@ -9,6 +9,7 @@ use crate::app::{Application, IntoApplication};
 use crate::config::Sources;
 use crate::error::Error;
 use crate::lifecycle::{Build, Driver, Handle, Ownership, Plan};
+use crate::observe::metrics::Metrics;
 use crate::socket::{Inherited, Sockets};
 use crate::sys::limits::OpenFiles;
 
@@ -96,6 +97,7 @@ impl Server {
             open_files: OpenFiles::as_they_are(),
             program: None,
             build: Build::of_this_process(""),
+            metrics: Metrics::new(""),
             control: None,
         };
         let (driver, handle) = Driver::new(plan, first, None)?;

@@ -12,6 +12,7 @@ use serde::de::value::{Error as UnitError, UnitDeserializer};
 use serde::de::DeserializeOwned;
 use tide::Server;
 
+use super::check::Check;
 use super::table::Listed;
 use super::{App, Origin};
 use crate::config::Loaded;
@@ -40,6 +41,7 @@ pub(crate) struct Built {
     pub(crate) tasks: Vec<Task>,
     pub(crate) on_ready: Vec<Hook>,
     pub(crate) on_drain: Vec<Hook>,
+    pub(crate) checks: Vec<Check>,
 }
 
 /// The application's function, whatever its arguments and state: makes a generation from settings.
@@ -234,8 +236,8 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
                 Arc::new(Tide::new(wrapped(self.server), allow))
             }
         };
-        let App { tasks, on_ready, on_drain, .. } = self;
-        Ok(Built { service, routes, tasks, on_ready, on_drain })
+        let App { tasks, on_ready, on_drain, checks, .. } = self;
+        Ok(Built { service, routes, tasks, on_ready, on_drain, checks })
     }
 }
 

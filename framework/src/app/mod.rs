@@ -2,6 +2,7 @@
 
 mod answer;
 mod build;
+mod check;
 mod extract;
 mod rejection;
 mod request;
@@ -19,6 +20,7 @@ pub(crate) use build::wrapped;
 pub(crate) use build::BoxFuture;
 pub use build::IntoApplication;
 pub(crate) use build::{Application, Built, Hook, Task};
+pub(crate) use check::Check;
 #[cfg(feature = "cookies")]
 pub use extract::Cookies;
 pub use extract::{BodyStream, Draining, Form, FromRequest, Header, Json, Path, Peer, Query, State};
@@ -64,6 +66,7 @@ pub struct App<S = ()> {
     tasks: Vec<Task>,
     on_ready: Vec<Hook>,
     on_drain: Vec<Hook>,
+    checks: Vec<Check>,
 }
 
 /// Whether all routes are known.
@@ -120,6 +123,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             tasks: Vec::new(),
             on_ready: Vec::new(),
             on_drain: Vec::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -196,6 +200,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         self.tasks.extend(app.tasks);
         self.on_ready.extend(app.on_ready);
         self.on_drain.extend(app.on_drain);
+        self.checks.extend(app.checks);
         self
     }
 

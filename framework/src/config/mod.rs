@@ -122,6 +122,14 @@ settings! {
         ready: String as Route = "/readyz".into(), Live, r#""/health/ready""#;
     }
 
+    /// Where Prometheus scrapes; needs the feature `metrics`.
+    Metrics at metrics {
+        /// a listener of its own for /metrics, as in listen; "": none
+        listen: Option<Vec<Listen>> as Addresses = None, Live, r#""127.0.0.1:9100""#;
+        /// the path that answers on every listener; "": none, but /metrics on its own
+        path: String as Route = String::new(), Live, r#""/metrics""#;
+    }
+
     /// What is logged, how and where.
     Log at log {
         /// off, error, warn, info, debug or trace
@@ -219,6 +227,19 @@ impl Config {
         if live == ready && !live.is_empty() {
             let keys = ["health.ready", "health.live"];
             faults.push((keys, format!("health.live and health.ready must differ, both are {live:?}")));
+        }
+        let Metrics { listen, path } = &self.metrics;
+        // the tests of this module read every key
+        if cfg!(not(any(feature = "metrics", test))) && (listen.is_some() || !path.is_empty()) {
+            let keys = ["metrics.path", "metrics.listen"];
+            faults.push((keys, "this program was built without slackwater's feature `metrics`".into()));
+        }
+        if !path.is_empty() && [live, ready].contains(&path) {
+            let keys = ["metrics.path", "health.ready"];
+            faults.push((
+                keys,
+                format!("metrics.path must differ from health.live and health.ready, it is {path:?}"),
+            ));
         }
         faults
     }

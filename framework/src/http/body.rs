@@ -113,7 +113,9 @@ impl Body for RequestBody {
                 Poll::Ready(None)
             }
             Some(Ok(frame)) => {
-                self.taken += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                rest.part.record().env.metrics.received(bytes);
+                self.taken += bytes;
                 let within = self.taken <= limit;
                 Poll::Ready(Some(if within { Ok(frame) } else { Err(BodyError::TooLarge) }))
             }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::limits::Seat;
 use super::{Ends, Reply, RequestBody};
 use crate::config;
+use crate::observe::metrics::Metrics;
 
 /// How far the connections are told to go on: the later, the less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,9 @@ pub(crate) trait Door: Send + Sync + 'static {
     /// Hands the request in. The seat in the generation that answers is kept until the answer has left, so that the
     /// generation knows when its last request is over.
     fn enter(&self, request: hyper::Request<RequestBody>, ends: &Arc<Ends>) -> (Reply, Seat);
+
+    /// The template of the route that a path leads to, for metrics.
+    fn template(&self, path: &str, ends: &Ends) -> Arc<str>;
 }
 
 /// What all connections share.
@@ -45,16 +49,18 @@ pub(crate) struct Env {
     parsers: AtomicU32,
     access_log: AtomicBool,
     door: Arc<dyn Door>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Env {
-    pub(crate) fn new(door: Arc<dyn Door>, limits: config::Http) -> Self {
+    pub(crate) fn new(door: Arc<dyn Door>, limits: config::Http, metrics: Arc<Metrics>) -> Self {
         Env {
             stage: AtomicU8::new(Stage::Open as u8),
             limits: RwLock::new(Arc::new(limits)),
             parsers: AtomicU32::new(0),
             access_log: AtomicBool::new(false),
             door,
+            metrics,
         }
     }
 

@@ -22,6 +22,7 @@ use super::timeouts::{after, now};
 use super::{framing, refusal, Form, Reply, RequestBody, ResponseBody};
 use crate::error::{panic_text, BoxError};
 use crate::observe::access;
+use crate::observe::metrics::Meter;
 
 /// How much of a body that nobody wants is read, so that the connection can be kept.
 const UNWANTED: u64 = 64 << 10;
@@ -55,6 +56,7 @@ pub(crate) struct Exchange {
     /// In which form an error is to be told.
     accept: Option<HeaderValue>,
     access: Option<Box<access::Entry>>,
+    meter: Option<Box<Meter>>,
     state: State,
 }
 
@@ -69,6 +71,10 @@ impl Exchange {
             record.env.access_log().then(|| Box::new(access::Entry::new(&record.ends.peer, &request)));
         let expects = request.headers().contains_key(EXPECT);
         let accept = request.headers().get(ACCEPT).cloned();
+        let meter = record.env.metrics.is_on().then(|| {
+            let route = record.env.door().template(request.uri().path(), &record.ends);
+            Box::new(record.env.metrics.meter(request.method().as_str(), route))
+        });
         let part = Part::of(record, Wakes::Nobody);
         if let Some(status) = framing::fault(request.headers()) {
             let state = State::Answered(Answer {
@@ -76,7 +82,7 @@ impl Exchange {
                 seat: None,
                 fate: Fate::Closed,
             });
-            return Exchange { part: Some(part), expects, accept, access, state };
+            return Exchange { part: Some(part), expects, accept, access, meter, state };
         }
         let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
@@ -85,7 +91,7 @@ impl Exchange {
             Ok((reply, seat)) => State::Handler { reply, seat },
             Err(panic) => State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref()))),
         };
-        Exchange { part: Some(part), expects, accept, access, state }
+        Exchange { part: Some(part), expects, accept, access, meter, state }
     }
 }
 
@@ -243,6 +249,7 @@ impl Exchange {
                     part: None,
                     _seat: None,
                     access: None,
+                    meter: None,
                 })
             }
         };
@@ -258,7 +265,11 @@ impl Exchange {
             entry
         });
         let part = self.part.take();
-        response.map(|body| Sent { body, part, _seat: seat, access })
+        let meter = self.meter.take().map(|mut meter| {
+            meter.answered(response.status().as_u16());
+            meter
+        });
+        response.map(|body| Sent { body, part, _seat: seat, access, meter })
     }
 }
 
@@ -286,6 +297,7 @@ pub(crate) struct Sent {
     /// Keeps the generation that answers until its last byte is handed on.
     _seat: Option<Seat>,
     access: Option<Box<access::Entry>>,
+    meter: Option<Box<Meter>>,
 }
 
 impl Body for Sent {
@@ -311,8 +323,10 @@ impl Body for Sent {
                 return Poll::Ready(Some(Err("the response body panicked".into())));
             }
         };
-        if let (Some(access), Some(Ok(frame))) = (&mut this.access, &frame) {
-            access.sent(frame.data_ref().map_or(0, |data| data.len() as u64));
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            this.access.iter_mut().for_each(|access| access.sent(bytes));
+            this.meter.iter().for_each(|meter| meter.sent(bytes));
         }
         Poll::Ready(frame)
     }

@@ -26,6 +26,7 @@ use crate::config::{Change, Hurry, Loaded};
 use crate::error::{Error, Kind};
 use crate::http::parked::Lot;
 use crate::observe;
+use crate::observe::metrics::Plain;
 use crate::observe::systemd::Systemd;
 use crate::setup::Reason;
 use crate::sys::pid_file::PidFile;
@@ -72,7 +73,9 @@ pub(crate) struct Driver {
     /// Watches the configuration's files, where the settings ask for it.
     watch: Option<JoinHandle<()>>,
     timer: Option<Instant>,
-    leaving_since: Option<Instant>,
+    pub(super) leaving_since: Option<Instant>,
+    /// Dropped when the new process is told no more what is counted here.
+    pub(super) telling: Option<Trigger>,
     /// Told when all is over.
     over: Trigger,
 }
@@ -119,6 +122,7 @@ impl Driver {
             watch: None,
             timer: None,
             leaving_since: None,
+            telling: None,
             over,
         };
         Ok((driver, handle))
@@ -130,7 +134,7 @@ impl Driver {
     /// Why the first generation could not be built.
     pub(crate) async fn run(mut self, started: Sender<()>) -> Result<Report, Error> {
         if let Some(predecessor) = &mut self.predecessor {
-            predecessor.greet(self.sender.clone()).await;
+            predecessor.greet(self.plan.metrics.clone(), self.sender.clone()).await;
         }
         self.begin_build();
         if let Some(every) = self.systemd.watchdog_interval() {
@@ -157,6 +161,7 @@ impl Driver {
                 Some(Happening::PredecessorGone) => self.predecessor_gone(),
                 Some(Happening::Arrived(arrivals, receipt)) => {
                     self.adopted += arrivals.len() as u64;
+                    self.plan.metrics.count_by(Plain::Taken, arrivals.len() as u64);
                     if let Some(live) = &self.live {
                         live.adopt(arrivals);
                     }
@@ -171,6 +176,7 @@ impl Driver {
                 let _ = started.try_send(());
             }
         }
+        self.tell_last_counts().await;
         self.end()
     }
 
@@ -255,6 +261,7 @@ impl Driver {
             }
             Err(error) => {
                 if self.live.is_some() {
+                    self.count(Plain::ReloadsRefused);
                     let refused =
                         format!("reload refused: {}; generation {} serves on", error.chain(), self.number());
                     log::error!("{refused}");
@@ -337,6 +344,7 @@ impl Driver {
                     (None, None) => None,
                 };
                 way.into_iter().for_each(|way| live.hand_over(way));
+                self.go_on_telling();
             }
             Step::Share => {
                 let (here, there) = (std::process::id(), self.successor.as_ref().map_or(0, Successor::pid));
@@ -353,6 +361,7 @@ impl Driver {
                 self.leaving_since.get_or_insert_with(Instant::now);
                 live.let_go();
                 if let Some(successor) = &self.successor {
+                    self.count(Plain::UpgradesDone);
                     let said = upgraded(successor);
                     self.announce(successor.pid());
                     self.tell_upgraded(said);
@@ -464,13 +473,14 @@ impl Driver {
         match &mut self.live {
             Some(live) => {
                 let changes = live.swap(next, seats).await;
+                self.plan.metrics.count(Plain::ReloadsDone);
                 let number = live.generation().number;
                 outcome = format!("reloaded: generation {number} is live; {}", said(&changes));
                 log::info!("{outcome}");
                 self.systemd.ready(&format!("serving, generation {number}"));
             }
             None => {
-                self.live = self.lot.take().map(|lot| Live::new(next, lot, seats));
+                self.live = self.lot.take().map(|lot| Live::new(next, lot, seats, self.plan.metrics.clone()));
                 outcome = "started".to_owned();
             }
         }

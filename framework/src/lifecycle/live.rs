@@ -15,7 +15,8 @@ use crate::config::{self, Change, Loaded};
 use crate::http::connection::Connection;
 use crate::http::limits::Seats;
 use crate::http::parked::Lot;
-use crate::serve::{empty_queue, Acceptor, Count, Cut, Generation, Readiness, Slot, Traffic};
+use crate::observe::metrics::Metrics;
+use crate::serve::{empty_queue, Acceptor, Count, Cut, Generation, Readiness, Reserved, Slot, Traffic};
 use crate::socket::{Listener, Origin};
 use crate::token::{token, Token};
 
@@ -34,11 +35,13 @@ pub(crate) struct Live {
 
 impl Live {
     /// The first generation goes live; nothing is accepted yet.
-    pub(crate) fn new(next: Next, lot: Lot, seats: usize) -> Self {
-        let Next { loaded, sockets, prepared, .. } = next;
+    pub(crate) fn new(next: Next, lot: Lot, seats: usize, metrics: Arc<Metrics>) -> Self {
+        let Next { loaded, sockets, prepared, metrics_alone, .. } = next;
         let generation = prepared.start();
-        let slot = Arc::new(Slot::new(generation, &loaded.config));
-        let traffic = Traffic::new(slot.clone(), loaded.config.http.clone(), lot, seats);
+        metrics.set_on(is_measured(&loaded));
+        let slot =
+            Arc::new(Slot::new(generation, Reserved::of(&loaded.config, metrics_alone), metrics.clone()));
+        let traffic = Traffic::new(slot.clone(), loaded.config.http.clone(), lot, seats, metrics);
         traffic.env.set_access_log(loaded.config.log.access);
         let keepers = vec![
             async_std::task::spawn(traffic.clone().tend_parked()),
@@ -59,10 +62,11 @@ impl Live {
 
     /// Another generation takes over, without a wait in between: application, limits, listeners.
     pub(crate) async fn swap(&mut self, next: Next, seats: usize) -> Vec<Change> {
-        let Next { loaded, sockets, prepared, .. } = next;
+        let Next { loaded, sockets, prepared, metrics_alone, .. } = next;
         let changes = config::diff(&self.loaded, &loaded);
         let accepting = !self.acceptors.is_empty();
-        self.slot.configure(&loaded.config);
+        self.slot.reserve(Reserved::of(&loaded.config, metrics_alone));
+        self.traffic.env.metrics.set_on(is_measured(&loaded));
         self.traffic.env.set_limits(loaded.config.http.clone());
         self.traffic.env.set_access_log(loaded.config.log.access);
         self.traffic.seats.set_limit(seats);
@@ -332,6 +336,11 @@ async fn see_out(generation: Arc<Generation>) {
     } else {
         log::debug!("generation {number} is over after {lived:.1?}");
     }
+}
+
+fn is_measured(loaded: &Loaded) -> bool {
+    let metrics = &loaded.config.metrics;
+    metrics.listen.is_some() || !metrics.path.is_empty()
 }
 
 fn described(listener: &Listener) -> String {

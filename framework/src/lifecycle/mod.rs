@@ -1,5 +1,6 @@
 //! The life of a process: start, reload, pause, drain, end. [`machine`] decides, [`driver`] carries out.
 
+mod counting;
 mod desk;
 mod driver;
 mod giving;

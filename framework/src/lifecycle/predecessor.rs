@@ -8,12 +8,13 @@ use async_channel::Sender;
 use async_std::future::timeout;
 
 use super::giving::{Giving, Taken, Until, ANSWER};
-use super::handover::{Arrival, Channel, Message, VERSION};
+use super::handover::{Arrival, Channel, Message, COUNTS, VERSION};
 use super::happening::{Happening, Receipt};
 use super::machine::{Event, Word};
 use crate::error::{chain, Error, Kind};
 use crate::http::connection::Connection;
 use crate::http::limits::Seats;
+use crate::observe::metrics::Metrics;
 use crate::sys::claims::Claims;
 use crate::token::{token, Token, Trigger};
 
@@ -51,14 +52,14 @@ impl Predecessor {
     }
 
     async fn hello(&self) {
-        self.send(Message::Hello { version: VERSION, capabilities: 0, pid: std::process::id() }).await;
+        self.send(Message::Hello { version: VERSION, capabilities: COUNTS, pid: std::process::id() }).await;
     }
 
     /// Greets the old process, before anything else is said, and listens from then on.
-    pub(crate) async fn greet(&mut self, events: Sender<Happening>) {
+    pub(crate) async fn greet(&mut self, metrics: Arc<Metrics>, events: Sender<Happening>) {
         self.hello().await;
-        let ears =
-            Ears { channel: self.channel.clone(), taken: self.giving.taken(), claims: None, come: 0, events };
+        let (channel, taken) = (self.channel.clone(), self.giving.taken());
+        let ears = Ears { channel, taken, claims: None, come: 0, metrics, events };
         let leaves = self.leaves.take();
         async_std::task::spawn(async move {
             let events = ears.events.clone();
@@ -115,6 +116,7 @@ struct Ears {
     claims: Option<Claims>,
     /// How many connections it has given.
     come: u64,
+    metrics: Arc<Metrics>,
     events: Sender<Happening>,
 }
 
@@ -124,11 +126,17 @@ impl Ears {
         while let Some((message, fds)) = self.hear().await {
             log::debug!("the old process says {}", message.kind());
             let happening = match message {
-                Message::Live => self.told(fds, Event::ToldLive),
+                Message::Live => {
+                    self.metrics.freeze_what_was_heard();
+                    self.told(fds, Event::ToldLive)
+                }
                 Message::Share => self.told(fds, Event::ToldShare),
                 Message::Cancel => Happening::Signal(Event::ToldCancel),
                 Message::Recall => Happening::Signal(Event::ToldRecall),
-                Message::Confirmed => Happening::Signal(Event::Confirmed),
+                Message::Confirmed => {
+                    self.metrics.thaw();
+                    Happening::Signal(Event::Confirmed)
+                }
                 Message::Connections(entries) if self.claims.is_some() => {
                     self.come += entries.len() as u64;
                     let arrivals = Arrival::all(entries, fds, self.claims.as_ref());
@@ -137,6 +145,14 @@ impl Ears {
                 Message::Probe => Happening::Arrived(vec![], self.receipt(Message::Alive)),
                 Message::Taken { count } => {
                     self.taken.set(count);
+                    continue;
+                }
+                Message::Counted { piece } => {
+                    self.metrics.hear(&piece);
+                    if self.claims.is_some() {
+                        // it has handed over since
+                        self.metrics.thaw();
+                    }
                     continue;
                 }
                 Message::Hello { version, .. } if version == VERSION => continue,

@@ -14,6 +14,7 @@ use crate::config::{Loaded, Sources};
 use crate::control::Socket;
 use crate::error::{Error, Kind};
 use crate::observe::log;
+use crate::observe::metrics::Metrics;
 use crate::serve::{Generation, Prepared};
 use crate::setup::{Reason, Setup};
 use crate::socket::{Acquired, Listener, Sockets};
@@ -32,6 +33,7 @@ pub(crate) struct Plan {
     pub(crate) program: Option<(Program, Lineage)>,
     /// What runs, for whoever asks.
     pub(crate) build: Build,
+    pub(crate) metrics: Arc<Metrics>,
     /// Where commands come in.
     pub(crate) control: Option<Arc<Socket>>,
 }
@@ -54,6 +56,8 @@ pub(crate) struct Beside {
 pub(crate) struct Next {
     pub(crate) loaded: Loaded,
     pub(crate) sockets: Fresh,
+    /// The addresses of listeners that answer for metrics alone.
+    pub(crate) metrics_alone: Vec<String>,
     /// The log's new settings, where the log is ours.
     pub(crate) log: Option<log::Change>,
     pub(crate) prepared: Prepared,
@@ -72,7 +76,8 @@ pub(crate) async fn prepare(
     let mut loaded = loaded.map_or_else(|| plan.sources.load(), Ok)?;
     let current = beside.as_ref().map_or_else(|| plan.sockets.succeeded(), |beside| beside.listeners.clone());
     let acquired = plan.sockets.acquire(loaded.config.listen.as_deref(), loaded.config.backlog, &current)?;
-    let fresh = Fresh { acquired, current };
+    let mut fresh = Fresh { acquired, current };
+    let metrics_alone = fresh.add_for_metrics(plan, &loaded)?;
     let prepared = match &beside {
         None => build(&*plan.application, &mut loaded, None, reason).await?,
         Some(Beside { generation, build_within, .. }) => {
@@ -86,7 +91,7 @@ pub(crate) async fn prepare(
         Ownership::Process => Some(log::prepare(&loaded.config.log)?),
         Ownership::Guest => None,
     };
-    Ok(Next { loaded, sockets: fresh, log, prepared })
+    Ok(Next { loaded, sockets: fresh, metrics_alone, log, prepared })
 }
 
 /// Calls the application and its `on_ready` hooks.
@@ -113,6 +118,23 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
+    /// Adds the listeners of `metrics.listen`; gives their addresses.
+    fn add_for_metrics(&mut self, plan: &Plan, loaded: &Loaded) -> Result<Vec<String>, Error> {
+        let Some(entries) = &loaded.config.metrics.listen else { return Ok(vec![]) };
+        let in_use =
+            |listener: &&Arc<Listener>| self.acquired.listeners.iter().any(|l| Arc::ptr_eq(l, listener));
+        let free: Vec<_> = self.current.iter().filter(|listener| !in_use(listener)).cloned().collect();
+        let beside = plan.sockets.acquire_beside(entries, loaded.config.backlog, &free);
+        let beside = beside.map_err(|error| Error::new(error.kind(), "metrics.listen").because(error))?;
+        let addresses = beside.iter().map(|listener| listener.address().to_string()).collect();
+        for listener in beside {
+            if !self.acquired.listeners.iter().any(|known| Arc::ptr_eq(known, &listener)) {
+                self.acquired.listeners.push(listener);
+            }
+        }
+        Ok(addresses)
+    }
+
     /// The generation has come: they stay.
     pub(crate) fn keep(mut self) -> Acquired {
         std::mem::take(&mut self.acquired)

@@ -1,6 +1,7 @@
 //! The new process of an upgrade, as the old one sees it: started, listened to, given connections, killed if need be.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use async_std::task::JoinHandle;
 use futures_lite::future;
 
 use super::giving::{Giving, Taken, Until, ANSWER};
-use super::handover::{Arrival, Channel, Message, VERSION};
+use super::handover::{Arrival, Channel, Message, COUNTS, VERSION};
 use super::happening::{Happening, Receipt};
 use super::lineage::Lineage;
 use super::machine::{Event, Word};
@@ -48,6 +49,8 @@ struct Handover {
     claims: Claims,
     giving: Giving,
     mode: UpgradeMode,
+    /// The capabilities of its greeting.
+    can: Arc<AtomicU32>,
 }
 
 /// What is needed to start a successor.
@@ -101,18 +104,20 @@ impl Successor {
         let (channel, mode) = (Arc::new(channel), start.settings.mode);
         let giving = Giving::new(channel.clone(), Until::Confirmed);
         // before anything else is said, by whichever task
-        let hello = Message::Hello { version: VERSION, capabilities: 0, pid: std::process::id() };
+        let hello = Message::Hello { version: VERSION, capabilities: COUNTS, pid: std::process::id() };
         let _ = timeout(ANSWER, channel.send(&hello, &[])).await;
+        let can = Arc::<AtomicU32>::default();
         let ears = Ears {
             child: child.clone(),
             channel: channel.clone(),
             taken: giving.taken(),
             come: 0,
             mode,
+            can: can.clone(),
             events: start.events,
         };
         let ears = async_std::task::spawn(ears.listen());
-        Ok(Successor { child, ears, link: Link::Handover(Handover { channel, claims, giving, mode }) })
+        Ok(Successor { child, ears, link: Link::Handover(Handover { channel, claims, giving, mode, can }) })
     }
 
     fn start_stranger(
@@ -134,6 +139,16 @@ impl Successor {
         match &self.link {
             Link::Handover(handover) => handover.mode,
             Link::Sockets => UpgradeMode::Auto,
+        }
+    }
+
+    /// What tells it what has been counted here.
+    pub(crate) fn teller(&self) -> Option<Teller> {
+        match &self.link {
+            Link::Handover(Handover { channel, can, .. }) => {
+                Some(Teller { channel: channel.clone(), can: can.clone() })
+            }
+            Link::Sockets => None,
         }
     }
 
@@ -219,6 +234,25 @@ impl Successor {
     }
 }
 
+/// Tells a new process what the old one has counted, if it understands that.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    channel: Arc<Channel>,
+    can: Arc<AtomicU32>,
+}
+
+impl Teller {
+    pub(crate) async fn tell(&self, pieces: Vec<String>) {
+        if self.can.load(Ordering::Acquire) & COUNTS == 0 {
+            return;
+        }
+        for piece in pieces {
+            // one that is gone does not hear it, and its end is heard of
+            let _ = timeout(ANSWER, self.channel.send(&Message::Counted { piece }, &[])).await;
+        }
+    }
+}
+
 impl Start<'_> {
     fn spawn(&self, environment: Environment) -> Result<Arc<Child>, Error> {
         let mut passed = vec![];
@@ -270,6 +304,7 @@ struct Ears {
     /// How many connections it has given back.
     come: u64,
     mode: UpgradeMode,
+    can: Arc<AtomicU32>,
     events: Sender<Happening>,
 }
 
@@ -300,7 +335,10 @@ impl Ears {
                     log::error!("upgrade refused by the new process (pid {pid}): {why}");
                     Happening::SuccessorSaid(pid, why)
                 }
-                Message::Hello { version, .. } if version == VERSION => continue,
+                Message::Hello { version, capabilities, .. } if version == VERSION => {
+                    self.can.store(capabilities, Ordering::Release);
+                    continue;
+                }
                 Message::Hello { version, .. } => return self.goes_on_alone(version).await,
                 other => {
                     log::error!("the new process (pid {pid}) says what makes no sense here: {other:?}");

@@ -6,6 +6,7 @@ use super::happening::{Happening, Id};
 use super::machine::{Event, Phase, Word};
 use super::successor::{Start, Successor};
 use crate::config::UpgradeMode;
+use crate::observe::metrics::Plain;
 use crate::sys::pid_file;
 
 impl Driver {
@@ -47,6 +48,7 @@ impl Driver {
         successor.kill().await;
         self.plan.control.iter().for_each(|control| control.tidy());
         self.reinstate();
+        self.count(Plain::UpgradesFailed);
         let outcome = match self.phase {
             Phase::Serving | Phase::Reloading(_) => {
                 let outcome =
@@ -64,7 +66,8 @@ impl Driver {
     }
 
     /// This process is the newest again, whoever was it for a moment.
-    pub(super) fn reinstate(&self) {
+    pub(super) fn reinstate(&mut self) {
+        self.count_here();
         self.announce(std::process::id());
         if let Some((_, lineage)) = &self.plan.program {
             lineage.newest.expect_nobody();
@@ -75,6 +78,7 @@ impl Driver {
 
     /// What the old process would have removed, had it not been killed, is removed here.
     pub(super) fn predecessor_gone(&self) -> Event {
+        self.plan.metrics.thaw();
         self.plan.control.iter().for_each(|control| control.tidy());
         self.pid_file_path(OLD_PID_FILE).iter().for_each(|path| pid_file::remove_stale(path));
         Event::PredecessorGone
@@ -85,31 +89,42 @@ impl Driver {
     }
 
     pub(super) async fn say(&mut self, word: Word) {
-        match (&self.successor, &self.predecessor) {
-            (Some(successor), _) => {
-                if word == Word::Live {
-                    let (pid, age) = (successor.pid(), successor.age());
-                    log::info!(
-                        "upgrade: the new process (pid {pid}) is ready, {age:.1?} after its start; it is to go live"
-                    );
-                    // before it accepts: systemd would take the end of this process for the end of the service
-                    self.systemd.main_pid(successor.pid());
-                    if successor.mode() == UpgradeMode::Manual {
-                        self.old_pid_file = self.write_pid_file(OLD_PID_FILE);
-                    }
-                }
-                successor.say(word).await;
-            }
-            (None, Some(predecessor)) => {
-                match word {
-                    Word::Ready => log::info!("ready; going live at the word of the old process"),
-                    Word::Accepting => log::info!("live; the old process hands over"),
-                    Word::Stopping | Word::Live | Word::Cancel => {}
-                    Word::Probe | Word::Recall | Word::Confirmed => {}
-                }
-                predecessor.say(word).await;
-            }
-            (None, None) => {}
+        if self.successor.is_some() {
+            return self.say_to_successor(word).await;
+        }
+        let Some(predecessor) = &self.predecessor else { return };
+        match word {
+            Word::Ready => log::info!("ready; going live at the word of the old process"),
+            Word::Accepting => log::info!("live; the old process hands over"),
+            Word::Stopping | Word::Live | Word::Cancel => {}
+            Word::Probe | Word::Recall | Word::Confirmed => {}
+        }
+        predecessor.say(word).await;
+    }
+
+    async fn say_to_successor(&mut self, word: Word) {
+        match word {
+            Word::Live => self.before_live().await,
+            // where two accepted, each has counted for itself
+            Word::Confirmed if self.telling.is_none() => self.go_on_telling(),
+            _ => {}
+        }
+        if let Some(successor) = &self.successor {
+            successor.say(word).await;
+        }
+    }
+
+    async fn before_live(&mut self) {
+        let Some(successor) = &self.successor else { return };
+        let (pid, age) = (successor.pid(), successor.age());
+        log::info!(
+            "upgrade: the new process (pid {pid}) is ready, {age:.1?} after its start; it is to go live"
+        );
+        // before it accepts: systemd would take the end of this process for the end of the service
+        self.systemd.main_pid(pid);
+        match successor.mode() {
+            UpgradeMode::Manual => self.old_pid_file = self.write_pid_file(OLD_PID_FILE),
+            UpgradeMode::Auto => self.hand_over_counts().await,
         }
     }
 

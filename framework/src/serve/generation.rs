@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 
-use crate::app::{Built, Hook, Listed, Task};
+use super::templates::Templates;
+use crate::app::{Built, Check, Hook, Listed, Task};
 use crate::http::limits::Seats;
 use crate::http::Service;
 use crate::setup::Kept;
@@ -27,6 +28,9 @@ pub(crate) struct Generation {
     retiring: Token,
     tasks: Vec<Running>,
     on_drain: Mutex<Vec<Hook>>,
+    /// What `/readyz` looks at.
+    pub(crate) checks: Vec<Check>,
+    templates: Templates,
 }
 
 /// A background task.
@@ -60,6 +64,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn new(number: u64, built: Built, kept: Kept, retire: Trigger, retiring: Token) -> Self {
+        let templates = Templates::of(built.routes.iter().map(|route| route.path.as_str()));
         let generation = Generation {
             number,
             service: built.service,
@@ -71,6 +76,8 @@ impl Prepared {
             retiring,
             tasks: vec![],
             on_drain: Mutex::new(built.on_drain),
+            checks: built.checks,
+            templates,
         };
         Prepared { generation, tasks: built.tasks }
     }
@@ -114,6 +121,11 @@ impl Generation {
     /// The names of the background tasks that still run.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = &str> {
         self.tasks.iter().filter(|task| !task.over.told()).map(|task| task.name.as_str())
+    }
+
+    /// The template of the route that a path leads to: `/greet/:name`.
+    pub(crate) fn template(&self, path: &str) -> Option<Arc<str>> {
+        self.templates.find(path)
     }
 
     pub(crate) fn age(&self) -> Duration {

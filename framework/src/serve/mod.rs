@@ -2,13 +2,15 @@
 
 mod accept;
 mod generation;
+mod health;
 mod ledger;
 mod slot;
+mod templates;
 mod traffic;
 mod tunnel;
 
 pub(crate) use accept::{empty_queue, Acceptor};
 pub(crate) use generation::{Generation, Prepared};
 pub use ledger::Cut;
-pub(crate) use slot::{Readiness, Slot};
+pub(crate) use slot::{Readiness, Reserved, Slot};
 pub(crate) use traffic::{Count, Traffic};

@@ -1,32 +1,36 @@
 //! The slot of the current generation: where a request meets the application, and where a reload swaps it.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use hyper::header::{HeaderValue, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
 
 use super::generation::Generation;
+use super::health;
+use super::traffic::Traffic;
 use crate::config::{self, Config};
 use crate::http::env::Door;
 use crate::http::limits::Seat;
 use crate::http::{refusal, Context, Ends, Form, Reply, RequestBody, ResponseBody};
+use crate::observe::metrics::{Gauges, Metrics};
 use crate::token::{token, Token, Trigger};
+
+/// What metrics call the paths of the process itself, and those that lead nowhere.
+const OWN: &str = "(own)";
+const UNMATCHED: &str = "(unmatched)";
 
 /// Holds what answers at the moment.
 pub(crate) struct Slot {
     current: RwLock<Current>,
-    manners: RwLock<Manners>,
+    reserved: RwLock<Reserved>,
+    metrics: Arc<Metrics>,
+    /// Everybody who is connected, to be counted for a scrape.
+    traffic: OnceLock<Weak<Traffic>>,
     readiness: AtomicU8,
     /// Requests that have come in since the start.
     requests: AtomicU64,
-}
-
-/// What the settings say of it.
-struct Manners {
-    health: config::Health,
-    /// Over how long long-lived answers end when they are told to.
-    spread: Duration,
 }
 
 #[derive(Clone)]
@@ -35,6 +39,18 @@ struct Current {
     /// Told when the requests that came through here are to finish: at a swap, a pause, a shutdown.
     drain: Arc<Trigger>,
     draining: Token,
+}
+
+/// What the settings say of it: what is answered for the process itself, and not by the application.
+#[derive(Clone, Debug)]
+pub(crate) struct Reserved {
+    pub(crate) health: config::Health,
+    /// The path of the metrics on every listener; "": none.
+    pub(crate) metrics: String,
+    /// The addresses of the listeners that answer nothing else.
+    pub(crate) metrics_alone: Vec<String>,
+    /// Over how long long-lived answers end when they are told to.
+    pub(crate) spread: Duration,
 }
 
 /// What `/readyz` says.
@@ -50,10 +66,12 @@ pub(crate) enum Readiness {
 }
 
 impl Slot {
-    pub(crate) fn new(generation: Arc<Generation>, config: &Config) -> Self {
+    pub(crate) fn new(generation: Arc<Generation>, reserved: Reserved, metrics: Arc<Metrics>) -> Self {
         Slot {
             current: RwLock::new(Current::new(generation)),
-            manners: RwLock::new(Manners::of(config)),
+            reserved: RwLock::new(reserved),
+            metrics,
+            traffic: OnceLock::new(),
             readiness: AtomicU8::new(Readiness::Ready as u8),
             requests: AtomicU64::new(0),
         }
@@ -87,8 +105,27 @@ impl Slot {
         *current = Current::new(current.generation.clone());
     }
 
-    pub(crate) fn configure(&self, config: &Config) {
-        *self.manners.write().unwrap_or_else(PoisonError::into_inner) = Manners::of(config);
+    pub(crate) fn reserve(&self, reserved: Reserved) {
+        *self.reserved.write().unwrap_or_else(PoisonError::into_inner) = reserved;
+    }
+
+    /// Whom a scrape counts.
+    pub(crate) fn counts(&self, traffic: &Arc<Traffic>) {
+        let _ = self.traffic.set(Arc::downgrade(traffic));
+    }
+
+    /// What a scrape looks at.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let count = self.traffic.get().and_then(Weak::upgrade).map(|traffic| traffic.count());
+        let connections = count.map_or_else(Default::default, |count| {
+            [
+                ("active", count.active),
+                ("idle", count.idle),
+                ("parked", count.parked),
+                ("tunnel", count.tunnels),
+            ]
+        });
+        Gauges { generation: self.generation().number, connections }
     }
 
     pub(crate) fn set_readiness(&self, readiness: Readiness) {
@@ -107,35 +144,77 @@ impl Slot {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The answer to a probe, if this is one.
-    fn probe(
-        &self,
-        health: &config::Health,
-        request: &Request<RequestBody>,
-    ) -> Option<hyper::Response<ResponseBody>> {
-        let path = request.uri().path();
-        let (is_live, is_ready) = (health.live == path, health.ready == path);
-        if !(is_live || is_ready) || !matches!(*request.method(), Method::GET | Method::HEAD) {
+    /// The answer to a request that is not the application's.
+    fn own_answer(&self, reserved: &Reserved, request: &Request<RequestBody>, ends: &Ends) -> Option<Reply> {
+        let alone = reserved.alone(ends);
+        let own = reserved.meant(request.uri().path(), alone);
+        if own.is_none() && !alone {
             return None;
         }
-        Some(match self.readiness() {
-            Readiness::Ready => plain("ok\n"),
-            Readiness::Paused | Readiness::Leaving if is_live => plain("ok\n"),
-            Readiness::Paused | Readiness::Leaving => refusal(StatusCode::SERVICE_UNAVAILABLE, Form::Json),
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return alone.then(|| said(refusal(StatusCode::METHOD_NOT_ALLOWED, Form::Json)));
+        }
+        Some(match own {
+            None => said(refusal(StatusCode::NOT_FOUND, Form::Json)),
+            Some(Own::Live) => said(health::live()),
+            Some(Own::Ready) => Box::pin(health::ready(self.readiness(), self.generation())),
+            Some(Own::Metrics) => said(scraped(self.metrics.text(&self.gauges()))),
         })
     }
+}
+
+/// What a path is reserved for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    Live,
+    Ready,
+    Metrics,
+}
+
+impl Reserved {
+    pub(crate) fn of(config: &Config, metrics_alone: Vec<String>) -> Self {
+        Reserved {
+            health: config.health.clone(),
+            metrics: config.metrics.path.clone(),
+            metrics_alone,
+            spread: config.shutdown.spread(),
+        }
+    }
+
+    /// Whether a connection came by a listener that answers for metrics alone.
+    fn alone(&self, ends: &Ends) -> bool {
+        self.metrics_alone.iter().any(|address| **address == *ends.local)
+    }
+
+    fn meant(&self, path: &str, alone: bool) -> Option<Own> {
+        let config::Health { live, ready } = &self.health;
+        let metrics = match self.metrics.as_str() {
+            "" if alone => "/metrics",
+            path => path,
+        };
+        // an empty one is switched off, and no path is empty
+        [(live.as_str(), Own::Live), (ready, Own::Ready), (metrics, Own::Metrics)]
+            .into_iter()
+            .find(|(reserved, _)| *reserved == path)
+            .map(|(_, own)| own)
+    }
+}
+
+fn said(response: hyper::Response<ResponseBody>) -> Reply {
+    Box::pin(std::future::ready(response))
+}
+
+fn scraped(text: String) -> hyper::Response<ResponseBody> {
+    let mut response = hyper::Response::new(ResponseBody::Full(text.into()));
+    let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, open_metrics);
+    response
 }
 
 impl Current {
     fn new(generation: Arc<Generation>) -> Self {
         let (drain, draining) = token();
         Current { generation, drain: Arc::new(drain), draining }
-    }
-}
-
-impl Manners {
-    fn of(config: &Config) -> Self {
-        Manners { health: config.health.clone(), spread: config.shutdown.spread() }
     }
 }
 
@@ -148,17 +227,23 @@ impl Door for Slot {
             (current.clone(), current.generation.requests.squeeze_in())
         };
         let spread = {
-            let manners = self.manners.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(answer) = self.probe(&manners.health, &request) {
-                return (Box::pin(std::future::ready(answer)), seat);
+            let reserved = self.reserved.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(answer) = self.own_answer(&reserved, &request, ends) {
+                return (answer, seat);
             }
-            manners.spread
+            reserved.spread
         };
         let context = Context { ends: ends.clone(), draining: current.draining, spread };
         (current.generation.service.call(request, context), seat)
     }
-}
 
-fn plain(text: &'static str) -> hyper::Response<ResponseBody> {
-    hyper::Response::new(ResponseBody::Full(text.into()))
+    fn template(&self, path: &str, ends: &Ends) -> Arc<str> {
+        let reserved = self.reserved.read().unwrap_or_else(PoisonError::into_inner);
+        let alone = reserved.alone(ends);
+        if alone || reserved.meant(path, alone).is_some() {
+            return OWN.into();
+        }
+        drop(reserved);
+        self.generation().template(path).unwrap_or_else(|| UNMATCHED.into())
+    }
 }

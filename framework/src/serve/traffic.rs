@@ -23,6 +23,7 @@ use crate::http::parked::{Lot, Parked};
 use crate::http::record::Record;
 use crate::http::timeouts::{after, now, tick};
 use crate::http::{linger, Ends};
+use crate::observe::metrics::{Metrics, Plain};
 use crate::socket::Stream;
 
 /// Everybody who is connected.
@@ -58,19 +59,30 @@ impl Count {
 }
 
 impl Traffic {
-    pub(crate) fn new(slot: Arc<Slot>, limits: config::Http, lot: Lot, seats: usize) -> Arc<Self> {
-        Arc::new(Traffic {
-            env: Arc::new(Env::new(slot, limits)),
+    pub(crate) fn new(
+        slot: Arc<Slot>,
+        limits: config::Http,
+        lot: Lot,
+        seats: usize,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let traffic = Arc::new(Traffic {
+            env: Arc::new(Env::new(slot.clone(), limits, metrics)),
             seats: Seats::new(seats),
             tunnels: Seats::unlimited(),
             ledger: Arc::default(),
             lot,
             way_out: Mutex::default(),
-        })
+        });
+        slot.counts(&traffic);
+        traffic
     }
 
     /// Serves a connection that has just been accepted.
     pub(crate) fn welcome(self: &Arc<Self>, socket: OwnedFd, ends: Arc<Ends>, seat: Seat) -> io::Result<()> {
+        if self.env.metrics.is_on() {
+            self.env.metrics.count(Plain::Accepted);
+        }
         let (stream, now) = (Stream::new(socket)?, now());
         let head = Bytes::new();
         self.go(Connection { stream, ends, seat, accepted: now, head, since: now, claim: None });

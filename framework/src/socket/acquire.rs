@@ -94,6 +94,28 @@ impl Sockets {
         Ok(Acquired { listeners, notes })
     }
 
+    /// More listeners, for something else than requests: inherited ones by their name, or bound. Those of `current` must
+    /// not be in use already.
+    ///
+    /// # Errors
+    /// Every entry that cannot be had, a line each. Then nothing new stays bound.
+    pub(crate) fn acquire_beside(
+        &self,
+        entries: &[Listen],
+        backlog: i32,
+        current: &[Arc<Listener>],
+    ) -> Result<Vec<Arc<Listener>>, Error> {
+        let mut state = self.state();
+        let mut plan = Plan::beside(&self.inherited, entries);
+        let mut listeners = self.serve(&mut plan, &mut state.served, backlog);
+        listeners.extend(keep_or_bind(&mut plan, backlog, current));
+        if plan.faults.is_empty() {
+            return Ok(listeners);
+        }
+        abandon(&listeners, current);
+        Err(Error::new(Kind::Socket, plan.faults.join("\n")))
+    }
+
     fn serve(
         &self,
         plan: &mut Plan,

@@ -39,6 +39,18 @@ impl Plan {
         plan
     }
 
+    /// The same for entries of another purpose: nothing stands in for those that are bound.
+    pub(super) fn beside(inherited: &Inherited, entries: &[Listen]) -> Self {
+        let mut plan = Plan::default();
+        for entry in entries {
+            match entry {
+                Listen::Fd(name) => plan.pick(&inherited.passed, name),
+                entry => plan.bind.push(entry.clone()),
+            }
+        }
+        plan
+    }
+
     fn unset(&mut self, passed: &[Passed]) {
         if passed.is_empty() {
             let (host, port) = DEFAULT;

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::http::env::Door;
 use crate::http::{Ends, RequestBody};
 use crate::lifecycle;
-use crate::serve::{Generation, Readiness, Slot};
+use crate::observe::metrics::Metrics;
+use crate::serve::{Generation, Readiness, Reserved, Slot};
 use crate::setup::Reason;
 
 /// An application that answers in process.
@@ -36,7 +37,7 @@ impl Inside {
             application,
             sources: Mutex::new(sources),
             body_limit: Mutex::new(loaded.config.http.body_limit),
-            slot: Slot::new(generation, &loaded.config),
+            slot: Slot::new(generation, Reserved::of(&loaded.config, vec![]), Metrics::new("")),
             ends: Arc::new(Ends { peer: "127.0.0.1:50000".into(), local: "127.0.0.1:8080".into() }),
             retiring: Mutex::default(),
         })
@@ -61,7 +62,7 @@ impl Inside {
         let next = build(&*self.application, &mut loaded, Some(&current)).await?;
         let old = self.slot.swap(next);
         *lock(&self.body_limit) = loaded.config.http.body_limit;
-        self.slot.configure(&loaded.config);
+        self.slot.reserve(Reserved::of(&loaded.config, vec![]));
         lock(&self.retiring).push(spawn(async move { old.retire().await }));
         Ok(())
     }

@@ -33,4 +33,4 @@ mod wire;
 pub(crate) use arrival::Arrival;
 pub(crate) use batch::{Batch, Full};
 pub(crate) use channel::Channel;
-pub(crate) use wire::{Message, Travelling, VERSION};
+pub(crate) use wire::{Message, Travelling, COUNTS, VERSION};

@@ -31,6 +31,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Probe),
         Just(Message::Recall),
         Just(Message::Alive),
+        ".{0,200}".prop_map(|piece| Message::Counted { piece }),
         Just(Message::Cancel),
         Just(Message::Accepting),
         vec(travelling(), 0..20).prop_map(Message::Connections),
@@ -57,6 +58,7 @@ fn the_bytes_are_these() {
     let hello = Message::Hello { version: 1, capabilities: 0x0403_0201, pid: 9 };
     assert_eq!(hello.encode(), b"slackwtr\x01\x00\x01\x02\x03\x04\x09\x00\x00\x00");
     assert_eq!(Message::Failed { why: "no".into() }.encode(), b"\x02\x02\x00\x00\x00no");
+    assert_eq!(Message::Counted { piece: "[]".into() }.encode(), b"\x0e\x02\x00\x00\x00[]");
     let simple = [
         (Message::Ready, 1),
         (Message::Live, 3),

@@ -12,6 +12,9 @@ use std::fmt;
 /// The version of everything but the greeting, which says it.
 pub(crate) const VERSION: u16 = 1;
 
+/// A capability in a greeting: whoever says it understands [`Message::Counted`].
+pub(crate) const COUNTS: u32 = 1;
+
 /// How many descriptors one message can carry: Linux' own limit (`SCM_MAX_FD`, unix(7)).
 pub(crate) const MAX_FDS: usize = 253;
 
@@ -46,6 +49,8 @@ pub(crate) enum Message {
     Probe,
     /// The answer to it.
     Alive,
+    /// Old to new, where its greeting had [`COUNTS`]: what the old one has counted so far, or a piece of that.
+    Counted { piece: String },
     /// Old to new: stop, and give back what you were given.
     Recall,
     /// New to old: I was told to stop; my end is no death. After `Share` or `Recall` it gives its connections back.
@@ -109,6 +114,7 @@ mod tag {
     pub(super) const PROBE: u8 = 11;
     pub(super) const ALIVE: u8 = 12;
     pub(super) const RECALL: u8 = 13;
+    pub(super) const COUNTED: u8 = 14;
 }
 
 /// A tag, and the number of entries.
@@ -136,6 +142,7 @@ impl Message {
             Message::Probe => "Probe",
             Message::Recall => "Recall",
             Message::Alive => "Alive",
+            Message::Counted { .. } => "Counted",
             Message::Stopping => "Stopping",
             Message::Confirmed => "Confirmed",
         }
@@ -155,6 +162,7 @@ impl Message {
             | Message::Probe
             | Message::Recall
             | Message::Alive
+            | Message::Counted { .. }
             | Message::Stopping
             | Message::Confirmed => 0,
         }
@@ -184,6 +192,11 @@ impl Message {
             Message::Probe => vec![tag::PROBE],
             Message::Recall => vec![tag::RECALL],
             Message::Alive => vec![tag::ALIVE],
+            Message::Counted { piece } => {
+                let mut bytes = vec![tag::COUNTED];
+                put_bytes(&mut bytes, piece.as_bytes());
+                bytes
+            }
             Message::Cancel => vec![tag::CANCEL],
             Message::Accepting => vec![tag::ACCEPTING],
             Message::Connections(entries) => encode_connections(entries),
@@ -234,6 +247,7 @@ impl Message {
             tag::PROBE => Message::Probe,
             tag::RECALL => Message::Recall,
             tag::ALIVE => Message::Alive,
+            tag::COUNTED => Message::Counted { piece: rest.text()? },
             tag::CANCEL => Message::Cancel,
             tag::ACCEPTING => Message::Accepting,
             tag::CONNECTIONS => Message::Connections(rest.connections(fds)?),

@@ -1,0 +1,229 @@
+//! The counters as OpenMetrics text, through prometheus-client.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::cells::{Counted, Key, Plain, BOUNDS};
+use super::Gauges;
+
+/// All that is shown at one moment.
+#[derive(Debug)]
+struct Moment {
+    /// Requests by route, method and status; the durations by route and method.
+    answers: BTreeMap<(String, &'static str, u16), u64>,
+    durations: BTreeMap<(String, &'static str), Durations>,
+    plain: BTreeMap<Plain, u64>,
+    drains: Durations,
+    gauges: Gauges,
+    version: String,
+}
+
+#[derive(Clone, Debug)]
+struct Durations {
+    seconds: f64,
+    buckets: Vec<u64>,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Durations { seconds: 0.0, buckets: vec![0; BOUNDS.len() + 1] }
+    }
+}
+
+impl Durations {
+    fn add(&mut self, values: &[u64]) {
+        self.seconds += seconds(values.first().copied().unwrap_or(0));
+        self.buckets.iter_mut().zip(values.iter().skip(1)).for_each(|(sum, more)| *sum += more);
+    }
+
+    fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    fn bounded(&self) -> Vec<(f64, u64)> {
+        let bounds = BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
+        bounds.zip(self.buckets.iter().copied()).collect()
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a sum of 285 years is exact to the microsecond")]
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+pub(super) fn render(told: &Counted, gauges: &Gauges, version: &str) -> String {
+    let mut moment = Moment {
+        answers: BTreeMap::new(),
+        durations: BTreeMap::new(),
+        plain: BTreeMap::new(),
+        drains: Durations::default(),
+        gauges: gauges.clone(),
+        version: version.to_owned(),
+    };
+    for (key, values) in told {
+        match key {
+            Key::Answers { route, method, status } => {
+                let count: u64 = values.iter().skip(1).sum();
+                *moment.answers.entry((route.to_string(), method, *status)).or_default() += count;
+                moment.durations.entry((route.to_string(), method)).or_default().add(values);
+            }
+            Key::Plain(plain) => {
+                moment.plain.insert(*plain, values.first().copied().unwrap_or(0));
+            }
+            Key::Drains => moment.drains.add(values),
+        }
+    }
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(moment));
+    let mut text = String::new();
+    // text takes all that is written to it
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+impl Collector for Moment {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        self.requests(&mut to)?;
+        self.simple(&mut to)?;
+        self.outcomes(&mut to)?;
+        let help = "How long processes took to leave, from the first step to the last";
+        let mut metric = to.encode_descriptor(
+            "slackwater_drain_duration",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        let Durations { seconds, .. } = self.drains;
+        metric.encode_histogram::<NoLabelSet>(seconds, self.drains.count(), &self.drains.bounded(), None)?;
+        self.looked_at(&mut to)
+    }
+}
+
+impl Moment {
+    fn requests(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests that were answered, by route template, method and status";
+        let mut metric = to.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
+        for ((route, method, status), count) in &self.answers {
+            let status = status.to_string();
+            let labels = [("route", route.as_str()), ("method", method), ("status", &status)];
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        }
+        let help = "From the end of a request's head to the last byte of its answer";
+        let mut metric =
+            to.encode_descriptor("http_request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for ((route, method), durations) in &self.durations {
+            let labels = [("route", route.as_str()), ("method", method)];
+            let (seconds, count, buckets) = (durations.seconds, durations.count(), durations.bounded());
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn simple(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let simple = [
+            (
+                "http_request_body",
+                Some(Unit::Bytes),
+                "Bytes of request bodies that were read",
+                Plain::Received,
+            ),
+            ("http_response_body", Some(Unit::Bytes), "Bytes of response bodies that were sent", Plain::Sent),
+            ("slackwater_connections_accepted", None, "Connections that were accepted", Plain::Accepted),
+            (
+                "slackwater_connections_handed_over",
+                None,
+                "Connections that a process took over from the one before it",
+                Plain::Taken,
+            ),
+        ];
+        for (name, unit, help, plain) in simple {
+            let mut metric = to.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&self.of(plain), None)?;
+        }
+        Ok(())
+    }
+
+    fn outcomes(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let families = [
+            (
+                "slackwater_reloads",
+                "Reloads by what came of them",
+                [("done", Plain::ReloadsDone), ("refused", Plain::ReloadsRefused)],
+            ),
+            (
+                "slackwater_upgrades",
+                "Upgrades by what came of them",
+                [("done", Plain::UpgradesDone), ("failed", Plain::UpgradesFailed)],
+            ),
+        ];
+        for (name, help, outcomes) in families {
+            let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (outcome, plain) in outcomes {
+                let labels = [("outcome", outcome)];
+                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&self.of(plain), None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn looked_at(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections by what they do";
+        let mut metric = to.encode_descriptor("slackwater_connections", help, None, MetricType::Gauge)?;
+        for (state, count) in self.gauges.connections {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            metric.encode_family(&[("state", state)])?.encode_gauge(&count)?;
+        }
+        let help = "The generation of the application that answers: 1 at the start of a process, one more with each reload";
+        let generation = i64::try_from(self.gauges.generation).unwrap_or(i64::MAX);
+        to.encode_descriptor("slackwater_generation", help, None, MetricType::Gauge)?
+            .encode_gauge(&generation)?;
+        let mut metric = to.encode_descriptor("slackwater_build", "What runs", None, MetricType::Info)?;
+        metric.encode_info(&[("version", self.version.as_str()), ("slackwater", env!("CARGO_PKG_VERSION"))])
+    }
+
+    fn of(&self, plain: Plain) -> u64 {
+        self.plain.get(&plain).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use crate::observe::metrics::Metrics;
+
+    #[test]
+    fn it_is_open_metrics_text() {
+        let metrics = Metrics::new("1.2.3");
+        let mut meter = metrics.meter("GET", "/greet/:name".into());
+        meter.answered(200);
+        meter.sent(13);
+        drop(meter);
+        metrics.count(Plain::UpgradesDone);
+        metrics.drained(Duration::from_millis(300));
+        let connections = [("active", 1), ("idle", 2), ("parked", 3), ("tunnel", 0)];
+        let text = metrics.text(&Gauges { generation: 4, connections });
+        for line in [
+            "# TYPE http_requests counter",
+            r#"http_requests_total{route="/greet/:name",method="GET",status="200"} 1"#,
+            r#"http_request_duration_seconds_bucket{le="+Inf",route="/greet/:name",method="GET"} 1"#,
+            "http_response_body_bytes_total 13",
+            r#"slackwater_upgrades_total{outcome="done"} 1"#,
+            r#"slackwater_drain_duration_seconds_bucket{le="0.5"} 1"#,
+            "slackwater_drain_duration_seconds_sum 0.3",
+            r#"slackwater_connections{state="parked"} 3"#,
+            "slackwater_generation 4",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+        assert!(text.contains(r#"slackwater_build_info{version="1.2.3""#), "{text}");
+    }
+}

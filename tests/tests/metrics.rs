@@ -1,0 +1,217 @@
+//! What Prometheus scrapes: requests by route, durations, connections, outcomes; and counters that outlive processes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use slackwater_tests::addr::Addr;
+use slackwater_tests::conn::Conn;
+use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::Lineage;
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::operator::Operator;
+use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::wait::until;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Each series with its value.
+type Scrape = BTreeMap<String, f64>;
+
+fn read(text: &str) -> Scrape {
+    assert!(text.ends_with("# EOF\n"), "not whole:\n{text}");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+fn scrape(addr: &Addr) -> Scrape {
+    let answer = Conn::open(addr).and_then(|mut conn| conn.ask("/metrics")).unwrap();
+    assert_eq!(answer.status, 200);
+    read(&answer.text())
+}
+
+fn with_path(settings: &str) -> Launch {
+    Launch::playground()
+        .settings(&format!("metrics.path = \"/metrics\"\ncontrol.socket = \"app.control\"\n{settings}"))
+}
+
+fn requests(route: &str, method: &str, status: u16) -> String {
+    format!("http_requests_total{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}}")
+}
+
+#[test]
+fn there_are_none_by_default() {
+    let process = Launch::playground().serve();
+    assert_eq!(process.conn().ask("/metrics").unwrap().status, 404);
+}
+
+#[test]
+fn requests_are_counted_by_route_template_method_and_status() {
+    let process = with_path("").serve();
+    let mut conn = process.conn();
+    for path in ["/greet/ann", "/greet/bob", "/nowhere", "/panic"] {
+        let _ = conn.ask(path);
+        conn = process.conn();
+    }
+    let scrape = until(LONG, "all are counted", || {
+        let scrape = scrape(&process.addr());
+        scrape.contains_key(&requests("/panic", "GET", 500)).then_some(scrape)
+    });
+    assert_eq!(scrape[&requests("/greet/:name", "GET", 200)], 2.0);
+    assert_eq!(scrape[&requests("(unmatched)", "GET", 404)], 1.0);
+    assert_eq!(scrape[r#"http_request_duration_seconds_count{route="/greet/:name",method="GET"}"#], 2.0);
+    assert_eq!(
+        scrape[r#"http_request_duration_seconds_bucket{le="+Inf",route="/greet/:name",method="GET"}"#],
+        2.0
+    );
+    assert!(scrape["http_response_body_bytes_total"] >= "Hello, ann!Hello, bob!".len() as f64);
+    assert!(scrape["slackwater_connections_accepted_total"] >= 4.0);
+    assert_eq!(scrape[r#"slackwater_connections{state="active"}"#], 1.0, "the scrape itself");
+    assert_eq!(scrape["slackwater_generation"], 1.0);
+    assert!(scrape.keys().any(|name| name.starts_with("slackwater_build_info{version=\"0.1.0\"")));
+}
+
+#[test]
+fn a_method_that_nobody_knows_makes_no_series_of_its_own() {
+    let process = with_path("").serve();
+    let mut conn = process.conn();
+    for method in ["BREW", "PROPFIND"] {
+        conn.send(format!("{method} /greet/ann HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
+        let _ = conn.answer();
+        conn = process.conn();
+    }
+    let scrape = scrape(&process.addr());
+    assert!(!scrape.keys().any(|name| name.contains("BREW")), "{scrape:?}");
+    assert!(scrape.keys().any(|name| name.contains("method=\"other\"")), "{scrape:?}");
+}
+
+#[test]
+fn bytes_of_request_bodies_are_counted() {
+    let process = with_path("").serve();
+    let mut conn = process.conn();
+    conn.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n1234567").unwrap();
+    assert_eq!(conn.answer().unwrap().text(), "7");
+    assert_eq!(scrape(&process.addr())["http_request_body_bytes_total"], 7.0);
+}
+
+#[test]
+fn reloads_are_counted_by_what_came_of_them() {
+    let process = with_path("").serve();
+    process.reload();
+    process.settings("metrics.path = \"/metrics\"\nnonsense = 1\n");
+    process.refuse_reload();
+    let scrape = scrape(&process.addr());
+    assert_eq!(scrape[r#"slackwater_reloads_total{outcome="done"}"#], 1.0);
+    assert_eq!(scrape[r#"slackwater_reloads_total{outcome="refused"}"#], 1.0);
+    assert_eq!(scrape["slackwater_generation"], 2.0);
+}
+
+/// The address of the listener for metrics: the one that is no listener for requests.
+fn alone(process: &Process) -> Addr {
+    until(LONG, "two listeners", || process.addresses().get(1).cloned())
+}
+
+#[test]
+fn a_listener_of_its_own_answers_nothing_else_and_travels() {
+    let settings = "metrics.listen = \"127.0.0.1:0\"\ncontrol.socket = \"app.control\"\nupgrade.rollback_window = \"300ms\"\n";
+    let launch = Launch::playground().settings(settings);
+    let mut lineage = Lineage::serve(&launch);
+    let addr = alone(&lineage);
+    assert_eq!(scrape(&addr)["slackwater_generation"], 1.0);
+    let ask = |addr: &Addr, path| Conn::open(addr).unwrap().ask(path).unwrap().status;
+    assert_eq!((ask(&addr, "/"), ask(&addr, "/greet/ann"), ask(&addr, "/readyz")), (404, 404, 200));
+    assert_eq!(ask(&lineage.addr(), "/metrics"), 404, "not for everybody");
+    let mut kept = Conn::open(&addr).unwrap();
+    kept.ask("/metrics").unwrap();
+    let old = lineage.newest();
+    lineage.upgrade();
+    lineage.gone(old, LONG);
+    read(&kept.ask("/metrics").unwrap().text());
+    assert_eq!(scrape(&addr)[r#"slackwater_upgrades_total{outcome="done"}"#], 1.0);
+    lineage.settings("control.socket = \"app.control\"\n");
+    Operator::of(&launch).ok(&["reload"]);
+    assert!(Conn::open(&addr).is_err(), "switched off by a reload");
+}
+
+#[test]
+fn a_port_for_metrics_that_is_taken_refuses_the_start_and_names_the_key() {
+    let (_theirs, taken) = crate::help::held_socket();
+    let launch = Launch::playground().settings(&format!("metrics.listen = \"{taken}\"\n"));
+    let finished = launch.run(LONG);
+    assert_eq!(finished.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("metrics.listen"), "{finished:?}");
+}
+
+#[test]
+fn a_rolled_back_upgrade_is_counted_and_the_old_process_counts_on() {
+    let launch = with_path("upgrade.rollback_window = \"60s\"\n");
+    let lineage = Lineage::serve(&launch);
+    let (mark, operator) = (lineage.mark(), Operator::of(&launch));
+    lineage.begin();
+    lineage.wait_for_log(mark, slackwater_tests::said::HANDING_OVER);
+    operator.ok(&["rollback"]);
+    let before = scrape(&lineage.addr());
+    assert_eq!(before[r#"slackwater_upgrades_total{outcome="failed"}"#], 1.0);
+    lineage.get("/greet/ann");
+    let after = scrape(&lineage.addr());
+    assert_eq!(after[&requests("/greet/:name", "GET", 200)], 1.0);
+}
+
+#[test]
+fn counters_never_go_back_while_20_upgrades_run() {
+    let launch = with_path("upgrade.rollback_window = \"100ms\"\nshutdown.keepalive_grace = \"50ms\"\n");
+    let (mut lineage, operator) = (Lineage::serve(&launch), Operator::of(&launch));
+    let addr = lineage.addr();
+    let load = Load::on(&addr).clients(3, Pattern::KeepAlive).clients(1, Pattern::NewConnection);
+    let load = load.path("/greet/ann").start();
+    let over = Arc::new(AtomicBool::new(false));
+    let scraping = {
+        let (addr, over) = (addr.clone(), over.clone());
+        thread::spawn(move || {
+            let (mut last, mut count, mut kept) = (Scrape::new(), 0, Conn::open(&addr).unwrap());
+            while !over.load(Ordering::Relaxed) {
+                // one connection that stays, and one for each
+                for now in [read(&kept.ask("/metrics").unwrap().text()), scrape(&addr)] {
+                    for (name, before) in last.iter().filter(|(name, _)| is_counter(name)) {
+                        assert!(now.get(name) >= Some(before), "{name} was {before}, is {:?}", now.get(name));
+                    }
+                    (last, count) = (now, count + 1);
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            (last, count)
+        })
+    };
+    for _ in 0..20 {
+        let old = lineage.newest();
+        lineage.upgrade();
+        lineage.gone(old, LONG);
+        until(LONG, "it knows that it is confirmed", || {
+            (operator.first()["phase"] == "serving").then_some(())
+        });
+    }
+    over.store(true, Ordering::Relaxed);
+    let (_, scrapes) = scraping.join().expect("no counter goes back");
+    assert!(scrapes > 40, "{scrapes} scrapes");
+    let tally = load.stop();
+    tally.assert_flawless();
+    // whatever the old processes have answered is there in the end
+    let all = until(LONG, "every request is counted", || {
+        let scrape = scrape(&addr);
+        (scrape[&requests("/greet/:name", "GET", 200)] >= tally.answered() as f64).then_some(scrape)
+    });
+    assert_eq!(all[&requests("/greet/:name", "GET", 200)], tally.answered() as f64);
+    assert_eq!(all[r#"slackwater_upgrades_total{outcome="done"}"#], 20.0);
+    assert_eq!(all["slackwater_drain_duration_seconds_count"], 20.0);
+    lineage.signal(Signal::TERM);
+}
+
+fn is_counter(name: &str) -> bool {
+    let name = name.split('{').next().unwrap_or(name);
+    ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end))
+}
