@@ -1,14 +1,16 @@
 //! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|piles|all
+//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|piles|speed|counts|all
 //! ```
 //!
 //! The playground is built by the bench itself, into the target directory of the workspace.
 
 mod memory;
+mod peers;
 mod playground;
 mod reload;
+mod speed;
 mod stop;
 mod table;
 mod upgrade;
@@ -47,6 +49,16 @@ const BENCHES: &[Bench] = &[
         run: upgrade::saturated,
     },
     Bench { name: "journey", about: "10,000 idle connections travel", run: upgrade::journey },
+    Bench {
+        name: "speed",
+        about: "CPU a request and throughput beside other servers, as ratios to axum",
+        run: speed::run,
+    },
+    Bench {
+        name: "counts",
+        about: "instructions and allocations a request beside other servers, as ratios to axum",
+        run: speed::counts,
+    },
     Bench { name: "piles", about: "what is left after 100 upgrades, beside one", run: upgrade::piles },
 ];
 

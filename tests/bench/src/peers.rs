@@ -1,0 +1,99 @@
+//! Servers with the same three routes: built once, each a process of its own while it is measured.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{kill_process, Pid, Signal};
+use slackwater_tests::addr::Addr;
+use slackwater_tests::conn::Conn;
+use slackwater_tests::wait::until;
+
+/// All of them. The first one is what the others are compared with.
+pub const PEERS: [&str; 8] =
+    ["axum", "slackwater", "actix", "rocket", "trillium", "tide", "hyper-tokio", "hyper-async-io"];
+
+/// One that runs; it ends with this.
+pub struct Peer {
+    child: Child,
+    pub addr: Addr,
+}
+
+impl Peer {
+    /// Starts one on a free port of the loopback.
+    pub fn start(name: &str) -> Self {
+        Self::start_under(&[], name)
+    }
+
+    /// Starts one as the last argument of another program, a tool of valgrind.
+    pub fn start_under(tool: &[&str], name: &str) -> Self {
+        let free =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let program = built().join(name);
+        let mut command = match tool {
+            [] => Command::new(&program),
+            [tool, args @ ..] => {
+                let mut command = Command::new(tool);
+                command.args(args).arg(&program);
+                command
+            }
+        };
+        command.arg(free.to_string()).current_dir(std::env::temp_dir()).stdin(Stdio::null());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a peer to start");
+        let addr = Addr::from(free);
+        until(Duration::from_secs(60), name, || Conn::open(&addr).ok().map(drop));
+        Peer { child, addr }
+    }
+
+    /// The processor time that it has taken so far, of user and system, in all its threads.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        // what comes after the name, which may hold anything: utime and stime are fields 14 and 15, see proc(5)
+        let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..].split(' ').collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(mut self) {
+        self.tell(Signal::TERM);
+        let _ = self.child.wait();
+    }
+
+    fn tell(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.tell(Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Where the programs are.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let target = here.join("../../target/bench");
+        let status = Command::new("cargo")
+            .args(["build", "--release", "--quiet", "--manifest-path"])
+            .arg(here.join("peers/Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target)
+            .status();
+        assert!(
+            status.as_ref().is_ok_and(std::process::ExitStatus::success),
+            "building the peers: {status:?}"
+        );
+        target.join("release").canonicalize().expect("what was built is there")
+    })
+}

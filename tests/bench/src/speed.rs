@@ -1,0 +1,189 @@
+//! What a request costs beside other servers: in turn, on one machine, in one run, as ratios to axum.
+//!
+//! Processor time of the server's process is what counts, since a machine that does other things as well disturbs it
+//! least; instructions and allocations do not depend on the machine's mood at all. Every server uses the system's
+//! allocator.
+
+use std::process::Command;
+
+use slackwater_tests::conn::Conn;
+
+use crate::peers::{Peer, PEERS};
+use crate::table::Table;
+
+/// What a browser sends beside `Host`.
+const BROWSER: [&str; 11] = [
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Referer: http://localhost/elsewhere",
+    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "Cache-Control: max-age=0",
+];
+
+const ROUNDS: usize = 5;
+const SECONDS: &str = "2s";
+/// One MiB, sent again and again.
+const UPLOAD: &str = "wrk.method = 'POST'\nwrk.body = string.rep('x', 1048576)\n";
+
+/// One way to ask, and what is measured of it.
+struct Load {
+    what: &'static str,
+    path: &'static str,
+    args: Vec<String>,
+}
+
+/// What one run of one server gave.
+#[derive(Clone, Copy)]
+struct Run {
+    per_second: f64,
+    cpu_micros: f64,
+}
+
+pub fn run() -> Table {
+    let mut table = Table::default();
+    if !installed("wrk") {
+        table.note("skipped", "wrk is not installed (apt-get install wrk)");
+        return table;
+    }
+    for load in loads() {
+        compare(&mut table, &load);
+    }
+    table
+}
+
+pub fn counts() -> Table {
+    let mut table = Table::default();
+    if !installed("valgrind") {
+        table.note("skipped", "valgrind is not installed (apt-get install valgrind)");
+        return table;
+    }
+    for (what, headers) in [("browser's headers", &BROWSER[..]), ("one header", &[])] {
+        let tools = [("instructions", "callgrind", "Collected : "), ("allocations", "dhat", " in ")];
+        for (counted, tool, before) in tools {
+            let counts = PEERS.map(|peer| count(peer, tool, before, headers));
+            for (peer, count) in PEERS.iter().zip(counts) {
+                let ratio = count / counts[0];
+                table.note(
+                    &format!("{counted} a request, {what}: {peer}"),
+                    format!("{count:9.1}   {ratio:5.2}"),
+                );
+            }
+        }
+    }
+    table
+}
+
+fn installed(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok()
+}
+
+fn loads() -> Vec<Load> {
+    let script = std::env::temp_dir().join(format!("slackwater-bench-upload-{}.lua", std::process::id()));
+    std::fs::write(&script, UPLOAD).expect("a script for wrk");
+    let args = |connections: &str| vec!["-t1".into(), format!("-c{connections}"), format!("-d{SECONDS}")];
+    let mut browser: Vec<String> = args("32");
+    browser.extend(BROWSER.iter().flat_map(|header| ["-H".into(), (*header).into()]));
+    let mut upload = args("4");
+    upload.extend(["-s".into(), script.display().to_string()]);
+    vec![
+        Load { what: "browser's headers", path: "/", args: browser },
+        Load { what: "one header", path: "/", args: args("32") },
+        Load { what: "1 MiB down", path: "/bytes/1048576", args: args("4") },
+        Load { what: "1 MiB up", path: "/upload", args: upload },
+    ]
+}
+
+/// All servers in turn, and again, so that what the machine does meanwhile falls on all of them.
+fn compare(table: &mut Table, load: &Load) {
+    let peers = PEERS.map(Peer::start);
+    let mut ratios = PEERS.map(|_| (Vec::new(), Vec::new()));
+    let mut absolute = PEERS.map(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        let runs: Vec<Run> = peers.iter().map(|peer| ask(peer, load)).collect();
+        for (at, run) in runs.iter().enumerate() {
+            ratios[at].0.push(run.cpu_micros / runs[0].cpu_micros);
+            ratios[at].1.push(run.per_second / runs[0].per_second);
+            absolute[at].push(run.cpu_micros);
+        }
+    }
+    for (at, peer) in PEERS.iter().enumerate() {
+        let (cpu, speed) = &mut ratios[at];
+        let found = format!(
+            "CPU {:5.2}   requests/s {:5.2}   ({:.1} us)",
+            median(cpu),
+            median(speed),
+            median(&mut absolute[at])
+        );
+        table.note(&format!("{}: {peer}", load.what), found);
+    }
+    peers.into_iter().for_each(drop);
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn ask(peer: &Peer, load: &Load) -> Run {
+    let before = peer.cpu();
+    let url = format!("http://{}{}", peer.addr, load.path);
+    let output = Command::new("wrk").args(&load.args).arg(url).output().expect("wrk to run");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    let cpu = peer.cpu() - before;
+    assert!(!output.contains("Non-2xx"), "not all were answered well:\n{output}");
+    let requests = number_before(&output, " requests in ");
+    let line = output.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    let per_second = line.and_then(|number| number.trim().parse().ok()).unwrap_or(0.0);
+    Run { per_second, cpu_micros: cpu.as_secs_f64() * 1e6 / requests }
+}
+
+/// The number that stands before a word, with or without commas in it.
+fn number_before(text: &str, word: &str) -> f64 {
+    let number = text.split(word).next().and_then(|before| before.split_whitespace().last());
+    number.and_then(|number| number.replace(',', "").parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// What one request adds to what a tool of valgrind counts: the difference between many requests and few.
+fn count(peer: &str, tool: &str, before: &str, headers: &[&str]) -> f64 {
+    const FEW: u32 = 200;
+    const MANY: u32 = 1200;
+    let few = counted(peer, tool, before, headers, FEW);
+    let many = counted(peer, tool, before, headers, MANY);
+    (many - few) / f64::from(MANY - FEW)
+}
+
+fn counted(peer: &str, tool: &str, before: &str, headers: &[&str], requests: u32) -> f64 {
+    let log = std::env::temp_dir().join(format!("slackwater-bench-{}.log", std::process::id()));
+    let out = log.with_extension("out");
+    let args = [
+        format!("--tool={tool}"),
+        format!("--log-file={}", log.display()),
+        format!("--{tool}-out-file={}", out.display()),
+    ];
+    let running = Peer::start_under(&["valgrind", &args[0], &args[1], &args[2]], peer);
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+        headers.iter().map(|h| format!("{h}\r\n")).collect::<String>()
+    );
+    let mut conn = Conn::open(&running.addr).expect("a connection");
+    for _ in 0..requests {
+        conn.send(&request).expect("to send");
+        let answer = conn.answer().expect("an answer");
+        assert_eq!(answer.status, 200);
+    }
+    drop(conn);
+    running.stop();
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let _ = (std::fs::remove_file(&log), std::fs::remove_file(&out));
+    let line =
+        said.lines().find(|line| line.contains("Collected :") || line.contains("Total:")).unwrap_or_default();
+    let rest = line.split(before).nth(1).unwrap_or_default();
+    let number = rest.split_whitespace().next().unwrap_or_default().replace(',', "");
+    number.parse().unwrap_or(f64::NAN)
+}
