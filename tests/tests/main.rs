@@ -25,5 +25,6 @@ mod shutdown;
 mod signals;
 mod sockets;
 mod sse;
+mod templates;
 mod upgrade;
 mod ws;

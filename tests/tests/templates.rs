@@ -1,0 +1,119 @@
+//! The templates, by the real cargo-generate: each is generated outside of this workspace, built, tested, run, reloaded and
+//! upgraded.
+
+use std::path::Path;
+use std::process::Command;
+
+use slackwater_tests::conn::PATIENCE;
+use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::project::{answers, Project, BUILD};
+use slackwater_tests::tools::{cargo_generate, or_skip};
+use slackwater_tests::{program, wait};
+
+use crate::help::free_addr;
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Has the template generated under `name`, in the project's directory; gives what was said against it.
+fn generate(generator: &Path, template: &str, name: &str) -> Result<Project, String> {
+    let project = Project::at(name);
+    let mut command = Command::new(generator);
+    command.args(["generate", "--init", "--silent", "--vcs", "none", "--name", name, "--path"]);
+    command.arg(workspace().join("templates").join(template));
+    command.args(["-d", &format!("slackwater_path={}", workspace().display())]).current_dir(project.root());
+    let output = command.output().expect("cargo-generate starts");
+    match output.status.success() {
+        true => Ok(project),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+fn generated(template: &str, name: &str) -> Option<Project> {
+    let generator = or_skip(cargo_generate())?;
+    let project = generate(&generator, template, name).unwrap_or_else(|error| panic!("{template}: {error}"));
+    project.use_our_lock();
+    Some(project)
+}
+
+fn page(process: &Process, text: &str) {
+    wait::until(PATIENCE, text, || process.get("/").contains(text).then_some(()));
+}
+
+/// Runs it, reloads it with another greeting, changes its page, and upgrades it, while clients ask.
+fn live_through(project: &Project, name: &str) {
+    project.cargo(&["build", "--quiet"]);
+    let binary = program::target_dir().join("debug").join(name);
+    // beside the settings, as it is where nothing else says where to build
+    std::fs::create_dir_all(project.root().join("target")).unwrap();
+    project.edit("slackwater.toml", "127.0.0.1:8080", &free_addr().to_string());
+    let mut process = project.launch(&binary, &[]).start();
+    let addr = answers(&mut process);
+    page(&process, "Hello, world!");
+    let load =
+        Load::on(&addr).clients(2, Pattern::KeepAlive).clients(1, Pattern::NewConnection).at_most(BUILD);
+    let load = load.start();
+
+    project.edit("slackwater.toml", "\"Hello\"", "\"Good evening\"");
+    process.signal(Signal::HUP);
+    page(&process, "Good evening, world!");
+    project.edit("src/index.html", ", world!", ", everybody!");
+    project.cargo(&["build", "--quiet"]);
+    let upgraded = project.launch(&binary, &["upgrade"]).run(BUILD);
+    assert_eq!(upgraded.code(), Some(0), "{}{}{}", upgraded.stdout, upgraded.stderr, process.log());
+    page(&process, "Good evening, everybody!");
+
+    load.wait_for(20, PATIENCE);
+    load.stop().assert_flawless();
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(PATIENCE).code(), Some(0), "{}", process.log());
+}
+
+#[test]
+fn the_minimal_template_is_built_run_reloaded_and_upgraded() {
+    let Some(project) = generated("minimal", "tpl-minimal") else { return };
+    live_through(&project, "tpl-minimal");
+}
+
+#[test]
+fn the_service_template_is_built_tested_run_reloaded_and_upgraded() {
+    let Some(project) = generated("service", "tpl-service") else { return };
+    project.cargo(&["test", "--quiet"]);
+    project.cargo(&["run", "--quiet", "--", "-p", "release", "check"]);
+    live_through(&project, "tpl-service");
+}
+
+#[test]
+fn a_name_that_a_dependency_has_is_refused() {
+    let Some(generator) = or_skip(cargo_generate()) else { return };
+    let refused = generate(&generator, "minimal", "tide").expect_err("refused");
+    assert!(refused.contains("taken by a crate"), "{refused}");
+}
+
+/// The number after `key`, whatever stands around it.
+fn number_after(text: &str, key: &str) -> u32 {
+    let (_, rest) = text.split_once(key).unwrap_or_else(|| panic!("no {key:?}"));
+    let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().unwrap_or_else(|_| panic!("no number after {key:?}"))
+}
+
+#[test]
+fn whoever_stops_the_service_waits_longer_than_it_takes_to_stop() {
+    let read =
+        |path: &str| std::fs::read_to_string(workspace().join("templates/service").join(path)).unwrap();
+    let settings = read("slackwater.toml");
+    let (_, shutdown) = settings.split_once("[profile.release.shutdown]").unwrap();
+    let delay = number_after(shutdown, "delay = ");
+    let stop = delay + number_after(shutdown, "grace = ") + number_after(shutdown, "force_after = ");
+    let kubernetes = read("deploy/kubernetes.yaml");
+    assert!(stop < number_after(&kubernetes, "terminationGracePeriodSeconds:"));
+    let (_, readiness) = kubernetes.split_once("readinessProbe:").unwrap();
+    assert!(delay > number_after(readiness, "periodSeconds:") * number_after(readiness, "failureThreshold:"));
+    let unit = read("deploy/{{project-name}}.service");
+    assert!(stop < number_after(&unit, "TimeoutStopSec="));
+    let haproxy = read("deploy/haproxy.cfg");
+    assert!(delay > number_after(&haproxy, "inter ") * number_after(&haproxy, "fall "));
+}
