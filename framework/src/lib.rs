@@ -36,15 +36,21 @@
 //! | `cookies` | yes | tide's cookies |
 //! | `sessions` | no | tide's sessions |
 //! | `tokio` | no | handlers and `app` run inside a tokio context |
+//! | `openapi` | no | descriptions of routes in OpenAPI 3.1: the module `openapi`, `APP routes --openapi` |
 //! | `testing` | no | a client for tests of an application: the module `testing` |
 //! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
 //! | `http2` | no | HTTP/2 by prior knowledge, on the same sockets |
 //! | `ws` | no | WebSockets: the module `ws` |
 //! | `metrics` | no | counters for Prometheus, on a path or a listener of their own |
 //! | `dev` | no | `APP dev`: the program is built anew beside itself and swapped in when it changes |
-//! | `openapi`, `tls` | no | nothing yet |
+//! | `tls` | no | nothing yet |
 //!
 //! How the framework is built is told in its ARCHITECTURE.md.
+
+/// The README's example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 mod app;
 mod cli;
@@ -58,6 +64,8 @@ mod error;
 mod http;
 mod lifecycle;
 mod observe;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod prelude;
 mod run;
 mod serve;

@@ -265,6 +265,8 @@ impl Runner {
             Command::Check => self.check().and_then(print),
             Command::Config { key } => self.config(key.as_deref()).and_then(print),
             Command::Routes => self.routes().and_then(print),
+            #[cfg(feature = "openapi")]
+            Command::OpenApi => self.openapi().and_then(print),
             #[cfg(feature = "control")]
             Command::Status { json, watch } => {
                 self.client(&program).and_then(|client| control::status(&client, json, watch)).and_then(print)
@@ -421,6 +423,14 @@ impl Runner {
         let mut loaded = self.sources.load()?;
         let prepared = block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
         Ok(prepared.routes())
+    }
+
+    #[cfg(feature = "openapi")]
+    fn openapi(self) -> Result<String, Error> {
+        let head = || crate::openapi::OpenApi::new(&self.sources.name, self.shown_version());
+        let mut loaded = self.sources.load()?;
+        let prepared = block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
+        Ok(prepared.openapi(head) + "\n")
     }
 
     fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<ExitCode, Error> {

@@ -17,6 +17,13 @@ pub fn hello() -> PathBuf {
     example("hello")
 }
 
+/// One of the examples.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    build_once();
+    profile_dir().join("examples").join(name)
+}
+
 /// The fixture of this package: what the playground has no route or hook for.
 #[must_use]
 pub fn fixture() -> PathBuf {
@@ -35,11 +42,6 @@ pub fn stranger() -> PathBuf {
 #[must_use]
 pub fn target_dir() -> PathBuf {
     profile_dir().parent().map(Path::to_owned).unwrap_or_default()
-}
-
-fn example(name: &str) -> PathBuf {
-    build_once();
-    profile_dir().join("examples").join(name)
 }
 
 /// `target/debug` or `target/release`: the tests' own executable is in its `deps`.

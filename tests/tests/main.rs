@@ -7,6 +7,7 @@ mod control;
 mod crowds;
 mod dev;
 mod embed;
+mod examples;
 mod h2;
 mod health;
 mod help;

@@ -42,6 +42,9 @@ pub(crate) struct Built {
     pub(crate) on_ready: Vec<Hook>,
     pub(crate) on_drain: Vec<Hook>,
     pub(crate) checks: Vec<Check>,
+    /// The head of the application's own description, if it serves one.
+    #[cfg(feature = "openapi")]
+    pub(crate) api: Option<crate::openapi::OpenApi>,
 }
 
 /// The application's function, whatever its arguments and state: makes a generation from settings.
@@ -224,6 +227,8 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             method: "ANY".to_owned(),
             path: "/*".to_owned(),
             source: "added to the tide server itself".to_owned(),
+            #[cfg(feature = "openapi")]
+            info: None,
         };
         let service: Arc<dyn Service> = match self.origin {
             Origin::Ours => Arc::new(Tide::new(self.server, allow)),
@@ -236,8 +241,22 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
                 Arc::new(Tide::new(wrapped(self.server), allow))
             }
         };
+        #[cfg(feature = "openapi")]
+        let api = {
+            self.documents.iter().for_each(|document| document.fill(&routes));
+            self.documents.into_iter().next().map(|document| document.api)
+        };
         let App { tasks, on_ready, on_drain, checks, .. } = self;
-        Ok(Built { service, routes, tasks, on_ready, on_drain, checks })
+        Ok(Built {
+            service,
+            routes,
+            tasks,
+            on_ready,
+            on_drain,
+            checks,
+            #[cfg(feature = "openapi")]
+            api,
+        })
     }
 }
 

@@ -67,6 +67,8 @@ pub struct App<S = ()> {
     on_ready: Vec<Hook>,
     on_drain: Vec<Hook>,
     checks: Vec<Check>,
+    #[cfg(feature = "openapi")]
+    documents: Vec<crate::openapi::Document>,
 }
 
 /// Whether all routes are known.
@@ -124,6 +126,8 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             on_ready: Vec::new(),
             on_drain: Vec::new(),
             checks: Vec::new(),
+            #[cfg(feature = "openapi")]
+            documents: Vec::new(),
         }
     }
 
@@ -158,6 +162,24 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// ```
     pub fn mount(&mut self, prefix: &str, routes: impl IntoRoutes<S>) -> &mut Self {
         self.at(prefix).mount(routes);
+        self
+    }
+
+    /// Serves the description of all typed routes, also of those that come later, in OpenAPI 3.1 as JSON.
+    ///
+    /// ```
+    /// use slackwater::{openapi::OpenApi, App};
+    ///
+    /// let mut app = App::new();
+    /// app.openapi("/openapi.json", OpenApi::new("Todos", "1.0.0"));
+    /// ```
+    #[cfg(feature = "openapi")]
+    #[track_caller]
+    pub fn openapi(&mut self, path: &str, api: crate::openapi::OpenApi) -> &mut Self {
+        let document = crate::openapi::Document::new(api);
+        let endpoint = document.endpoint();
+        self.at(path).get(endpoint);
+        self.documents.push(document);
         self
     }
 
@@ -201,6 +223,8 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         self.on_ready.extend(app.on_ready);
         self.on_drain.extend(app.on_drain);
         self.checks.extend(app.checks);
+        #[cfg(feature = "openapi")]
+        self.documents.extend(app.documents.into_iter().map(|document| document.below(prefix)));
         self
     }
 

@@ -18,6 +18,9 @@ pub(crate) struct Listed {
     pub(crate) path: String,
     /// Where it comes from: `src/lib.rs:12`, with the function where it is one.
     pub(crate) source: String,
+    /// What more is known of it, where it is a function with an attribute.
+    #[cfg(feature = "openapi")]
+    pub(crate) info: Option<RouteInfo>,
 }
 
 /// What was added, in the order in which it was.
@@ -129,7 +132,16 @@ fn join(prefix: &str, path: &str) -> String {
 
 impl Entry {
     fn info(&self) -> Listed {
-        Listed { method: self.methods.to_string(), path: self.path.clone(), source: self.source.to_string() }
+        Listed {
+            method: self.methods.to_string(),
+            path: self.path.clone(),
+            source: self.source.to_string(),
+            #[cfg(feature = "openapi")]
+            info: match self.source {
+                Source::Call(_) => None,
+                Source::Function(info) => Some(info),
+            },
+        }
     }
 }
 

@@ -32,6 +32,9 @@ pub enum Command {
     },
     /// `APP routes`: print the route table.
     Routes,
+    /// `APP routes --openapi`: the routes, described in OpenAPI 3.1.
+    #[cfg(feature = "openapi")]
+    OpenApi,
     /// `APP status`: print how the running processes stand.
     #[cfg(feature = "control")]
     Status {

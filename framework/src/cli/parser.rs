@@ -160,7 +160,7 @@ fn grammar(meta: &Meta) -> Clap {
         Clap::new("config").about("Print the settings in force, and where each came from").arg(
             Arg::new("key").value_name("KEY").help("A key such as http.body_limit, or a table such as http"),
         ),
-        Clap::new("routes").about("Print the route table"),
+        routes(),
     ];
     #[cfg(feature = "control")]
     built_in.extend(operating());
@@ -181,6 +181,18 @@ fn grammar(meta: &Meta) -> Clap {
         .disable_help_subcommand(true)
         .args(flags())
         .subcommands(built_in.into_iter().chain(custom).map(|command| command.args(flags())))
+}
+
+fn routes() -> Clap {
+    let routes = Clap::new("routes").about("Print the route table");
+    #[cfg(feature = "openapi")]
+    let routes = routes.arg(
+        Arg::new("openapi")
+            .long("openapi")
+            .action(ArgAction::SetTrue)
+            .help("Describe the routes in OpenAPI 3.1"),
+    );
+    routes
 }
 
 /// Commands for a process that runs already.
@@ -276,6 +288,8 @@ fn command(name: &str, matches: &ArgMatches) -> Command {
         "serve" => Command::Serve,
         "check" => Command::Check,
         "config" => Command::Config { key: matches.get_one::<String>("key").cloned() },
+        #[cfg(feature = "openapi")]
+        "routes" if matches.get_flag("openapi") => Command::OpenApi,
         "routes" => Command::Routes,
         #[cfg(feature = "control")]
         "status" => Command::Status { json: matches.get_flag("json"), watch: matches.get_flag("watch") },

@@ -60,6 +60,8 @@ impl Running {
 pub(crate) struct Prepared {
     generation: Generation,
     tasks: Vec<Task>,
+    #[cfg(feature = "openapi")]
+    api: Option<crate::openapi::OpenApi>,
 }
 
 impl Prepared {
@@ -79,7 +81,12 @@ impl Prepared {
             checks: built.checks,
             templates,
         };
-        Prepared { generation, tasks: built.tasks }
+        Prepared {
+            generation,
+            tasks: built.tasks,
+            #[cfg(feature = "openapi")]
+            api: built.api,
+        }
     }
 
     /// The route table, a line each: method, path, and where it comes from.
@@ -87,13 +94,20 @@ impl Prepared {
         let routes = &self.generation.routes;
         let width = routes.iter().map(|route| route.path.len()).max().unwrap_or(0);
         let line =
-            |Listed { method, path, source }: &Listed| format!("{method:<8} {path:<width$}  {source}\n");
+            |Listed { method, path, source, .. }: &Listed| format!("{method:<8} {path:<width$}  {source}\n");
         routes.iter().map(line).collect()
+    }
+
+    /// The description of the routes, with the application's own head or this one.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn openapi(&self, otherwise: impl FnOnce() -> crate::openapi::OpenApi) -> String {
+        let api = self.api.clone().unwrap_or_else(otherwise);
+        crate::openapi::document(&api, self.generation.routes.iter())
     }
 
     /// Starts the background tasks: from now on it is live.
     pub(crate) fn start(self) -> Arc<Generation> {
-        let Prepared { mut generation, tasks } = self;
+        let Prepared { mut generation, tasks, .. } = self;
         let (number, stop) = (generation.number, generation.retiring.clone());
         generation.tasks = tasks.into_iter().map(|task| Running::start(task, number, stop.clone())).collect();
         Arc::new(generation)

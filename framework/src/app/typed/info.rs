@@ -25,6 +25,8 @@ pub struct RouteInfo {
     name: &'static str,
     doc: &'static str,
     place: (&'static str, u32),
+    #[cfg(feature = "openapi")]
+    pub(crate) describe: fn(&mut crate::openapi::Operation<'_>),
 }
 
 impl RouteInfo {
@@ -38,7 +40,24 @@ impl RouteInfo {
         doc: &'static str,
         place: (&'static str, u32),
     ) -> Self {
-        RouteInfo { methods, path, segments, name, doc, place }
+        RouteInfo {
+            methods,
+            path,
+            segments,
+            name,
+            doc,
+            place,
+            #[cfg(feature = "openapi")]
+            describe: |_| (),
+        }
+    }
+
+    #[cfg(feature = "openapi")]
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn described(mut self, describe: fn(&mut crate::openapi::Operation<'_>)) -> Self {
+        self.describe = describe;
+        self
     }
 
     /// The methods it answers.
