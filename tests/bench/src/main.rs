@@ -1,7 +1,7 @@
 //! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|piles|speed|counts|all
+//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|typed|piles|speed|counts|all
 //! ```
 //!
 //! The playground is built by the bench itself, into the target directory of the workspace.
@@ -13,6 +13,7 @@ mod reload;
 mod speed;
 mod stop;
 mod table;
+mod typed;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ const BENCHES: &[Bench] = &[
         about: "instructions and allocations a request beside other servers, as ratios to axum",
         run: speed::counts,
     },
+    Bench { name: "typed", about: "a typed route over a plain handler, beside axum's", run: typed::run },
     Bench { name: "piles", about: "what is left after 100 upgrades, beside one", run: upgrade::piles },
 ];
 

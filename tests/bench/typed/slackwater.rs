@@ -1,0 +1,25 @@
+//! One route with slackwater's extractors for path, query and JSON body, and one that is a plain tide handler.
+
+use slackwater::prelude::*;
+
+#[allow(dead_code, unused_imports)]
+#[path = "request.rs"]
+mod request;
+
+#[post("/typed/:id")]
+async fn typed(
+    id: u64,
+    Query(wanted): Query<request::Wanted>,
+    Json(order): Json<request::Order>,
+) -> &'static str {
+    std::hint::black_box((id, wanted, order));
+    "done"
+}
+
+#[slackwater::main]
+async fn app() -> slackwater::Result<App> {
+    let mut app = App::new();
+    app.at("/plain/:id").post(|_| async { Ok("done") });
+    app.mount("/", routes![typed]);
+    Ok(app)
+}
