@@ -45,7 +45,7 @@
 //! | `dev` | no | `APP dev`: the program is built anew beside itself and swapped in when it changes |
 //! | `tls` | no | nothing yet |
 //!
-//! How the framework is built is told in its ARCHITECTURE.md.
+//! The [guide] goes from hello to production. How the framework is built is told in its ARCHITECTURE.md.
 
 /// The README's example is compiled.
 #[cfg(doctest)]
@@ -61,6 +61,7 @@ mod control;
 mod dev;
 pub mod docs;
 mod error;
+pub mod guide;
 mod http;
 mod lifecycle;
 mod observe;

@@ -1,0 +1,1 @@
+../../../tests/bench/todo/axum.rs
