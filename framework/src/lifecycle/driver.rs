@@ -15,6 +15,7 @@ use super::desk::{Asker, Desk};
 use super::giving::ANSWER;
 use super::handle::{Handle, Report, Shared};
 use super::happening::{Happening, Reply};
+use super::heard::Heard;
 use super::live::Live;
 use super::machine::{self, step, Action, Command, Event, Phase, Step, Told};
 use super::predecessor::Predecessor;
@@ -63,6 +64,8 @@ pub(crate) struct Driver {
     pub(super) successor: Option<Successor>,
     /// The old process, in a new one.
     pub(super) predecessor: Option<Predecessor>,
+    /// Those that were replaced before that one, and still drain.
+    elders: Vec<Heard>,
     pid_file: Option<PidFile>,
     /// The file under another name that is this one's while two processes accept.
     pub(super) old_pid_file: Option<PidFile>,
@@ -115,6 +118,7 @@ impl Driver {
             plan: Arc::new(plan),
             successor: None,
             predecessor,
+            elders: vec![],
             pid_file: None,
             old_pid_file: None,
             desk: Desk::default(),
@@ -151,7 +155,10 @@ impl Driver {
                     continue;
                 }
                 Some(Happening::Built(outcome)) => self.built(*outcome).await,
-                Some(Happening::Drained) => Event::Drained,
+                Some(Happening::Drained) => match self.drained().await {
+                    Some(event) => event,
+                    None => continue,
+                },
                 Some(Happening::Successor(pid, event)) if self.is_successor(pid) => event,
                 Some(Happening::SuccessorSaid(pid, why)) if self.is_successor(pid) => {
                     self.desk.why.get_or_insert(why);
@@ -159,6 +166,10 @@ impl Driver {
                 }
                 Some(Happening::Successor(..) | Happening::SuccessorSaid(..)) => continue,
                 Some(Happening::PredecessorGone) => self.predecessor_gone(),
+                Some(Happening::Elder(channel, count)) => {
+                    self.hear_elder(channel, count);
+                    continue;
+                }
                 Some(Happening::Arrived(arrivals, receipt)) => {
                     self.adopted += arrivals.len() as u64;
                     self.plan.metrics.count_by(Plain::Taken, arrivals.len() as u64);
@@ -379,7 +390,7 @@ impl Driver {
             Step::Settle => {
                 live.settle(self.plan.sockets.take_succeeded());
                 // one of another version learns by the end of the channel that this one accepts
-                self.predecessor.take_if(|predecessor| predecessor.gone().told());
+                self.predecessor.take_if(|predecessor| predecessor.is_gone());
             }
             Step::TakeBack => self.take_back().await,
             Step::Recover => self.recover().await,
@@ -397,16 +408,45 @@ impl Driver {
         let Some(live) = &mut self.live else { return };
         let shutdown = &live.config().shutdown;
         self.systemd.extend_timeout(shutdown.grace(hurry) + shutdown.force_after(hurry) + SWAP);
-        let (drained, sender) = (live.retire(), self.sender.clone());
-        // one that is replaced passes on what its own predecessor may still give
-        let gives = self.successor.as_ref().and(self.predecessor.as_ref()).map(Predecessor::gone);
+        live.retire();
+        self.watch_what_is_left();
+    }
+
+    fn watch_what_is_left(&self) {
+        let Some(live) = &self.live else { return };
+        let (drained, sender) = (live.drained(), self.sender.clone());
         async_std::task::spawn(async move {
-            if let Some(gone) = gives {
-                gone.wait().await;
-            }
             drained.await;
             let _ = sender.send(Happening::Drained).await;
         });
+    }
+
+    /// Nothing was left a moment ago. What older processes may still give goes to the new one from now on; what has come
+    /// until now leaves first.
+    async fn drained(&mut self) -> Option<Event> {
+        if let Some(successor) = &self.successor {
+            let predecessor = self.predecessor.take().and_then(Predecessor::heard);
+            for heard in predecessor.into_iter().chain(self.elders.drain(..)).filter(|heard| !heard.is_over())
+            {
+                successor.inherit(heard).await;
+            }
+        }
+        let is_left = self.live.as_ref().is_some_and(Live::is_connected);
+        if self.happenings.is_empty() && !is_left {
+            return Some(Event::Drained);
+        }
+        self.watch_what_is_left();
+        None
+    }
+
+    fn hear_elder(&mut self, channel: OwnedFd, count: u64) {
+        match Heard::elder(channel, count, self.plan.metrics.clone(), self.sender.clone()) {
+            Ok(heard) => {
+                self.elders.retain(|elder| !elder.is_over());
+                self.elders.push(heard);
+            }
+            Err(error) => log::warn!("an older process that still drains cannot be heard: {error}"),
+        }
     }
 
     /// Commands are for this process from now on. Without a control socket it still serves.

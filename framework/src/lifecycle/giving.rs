@@ -244,7 +244,8 @@ impl Taken {
     }
 
     pub(super) fn set(&self, count: u64) {
-        self.count.store(count, Ordering::Release);
+        // two processes answer for a moment while one leaves its end of the channel to the next
+        self.count.fetch_max(count, Ordering::AcqRel);
         self.changed.notify(usize::MAX);
     }
 

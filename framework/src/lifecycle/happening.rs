@@ -1,5 +1,6 @@
 //! What the driver hears of, and from whom.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_std::future::timeout;
@@ -28,6 +29,8 @@ pub(crate) enum Happening {
     Successor(Id, Event),
     /// Why it does not take over: its own words, or how it has ended.
     SuccessorSaid(Id, String),
+    /// The channel of a process that was replaced earlier and still drains; how many it has given so far.
+    Elder(OwnedFd, u64),
     /// The old process has ended, or is not understood.
     PredecessorGone,
     /// Connections of the process at the other end of a handover.

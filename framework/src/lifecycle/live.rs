@@ -196,10 +196,13 @@ impl Live {
         (connections, tasks)
     }
 
-    /// Tells the generation that none comes after it. What is returned ends when nobody is connected, no handler
-    /// works and no background task is left.
-    pub(crate) fn retire(&mut self) -> impl Future<Output = ()> + Send + 'static {
+    /// Tells the generation that none comes after it.
+    pub(crate) fn retire(&mut self) {
         self.retiring.push(Retiring::begin(self.slot.generation()));
+    }
+
+    /// Ends when nobody is connected, no handler works and no background task is left.
+    pub(crate) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
         let traffic = self.traffic.clone();
         let generations: Vec<Token> = self.retiring.iter().map(|retiring| retiring.over.clone()).collect();
         async move {
@@ -208,6 +211,11 @@ impl Live {
                 generation.wait().await;
             }
         }
+    }
+
+    /// Whether anybody is connected, or on the way to another process.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.traffic.seats.taken() > 0
     }
 
     /// Connections leave by `way` at their next boundary, the silent ones at once.

@@ -7,6 +7,7 @@ mod giving;
 mod handle;
 mod handover;
 mod happening;
+mod heard;
 mod lineage;
 mod live;
 mod machine;

@@ -7,25 +7,22 @@ use std::sync::Arc;
 use async_channel::Sender;
 use async_std::future::timeout;
 
-use super::giving::{Giving, Taken, Until, ANSWER};
-use super::handover::{Arrival, Channel, Message, COUNTS, VERSION};
-use super::happening::{Happening, Receipt};
-use super::machine::{Event, Word};
-use crate::error::{chain, Error, Kind};
+use super::giving::{Giving, Until, ANSWER};
+use super::handover::{Channel, Message, COUNTS, VERSION};
+use super::happening::Happening;
+use super::heard::Heard;
+use super::machine::Word;
+use crate::error::{Error, Kind};
 use crate::http::connection::Connection;
 use crate::http::limits::Seats;
 use crate::observe::metrics::Metrics;
-use crate::sys::claims::Claims;
-use crate::token::{token, Token, Trigger};
 
 /// The process that this one takes over from.
 pub(crate) struct Predecessor {
     channel: Arc<Channel>,
     /// What goes back to it, where this one is sent away again.
     giving: Giving,
-    /// Dropped at the end of the channel, which tells `gone`.
-    leaves: Option<Trigger>,
-    gone: Token,
+    heard: Option<Heard>,
 }
 
 impl Predecessor {
@@ -37,11 +34,10 @@ impl Predecessor {
         let channel = Channel::adopt(channel).map_err(|error| {
             Error::new(Kind::Io, "the channel to the old process cannot be used").because(error)
         })?;
-        let (leaves, gone) = token();
         let channel = Arc::new(channel);
         // nobody watches over the old process: it has what it says it has
         let giving = Giving::new(channel.clone(), Until::Taken);
-        Ok(Predecessor { channel, giving, leaves: Some(leaves), gone })
+        Ok(Predecessor { channel, giving, heard: None })
     }
 
     /// Says why this process will never be ready, before anything else was said.
@@ -58,20 +54,17 @@ impl Predecessor {
     /// Greets the old process, before anything else is said, and listens from then on.
     pub(crate) async fn greet(&mut self, metrics: Arc<Metrics>, events: Sender<Happening>) {
         self.hello().await;
-        let (channel, taken) = (self.channel.clone(), self.giving.taken());
-        let ears = Ears { channel, taken, claims: None, come: 0, metrics, events };
-        let leaves = self.leaves.take();
-        async_std::task::spawn(async move {
-            let events = ears.events.clone();
-            ears.listen().await;
-            drop(leaves);
-            let _ = events.send(Happening::PredecessorGone).await;
-        });
+        self.heard = Some(Heard::predecessor(self.channel.clone(), self.giving.taken(), metrics, events));
     }
 
-    /// Told when the old process is gone: until then it may give connections.
-    pub(crate) fn gone(&self) -> Token {
-        self.gone.clone()
+    /// Whether nothing comes from it any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.heard.as_ref().is_none_or(Heard::is_over)
+    }
+
+    /// What hears it, to be left to another process.
+    pub(crate) fn heard(self) -> Option<Heard> {
+        self.heard
     }
 
     pub(crate) async fn say(&self, word: Word) {
@@ -105,88 +98,5 @@ impl Predecessor {
     async fn send(&self, message: Message) {
         // an old process that is gone does not hear it, and its end is heard of
         let _ = timeout(ANSWER, self.channel.send(&message, &[])).await;
-    }
-}
-
-/// What hears the old process.
-struct Ears {
-    channel: Arc<Channel>,
-    taken: Arc<Taken>,
-    /// Come with the word to go live.
-    claims: Option<Claims>,
-    /// How many connections it has given.
-    come: u64,
-    metrics: Arc<Metrics>,
-    events: Sender<Happening>,
-}
-
-impl Ears {
-    /// Hears what it says, until its end.
-    async fn listen(mut self) {
-        while let Some((message, fds)) = self.hear().await {
-            log::debug!("the old process says {}", message.kind());
-            let happening = match message {
-                Message::Live => {
-                    self.metrics.freeze_what_was_heard();
-                    self.told(fds, Event::ToldLive)
-                }
-                Message::Share => self.told(fds, Event::ToldShare),
-                Message::Cancel => Happening::Signal(Event::ToldCancel),
-                Message::Recall => Happening::Signal(Event::ToldRecall),
-                Message::Confirmed => {
-                    self.metrics.thaw();
-                    Happening::Signal(Event::Confirmed)
-                }
-                Message::Connections(entries) if self.claims.is_some() => {
-                    self.come += entries.len() as u64;
-                    let arrivals = Arrival::all(entries, fds, self.claims.as_ref());
-                    Happening::Arrived(arrivals, self.receipt(Message::Taken { count: self.come }))
-                }
-                Message::Probe => Happening::Arrived(vec![], self.receipt(Message::Alive)),
-                Message::Taken { count } => {
-                    self.taken.set(count);
-                    continue;
-                }
-                Message::Counted { piece } => {
-                    self.metrics.hear(&piece);
-                    if self.claims.is_some() {
-                        // it has handed over since
-                        self.metrics.thaw();
-                    }
-                    continue;
-                }
-                Message::Hello { version, .. } if version == VERSION => continue,
-                Message::Hello { version, .. } => {
-                    log::warn!(
-                        "the old process speaks version {version} of the handover, this one {VERSION}: its \
-                         connections drain there"
-                    );
-                    break;
-                }
-                other => {
-                    log::error!("the old process says what makes no sense here: {other:?}");
-                    break;
-                }
-            };
-            let _ = self.events.send(happening).await;
-        }
-    }
-
-    async fn hear(&self) -> Option<(Message, Vec<OwnedFd>)> {
-        match self.channel.receive().await {
-            Ok(Some(message)) => return Some(message),
-            Ok(None) => log::info!("the old process is gone"),
-            Err(error) => log::error!("the old process cannot be understood: {}", chain(&error)),
-        }
-        None
-    }
-
-    fn receipt(&self, answer: Message) -> Receipt {
-        Receipt { channel: self.channel.clone(), answer }
-    }
-
-    fn told(&mut self, mut fds: Vec<OwnedFd>, event: Event) -> Happening {
-        self.claims = fds.pop().map(Claims::from);
-        Happening::Signal(event)
     }
 }

@@ -13,6 +13,7 @@ use futures_lite::future;
 use super::giving::{Giving, Taken, Until, ANSWER};
 use super::handover::{Arrival, Channel, Message, COUNTS, VERSION};
 use super::happening::{Happening, Receipt};
+use super::heard::Heard;
 use super::lineage::Lineage;
 use super::machine::{Event, Word};
 use super::waiter::MAX_DRAINING;
@@ -114,6 +115,7 @@ impl Successor {
             come: 0,
             mode,
             can: can.clone(),
+            other_end: OtherEnd::Child,
             events: start.events,
         };
         let ears = async_std::task::spawn(ears.listen());
@@ -214,6 +216,14 @@ impl Successor {
         self.child.signal(rustix::process::Signal::HUP);
     }
 
+    /// Has the new process listen to an older one, whose connections go to it directly from now on. If it cannot, the
+    /// channel ends, and they drain where they are.
+    pub(super) async fn inherit(&self, heard: Heard) {
+        let Link::Handover(Handover { channel, .. }) = &self.link else { return };
+        let left = heard.leave().await;
+        let _ = timeout(ANSWER, channel.send(&Message::Elder { count: left.count }, &[left.fd()])).await;
+    }
+
     /// What the new process keeps: our copies of it are forgotten. Returns how many connections that were.
     pub(crate) fn let_go(&self) -> usize {
         match &self.link {
@@ -305,7 +315,16 @@ struct Ears {
     come: u64,
     mode: UpgradeMode,
     can: Arc<AtomicU32>,
+    other_end: OtherEnd,
     events: Sender<Happening>,
+}
+
+/// Who is at the other end of the channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OtherEnd {
+    Child,
+    /// A process that has replaced it since.
+    Descendant,
 }
 
 impl Ears {
@@ -329,6 +348,13 @@ impl Ears {
                 }
                 Message::Taken { count } => {
                     self.taken.set(count);
+                    continue;
+                }
+                Message::Moved => {
+                    self.other_end = OtherEnd::Descendant;
+                    // still our child: its end means nothing any more, but is to be reaped
+                    let child = self.child.clone();
+                    async_std::task::spawn(async move { child.exited().await });
                     continue;
                 }
                 Message::Failed { why } => {
@@ -382,6 +408,9 @@ impl Ears {
     /// comes first.
     async fn hear(&self) -> Option<(Message, Vec<OwnedFd>)> {
         let ended = async {
+            if self.other_end == OtherEnd::Descendant {
+                return future::pending().await;
+            }
             self.child.exited().await;
             Ok(None)
         };

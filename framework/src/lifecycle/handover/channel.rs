@@ -77,6 +77,21 @@ impl Channel {
         Ok(Channel::over(Async::new(socket)?))
     }
 
+    /// The other side's new partner: another process has greeted it, and leaves its end to this one.
+    ///
+    /// # Errors
+    /// As [`adopt`](Channel::adopt).
+    pub(crate) fn inherit(socket: OwnedFd) -> io::Result<Self> {
+        let channel = Channel::adopt(socket)?;
+        channel.greeted.store(true, Ordering::Release);
+        Ok(channel)
+    }
+
+    /// This end, to be left to another process.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
+    }
+
     fn over(socket: Async<OwnedFd>) -> Self {
         Channel { socket, greeted: AtomicBool::new(false) }
     }

@@ -23,6 +23,7 @@
 //!  │◀───────────────────────────────── Alive ──│
 //!  │── Recall ────────────────────────────────▶│  or Confirmed: then Connections come back
 //!  │── Confirmed ─────────────────────────────▶│
+//!  │── Elder + a channel ─────────────────────▶│  when this one ends, and one before it still drains
 //! ```
 
 mod arrival;

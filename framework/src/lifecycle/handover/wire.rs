@@ -57,6 +57,11 @@ pub(crate) enum Message {
     Stopping,
     /// Old to new: there is no way back any more.
     Confirmed,
+    /// Old to new: hear what an older process still gives, of whom `count` connections have been taken. Carries one
+    /// descriptor, the channel to it.
+    Elder { count: u64 },
+    /// New to old: another process is at this end of the channel from now on.
+    Moved,
 }
 
 /// A connection on its way from one process to another, without its socket.
@@ -115,6 +120,8 @@ mod tag {
     pub(super) const ALIVE: u8 = 12;
     pub(super) const RECALL: u8 = 13;
     pub(super) const COUNTED: u8 = 14;
+    pub(super) const ELDER: u8 = 15;
+    pub(super) const MOVED: u8 = 16;
 }
 
 /// A tag, and the number of entries.
@@ -145,13 +152,15 @@ impl Message {
             Message::Counted { .. } => "Counted",
             Message::Stopping => "Stopping",
             Message::Confirmed => "Confirmed",
+            Message::Elder { .. } => "Elder",
+            Message::Moved => "Moved",
         }
     }
 
     /// The number of descriptors that belong to it.
     pub(crate) fn descriptors(&self) -> usize {
         match self {
-            Message::Live | Message::Share => 1,
+            Message::Live | Message::Share | Message::Elder { .. } => 1,
             Message::Connections(entries) => entries.len(),
             Message::Hello { .. }
             | Message::Ready
@@ -164,7 +173,8 @@ impl Message {
             | Message::Alive
             | Message::Counted { .. }
             | Message::Stopping
-            | Message::Confirmed => 0,
+            | Message::Confirmed
+            | Message::Moved => 0,
         }
     }
 
@@ -190,6 +200,12 @@ impl Message {
             Message::Live => vec![tag::LIVE],
             Message::Share => vec![tag::SHARE],
             Message::Probe => vec![tag::PROBE],
+            Message::Elder { count } => {
+                let mut bytes = vec![tag::ELDER];
+                bytes.extend(count.to_le_bytes());
+                bytes
+            }
+            Message::Moved => vec![tag::MOVED],
             Message::Recall => vec![tag::RECALL],
             Message::Alive => vec![tag::ALIVE],
             Message::Counted { piece } => {
@@ -245,6 +261,8 @@ impl Message {
             tag::LIVE => Message::Live,
             tag::SHARE => Message::Share,
             tag::PROBE => Message::Probe,
+            tag::ELDER => Message::Elder { count: rest.u64()? },
+            tag::MOVED => Message::Moved,
             tag::RECALL => Message::Recall,
             tag::ALIVE => Message::Alive,
             tag::COUNTED => Message::Counted { piece: rest.text()? },
