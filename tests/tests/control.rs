@@ -245,7 +245,9 @@ fn drain_waits_for_what_has_begun() {
 
 #[test]
 fn stop_has_the_lame_ducks_delay_and_a_second_one_does_not_cut() {
-    let (launch, operator) = playground(&format!("{SETTINGS}shutdown.delay = \"1s\"\n"));
+    // (a debug build that is told to stop has less than that by default)
+    let (launch, operator) =
+        playground(&format!("{SETTINGS}shutdown.delay = \"1s\"\nshutdown.grace = \"20s\"\n"));
     let mut process = launch.serve();
     let mut slow = process.conn();
     slow.get("/sleep/2000").unwrap();

@@ -10,7 +10,7 @@ use slackwater_tests::process::{Process, Signal};
 use crate::help::pid_on;
 
 const LONG: Duration = Duration::from_secs(20);
-const SPREAD: &str = "[shutdown]\nclose_spread = \"400ms\"\n";
+const SPREAD: &str = "[shutdown]\ngrace = \"20s\"\nclose_spread = \"400ms\"\n";
 
 /// A stream of events whose first one has come.
 fn listening(process: &Process, path: &str) -> Conn {

@@ -16,7 +16,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::{Error, Message, WebSocket};
 
 const LONG: Duration = Duration::from_secs(20);
-const SPREAD: &str = "[shutdown]\nclose_spread = \"400ms\"\n";
+const SPREAD: &str = "[shutdown]\ngrace = \"20s\"\nclose_spread = \"400ms\"\n";
 
 type Client = WebSocket<TcpStream>;
 
