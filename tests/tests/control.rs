@@ -335,6 +335,7 @@ fn another_user_is_told_whose_it_is() {
     let (launch, _operator) = playground(SETTINGS);
     let process = launch.serve();
     let dir = process.dir().path();
+    until(LONG, "its socket is in place", || dir.join("app.control").exists().then_some(()));
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(fs::metadata(dir.join("app.control")).unwrap().permissions().mode() & 0o777, 0o600);
     // the program in a place that everybody may read

@@ -327,6 +327,7 @@ impl Driver {
             }
             Step::Announce => self.announce(std::process::id()),
             Step::Reinstate => {
+                self.plan.metrics.count(Plain::UpgradesFailed);
                 self.reinstate();
                 let said = "taken back: the new process stops, and gives its connections back";
                 log::info!("{said}");
