@@ -3,6 +3,7 @@
 mod counting;
 mod desk;
 mod driver;
+mod generations;
 mod giving;
 mod handle;
 mod handover;
@@ -11,12 +12,15 @@ mod heard;
 mod lineage;
 mod live;
 mod machine;
+mod named;
 mod predecessor;
 mod reload;
 mod signal;
+mod steps;
 mod successor;
 mod upgrade;
 mod waiter;
+mod waits;
 mod watch;
 
 pub(crate) use desk::Build;
