@@ -8,6 +8,7 @@ use slackwater_tests::addr::Addr;
 use slackwater_tests::answer::Answer;
 use slackwater_tests::conn::{Conn, Fate};
 use slackwater_tests::launch::Launch;
+use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::{Process, Signal};
 use slackwater_tests::program::example;
 
@@ -192,16 +193,14 @@ fn graceful_shutdown_answers_what_it_has_begun() {
 
 #[test]
 fn upgrade_hands_over_to_another_process() {
-    let process = launch("upgrade").settings("first_process = \"stay\"\n").serve();
-    let mut conn = process.conn();
+    let mut lineage = Lineage::serve(&launch("upgrade").settings(""));
+    let mut conn = lineage.conn();
     let before = conn.ask("/").unwrap().text();
-    let mark = process.mark();
-    process.signal(Signal::USR2);
-    process.wait_for_log(mark, "built because of: Upgrade");
-    slackwater_tests::wait::until(LONG, "another process answers on the same connection", || {
-        let answer = conn.ask("/").ok()?;
-        (answer.text() != before).then_some(())
-    });
+    let mark = lineage.mark();
+    lineage.upgrade();
+    lineage.wait_for_log(mark, "built because of: Upgrade");
+    let after = conn.ask("/").unwrap().text();
+    assert!(after.starts_with("version 1, process ") && after != before, "{before} {after}");
 }
 
 #[test]
