@@ -3,6 +3,7 @@
 mod counting;
 mod desk;
 mod driver;
+mod ears;
 mod generations;
 mod giving;
 mod handle;
