@@ -15,3 +15,29 @@ pub mod from_tide {}
 
 #[doc = include_str!("../docs/from-rocket.md")]
 pub mod from_rocket {}
+
+#[doc = include_str!("../docs/settings.md")]
+pub mod settings {}
+
+#[doc = include_str!("../docs/signals.md")]
+pub mod signals {}
+
+#[doc = include_str!("../docs/reload.md")]
+pub mod reload {}
+
+#[doc = include_str!("../docs/upgrade.md")]
+#[doc = include_str!("../docs/upgrade.svg")]
+pub mod upgrade {}
+
+#[doc = include_str!("../docs/shutdown.md")]
+#[doc = include_str!("../docs/lifecycle.svg")]
+pub mod shutdown {}
+
+#[doc = include_str!("../docs/monitor.md")]
+pub mod monitor {}
+
+#[doc = include_str!("../docs/deploy.md")]
+pub mod deploy {}
+
+#[doc = include_str!("../docs/troubleshoot.md")]
+pub mod troubleshoot {}

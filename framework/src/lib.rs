@@ -27,6 +27,12 @@
 //! - Middleware and types are tide's, and so may handlers be: `app.at("/").get(|request| …)`. [`RequestExt`] adds what such
 //!   a handler can ask of this framework. What a tide user finds changed is told in [`docs::from_tide`].
 //!
+//! # Operating it
+//!
+//! [`docs::signals`] (and commands), [`docs::reload`], [`docs::upgrade`], [`docs::shutdown`], [`docs::monitor`] (health and
+//! metrics), [`docs::deploy`] (systemd, containers, Kubernetes, balancers), [`docs::settings`], and [`docs::troubleshoot`]
+//! by message.
+//!
 //! # Features
 //!
 //! | feature | default | brings |

@@ -9,6 +9,7 @@
 //! | [`load`] | many clients at once, until told to stop |
 //! | [`passengers`] | clients that an upgrade finds in the middle of something |
 //! | [`idle`] | many connections that are only open, and whether they still are |
+//! | [`balancer`] | HAProxy and nginx in front of programs under test |
 //! | [`operator`] | somebody at a terminal, with the application's own commands |
 //! | [`tally`] | what became of all requests, each failure by its kind |
 //! | [`raw`] | the table of raw requests, each with its one right answer |
@@ -20,6 +21,7 @@
 
 pub mod addr;
 pub mod answer;
+pub mod balancer;
 pub mod browser;
 pub mod conn;
 pub mod dir;

@@ -170,7 +170,7 @@ fn the_preface_may_come_byte_by_byte_and_what_only_begins_like_it_is_http_1() {
 
 #[test]
 fn a_stop_answers_what_is_in_flight_and_says_goaway() {
-    let mut process = Launch::playground().serve();
+    let mut process = Launch::playground().settings("[shutdown]\ngrace = \"20s\"\n").serve();
     run(async {
         let client = Client::open(&process).await;
         let idle = Client::open(&process).await;

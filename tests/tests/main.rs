@@ -1,8 +1,10 @@
 //! Every promise of the framework, tried on real processes: one module a topic.
 
 mod app;
+mod balancers;
 mod client;
 mod config;
+mod container;
 mod control;
 mod crowds;
 mod dev;

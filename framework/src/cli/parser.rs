@@ -384,6 +384,22 @@ mod tests {
     }
 
     #[test]
+    fn completions_and_the_manual_know_every_command() {
+        for shell in ["bash", "zsh", "fish"] {
+            let text = run(&format!("shop completions {shell}")).unwrap_err();
+            assert_eq!((text.code, text.to), (0, Stream::Stdout));
+            assert!(
+                ["routes", "migrate", "completions"].iter().all(|name| text.text.contains(name)),
+                "{shell}"
+            );
+        }
+        let page = run("shop man").unwrap_err();
+        assert_eq!((page.code, page.to), (0, Stream::Stdout));
+        assert!(page.text.contains(".TH shop 1") && page.text.contains("apply migrations"), "{}", page.text);
+        assert_eq!(run("shop completions").unwrap_err().code, 2);
+    }
+
+    #[test]
     fn usage_errors_exit_with_2() {
         for line in ["shop nonsense", "shop --wrong", "shop --set x", "shop check more", "shop -c"] {
             let exit = run(line).unwrap_err();

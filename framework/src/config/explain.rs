@@ -137,7 +137,7 @@ impl Entry {
 }
 
 /// A value as TOML writes it in one line, without those entries of its tables that `hidden` names.
-fn toml_text(value: &Value, hidden: &dyn Fn(&str, &Value) -> bool) -> String {
+pub(super) fn toml_text(value: &Value, hidden: &dyn Fn(&str, &Value) -> bool) -> String {
     let string = |text: &str| one_line(&without_user_info(text));
     match value {
         Value::String(_, text) => string(text),

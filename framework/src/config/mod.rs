@@ -21,6 +21,8 @@ mod loaded;
 mod misfit;
 mod nearest;
 mod origin;
+#[cfg(test)]
+mod reference;
 mod secret;
 mod values;
 

@@ -1,0 +1,102 @@
+//! As PID 1 of a pid namespace, as in a container: every command of the control socket works, over upgrades as well.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::launch::Launch;
+use slackwater_tests::operator::Operator;
+use slackwater_tests::process::Process;
+use slackwater_tests::program;
+use slackwater_tests::tools::or_skip;
+use slackwater_tests::wait::until;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// What makes a program PID 1 of a namespace of its own, and ends all of it when the test does.
+const APART: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+
+fn namespaces() -> Result<(), String> {
+    let tried = Command::new("unshare").args(APART).arg("true").output();
+    let output = tried.map_err(|error| format!("unshare: {error}"))?;
+    let why = || format!("no namespaces here: {}", String::from_utf8_lossy(&output.stderr).trim());
+    output.status.success().then_some(()).ok_or_else(why)
+}
+
+/// A program in a container, as seen from outside of it.
+struct Container {
+    process: Process,
+    settings: String,
+    file: String,
+}
+
+impl Container {
+    fn start() -> (Self, Operator) {
+        let launch = Launch::program(Path::new("unshare"));
+        let dir = launch.dir().path().to_owned();
+        let file = dir.join("slackwater.toml").display().to_string();
+        let settings = format!(
+            "control.socket = \"{}\"\nupgrade.rollback_window = \"300ms\"\n",
+            dir.join("app.control").display()
+        );
+        let launch = launch.settings(&settings);
+        let process = launch.clone().args(APART).args([program::playground()]).args(["-c", &file]).serve();
+        let inside = until(LONG, "PID 1", || {
+            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.pid())).ok()?;
+            children.split_whitespace().next().map(str::to_owned)
+        });
+        let enter = launch.called("nsenter").args(["-t", &inside, "-p", "--"]);
+        let operator = Operator::of(&enter.args([program::playground()]).args(["-c", &file]));
+        (Container { process, settings, file }, operator)
+    }
+
+    fn set(&self, more: &str) {
+        fs::write(&self.file, format!("listen = \"127.0.0.1:0\"\n{}{more}", self.settings)).unwrap();
+    }
+}
+
+#[test]
+fn every_command_works_for_pid_1_and_for_the_generations_under_it() {
+    let Some(()) = or_skip(namespaces()) else { return };
+    let (mut container, operator) = Container::start();
+    let first = operator.first();
+    assert_eq!((&first["pid"], &first["waiter"]), (&1.into(), &serde_json::Value::Null));
+    let mut idle = Idle::open(&container.process.addr(), 10, Before::OneRequest);
+    let mut last = 1;
+    for _ in 0..2 {
+        operator.ok(&["reload"]);
+        operator.ok(&["upgrade"]);
+        let new = until(LONG, "the new one serves alone under PID 1", || {
+            let status = operator.status();
+            let processes = status["processes"].as_array()?.clone();
+            let serves = processes.len() == 1 && processes[0]["phase"] == "serving";
+            (status["waiter"] == 1 && serves).then(|| processes[0]["pid"].as_u64()).flatten()
+        });
+        assert!(new > last, "{new} after {last}");
+        last = new;
+    }
+    let text = operator.ok(&["status"]);
+    assert!(text.contains("waiter") && text.contains("serving"), "{text}");
+    assert_eq!(container.process.get("/pid"), last.to_string());
+    idle.ask_all("/pid").assert_flawless();
+
+    operator.ok(&["pause"]);
+    assert_eq!(operator.first()["phase"], "paused");
+    operator.ok(&["resume"]);
+    operator.ok(&["reopen"]);
+    container.set("[app]\nfail_start = \"the database is gone\"\n");
+    assert!(operator.fails(&["upgrade"]).contains("the database is gone"));
+    assert!(operator.fails(&["reload"]).contains("the database is gone"));
+    container.set("[app]\nstart_delay = \"10m\"\n");
+    let upgrade = operator.begin(&["upgrade"], "upgrade");
+    until(LONG, "it upgrades", || (operator.first()["phase"] == "upgrading").then_some(()));
+    operator.ok(&["rollback"]);
+    assert_eq!(upgrade.end().0, Some(1));
+    assert_eq!(container.process.get("/pid"), last.to_string());
+
+    operator.ok(&["drain"]);
+    // with it ends PID 1, and with that the container
+    assert_eq!(container.process.wait_exit(LONG).code(), Some(0));
+}
