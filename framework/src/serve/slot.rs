@@ -192,10 +192,10 @@ impl Reserved {
             "" if alone => "/metrics",
             path => path,
         };
-        // an empty one is switched off, and no path is empty
+        // an empty one is switched off; that of a target in authority form is empty as well
         [(live.as_str(), Own::Live), (ready, Own::Ready), (metrics, Own::Metrics)]
             .into_iter()
-            .find(|(reserved, _)| *reserved == path)
+            .find(|(reserved, _)| !reserved.is_empty() && *reserved == path)
             .map(|(_, own)| own)
     }
 }
