@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A moment, in milliseconds since the process began to count.
+/// A moment, in milliseconds since long before the process began to count.
 pub(crate) type Millis = u64;
 
 const NEVER: Millis = Millis::MAX;
+
+/// When the process began to count. What comes from another process may be older than this one: some thirty years fit.
+const BEGINNING: Millis = 1 << 40;
 
 /// The present moment.
 pub(crate) fn now() -> Millis {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     let elapsed = BEGAN.get_or_init(Instant::now).elapsed().as_millis();
-    // half an eternity of milliseconds fits; the first moment is 1 so that "one before" exists
-    Millis::try_from(elapsed).unwrap_or(NEVER - 2) + 1
+    Millis::try_from(elapsed).unwrap_or(NEVER).saturating_add(BEGINNING).min(NEVER - 1)
 }
 
 /// The moment `limit` after `from`; never without a limit.
