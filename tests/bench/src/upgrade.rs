@@ -20,7 +20,8 @@ use crate::memory::raise_open_files;
 use crate::playground;
 use crate::table::Table;
 
-const SETTINGS: &str = "[upgrade]\nrollback_window = \"500ms\"\n[shutdown]\ngrace = \"10s\"\n";
+const SETTINGS: &str =
+    "[upgrade]\nrollback_window = \"500ms\"\n[shutdown]\ngrace = \"10s\"\n[http]\nidle_timeout = \"1h\"\n";
 const EVERY: Duration = Duration::from_secs(2);
 const IDLE: usize = 2000;
 const PASSENGERS: usize = 10;
