@@ -103,7 +103,7 @@ fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
           echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
         done
         systemctl reload app; until_said reloaded 2; echo "reloaded again: $(state)"
-        systemctl stop app; echo "stopped: $(state)"
+        systemctl stop app; echo "stopped: $(systemctl is-active app || true)"; pgrep -x playground && exit 1
         cat /run/app.log"#;
     let said = beside_systemd(&with_units, &units, script);
     for line in [
@@ -111,11 +111,13 @@ fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
         "upgraded 2: success 0 active running",
         "reloaded: success 0 active running",
         "reloaded again: success 0 active running",
-        "stopped: success 0 inactive dead",
     ] {
         assert!(said.contains(line), "{line:?} is not in: {said}");
     }
     assert_eq!(said.matches("answered by main: yes").count(), 2, "{said}");
+    // on a legacy cgroup hierarchy systemd does not wait for a main process that it has not started itself: right after
+    // TERM comes KILL (systemd 252, `service_enter_signal`), and then the unit has failed
+    assert!(["stopped: inactive", "stopped: failed"].iter().any(|end| said.contains(end)), "{said}");
 }
 
 #[test]
