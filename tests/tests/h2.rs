@@ -14,6 +14,7 @@ use slackwater_tests::launch::Launch;
 use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::{Process, Signal};
 use slackwater_tests::tally::Failure;
+use slackwater_tests::wait;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -218,6 +219,116 @@ fn at_an_upgrade_the_old_process_finishes_its_streams_and_new_connections_are_th
     lineage.gone(old, LONG);
 }
 
+/// The kinds of the frames that a server sends, in their order.
+struct Frames {
+    conn: Conn,
+    bytes: Vec<u8>,
+}
+
+const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
+
+impl Frames {
+    /// Up to the next one of the kinds that are named; the connection ends with `None`.
+    fn until(&mut self, kinds: &[u8]) -> Option<u8> {
+        loop {
+            while let Some(&[a, b, c, kind]) = self.bytes.first_chunk() {
+                let length = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
+                if self.bytes.len() < length {
+                    break;
+                }
+                self.bytes.drain(..length);
+                if kinds.contains(&kind) {
+                    return Some(kind);
+                }
+            }
+            match self.conn.fate(LONG) {
+                Fate::Sent(bytes) => self.bytes.extend(bytes),
+                Fate::Closed | Fate::Reset => return None,
+                Fate::KeptOpen => panic!("nothing more comes"),
+            }
+        }
+    }
+
+    /// A connection on which a request for `path`, of fewer than 128 bytes, is being answered.
+    fn asked(process: &Process, path: &str) -> Self {
+        let mut conn = raw(process);
+        // :path is a literal that is not indexed, by the fourth name of the static table
+        let length = u8::try_from(path.len()).unwrap();
+        let head = [b"\x82\x86\x04", &[length][..], path.as_bytes(), b"\x41\x09localhost"].concat();
+        conn.send(frame(HEADERS, 5, 1, &head)).unwrap();
+        Frames { conn, bytes: Vec::new() }
+    }
+}
+
+#[test]
+fn goaway_is_said_when_a_drain_begins_and_not_when_it_ends() {
+    let mut process = Launch::playground().settings("[shutdown]\ngrace = \"20s\"\n").serve();
+    let mut frames = Frames::asked(&process, "/sleep/2000");
+    assert_eq!(process.get("/"), "Hello, world!");
+    process.signal(Signal::TERM);
+    assert_eq!(frames.until(&[GOAWAY, HEADERS]), Some(GOAWAY), "before the answer");
+    assert_eq!(frames.until(&[HEADERS]), Some(HEADERS), "and the answer comes");
+    drop(frames);
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+}
+
+#[test]
+fn goaway_is_said_when_a_handover_begins() {
+    let settings = "[upgrade]\nrollback_window = \"300ms\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let old = lineage.newest();
+    let mut frames = Frames::asked(&lineage, "/sleep/5000");
+    lineage.upgrade();
+    assert_eq!(frames.until(&[GOAWAY, HEADERS]), Some(GOAWAY), "before the answer");
+    assert_eq!(frames.until(&[HEADERS]), Some(HEADERS), "and the answer comes");
+    drop(frames);
+    lineage.gone(old, LONG);
+}
+
+#[test]
+fn crumbs_of_cookies_are_one_field() {
+    let process = Launch::fixture().serve();
+    run(async {
+        let client = Client::open(&process).await;
+        let request = Request::get("http://localhost/cookie-header");
+        let request = ["a=1", "b=2; c=3", "d=4"]
+            .iter()
+            .fold(request, |request, crumb| request.header("cookie", *crumb));
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
+        assert_eq!(text(answer.await.unwrap()).await.unwrap(), "a=1; b=2; c=3; d=4");
+    });
+}
+
+#[test]
+fn requests_are_logged_and_counted_as_any_others() {
+    let settings = "metrics.path = \"/metrics\"\n[log]\naccess = true\n";
+    let process = Launch::playground().settings(settings).serve();
+    run(async {
+        let client = Client::open(&process).await;
+        assert_eq!(client.get("/greet/Ada").await.1, "Hello, Ada!");
+        assert_eq!(client.get("/bytes/100000").await.1.len(), 100_000);
+        let echoed = client.send("POST", "/echo", Some(b"there and back")).await.unwrap();
+        assert_eq!(text(echoed).await.unwrap(), "there and back");
+    });
+    let line = process.wait_for_log(0, "/greet/Ada");
+    assert!(line.contains("HTTP/2.0") && line.contains("200") && line.contains("127.0.0.1:"), "{line}");
+    let line = process.wait_for_log(0, "/bytes/100000");
+    assert!(line.contains("100000,"), "{line}");
+    let scrape = wait::until(LONG, "all are counted", || {
+        let scrape = process.get("/metrics");
+        scrape.contains("route=\"/bytes/:n\",method=\"GET\",status=\"200\"} 1").then_some(scrape)
+    });
+    for counted in [
+        "http_requests_total{route=\"/greet/:name\",method=\"GET\",status=\"200\"} 1",
+        "http_requests_total{route=\"/echo\",method=\"POST\",status=\"200\"} 1",
+        "http_request_body_bytes_total 14",
+    ] {
+        assert!(scrape.contains(counted), "{counted}:\n{scrape}");
+    }
+}
+
 #[test]
 fn an_idle_connection_is_told_to_go() {
     let process = Launch::playground().settings("[http]\nidle_timeout = \"300ms\"\n").serve();
@@ -263,6 +374,56 @@ fn a_client_that_opens_and_resets_streams_is_refused() {
     let sent = conn.send(&flood);
     assert!(ends(&mut conn, sent), "it is still served");
     assert_eq!(process.get("/"), "Hello, world!");
+}
+
+/// Sends `frames` again and again, and reads what comes of it, until the connection ends.
+fn flood(frames: &[u8]) {
+    let process = Launch::playground().serve();
+    let mut conn = raw(&process);
+    let mut answers = conn.try_clone().unwrap();
+    let reading = std::thread::spawn(move || ends(&mut answers, Ok(())));
+    let until = std::time::Instant::now() + LONG;
+    let mut sent = Ok(());
+    while sent.is_ok() && !reading.is_finished() {
+        assert!(std::time::Instant::now() < until, "it is still listened to");
+        sent = conn.send(frames);
+    }
+    assert!(reading.join().unwrap(), "it is not closed");
+    assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn a_flood_of_pings_is_refused() {
+    flood(&frame(6, 0, 0, b"are you?").repeat(100));
+}
+
+#[test]
+fn a_flood_of_settings_is_refused() {
+    flood(&SETTINGS.repeat(100));
+}
+
+#[test]
+fn a_flood_of_priorities_is_refused() {
+    flood(&frame(2, 0, 1, b"\0\0\0\0\x10").repeat(100));
+}
+
+#[test]
+fn pings_beside_requests_are_no_flood() {
+    let process = Launch::playground().serve();
+    run(async {
+        let stream = TcpStream::connect(tcp(&process)).await.unwrap();
+        let (mut requests, mut connection) = h2::client::handshake(stream).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        tokio::spawn(connection);
+        for _ in 0..600 {
+            pings.ping(h2::Ping::opaque()).await.unwrap();
+            pings.ping(h2::Ping::opaque()).await.unwrap();
+            requests = requests.ready().await.unwrap();
+            let request = Request::get("http://localhost/bytes/1000").body(()).unwrap();
+            let (answer, _) = requests.send_request(request, true).unwrap();
+            assert_eq!(text(answer.await.unwrap()).await.unwrap().len(), 1000);
+        }
+    });
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::task::{ready, Context, Poll};
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+#[cfg(feature = "http2")]
+use super::flood::Frames;
 use super::record::Record;
 use crate::socket::Stream;
 use crate::sys::claims::Claim;
@@ -32,6 +34,9 @@ pub(crate) struct Io {
     pub(crate) claim: Option<Claim>,
     read: End,
     opening: Opening,
+    /// Those of a client that speaks HTTP/2.
+    #[cfg(feature = "http2")]
+    frames: Option<Box<Frames>>,
 }
 
 /// What the client's first bytes say of the protocol. Asked again whenever a connection is put together: a client that
@@ -71,13 +76,25 @@ pub(crate) enum End {
 impl Io {
     pub(crate) fn new(stream: Stream, prefix: Bytes, record: Arc<Record>, claim: Option<Claim>) -> Self {
         let opening = Opening::of(&prefix);
-        Io { stream, prefix, record, claim, read: End::NotYet, opening }
+        Io {
+            stream,
+            prefix,
+            record,
+            claim,
+            read: End::NotYet,
+            opening,
+            #[cfg(feature = "http2")]
+            frames: None,
+        }
     }
 
     /// One whose preface is in the prefix, and is for hyper to read.
     #[cfg(feature = "http2")]
     pub(crate) fn of_http2(stream: Stream, prefix: Bytes, record: Arc<Record>, claim: Option<Claim>) -> Self {
-        Io { stream, prefix, record, claim, read: End::NotYet, opening: Opening::Http1 }
+        let mut frames = Box::new(Frames::new());
+        frames.came(&prefix);
+        let read = End::NotYet;
+        Io { stream, prefix, record, claim, read, opening: Opening::Http1, frames: Some(frames) }
     }
 
     /// Keeps what came until it is known what it is.
@@ -144,6 +161,14 @@ impl Read for Io {
                 return Poll::Ready(Ok(()));
             }
             this.record.has_read();
+            #[cfg(feature = "http2")]
+            if let Some(frames) = &mut this.frames {
+                frames.came(&chunk[..n]);
+                if frames.are_a_flood() {
+                    let why = "a flood of frames that ask for nothing";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+                }
+            }
             if this.opening == Opening::Unknown {
                 this.opening = Opening::of(&chunk[..n]);
                 if !this.prefix.is_empty() || this.opening != Opening::Http1 {
@@ -163,11 +188,16 @@ impl Write for Io {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "nothing is counted"))]
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream.poll_write(cx, bufs);
+        #[cfg(feature = "http2")]
+        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
+            frames.sent(*bytes);
+        }
         match &written {
             Poll::Ready(_) => self.record.has_written(),
             Poll::Pending => self.record.cannot_write(),

@@ -5,6 +5,8 @@ pub(crate) mod bridge;
 pub(crate) mod connection;
 pub(crate) mod env;
 mod exchange;
+#[cfg(feature = "http2")]
+mod flood;
 mod framing;
 #[cfg(fuzzing)]
 pub mod fuzz;
