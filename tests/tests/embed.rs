@@ -66,7 +66,7 @@ fn a_shutdown_past_its_deadline_says_so_and_close_ends_it_with_a_report() {
     assert_eq!(exceeded.deadline, ms(200));
     let begun = Instant::now();
     let report = block_on(handle.close());
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < LONG, "it does not wait for the handler");
     assert_eq!(report.cut.len(), 1);
     assert!(report.cut[0].peer.starts_with("127.0.0.1:"), "{report:?}");
     assert!(

@@ -147,16 +147,18 @@ fn an_upload_of_any_length_is_taken_and_does_not_fill_memory() {
 fn a_stream_comes_as_it_is_made() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
-    conn.get("/stream/5").unwrap();
-    let begun = std::time::Instant::now();
+    // some 28 hours of it
+    conn.get("/stream/1000000").unwrap();
     assert_eq!(conn.head().unwrap().status, 200);
-    assert!(conn.chunk().unwrap().is_some());
-    assert!(begun.elapsed() < ms(350), "the first chunk does not wait for the last: {:?}", begun.elapsed());
-    let mut more = 0;
+    assert!(conn.chunk().unwrap().is_some(), "the first chunk does not wait for the last");
+    conn = process.conn();
+    conn.get("/stream/5").unwrap();
+    assert_eq!(conn.head().unwrap().status, 200);
+    let mut chunks = 0;
     while conn.chunk().unwrap().is_some() {
-        more += 1;
+        chunks += 1;
     }
-    assert_eq!(more, 4);
+    assert_eq!(chunks, 5);
 }
 
 #[test]

@@ -17,11 +17,11 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() {
-    let settings = "[shutdown]\nkeepalive_grace = \"200ms\"\ngrace = \"2500ms\"\nforce_after = \"300ms\"\n";
+    let settings = "[shutdown]\nkeepalive_grace = \"200ms\"\ngrace = \"5s\"\nforce_after = \"300ms\"\n";
     let mut process = Launch::playground().settings(settings).serve();
     let idle = Idle::open(&process.addr(), 100, Before::OneRequest);
     let (mut sleeper, mut stream) = (process.conn(), process.conn());
-    sleeper.get("/sleep/1500").unwrap();
+    sleeper.get("/sleep/4000").unwrap();
     stream.get("/stream/600").unwrap();
     assert_eq!(stream.head().unwrap().status, 200);
     stream.chunk().unwrap();
@@ -30,7 +30,7 @@ fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() 
     process.signal(Signal::TERM);
     until(LONG, "idle connections are closed", || (idle.fates().closed == 100).then_some(()));
     assert!(begun.elapsed() >= ms(190), "they have keepalive_grace: {:?}", begun.elapsed());
-    assert!(begun.elapsed() < ms(1400), "they do not wait for requests in flight: {:?}", begun.elapsed());
+    assert_eq!(sleeper.glance(), Fate::KeptOpen, "they do not wait for requests in flight");
     let slept = sleeper.answer().unwrap();
     assert!(slept.text() == "slept" && slept.closes(), "{slept:?}");
     let end = loop {
@@ -40,7 +40,6 @@ fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() 
         }
     };
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(begun.elapsed() < ms(3800), "within grace and force_after: {:?}", begun.elapsed());
     assert!(matches!(end, Ok(None) | Err(Failure::CutInTheMiddle | Failure::Reset)), "{end:?}");
     assert!(process.log().contains("/stream/"), "what was cut is named:\n{}", process.log());
 }
@@ -93,13 +92,13 @@ fn a_connection_that_has_sent_nothing_does_not_hold_the_process() {
 #[test]
 fn half_a_head_is_given_time_but_does_not_hold_the_process_for_ever() {
     let settings =
-        "[http]\nheader_timeout = \"1s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"5s\"\n";
+        "[http]\nheader_timeout = \"1s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"60s\"\n";
     let mut process = Launch::playground().settings(settings).serve();
     let mut half = process.conn();
     half.send("GET / HTTP/1.1\r\nHo").unwrap();
     assert_eq!(process.get("/"), "Hello, world!");
     process.signal(Signal::TERM);
-    assert_eq!(process.wait_exit(Duration::from_secs(4)).code(), Some(0));
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }
 
 #[test]

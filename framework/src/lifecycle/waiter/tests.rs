@@ -104,6 +104,10 @@ impl First {
         fs::read_to_string(self.directory.join(file)).unwrap_or_default()
     }
 
+    fn write(&self, file: &str) {
+        fs::write(self.directory.join(file), "").unwrap();
+    }
+
     fn signal(&self, signal: process::Signal) {
         process::kill_process(pid(self.process.id()).unwrap(), signal).unwrap();
     }
@@ -169,13 +173,17 @@ fn a_newest_one_that_is_killed_gives_128_and_the_signal() {
 
 #[test]
 fn orphans_are_reaped_and_nothing_but_the_newest_one_counts() {
-    // an orphan that ends with a status of its own before the newest does
-    let script = "echo > started; (sh -c 'echo $$ > orphan; sleep 0.1; exit 9' &); sleep 0.5; exit 2";
+    // an orphan that ends with a status of its own before the newest does, which is told when to
+    let script =
+        "(sh -c 'echo $$ > orphan; until [ -e go ]; do sleep 0.01; done; exit 9' &); echo > started; \
+                  until [ -e enough ]; do sleep 0.01; done; exit 2";
     let mut first = First::start("orphans", script);
     first.until("orphan", |first| !first.read("orphan").trim().is_empty());
+    first.write("go");
     let orphan = format!("/proc/{}", first.read("orphan").trim());
     first.until("reaped", |_| !std::path::Path::new(&orphan).exists());
     assert_eq!(first.process.try_wait().unwrap(), None);
+    first.write("enough");
     assert_eq!(first.status(), 2);
 }
 
