@@ -26,10 +26,19 @@ pub struct Balancer {
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// With health checks of its own: a server that is not ready is asked for nothing.
+    /// With [`Checks`] of its own: a server that is not ready is asked for nothing.
     HaProxy,
     /// Without: a server that refuses is passed over for a moment.
     Nginx,
+}
+
+/// How often `HaProxy` asks a server whether it is ready, over a connection that it opens for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// Often enough to notice one that is about to stop.
+    Often,
+    /// When it begins.
+    Once,
 }
 
 impl Kind {
@@ -59,12 +68,12 @@ impl Balancer {
     ///
     /// When it does not begin to listen.
     #[must_use]
-    pub fn start(kind: Kind, addr: &Addr, servers: &[Addr]) -> Self {
+    pub fn start(kind: Kind, addr: &Addr, servers: &[Addr], checks: Checks) -> Self {
         let dir = Dir::new();
         let mut command = Command::new(kind.program().0);
         match kind {
             Kind::HaProxy => {
-                let path = dir.write("haproxy.cfg", &haproxy(addr, servers));
+                let path = dir.write("haproxy.cfg", &haproxy(addr, servers, checks));
                 command.arg("-db").arg("-f").arg(path);
             }
             Kind::Nginx => {
@@ -108,7 +117,11 @@ impl Drop for Balancer {
     }
 }
 
-fn haproxy(addr: &Addr, servers: &[Addr]) -> String {
+fn haproxy(addr: &Addr, servers: &[Addr], checks: Checks) -> String {
+    let every = match checks {
+        Checks::Often => "100ms",
+        Checks::Once => "1h",
+    };
     let server = |(number, server): (usize, &Addr)| format!("    server app{number} {server}\n");
     let servers: String = servers.iter().enumerate().map(server).collect();
     format!(
@@ -117,7 +130,7 @@ fn haproxy(addr: &Addr, servers: &[Addr]) -> String {
          option redispatch\n    retries 3\n    http-reuse always\n\
          frontend front\n    bind {addr}\n    default_backend apps\n\
          backend apps\n    option httpchk GET /readyz\n    http-check expect status 200\n    \
-         default-server check inter 100ms fall 1 rise 1 pool-purge-delay 1h\n{servers}"
+         default-server check inter {every} fall 1 rise 1 pool-purge-delay 1h\n{servers}"
     )
 }
 

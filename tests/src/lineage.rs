@@ -105,15 +105,20 @@ impl Lineage {
     }
 
     /// Tells the process that serves to upgrade, and waits until it has started the new one. Gives that one's pid.
+    /// Tells it again where it has not yet noticed that the process before it is gone.
     ///
     /// # Panics
     ///
     /// When none is started.
     pub fn begin(&self) -> u32 {
-        let mark = self.mark();
-        self.signal(Signal::USR2);
-        let line = self.wait_for_log(mark, said::STARTED_NEW);
-        pid_after(&line, said::STARTED_NEW).unwrap_or_else(|| panic!("no pid in {line:?}"))
+        loop {
+            let mark = self.mark();
+            self.signal(Signal::USR2);
+            let line = self.wait_for_any(mark, &[said::STARTED_NEW, said::REFUSED_UNCONFIRMED]);
+            if let Some(pid) = pid_after(&line, said::STARTED_NEW) {
+                return pid;
+            }
+        }
     }
 
     /// Waits until an upgrade has brought the process `new`, which then is the newest.

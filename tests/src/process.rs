@@ -156,15 +156,28 @@ impl Process {
     ///
     /// When none does in time.
     pub fn wait_for_log(&self, mark: usize, text: &str) -> String {
-        let wanted = text.to_lowercase();
+        self.wait_for_any(mark, &[text])
+    }
+
+    /// As [`wait_for_log`](Self::wait_for_log), with several texts any of which will do.
+    ///
+    /// # Panics
+    ///
+    /// When no line holds one of them in time.
+    pub fn wait_for_any(&self, mark: usize, texts: &[&str]) -> String {
+        let wanted: Vec<_> = texts.iter().map(|text| text.to_lowercase()).collect();
+        let is_it = |line: &&str| {
+            let line = line.to_lowercase();
+            wanted.iter().any(|text| line.contains(text))
+        };
         let line = || {
             let log = self.log_since(mark);
             // a line that is not ended yet may still grow
             let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-            whole.lines().find(|line| line.to_lowercase().contains(&wanted)).map(str::to_owned)
+            whole.lines().find(is_it).map(str::to_owned)
         };
         wait::maybe(PATIENCE, line)
-            .unwrap_or_else(|| panic!("its log does not say {text:?}; its output:\n{}", self.log()))
+            .unwrap_or_else(|| panic!("its log does not say any of {texts:?}; its output:\n{}", self.log()))
     }
 
     /// Replaces its settings, after [`ANY_PORT`]; it has not been told yet.

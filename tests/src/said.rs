@@ -34,5 +34,7 @@ pub const OLD_GONE: &str = "the old process is gone";
 pub const TAKEN_BACK: &str = "taken back";
 /// A signal that asks for an upgrade comes at the wrong time.
 pub const USR2_REFUSED: &str = "USR2 refused";
+/// The answer to USR2 as long as the process before this one may come back.
+pub const REFUSED_UNCONFIRMED: &str = "refused: the last upgrade is not confirmed yet";
 /// The answer to USR2 in a process that is paused.
 pub const REFUSED_PAUSED: &str = "refused: the process is paused";

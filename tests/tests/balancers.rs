@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use slackwater_tests::addr::Addr;
-use slackwater_tests::balancer::{Balancer, Kind};
+use slackwater_tests::balancer::{Balancer, Checks, Kind};
 use slackwater_tests::conn::Conn;
 use slackwater_tests::launch::Launch;
 use slackwater_tests::lineage::Lineage;
 use slackwater_tests::load::{Load, Pattern, Running};
 use slackwater_tests::process::{Process, Signal};
 use slackwater_tests::tools::or_skip;
-use slackwater_tests::wait::until;
+use slackwater_tests::wait::{maybe, until};
 
 /// What Kubernetes waits between TERM and KILL unless told otherwise.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ fn restarted_in_turn(kind: Kind) {
     let settings = "shutdown.delay = \"1s\"\n";
     let launches = addrs.each_ref().map(|addr| launch(addr, settings));
     let mut servers: Vec<Process> = launches.iter().map(Launch::serve).collect();
-    let balancer = Balancer::start(kind, &addr(), &addrs);
+    let balancer = Balancer::start(kind, &addr(), &addrs, Checks::Often);
     servers.iter().for_each(|server| is_asked(&balancer, server.pid()));
     let load = load(&balancer);
     for (server, launch) in servers.iter_mut().zip(&launches) {
@@ -78,12 +78,15 @@ fn three_behind_nginx_are_restarted_in_turn_and_no_request_fails() {
     restarted_in_turn(Kind::Nginx);
 }
 
-/// The connections that servers have accepted. Each is asked over a connection that stays.
-fn accepted(scrapers: &mut [Conn]) -> u64 {
+/// The connections that servers have accepted and that are open no longer. Each is asked over a connection that stays.
+fn closed(scrapers: &mut [Conn]) -> i64 {
     let of_one = |conn: &mut Conn| {
         let text = conn.ask("/metrics").unwrap().text();
-        let line = text.lines().find(|line| line.starts_with("slackwater_connections_accepted_total "));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap()
+        let sum_of = |family: &str| -> i64 {
+            let lines = text.lines().filter(|line| line.starts_with(family));
+            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum()
+        };
+        sum_of("slackwater_connections_accepted_total ") - sum_of("slackwater_connections{")
     };
     scrapers.iter_mut().map(of_one).sum()
 }
@@ -95,20 +98,13 @@ fn upgraded_in_place(kind: Kind) {
     let settings = "metrics.path = \"/metrics\"\nupgrade.rollback_window = \"300ms\"\n";
     let mut servers: Vec<Lineage> =
         addrs.iter().map(|addr| Lineage::serve(&launch(addr, settings))).collect();
-    let balancer = Balancer::start(kind, &addr(), &addrs);
+    // whoever checks opens a connection for it and closes it
+    let balancer = Balancer::start(kind, &addr(), &addrs, Checks::Once);
     servers.iter().for_each(|server| is_asked(&balancer, server.newest()));
     let mut scrapers: Vec<Conn> = addrs.iter().map(|addr| Conn::open(addr).unwrap()).collect();
-    let mut opened = || accepted(&mut scrapers);
     let load = load(&balancer);
-    // as many connections as its clients ever need at once
-    // (HAProxy was seen to open a few more on a busy machine; whether any was closed before is not known yet)
-    let before = (kind == Kind::Nginx).then(|| {
-        until(LONG, "no more connections are opened", || {
-            let before = opened();
-            load.wait_for(2000, LONG);
-            (opened() == before).then_some(before)
-        })
-    });
+    load.wait_for(200, LONG);
+    let before = closed(&mut scrapers);
     for server in &mut servers {
         let old = server.newest();
         let new = server.upgrade();
@@ -118,14 +114,12 @@ fn upgraded_in_place(kind: Kind) {
     }
     let tally = load.stop();
     assert!(tally.failed() == 0 && tally.answered() > 0, "{tally}\n{}", balancer.output());
-    if let Some(before) = before {
-        let after = opened();
-        assert!(
-            after <= before + 2,
-            "{} connections were opened again, for some were closed",
-            after - before
-        );
-    }
+    let mut after = before;
+    let none = maybe(LONG, || {
+        after = closed(&mut scrapers);
+        (after == before).then_some(())
+    });
+    assert!(none.is_some(), "{} connections of the balancer were closed", after - before);
 }
 
 #[test]
