@@ -19,6 +19,7 @@ use super::machine::{self, step, Action, Command, Event, Phase};
 use super::named::remove_pid_file;
 use super::predecessor::Predecessor;
 use super::reload::{Next, Plan};
+use super::stand_in::Parent;
 use super::successor::Successor;
 use crate::config::Loaded;
 use crate::error::{Error, Kind};
@@ -57,6 +58,8 @@ pub(crate) struct Driver {
     pub(super) successor: Option<Successor>,
     /// The old process, in a new one.
     pub(super) predecessor: Option<Predecessor>,
+    /// Whoever has started this process for an upgrade, until its end has been looked into.
+    pub(super) parent: Option<Parent>,
     /// Those that were replaced before that one, and still drain.
     pub(super) elders: Vec<Heard>,
     pub(super) pid_file: Option<PidFile>,
@@ -110,6 +113,7 @@ impl Driver {
             ),
             plan: Arc::new(plan),
             successor: None,
+            parent: predecessor.as_ref().map(|_| Parent::now()),
             predecessor,
             elders: vec![],
             pid_file: None,

@@ -4,6 +4,7 @@
 use super::driver::Driver;
 use super::happening::{Happening, Id};
 use super::machine::{Event, Phase, Word};
+use super::stand_in::look_anew;
 use super::successor::{Start, Successor};
 use crate::config::UpgradeMode;
 use crate::observe::metrics::Plain;
@@ -77,7 +78,10 @@ impl Driver {
     }
 
     /// What the old process would have removed, had it not been killed, is removed here.
-    pub(super) fn predecessor_gone(&self) -> Event {
+    pub(super) fn predecessor_gone(&mut self) -> Event {
+        if let Some(parent) = self.parent.take() {
+            async_std::task::spawn(look_anew(self.systemd.clone(), parent));
+        }
         self.plan.metrics.thaw();
         self.plan.control.iter().for_each(|control| control.tidy());
         self.pid_file_path(OLD_PID_FILE).iter().for_each(|path| pid_file::remove_stale(path));

@@ -4,19 +4,27 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_io::Async;
+use async_std::future::timeout;
+use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use sd_notify::NotifyState;
 
 use crate::sys::program::Program;
 
 /// How long a message may wait for a place in the manager's queue.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it may take to work off its queue.
+const BARRIER: Duration = Duration::from_secs(5);
 
 /// The service manager of this process, if it has one that wants to know.
 #[derive(Debug)]
@@ -48,6 +56,16 @@ impl Systemd {
         Systemd { socket: None, watchdog: None, warned: AtomicBool::new(false) }
     }
 
+    /// The one that listens at `socket`.
+    pub(crate) fn named(socket: OsString) -> Self {
+        Systemd { socket: Some(socket), ..Systemd::nobody() }
+    }
+
+    /// Where it listens, if there is one.
+    pub(crate) fn socket(&self) -> Option<OsString> {
+        self.socket.clone()
+    }
+
     /// It has started, or it is done with a reload, well or not: `READY=1` and what there is to say.
     pub(crate) fn ready(&self, status: &str) {
         self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
@@ -70,6 +88,15 @@ impl Systemd {
     /// Another process is the service now. It takes NotifyAccess=all, for this one may not be the main process.
     pub(crate) fn main_pid(&self, pid: u32) {
         self.send(&[NotifyState::MainPid(pid)]);
+    }
+
+    /// Waits until the manager has worked off all that was said until now (`BARRIER=1`), for [`BARRIER`] at most.
+    pub(crate) async fn barrier(&self) {
+        let Some(name) = &self.socket else { return };
+        let over = barrier(name).and_then(Async::new);
+        if let Ok(over) = over {
+            let _ = timeout(BARRIER, over.readable()).await;
+        }
     }
 
     /// What `systemctl status` shows.
@@ -141,6 +168,20 @@ fn send(name: &OsStr, message: &str) -> io::Result<()> {
     socket.send(message.as_bytes()).map(drop)
 }
 
+/// Sends a descriptor, which the manager closes in its turn; gives the other end of it.
+fn barrier(name: &OsStr) -> io::Result<OwnedFd> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.connect_addr(&address(name)?)?;
+    let (over, closed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [closed.as_fd()];
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(&socket, &[IoSlice::new(b"BARRIER=1\n")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(over)
+}
+
 /// An absolute path, or a name in the abstract namespace after an `@`.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
@@ -152,6 +193,8 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// A manager of our own, and what it hears.
@@ -174,6 +217,30 @@ mod tests {
         let mut buffer = [0; 4096];
         let count = socket.recv(&mut buffer).unwrap();
         String::from_utf8(buffer[..count].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_barrier_is_over_when_the_manager_closes_what_it_was_sent() {
+        let (socket, systemd) = manager("barrier");
+        let closed = async {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);
+            let mut message = [0; 64];
+            let buffer = &mut [io::IoSliceMut::new(&mut message)];
+            let flags = rustix::net::RecvFlags::CMSG_CLOEXEC;
+            let received = rustix::net::recvmsg(&socket, buffer, &mut ancillary, flags).unwrap();
+            assert_eq!(&message[..received.bytes], b"BARRIER=1\n");
+            Instant::now()
+            // and the descriptor goes with `ancillary`
+        };
+        let begun = Instant::now();
+        let over = async {
+            systemd.barrier().await;
+            Instant::now()
+        };
+        let both = futures_lite::future::zip(over, closed);
+        let (over, closed) = async_std::task::block_on(both);
+        assert!(begun <= closed && closed <= over && over < begun + BARRIER);
     }
 
     #[test]
