@@ -37,7 +37,18 @@ struct Way {
     entry: Sender<Connection>,
     /// The same way at its other end: connections that were to leave and have not been picked up by the porter.
     waiting: Receiver<Connection>,
+    silent: Receiver<Connection>,
     porter: JoinHandle<()>,
+}
+
+/// For how long a connection has to have been silent to be one whose client waits for nothing, in milliseconds.
+const SILENT: u64 = 500;
+
+/// How many of these go with a message: whoever speaks meanwhile waits for one of that size at the most.
+const SILENT_AT_A_TIME: usize = 100;
+
+fn is_silent(connection: &Connection) -> bool {
+    connection.head.is_empty() && now().saturating_sub(connection.since) > SILENT
 }
 
 /// A connection that was sent, and our copy of its socket until that is known to have been right.
@@ -93,8 +104,11 @@ impl Giving {
     {
         let way = self.way.get_or_insert_with(|| {
             let (entry, waiting) = async_channel::unbounded();
+            let silent = async_channel::unbounded();
+            let left = silent.1.clone();
             let porter = Porter {
                 waiting: waiting.clone(),
+                silent,
                 channel: self.channel.clone(),
                 kept: self.kept.clone(),
                 taken: self.taken.clone(),
@@ -106,7 +120,7 @@ impl Giving {
                     failed(error).await;
                 }
             });
-            Way { entry, waiting, porter }
+            Way { entry, waiting, silent: left, porter }
         });
         way.entry.clone()
     }
@@ -126,14 +140,14 @@ impl Giving {
         claims: Option<&Claims>,
         seats: &Arc<Seats>,
     ) -> (Vec<Connection>, usize) {
-        let Some(Way { waiting, porter, .. }) = self.way.take() else { return (vec![], 0) };
+        let Some(Way { waiting, silent, porter, .. }) = self.way.take() else { return (vec![], 0) };
         porter.cancel().await;
         let given = std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner).copies);
         let is_claimed = |given: &Given| claims.is_some_and(|claims| claims.is_claimed(given.claim));
         let (claimed, unread): (Vec<_>, Vec<_>) = given.into_iter().partition(is_claimed);
         let mut back: Vec<Connection> =
             unread.into_iter().filter_map(|given| given.connection(seats).ok()).collect();
-        back.extend(std::iter::from_fn(|| waiting.try_recv().ok()));
+        back.extend(std::iter::from_fn(|| silent.try_recv().or_else(|_| waiting.try_recv()).ok()));
         (back, claimed.len())
     }
 }
@@ -178,6 +192,8 @@ struct Parcel {
 /// Carries connections to the other process, as many at a time as are there.
 struct Porter {
     waiting: Receiver<Connection>,
+    /// Those of them that can wait.
+    silent: (Sender<Connection>, Receiver<Connection>),
     channel: Arc<Channel>,
     kept: Arc<Mutex<Kept>>,
     taken: Arc<Taken>,
@@ -186,21 +202,32 @@ struct Porter {
 }
 
 impl Porter {
+    /// Those who have just spoken go first, for their clients wait; of the silent ones some go with each message.
     async fn carry(mut self) -> io::Result<()> {
-        while let Ok(first) = self.waiting.recv().await {
+        let mut next = None;
+        loop {
             let mut batch = Batch::new();
-            let mut next = Some(first);
-            while let Some(connection) = next {
+            while let Some(connection) = next.take().or_else(|| self.waiting.try_recv().ok()) {
+                if is_silent(&connection) {
+                    let _ = self.silent.0.try_send(connection);
+                } else if let Some(full) = self.pack(connection, &mut batch)? {
+                    self.send(full).await?;
+                }
+            }
+            for _ in 0..SILENT_AT_A_TIME {
+                let Ok(connection) = self.silent.1.try_recv() else { break };
                 if let Some(full) = self.pack(connection, &mut batch)? {
                     self.send(full).await?;
                 }
-                next = self.waiting.try_recv().ok();
             }
-            if let Some(full) = batch.take() {
-                self.send(full).await?;
+            match batch.take() {
+                Some(full) => self.send(full).await?,
+                None => match self.waiting.recv().await {
+                    Ok(connection) => next = Some(connection),
+                    Err(_) => return Ok(()),
+                },
             }
         }
-        Ok(())
     }
 
     fn pack(
