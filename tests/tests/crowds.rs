@@ -78,8 +78,9 @@ fn ten_thousand_connections_that_say_nothing_cost_little_and_hinder_nobody() {
             load_settles(&process);
         });
         assert_eq!(silent.map(|idle| idle.fates().open), Some(10_000));
-        // parked they are an entry each, and what the allocator keeps of the time before that
-        assert!(grown < 10_000 * 12, "{grown} KiB more for 10,000 connections");
+        // parked they are an entry each, and what the allocator keeps of the time before that, in which all may have been
+        // active at once
+        assert!(grown < 10_000 * 24, "{grown} KiB more for 10,000 connections");
     });
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use event_listener::Event;
 use slab::Slab;
 
-use crate::http::record::Record;
+use crate::http::record::{Record, Request};
 use crate::http::timeouts::{now, Millis};
 
 /// The records of all connections that have a task.
@@ -78,15 +78,15 @@ impl Ledger {
     /// Names the one whose request is the oldest.
     pub(crate) fn oldest_request(&self) -> Option<Cut> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let began = |record: &Record| record.request().map(|request| request.began);
-        let asking = records.iter().filter_map(|(_, record)| Some((began(record)?, record)));
-        asking.min_by_key(|(began, _)| *began).map(|(_, record)| Cut::of(record, now()))
+        let asking = records.iter().filter_map(|(_, record)| Some((record.request()?, record)));
+        let oldest = asking.min_by_key(|(request, _)| request.began);
+        oldest.map(|(request, record)| Cut::of(record, Some(&request), now()))
     }
 
     /// Names all that are there, for the report of what is cut.
     pub(crate) fn survivors(&self) -> Vec<Cut> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.iter().map(|(_, record)| Cut::of(record, now())).collect()
+        records.iter().map(|(_, record)| Cut::of(record, record.request().as_ref(), now())).collect()
     }
 }
 
@@ -125,9 +125,8 @@ impl Drop for Entry {
 }
 
 impl Cut {
-    fn of(record: &Record, now: Millis) -> Self {
-        let request = record.request();
-        let began = request.as_ref().map_or(record.accepted, |request| request.began);
+    fn of(record: &Record, request: Option<&Request>, now: Millis) -> Self {
+        let began = request.map_or(record.accepted, |request| request.began);
         Cut {
             peer: record.ends.peer.clone(),
             request: request.map(|request| format!("{} {}", request.method, request.uri.path())),
