@@ -12,6 +12,7 @@ mod plan;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub(crate) use acquire::{Acquired, Sockets};
 pub(crate) use address::Address;
