@@ -62,5 +62,5 @@ where
     server.at("/").get(endpoint.clone()).post(endpoint.clone());
     server.at("/*").all(endpoint);
     let (head, body) = request.into_parts();
-    Answering { server, allow }.answer(head, body, BodyLimit::new(None), context).await
+    Arc::new(Answering { server, allow }).answer(head, body, BodyLimit::new(None), context).await
 }

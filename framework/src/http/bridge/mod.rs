@@ -25,6 +25,7 @@ pub(crate) use outcome::KeepCause;
 pub(crate) use request::Given;
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 
 use hyper::header::{HeaderValue, ACCEPT, ALLOW};
@@ -33,7 +34,7 @@ use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 use super::body::BodyLimit;
 use super::{Context, Form, Reply, RequestBody, ResponseBody, Service};
-use reader::Body;
+use reader::{Body, Broken};
 use request::Arrived;
 
 /// A tide server as a [`Service`].
@@ -53,35 +54,39 @@ impl<S: Clone + Send + Sync + 'static> Tide<S> {
 
 impl<S: Clone + Send + Sync + 'static> Service for Tide<S> {
     fn call(&self, request: hyper::Request<RequestBody>, context: Context) -> Reply {
-        let tide = self.0.clone();
         let (head, body) = request.into_parts();
         let limit = body.limit();
-        Box::pin(async move { tide.answer(head, body, limit, context).await })
+        self.0.clone().answer(head, body, limit, context)
     }
 }
 
 impl<S: Clone + Send + Sync + 'static> Answering<S> {
     /// One request from its head to the head of its answer.
-    async fn answer(
-        &self,
-        head: Parts,
-        body: impl Body,
-        limit: BodyLimit,
-        context: Context,
-    ) -> hyper::Response<ResponseBody> {
+    ///
+    /// What can be done at once is done before and after the future: whatever a future holds is moved with it.
+    fn answer(self: Arc<Self>, head: Parts, body: impl Body, limit: BodyLimit, context: Context) -> Reply {
         let asked = Asked::of(&head);
         match request::convert(head, body, limit, context) {
-            Ok(Arrived::Request { request, broken }) => {
-                let response = outcome::settle(self.server.respond(request).await, broken, &asked);
-                let mut response = response::convert(response, &asked).await;
-                if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-                    self.name_methods(response.headers_mut(), &asked);
-                }
-                response
-            }
-            Ok(Arrived::ServerOptions) => problem::no_content(),
-            Err(refusal) => problem::refuse(&refusal, &asked),
+            Ok(Arrived::Request { request, broken }) => Box::pin(async move {
+                let answered = self.server.respond(request).await;
+                self.finish(answered, broken, &asked)
+            }),
+            Ok(Arrived::ServerOptions) => Box::pin(ready(problem::no_content())),
+            Err(refusal) => Box::pin(ready(problem::refuse(&refusal, &asked))),
         }
+    }
+
+    fn finish(
+        &self,
+        answered: tide::http::Result<tide::http::Response>,
+        broken: Option<Broken>,
+        asked: &Asked,
+    ) -> hyper::Response<ResponseBody> {
+        let mut response = response::convert(outcome::settle(answered, broken, asked), asked);
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            self.name_methods(response.headers_mut(), asked);
+        }
+        response
     }
 
     fn name_methods(&self, headers: &mut HeaderMap, asked: &Asked) {

@@ -1,9 +1,11 @@
 //! A request's head, from hyper's types to tide's.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use hyper::header::{CONTENT_TYPE, COOKIE, UPGRADE};
+use hyper::header::{HeaderValue, CONTENT_TYPE, COOKIE, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, Version};
 use tide::http::headers::{self, HeaderName, Headers};
@@ -106,47 +108,84 @@ const UNKNOWN_METHOD: Refusal =
 const BAD_HEADER: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "a header is not plain ASCII");
 
 fn copy(from: &HeaderMap, into: &mut Headers, version: Version) -> Result<(), Refusal> {
-    for name in from.keys() {
-        // RFC 9110, section 7.8: HTTP/1.0 cannot upgrade
-        if name == UPGRADE && version == Version::HTTP_10 {
-            continue;
-        }
-        // RFC 9113, section 8.2.3: HTTP/2 may send each cookie in a field of its own
-        if name == COOKIE && version == Version::HTTP_2 {
-            let crumbs = from.get_all(name).iter().map(|value| value.to_str().map_err(|_| BAD_HEADER));
-            into.insert(headers::COOKIE, crumbs.collect::<Result<Vec<_>, _>>()?.join("; "));
-            continue;
-        }
-        let mut values = from.get_all(name).iter().map(|value| value.to_str().map_err(|_| BAD_HEADER));
-        let Some(first) = values.next() else { continue };
-        into.insert(header_name(name)?, first?);
-        for value in values {
-            into.append(header_name(name)?, value?);
+    make_room(into, from.keys_len());
+    // values of one name come one after the other
+    let mut last = None;
+    for (name, value) in from {
+        let repeated = last.replace(name) == Some(name);
+        match *name {
+            // RFC 9110, section 7.8: HTTP/1.0 cannot upgrade
+            UPGRADE if version == Version::HTTP_10 => {}
+            // RFC 9113, section 8.2.3: HTTP/2 may send each cookie in a field of its own
+            COOKIE if version == Version::HTTP_2 => {
+                if !repeated {
+                    let crumbs = from.get_all(name).iter().map(text);
+                    into.insert(headers::COOKIE, crumbs.collect::<Result<Vec<_>, _>>()?.join("; "));
+                }
+            }
+            _ if repeated => into.append(header_name(name)?, text(value)?),
+            _ => drop(into.insert(header_name(name)?, text(value)?)),
         }
     }
     Ok(())
 }
 
+/// Headers with the room for as many as a browser sends. They cannot be made with it, but a copy has what its original
+/// had; filling them one by one instead would hash each name three times over.
+fn make_room(headers: &mut Headers, names: usize) {
+    static ROOMY: OnceLock<Headers> = OnceLock::new();
+    /// What fits without more room, and what fits into the room there is.
+    const WORTH_IT: RangeInclusive<usize> = 4..=14;
+    if WORTH_IT.contains(&names) {
+        headers.clone_from(ROOMY.get_or_init(|| {
+            let mut request = Request::new(Method::Get, "http://localhost/");
+            let names: Vec<String> = (0..*WORTH_IT.end()).map(|number| format!("n{number}")).collect();
+            names.iter().for_each(|name| request.append_header(&**name, ""));
+            names.iter().for_each(|name| drop(request.remove_header(&**name)));
+            AsRef::<Headers>::as_ref(&request).clone()
+        }));
+    }
+}
+
+fn text(value: &HeaderValue) -> Result<&str, Refusal> {
+    value.to_str().map_err(|_| BAD_HEADER)
+}
+
 /// Names that http-types knows cost nothing; any other is copied.
 fn header_name(name: &hyper::header::HeaderName) -> Result<HeaderName, Refusal> {
-    Ok(match name.as_str() {
-        "host" => headers::HOST,
-        "user-agent" => headers::USER_AGENT,
-        "accept" => headers::ACCEPT,
-        "accept-encoding" => headers::ACCEPT_ENCODING,
-        "accept-language" => headers::ACCEPT_LANGUAGE,
-        "connection" => headers::CONNECTION,
-        "content-length" => headers::CONTENT_LENGTH,
-        "content-type" => headers::CONTENT_TYPE,
-        "cookie" => headers::COOKIE,
-        "authorization" => headers::AUTHORIZATION,
-        "cache-control" => headers::CACHE_CONTROL,
-        "if-modified-since" => headers::IF_MODIFIED_SINCE,
-        "if-none-match" => headers::IF_NONE_MATCH,
-        "origin" => headers::ORIGIN,
-        "referer" => headers::REFERER,
-        "transfer-encoding" => headers::TRANSFER_ENCODING,
-        "upgrade" => headers::UPGRADE,
-        other => HeaderName::from_str(other).map_err(|_| BAD_HEADER)?,
+    use hyper::header as known;
+    Ok(match *name {
+        known::ACCEPT => headers::ACCEPT,
+        known::ACCEPT_CHARSET => headers::ACCEPT_CHARSET,
+        known::ACCEPT_ENCODING => headers::ACCEPT_ENCODING,
+        known::ACCEPT_LANGUAGE => headers::ACCEPT_LANGUAGE,
+        known::ACCESS_CONTROL_REQUEST_HEADERS => headers::ACCESS_CONTROL_REQUEST_HEADERS,
+        known::ACCESS_CONTROL_REQUEST_METHOD => headers::ACCESS_CONTROL_REQUEST_METHOD,
+        known::AUTHORIZATION => headers::AUTHORIZATION,
+        known::CACHE_CONTROL => headers::CACHE_CONTROL,
+        known::CONNECTION => headers::CONNECTION,
+        known::CONTENT_ENCODING => headers::CONTENT_ENCODING,
+        known::CONTENT_LENGTH => headers::CONTENT_LENGTH,
+        known::CONTENT_TYPE => headers::CONTENT_TYPE,
+        known::COOKIE => headers::COOKIE,
+        known::DATE => headers::DATE,
+        known::EXPECT => headers::EXPECT,
+        known::FORWARDED => headers::FORWARDED,
+        known::HOST => headers::HOST,
+        known::IF_MATCH => headers::IF_MATCH,
+        known::IF_MODIFIED_SINCE => headers::IF_MODIFIED_SINCE,
+        known::IF_NONE_MATCH => headers::IF_NONE_MATCH,
+        known::IF_RANGE => headers::IF_RANGE,
+        known::IF_UNMODIFIED_SINCE => headers::IF_UNMODIFIED_SINCE,
+        known::ORIGIN => headers::ORIGIN,
+        known::PRAGMA => headers::PRAGMA,
+        known::REFERER => headers::REFERER,
+        known::TE => headers::TE,
+        known::TRAILER => headers::TRAILER,
+        known::TRANSFER_ENCODING => headers::TRANSFER_ENCODING,
+        known::UPGRADE => headers::UPGRADE,
+        known::USER_AGENT => headers::USER_AGENT,
+        known::VIA => headers::VIA,
+        _ => HeaderName::from_str(name.as_str()).map_err(|_| BAD_HEADER)?,
     })
 }

@@ -1,8 +1,7 @@
 //! An answer, from tide's types to hyper's.
 
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use futures_lite::AsyncBufRead;
@@ -24,8 +23,8 @@ type Response = tide::http::Response;
 /// Why an answer cannot be sent as the handler meant it; the client gets a 500.
 struct Fault(String);
 
-pub(super) async fn convert(from: Response, asked: &Asked) -> hyper::Response<ResponseBody> {
-    match try_convert(from, asked).await {
+pub(super) fn convert(from: Response, asked: &Asked) -> hyper::Response<ResponseBody> {
+    match try_convert(from, asked) {
         Ok(response) => response,
         Err(Fault(why)) => {
             log::error!("{asked}: 500 Internal Server Error: {why}");
@@ -34,7 +33,7 @@ pub(super) async fn convert(from: Response, asked: &Asked) -> hyper::Response<Re
     }
 }
 
-async fn try_convert(mut from: Response, asked: &Asked) -> Result<hyper::Response<ResponseBody>, Fault> {
+fn try_convert(mut from: Response, asked: &Asked) -> Result<hyper::Response<ResponseBody>, Fault> {
     let status = status(&from)?;
     let mut response = hyper::Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
@@ -42,7 +41,7 @@ async fn try_convert(mut from: Response, asked: &Asked) -> Result<hyper::Respons
     if status == StatusCode::SWITCHING_PROTOCOLS {
         response.extensions_mut().insert(upgrade::of(&mut from));
     } else if has_body(status) {
-        *response.body_mut() = body(from, &mut response, asked).await?;
+        *response.body_mut() = body(from, &mut response, asked)?;
     }
     Ok(response)
 }
@@ -116,7 +115,7 @@ fn connection(values: &HeaderValues, status: StatusCode) -> Option<&'static str>
 }
 
 /// The body in its cheapest form; adds the headers that depend on it.
-async fn body(
+fn body(
     mut from: Response,
     into: &mut hyper::Response<ResponseBody>,
     asked: &Asked,
@@ -137,7 +136,7 @@ async fn body(
     match from.len() {
         Some(0) => Ok(ResponseBody::Empty),
         // only chunks can carry trailers
-        Some(length) if !from.has_trailers() => sized(&mut from, length, asked).await,
+        Some(length) if !from.has_trailers() => sized(&mut from, length, asked),
         _ => Ok(stream(Source::of(&mut from), Length::Unknown, asked)),
     }
 }
@@ -162,12 +161,12 @@ fn length_for_head(from: &Response) -> Option<HeaderValue> {
 }
 
 /// A body of known length: in one piece if it is short and there already, else as it comes.
-async fn sized(from: &mut Response, length: usize, asked: &Asked) -> Result<ResponseBody, Fault> {
+fn sized(from: &mut Response, length: usize, asked: &Asked) -> Result<ResponseBody, Fault> {
     let mut source = Source::of(from);
     if length > SHORT {
         return Ok(stream(source, Length::Left(length as u64), asked));
     }
-    match gather(&mut source, length).await? {
+    match gather(&mut source, length)? {
         Gathered::All(bytes) => Ok(ResponseBody::Full(bytes)),
         Gathered::Some(bytes) => {
             source.put_back(bytes);
@@ -182,34 +181,33 @@ enum Gathered {
     Some(Bytes),
 }
 
-/// Reads what is there, up to `length`, and does not wait for more.
-async fn gather(source: &mut Source, length: usize) -> Result<Gathered, Fault> {
+/// Reads what is there, up to `length`. It does not wait for more, and need not be woken: what is not all there is polled
+/// again as a stream.
+fn gather(source: &mut Source, length: usize) -> Result<Gathered, Fault> {
+    let mut cx = Context::from_waker(Waker::noop());
     let mut gathered = BytesMut::new();
-    poll_fn(|cx| loop {
-        let chunk = match Pin::new(&mut source.reader).poll_fill_buf(cx) {
+    loop {
+        let chunk = match Pin::new(&mut source.reader).poll_fill_buf(&mut cx) {
             Poll::Ready(Ok([])) => {
                 let got = gathered.len();
-                return Poll::Ready(Err(Fault(format!("the body ended after {got} of {length} bytes"))));
+                return Err(Fault(format!("the body ended after {got} of {length} bytes")));
             }
             Poll::Ready(Ok(chunk)) => &chunk[..chunk.len().min(length - gathered.len())],
-            Poll::Ready(Err(error)) => {
-                return Poll::Ready(Err(Fault(format!("the body could not be read: {error}"))))
-            }
-            Poll::Pending => return Poll::Ready(Ok(Gathered::Some(gathered.split().freeze()))),
+            Poll::Ready(Err(error)) => return Err(Fault(format!("the body could not be read: {error}"))),
+            Poll::Pending => return Ok(Gathered::Some(gathered.freeze())),
         };
         let taken = chunk.len();
         if taken == length {
             // most bodies come in one piece: one buffer of the right size, one copy
-            return Poll::Ready(Ok(Gathered::All(Bytes::copy_from_slice(chunk))));
+            return Ok(Gathered::All(Bytes::copy_from_slice(chunk)));
         }
         gathered.reserve(length - gathered.len());
         gathered.extend_from_slice(chunk);
         Pin::new(&mut source.reader).consume(taken);
         if gathered.len() == length {
-            return Poll::Ready(Ok(Gathered::All(gathered.split().freeze())));
+            return Ok(Gathered::All(gathered.freeze()));
         }
-    })
-    .await
+    }
 }
 
 fn stream(source: Source, length: Length, asked: &Asked) -> ResponseBody {

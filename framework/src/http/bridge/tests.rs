@@ -122,8 +122,8 @@ fn request(method: &str, path: &str, body: Hand) -> Request<Hand> {
     Request::builder().method(method).uri(path).header("host", "example.com").body(body).unwrap()
 }
 
-fn answering<S: Clone>(server: &Server<S>) -> Answering<S> {
-    Answering { server: server.clone(), allow: Allow::of([("GET", "/own"), ("PUT", "/own")]) }
+fn answering<S: Clone>(server: &Server<S>) -> Arc<Answering<S>> {
+    Arc::new(Answering { server: server.clone(), allow: Allow::of([("GET", "/own"), ("PUT", "/own")]) })
 }
 
 fn ask<S: Clone + Send + Sync + 'static>(
@@ -327,7 +327,7 @@ fn a_handler_hears_that_it_is_to_finish() {
     let context = Context { draining, ..context() };
     let (head, body) = get("/").into_parts();
     let answering = answering(&server);
-    let mut answer = Box::pin(answering.answer(head, body, BodyLimit::new(None), context));
+    let mut answer = answering.answer(head, body, BodyLimit::new(None), context);
     assert!(block_on(futures_lite::future::poll_once(&mut answer)).is_none());
     trigger.tell();
     assert_eq!(text(block_on(answer)), "finished");
