@@ -19,18 +19,52 @@ use crate::http::BodyError;
 /// How much is read at a time.
 const CHUNK: usize = 64 << 10;
 
+/// A reader that has less than this in its buffer is read directly. Most have a buffer of 8 KiB in front of a file.
+const SMALL: usize = 16 << 10;
+
 /// Where the bytes of an answer come from.
 pub(super) struct Source {
     /// What was read before it was known that the rest has to be waited for.
     first: Bytes,
-    pub(super) reader: Box<dyn AsyncBufRead + Send + Sync + Unpin>,
+    pub(super) reader: Reader,
+    way: Way,
     trailers: Option<Receiver>,
+}
+
+type Reader = Box<dyn AsyncBufRead + Send + Sync + Unpin>;
+
+/// How the reader is read.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By what it has in its buffer, as long as that is much: a body that is in memory is copied once.
+    Buffered,
+    /// By reads of our own size, which go round a buffer that is smaller than that.
+    Direct,
 }
 
 impl Source {
     pub(super) fn of(from: &mut tide::http::Response) -> Self {
         let trailers = from.has_trailers().then(|| from.recv_trailers());
-        Source { first: Bytes::new(), reader: from.take_body().into_reader(), trailers }
+        Source { first: Bytes::new(), reader: from.take_body().into_reader(), way: Way::Buffered, trailers }
+    }
+
+    /// The next piece, up to `most` bytes; an empty one at the end.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.first)));
+        }
+        match self.way {
+            Way::Direct => read(&mut self.reader, cx, most),
+            Way::Buffered => {
+                let buffer = ready!(Pin::new(&mut self.reader).poll_fill_buf(cx))?;
+                if buffer.len() < SMALL {
+                    self.way = Way::Direct;
+                }
+                let piece = Bytes::copy_from_slice(&buffer[..buffer.len().min(most)]);
+                Pin::new(&mut self.reader).consume(piece.len());
+                Poll::Ready(Ok(piece))
+            }
+        }
     }
 
     /// Gives back what was read but not sent.
@@ -75,11 +109,7 @@ impl Chunks {
             Length::Left(left) => usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)),
             Length::Unknown => CHUNK,
         };
-        let data = if self.source.first.is_empty() {
-            ready!(read(&mut self.source.reader, cx, most))?
-        } else {
-            std::mem::take(&mut self.source.first)
-        };
+        let data = ready!(self.source.poll_piece(cx, most))?;
         let taken = data.len() as u64;
         match &mut self.length {
             Length::Left(left) if taken == 0 => Poll::Ready(Err(io::Error::new(
@@ -180,11 +210,7 @@ thread_local! {
 }
 
 /// Reads once, up to `most` bytes. Readers with a buffer of their own go round it for a piece of this size.
-fn read(
-    reader: &mut Box<dyn AsyncBufRead + Send + Sync + Unpin>,
-    cx: &mut Context<'_>,
-    most: usize,
-) -> Poll<io::Result<Bytes>> {
+fn read(reader: &mut Reader, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
     // taken, not borrowed: a reader may itself poll a body on this thread
     let mut buffer = BUFFER.take();
     buffer.resize(CHUNK, 0);
