@@ -255,6 +255,8 @@ fn usr2_during_a_reload_is_refused() {
     lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"500ms\"\n"));
     let mark = lineage.mark();
     lineage.signal(Signal::HUP);
+    // two signals at once may arrive in either order
+    lineage.wait_for_log(mark, "SIGHUP");
     lineage.signal(Signal::USR2);
     let line = lineage.wait_for_log(mark, "refused");
     assert!(line.contains("reload"), "{line}");
