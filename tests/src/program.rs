@@ -44,17 +44,16 @@ pub fn target_dir() -> PathBuf {
     profile_dir().parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// `target/debug` or `target/release`: the tests' own executable is in its `deps`.
+/// `target/debug` or `target/release`: the tests' own executable is in its `deps`, a bench in itself.
 ///
 /// # Panics
 ///
-/// When this executable is not where cargo puts it.
+/// When this executable is nowhere.
 fn profile_dir() -> PathBuf {
     let exe = env::current_exe().expect("a running program has a path");
-    let deps = exe.parent().filter(|dir| dir.ends_with("deps") || dir.ends_with("examples"));
-    deps.and_then(Path::parent)
-        .unwrap_or_else(|| panic!("{} is not in cargo's deps", exe.display()))
-        .to_owned()
+    let dir = exe.parent().unwrap_or_else(|| panic!("{} is in no directory", exe.display()));
+    let is_below = dir.ends_with("deps") || dir.ends_with("examples");
+    dir.parent().filter(|_| is_below).unwrap_or(dir).to_owned()
 }
 
 /// `cargo test --workspace` has built everything already; `cargo test -p slackwater-tests` has not, and what

@@ -90,6 +90,15 @@ pub fn socket_activate() -> Result<PathBuf, String> {
     installed("/usr/bin/systemd-socket-activate", "systemd")
 }
 
+/// systemd's own check of units.
+///
+/// # Errors
+///
+/// When Debian's package systemd is not installed.
+pub fn systemd_analyze() -> Result<PathBuf, String> {
+    installed("/usr/bin/systemd-analyze", "systemd")
+}
+
 /// The script that boots a systemd of its own beside a command, apart from the machine's.
 ///
 /// # Errors

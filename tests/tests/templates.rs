@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use slackwater_tests::balancer::Kind;
 use slackwater_tests::conn::PATIENCE;
 use slackwater_tests::load::{Load, Pattern};
 use slackwater_tests::process::{Process, Signal};
 use slackwater_tests::project::{answers, Project, BUILD};
-use slackwater_tests::tools::{cargo_generate, or_skip};
+use slackwater_tests::tools::{cargo_generate, or_skip, systemd_analyze};
 use slackwater_tests::{program, wait};
 
 use crate::help::free_addr;
@@ -83,6 +84,50 @@ fn the_service_template_is_built_tested_run_reloaded_and_upgraded() {
     project.cargo(&["test", "--quiet"]);
     project.cargo(&["run", "--quiet", "--", "-p", "release", "check"]);
     live_through(&project, "tpl-service");
+}
+
+/// What a tool that checks files says to these arguments.
+fn approve(tool: &Path, args: &[&str]) {
+    let output = Command::new(tool).args(args).output().expect("the tool starts");
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{} {args:?}: {}\n{}", tool.display(), output.status, said.concat());
+}
+
+#[test]
+fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
+    let Some(generator) = or_skip(cargo_generate()) else { return };
+    let project = generate(&generator, "service", "tpl-deploy").unwrap_or_else(|error| panic!("{error}"));
+    let path = |name: &str| project.root().join(name).to_string_lossy().into_owned();
+    if let Some(systemd_analyze) = or_skip(systemd_analyze()) {
+        // it looks whether the program is there
+        project.edit(
+            "deploy/tpl-deploy.service",
+            "ExecStart=/usr/local/bin/tpl-deploy",
+            "ExecStart=/bin/true",
+        );
+        let units = [path("deploy/tpl-deploy.service"), path("deploy/tpl-deploy.socket")];
+        approve(&systemd_analyze, &["verify", &units[0], &units[1]]);
+    }
+    if let Some(nginx) = or_skip(Kind::Nginx.installed()) {
+        // it binds what it is to listen on
+        project.edit("deploy/nginx.conf", "listen 80;", &format!("listen {};", free_addr()));
+        let around = format!(
+            "pid {};\nevents {{}}\nhttp {{ access_log off; include {}; }}\n",
+            path("pid"),
+            path("deploy/nginx.conf")
+        );
+        project.write("nginx.conf", &around);
+        approve(&nginx, &["-t", "-e", "stderr", "-p", &path(""), "-c", &path("nginx.conf")]);
+    }
+    if let Some(haproxy) = or_skip(Kind::HaProxy.installed()) {
+        let around = format!(
+            "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1m\n    timeout server 1m\n\
+             frontend web\n    bind {}\n    default_backend tpl-deploy\n",
+            free_addr()
+        );
+        project.write("around.cfg", &around);
+        approve(&haproxy, &["-c", "-f", &path("around.cfg"), "-f", &path("deploy/haproxy.cfg")]);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command as Clap};
 use clap_complete::{generate, Shell};
 use clap_mangen::Man;
@@ -88,13 +89,37 @@ pub(crate) fn parse(meta: &Meta, args: impl Iterator<Item = OsString>) -> Result
     })?;
     let matches = grammar(meta).try_get_matches_from(args).map_err(|error| Exit {
         code: if error.use_stderr() { 2 } else { 0 },
-        text: error.render().to_string(),
+        text: lacking(&error).unwrap_or_else(|| error.render().to_string()),
         to: if error.use_stderr() { Stream::Stderr } else { Stream::Stdout },
     })?;
     match matches.subcommand() {
         Some(("completions", below)) => Err(written(completions(meta, below))),
         Some(("man", _)) => Err(written(manual(meta))),
         _ => Ok(invocation(&matches)),
+    }
+}
+
+/// What to say of a command that there is, but not in this build.
+fn lacking(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) => feature_of(name).map(|feature| {
+            format!(
+                "error: the command `{name}` comes with slackwater's feature `{feature}`, and this program was built without it\n\n\
+                 In Cargo.toml: slackwater = {{ …, features = [\"{feature}\"] }}\n"
+            )
+        }),
+        _ => None,
+    }
+}
+
+/// The feature that brings a command which not every build has.
+fn feature_of(command: &str) -> Option<&'static str> {
+    match command {
+        "dev" => Some("dev"),
+        "status" | "reload" | "upgrade" | "rollback" | "pause" | "resume" | "drain" | "stop" | "reopen" => {
+            Some("control")
+        }
+        _ => None,
     }
 }
 
@@ -405,6 +430,18 @@ mod tests {
             let exit = run(line).unwrap_err();
             assert_eq!((exit.code, exit.to), (2, Stream::Stderr), "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_that_a_build_lacks_names_the_feature_that_brings_it() {
+        let without = Clap::new("shop").subcommand_required(true).subcommand(Clap::new("serve"));
+        let said = |line: &str| {
+            let error = without.clone().try_get_matches_from(line.split_whitespace()).unwrap_err();
+            lacking(&error)
+        };
+        assert!(said("shop dev").unwrap().contains("slackwater's feature `dev`"));
+        assert!(said("shop reload").unwrap().contains("slackwater's feature `control`"));
+        assert_eq!((said("shop nonsense"), said("shop help --x")), (None, None));
     }
 
     #[test]

@@ -29,9 +29,11 @@ impl Link {
     }
 
     /// What is set otherwise under `dev`, below the application's own layer: the next change is not to wait until the
-    /// last one is proven.
+    /// last one is proven, nor be refused because processes before it still drain, each with a stream that never ends.
     pub(crate) fn settings(&self, application: Option<Figment>) -> Figment {
-        let ours = Figment::from(Serialized::default("upgrade.rollback_window", "500ms"));
+        let ours = Figment::from(Serialized::default("upgrade.rollback_window", "500ms"))
+            .merge(Serialized::default("shutdown.grace", "2s"))
+            .merge(Serialized::default("shutdown.force_after", "500ms"));
         application.map_or(ours.clone(), |application| ours.merge(application))
     }
 
@@ -61,5 +63,26 @@ impl Link {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.write_all(format!("{purpose}\n{text}").as_bytes())?;
         Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_application_sets_stands_above_what_dev_does() {
+        let link = Link { socket: PathBuf::new() };
+        let text = |figment: &Figment, key: &str| figment.extract_inner::<String>(key).unwrap();
+        let ours = link.settings(None);
+        assert_eq!(
+            (text(&ours, "shutdown.grace"), text(&ours, "shutdown.force_after")),
+            ("2s".into(), "500ms".into())
+        );
+        let theirs = link.settings(Some(Figment::from(Serialized::default("shutdown.grace", "9s"))));
+        assert_eq!(
+            (text(&theirs, "shutdown.grace"), text(&theirs, "upgrade.rollback_window")),
+            ("9s".into(), "500ms".into())
+        );
     }
 }

@@ -2,8 +2,8 @@
 //! when that passes.
 //!
 //! Two sides, in different processes. The [`keeper`] is what `APP dev` runs: it owns sockets and terminal, has the
-//! program as its child, and knows by [`watch`] and [`build`] what to do with it; [`package`] says what to build,
-//! [`pages`] what open pages are told. In the program itself, [`link`] leads to the keeper, and [`overlay`] stands
+//! program as its child ([`running`] says how that stands), and knows by [`watch`] and [`build`] what to do with it;
+//! [`package`] says what to build, [`pages`] what open pages are told. In the program itself, [`link`] leads to the keeper, and [`overlay`] stands
 //! before the application and puts the script into its pages.
 
 mod build;
@@ -13,6 +13,7 @@ mod link;
 mod overlay;
 mod package;
 mod pages;
+mod running;
 mod times;
 mod watch;
 
