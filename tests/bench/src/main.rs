@@ -1,7 +1,7 @@
 //! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|typed|piles|speed|counts|all
+//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|typed|piles|save|speed|counts|all
 //! ```
 //!
 //! The playground is built by the bench itself, into the target directory of the workspace.
@@ -10,6 +10,7 @@ mod memory;
 mod peers;
 mod playground;
 mod reload;
+mod save;
 mod speed;
 mod stop;
 mod table;
@@ -50,6 +51,11 @@ const BENCHES: &[Bench] = &[
         run: upgrade::saturated,
     },
     Bench { name: "journey", about: "10,000 idle connections travel", run: upgrade::journey },
+    Bench {
+        name: "save",
+        about: "from saving one line to the page showing it, under `dev`: 10 times alone, 5 under clients",
+        run: save::run,
+    },
     Bench {
         name: "speed",
         about: "CPU a request and throughput beside other servers, as ratios to axum",
