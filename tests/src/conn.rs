@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_timeout, Timeout};
+use rustix::net::sockopt::{set_socket_linger, set_socket_timeout, Timeout};
 use rustix::net::{recv, send, shutdown, RecvFlags, SendFlags, Shutdown};
 
 use crate::addr::Addr;
@@ -228,6 +228,15 @@ impl Conn {
             (true, 0) => Ok(None),
             (true, _) => Ok(Some(chunk)),
         }
+    }
+
+    /// Ends the connection without ceremony: the other side finds it reset. On a Unix socket it is closed.
+    ///
+    /// # Panics
+    ///
+    /// When the system does not have it.
+    pub fn reset(self) {
+        set_socket_linger(&self.fd, Some(Duration::ZERO)).expect("a socket that does not linger");
     }
 
     /// What becomes of the connection within `wait`, when nothing is asked on it.

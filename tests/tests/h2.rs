@@ -376,6 +376,35 @@ fn a_client_that_opens_and_resets_streams_is_refused() {
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
+#[test]
+fn a_client_that_resets_its_stream_or_goes_is_noticed_while_the_handler_works() {
+    let process = Launch::fixture().settings("[log]\naccess = true\n").serve();
+    let noticed = |mark| {
+        let line = process.wait_for_log(mark, "/works 499");
+        assert!(line.contains("HTTP/2.0"), "{line}");
+        process.mark()
+    };
+    let mark = run(async {
+        let client = Client::open(&process).await;
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let (_answer, mut stream) =
+            requests.send_request(Request::get("http://localhost/works").body(()).unwrap(), true).unwrap();
+        assert_eq!(client.get("/made").await.1, "1", "it has come");
+        stream.send_reset(Reason::CANCEL);
+        assert_eq!(client.get("/made").await.1, "1", "the connection goes on");
+        noticed(0)
+    });
+    let frames = Frames::asked(&process, "/works");
+    process.wait_for_log(mark, "begins to work");
+    drop(frames);
+    let mark = noticed(mark);
+    std::fs::write(process.dir().path().join("enough"), "").unwrap();
+    process.wait_for_log(mark, "the work is done");
+    wait::until(LONG, "both run to their end", || {
+        (process.log().matches("the work is done").count() == 2).then_some(())
+    });
+}
+
 /// Sends `frames` again and again, and reads what comes of it, until the connection ends.
 fn flood(frames: &[u8]) {
     let process = Launch::playground().serve();

@@ -184,16 +184,6 @@ fn a_panic_is_500_and_the_process_lives() {
 }
 
 #[test]
-fn a_handler_whose_client_is_gone_runs_to_its_end() {
-    let process = Launch::playground().settings("[log]\naccess = true\n").serve();
-    let mark = process.mark();
-    let mut conn = process.conn();
-    conn.get("/sleep/300").unwrap();
-    drop(conn);
-    process.wait_for_log(mark, "/sleep/");
-}
-
-#[test]
 fn expect_100_continue_is_answered_when_the_body_is_wanted() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();

@@ -2,6 +2,7 @@
 
 mod app;
 mod balancers;
+mod callers;
 mod client;
 mod config;
 mod container;

@@ -33,6 +33,34 @@ pub trait RequestExt {
     /// ```
     fn draining(&self) -> impl Future<Output = ()> + Send + 'static;
 
+    /// Resolves when the client has ended what it sends, or is gone: for handlers whose work would be for nobody. Without
+    /// it a handler runs to its end. It belongs to nobody: keep it as long as you like; once the request is answered it
+    /// says nothing of note.
+    ///
+    /// A client that is gone and one that has only closed its sending half, and waits, look the same until something is
+    /// sent to it. An answer is sent in either case, so whoever stops here should still give one that makes sense.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use futures_lite::future::or;
+    /// use slackwater::prelude::*;
+    ///
+    /// async fn report(request: slackwater::Request<()>) -> tide::Result {
+    ///     let work = async {
+    ///         async_std::task::sleep(Duration::from_secs(60)).await;
+    ///         Ok("all of it".into())
+    ///     };
+    ///     let hung_up = request.hung_up();
+    ///     or(work, async move {
+    ///         hung_up.await;
+    ///         Ok(slackwater::Response::new(503))
+    ///     })
+    ///     .await
+    /// }
+    /// ```
+    fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static;
+
     /// Takes a body of up to so many bytes, instead of `http.body_limit`; past it the answer is 413.
     ///
     /// Call it before the body is read.
@@ -68,6 +96,10 @@ impl<S> RequestExt for Request<S> {
         async move {
             parting.told().await;
         }
+    }
+
+    fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        given(self).map(|given| given.caller.clone()).unwrap_or_default().hung_up()
     }
 
     fn set_body_limit(&self, bytes: u64) {

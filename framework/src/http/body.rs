@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use super::env::Stage;
 use super::record::{Part, Record, Rest, Wakes};
 use super::timeouts::{after, now, Waiting};
+use super::Caller;
 use crate::error::BoxError;
 
 /// The body of a request: frames as hyper reads them, up to a limit that a route may move.
@@ -21,6 +22,7 @@ use crate::error::BoxError;
 /// unwanted rest.
 pub(crate) struct RequestBody {
     rest: Option<Rest>,
+    caller: Caller,
     /// All of it, where no connection brings it.
     #[cfg(feature = "testing")]
     whole: Option<Bytes>,
@@ -68,6 +70,7 @@ impl RequestBody {
         });
         RequestBody {
             rest,
+            caller: Caller::of(record),
             #[cfg(feature = "testing")]
             whole: None,
             limit: BodyLimit::new(limit),
@@ -79,7 +82,12 @@ impl RequestBody {
     #[cfg(feature = "testing")]
     pub(crate) fn whole(bytes: Bytes, limit: Option<u64>) -> Self {
         let whole = Some(bytes).filter(|bytes| !bytes.is_empty());
-        RequestBody { rest: None, whole, limit: BodyLimit::new(limit), taken: 0 }
+        RequestBody { rest: None, caller: Caller::default(), whole, limit: BodyLimit::new(limit), taken: 0 }
+    }
+
+    /// Who sends it.
+    pub(crate) fn caller(&self) -> Caller {
+        self.caller.clone()
     }
 
     /// The handle by which a route moves the limit.

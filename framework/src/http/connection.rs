@@ -162,6 +162,12 @@ impl Future for Active {
         if Pin::new(hyper).poll(cx).is_ready() {
             return Poll::Ready(this.ended());
         }
+        if record.gone() {
+            log::debug!("the client {} is gone before its answer", record.ends.peer);
+            // a tunnel that nobody has reached: it holds its request, and that this record
+            drop(record.switched());
+            return Poll::Ready(Outcome::Over);
+        }
         #[cfg(feature = "http2")]
         if record.has_preface() {
             return Poll::Ready(

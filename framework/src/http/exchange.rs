@@ -279,9 +279,14 @@ impl Drop for Exchange {
         if let Some(part) = &self.part {
             let record = part.record();
             record.clocks.answered();
+            record.hangs_up();
+            record.end();
             drop(record.take_rest());
         }
         let cut = self.part.as_ref().is_some_and(|part| part.record().stage() == Stage::Cut);
+        if let (Some(access), false) = (self.access.take(), cut) {
+            access.log();
+        }
         if let (State::Handler { reply, seat }, false) =
             (std::mem::replace(&mut self.state, State::Over), cut)
         {

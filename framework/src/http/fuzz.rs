@@ -17,7 +17,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Response, StatusCode};
 
 use super::bridge::{fuzz as tide_side, Allow};
-use super::{framing, refusal, BodyError, Context, Ends, Form, ResponseBody};
+use super::{framing, refusal, BodyError, Caller, Context, Ends, Form, ResponseBody};
 use crate::token::token;
 
 /// A request and a response, both made of `input`, go through the bridge: whatever they are, what comes out can be
@@ -112,9 +112,12 @@ fn talk(pieces: &[&[u8]]) -> Vec<u8> {
     let mut all = without(&all, b"HTTP/1.1 100 Continue\r\n\r\n");
     // once a head has come in part, hyper looks at it again only when it is whole: a fault in one that never is may be
     // answered or not. An answer of hyper's own has nothing but these headers
-    if let Some(answer) = all.strip_suffix(b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n") {
-        let start = answer.windows(7).rposition(|window| window == b"HTTP/1.").unwrap_or(0);
-        all.truncate(start);
+    let last = all.windows(7).rposition(|window| window == b"HTTP/1.").unwrap_or(0);
+    let mut fields = all[last..].split(|&byte| byte == b'\n').skip(1);
+    let bare =
+        fields.all(|field| matches!(field, b"connection: close\r" | b"content-length: 0\r" | b"\r" | b""));
+    if bare && all.ends_with(b"content-length: 0\r\n\r\n") {
+        all.truncate(last);
     }
     all
 }
@@ -141,7 +144,7 @@ fn without(bytes: &[u8], pattern: &[u8]) -> Vec<u8> {
 
 fn context() -> Context {
     let ends = Ends { peer: "127.0.0.1:5000".into(), local: "127.0.0.1:8080".into() };
-    Context { ends: Arc::new(ends), draining: token().1, spread: Duration::ZERO }
+    Context { ends: Arc::new(ends), caller: Caller::default(), draining: token().1, spread: Duration::ZERO }
 }
 
 /// A body in frames.

@@ -13,7 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 #[cfg(feature = "http2")]
 use super::flood::Frames;
 use super::record::Record;
-use crate::socket::Stream;
+use crate::socket::{Hears, Stream};
 use crate::sys::claims::Claim;
 
 /// As much as one read takes; hyper never asks for more at once than its `max_buf_size`.
@@ -101,6 +101,18 @@ impl Io {
     fn keep(&mut self, bytes: &[u8]) {
         self.prefix = [&self.prefix[..], bytes].concat().into();
         self.opening = Opening::of(&self.prefix);
+    }
+
+    /// While a request is answered: hears whether the client is still there.
+    fn listen(&self, cx: &mut Context<'_>) {
+        if self.record.quiet() {
+            return;
+        }
+        match self.stream.hears(cx) {
+            Hears::Somebody => {}
+            Hears::TheEnd => self.record.hangs_up(),
+            Hears::Nobody => self.record.leaves(),
+        }
     }
 
     pub(crate) fn end(&self) -> End {
@@ -209,8 +221,9 @@ impl Write for Io {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.record.set_flushed(true);
+        self.listen(cx);
         Poll::Ready(Ok(()))
     }
 

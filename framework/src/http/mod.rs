@@ -2,6 +2,7 @@
 
 mod body;
 pub(crate) mod bridge;
+mod caller;
 pub(crate) mod connection;
 pub(crate) mod env;
 mod exchange;
@@ -22,6 +23,7 @@ pub(crate) mod timeouts;
 mod upgrade;
 
 pub(crate) use body::{BodyError, RequestBody, ResponseBody};
+pub(crate) use caller::Caller;
 pub(crate) use problem::{refusal, Form};
 pub(crate) use upgrade::{Tunnel, Upgrade};
 
@@ -46,6 +48,8 @@ pub(crate) type Reply = Pin<Box<dyn Future<Output = hyper::Response<ResponseBody
 pub(crate) struct Context {
     /// The two ends of the connection.
     pub(crate) ends: Arc<Ends>,
+    /// Who asks.
+    pub(crate) caller: Caller,
     /// Told when the generation that answers is to finish.
     pub(crate) draining: Token,
     /// Over how long what then has to end is spread.

@@ -1,7 +1,7 @@
 //! What the parts of one connection know of each other: socket, service and bodies write here, the connection reads.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -12,6 +12,7 @@ use super::env::{Env, Stage};
 use super::limits::Seat;
 use super::timeouts::{after, now, Clocks, Millis, Waiting};
 use super::{Ends, Upgrade};
+use crate::token::{token, Token, Trigger};
 
 /// The record of a connection that is being served.
 pub(crate) struct Record {
@@ -35,6 +36,10 @@ pub(crate) struct Record {
     rest: Mutex<Unread>,
     /// Set with a 101: what takes the socket over once that has been written.
     switch: Mutex<Option<Switch>>,
+    /// Told when the client has ended what it sends, or is gone; made when somebody asks or tells.
+    hung_up: OnceLock<(Trigger, Token)>,
+    /// Whether nothing that is sent reaches the client any more.
+    gone: AtomicBool,
     task: AtomicWaker,
     body_reader: AtomicWaker,
 }
@@ -103,6 +108,8 @@ impl Record {
             request: Mutex::new(None),
             rest: Mutex::new(Unread::Nobodys),
             switch: Mutex::new(None),
+            hung_up: OnceLock::new(),
+            gone: AtomicBool::new(false),
             task: AtomicWaker::new(),
             body_reader: AtomicWaker::new(),
         })
@@ -163,6 +170,26 @@ impl Record {
             Unread::Left(rest) => Some(rest),
             Unread::Nobodys | Unread::Wanted => None,
         }
+    }
+
+    /// Told when the client has ended what it sends, or is gone.
+    pub(crate) fn hung_up(&self) -> Token {
+        self.hung_up.get_or_init(token).1.clone()
+    }
+
+    /// The client has ended what it sends. It may still wait for its answer.
+    pub(crate) fn hangs_up(&self) {
+        self.hung_up.get_or_init(token).0.tell();
+    }
+
+    /// The client is gone: there is nobody to answer.
+    pub(crate) fn leaves(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.hangs_up();
+    }
+
+    pub(crate) fn gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// Whether a request is being answered.

@@ -1,4 +1,4 @@
-//! The access log: a line for each request that was answered, at level info under the target `access`.
+//! The access log: a line for each request that was answered, or whose client was gone before, at level info under the target `access`.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use hyper::header::{REFERER, USER_AGENT};
 use hyper::{Request, StatusCode};
 
 use super::log::is_for_people;
+use super::CLIENT_GONE;
 
 /// A request and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,7 @@ impl Entry {
             referer: header(REFERER),
             user_agent: header(USER_AGENT),
             began: Instant::now(),
-            status: 0,
+            status: CLIENT_GONE,
             bytes: 0,
         }
     }
@@ -69,7 +70,7 @@ impl Entry {
         self.bytes += bytes;
     }
 
-    /// The last byte is.
+    /// The last byte is; or the client is gone.
     pub(crate) fn log(self) {
         access(&Access {
             peer: &self.peer,

@@ -13,3 +13,6 @@ pub(crate) mod notified;
 mod output;
 mod pretty;
 pub(crate) mod systemd;
+
+/// The status that nginx writes where the client was gone before there was an answer.
+const CLIENT_GONE: u16 = 499;

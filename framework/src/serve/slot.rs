@@ -233,7 +233,8 @@ impl Door for Slot {
             }
             reserved.spread
         };
-        let context = Context { ends: ends.clone(), draining: current.draining, spread };
+        let caller = request.body().caller();
+        let context = Context { ends: ends.clone(), caller, draining: current.draining, spread };
         (current.generation.service.call(request, context), seat)
     }
 

@@ -9,7 +9,7 @@ use std::task::{ready, Context, Poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::watch::Watched;
+use super::watch::{Hears, Watched};
 
 /// A connected socket that is watched.
 #[derive(Debug)]
@@ -53,6 +53,11 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// What is known of the other end without reading; `cx` is woken when that changes, unless a read waits as well.
+    pub(crate) fn hears(&self, cx: &mut Context<'_>) -> Hears {
+        self.watched.hears(cx)
     }
 
     /// Writes from several buffers at once, as much as the socket takes.

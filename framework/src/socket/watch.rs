@@ -26,6 +26,17 @@ pub(super) struct Watched {
     changes: Arc<Changes>,
 }
 
+/// What is known of the other end without reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hears {
+    /// It may say more, if it has not already.
+    Somebody,
+    /// It has shut its sending half down, or closed. Over TCP both look the same.
+    TheEnd,
+    /// Nothing that is sent arrives any more: the connection was reset or, where that can be known, closed.
+    Nobody,
+}
+
 /// What is known of a socket.
 #[derive(Debug)]
 struct Changes {
@@ -57,6 +68,19 @@ impl Watched {
 
     pub(super) fn read(&self) -> &Change {
         &self.changes.read
+    }
+
+    /// Takes no change from whoever reads next.
+    pub(super) fn hears(&self, cx: &mut Context<'_>) -> Hears {
+        let Changes { read, write } = &*self.changes;
+        read.waiting.register(cx.waker());
+        if write.over.load(Ordering::Acquire) {
+            Hears::Nobody
+        } else if read.over.load(Ordering::Acquire) {
+            Hears::TheEnd
+        } else {
+            Hears::Somebody
+        }
     }
 
     pub(super) fn write(&self) -> &Change {

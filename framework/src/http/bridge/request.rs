@@ -15,11 +15,13 @@ use super::problem::Refusal;
 use super::reader::{Body, Broken, Reader};
 use super::target::Target;
 use crate::http::body::BodyLimit;
-use crate::http::Context;
+use crate::http::{Caller, Context};
 use crate::token::Token;
 
 /// What the framework gives a request on its way: found in its extensions.
 pub(crate) struct Given {
+    /// Who asks.
+    pub(crate) caller: Caller,
     /// Told when the generation that answers is to finish.
     pub(crate) draining: Token,
     /// Over how long what then has to end is spread.
@@ -60,7 +62,8 @@ pub(super) fn convert<B: Body>(
         request.insert_header(headers::HOST, authority);
     }
     let broken = (!body.is_end_stream()).then(|| attach(&mut request, body, &head.headers));
-    request.ext_mut().insert(Given { draining: context.draining, spread: context.spread, limit });
+    let Context { caller, draining, spread, .. } = context;
+    request.ext_mut().insert(Given { caller, draining, spread, limit });
     Ok(Arrived::Request { request, broken })
 }
 

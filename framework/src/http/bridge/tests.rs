@@ -19,7 +19,7 @@ use tide::Server;
 
 use super::*;
 use crate::app::{App, RequestExt};
-use crate::http::{BodyError, Ends, Tunnel, Upgrade};
+use crate::http::{BodyError, Caller, Ends, Tunnel, Upgrade};
 use crate::token::token;
 
 /// A request body made by hand: what comes, in order. A frame of no bytes stands for a wait.
@@ -111,7 +111,7 @@ fn pieces(pieces: &[&'static str], end: Option<io::ErrorKind>) -> impl AsyncBufR
 
 fn context() -> Context {
     let ends = Ends { peer: "127.0.0.1:5000".into(), local: "127.0.0.1:8080".into() };
-    Context { ends: Arc::new(ends), draining: token().1, spread: Duration::ZERO }
+    Context { ends: Arc::new(ends), caller: Caller::default(), draining: token().1, spread: Duration::ZERO }
 }
 
 fn get(path: &str) -> Request<Hand> {

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use cells::{Cell, Cells, Counted};
 pub(crate) use cells::{Key, Plain};
 
+use super::CLIENT_GONE;
+
 /// The counters of this process.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -47,9 +49,6 @@ pub(crate) struct Meter {
     began: Instant,
     status: u16,
 }
-
-/// What nginx writes where the client was gone before there was an answer.
-const CLIENT_GONE: u16 = 499;
 
 impl Metrics {
     pub(crate) fn new(version: &str) -> Arc<Self> {

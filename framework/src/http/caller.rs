@@ -1,0 +1,32 @@
+//! Who asked, and whether they are still there while a handler works.
+//!
+//! hyper does not read while a request is answered, so that a client that closes its sending half gets its answer, and
+//! requests that were sent ahead wait in the socket. Whether the client is still there is told by the watch all the same
+//! ([`Stream::hears`](crate::socket::Stream::hears)); `io` asks whenever hyper has nothing to do.
+
+use std::future::{pending, Future};
+use std::sync::Arc;
+
+use super::record::Record;
+
+/// The client of one request; nobody, where no connection brought it.
+#[derive(Clone, Default)]
+pub(crate) struct Caller(Option<Arc<Record>>);
+
+impl Caller {
+    pub(super) fn of(record: &Arc<Record>) -> Self {
+        Caller(Some(record.clone()))
+    }
+
+    /// Resolves when the client has ended what it sends, or is gone.
+    pub(crate) fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        // not the record itself: whoever waits keeps nothing of the connection
+        let token = self.0.as_ref().map(|record| record.hung_up());
+        async move {
+            match token {
+                Some(token) => token.wait().await,
+                None => pending().await,
+            }
+        }
+    }
+}
