@@ -3,6 +3,7 @@
 //! - [Getting started](getting_started): from an empty directory to a page that follows your changes
 //! - [The development loop](development): what it does, what is watched, how long it takes, every message
 //! - [Coming from tide](from_tide), [coming from Rocket](from_rocket)
+//! - [Crates that need tokio](tokio): where they work, and what becomes of them at a reload, an upgrade and a stop
 
 #[doc = include_str!("../docs/getting-started.md")]
 pub mod getting_started {}
@@ -15,6 +16,9 @@ pub mod from_tide {}
 
 #[doc = include_str!("../docs/from-rocket.md")]
 pub mod from_rocket {}
+
+#[doc = include_str!("../docs/tokio.md")]
+pub mod tokio {}
 
 #[doc = include_str!("../docs/settings.md")]
 pub mod settings {}

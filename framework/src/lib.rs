@@ -41,7 +41,7 @@
 //! | `cli` | yes | the command line that every application has: `serve`, `check`, `config`, `routes`; completions, a man page |
 //! | `cookies` | yes | tide's cookies |
 //! | `sessions` | no | tide's sessions |
-//! | `tokio` | no | handlers and `app` run inside a tokio context |
+//! | `tokio` | no | handlers, `app` and background tasks run inside a tokio context: [`docs::tokio`] |
 //! | `openapi` | no | descriptions of routes in OpenAPI 3.1: the module `openapi`, `APP routes --openapi` |
 //! | `testing` | no | a client for tests of an application: the module `testing` |
 //! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |

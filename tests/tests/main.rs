@@ -31,4 +31,5 @@ mod sockets;
 mod sse;
 mod templates;
 mod upgrade;
+mod with_tokio;
 mod ws;
