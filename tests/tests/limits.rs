@@ -154,14 +154,12 @@ fn a_request_that_takes_too_long_is_503() {
 
 #[test]
 fn a_client_that_takes_nothing_is_let_go() {
-    let process = with_http("write_timeout = \"500ms\"");
+    let process = with_http("write_timeout = \"500ms\"\n[log]\naccess = true");
     let mut conn = Conn::open(&process.addr()).unwrap();
     conn.get("/bytes/100000000").unwrap();
     let mut head = conn.head().unwrap();
     assert_eq!(head.status, 200);
-    // an answer has come: it was accepted, and its descriptor counts
-    let before = process.proc().open_fds();
-    until(LONG, "it is let go", || (process.proc().open_fds() < before).then_some(()));
+    process.wait_for_log(0, "/bytes/100000000");
     assert!(matches!(conn.body(&mut head), Err(Failure::CutInTheMiddle | Failure::Reset)));
 }
 
