@@ -6,63 +6,33 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use async_io::Async;
-use bytes::Bytes;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use slab::Slab;
 
-use super::connection::Connection;
-use super::limits::Seat;
+use super::detached::Detached;
 use super::timeouts::{after, Millis};
-use super::Ends;
 use crate::config;
-use crate::socket::Stream;
-use crate::sys::claims::Claim;
-
-/// A silent connection.
-pub(crate) struct Parked {
-    socket: OwnedFd,
-    ends: Arc<Ends>,
-    seat: Seat,
-    accepted: Millis,
-    idle_since: Millis,
-    claim: Option<Claim>,
-}
 
 /// All silent connections of a process.
 pub(crate) struct Lot {
     poller: Async<OwnedFd>,
-    places: Mutex<Slab<Parked>>,
+    places: Mutex<Slab<Detached>>,
 }
 
 /// How many of them are looked at in one go.
 const BATCH: usize = 256;
 
-impl Parked {
-    /// Takes a connection's socket out of the reactor.
-    pub(crate) fn of(connection: Connection) -> io::Result<Self> {
-        let Connection { stream, ends, seat, accepted, since, claim, .. } = connection;
-        Ok(Parked { socket: stream.into_fd()?, ends, seat, accepted, idle_since: since, claim })
-    }
-
-    /// Puts it back.
-    pub(crate) fn wake(self) -> io::Result<Connection> {
-        let Parked { socket, ends, seat, accepted, idle_since, claim } = self;
-        let stream = Stream::new(socket)?;
-        Ok(Connection { stream, ends, seat, accepted, head: Bytes::new(), since: idle_since, claim })
-    }
-
-    /// Whether the client has closed, and nothing is to be read: then there is no need of a parser to find out.
-    fn is_over(&self) -> bool {
-        let peeked = rustix::net::recv(&self.socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        match peeked {
-            Ok((n, _)) => n == 0,
-            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
-        }
+/// Whether the client has closed, and nothing is to be read: then there is no need of a parser to find out.
+fn is_over(parked: &Detached) -> bool {
+    let peeked = rustix::net::recv(&parked.socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    match peeked {
+        Ok((n, _)) => n == 0,
+        Err(error) => error != Errno::AGAIN && error != Errno::INTR,
     }
 }
 
@@ -73,7 +43,7 @@ impl Lot {
     }
 
     /// Parks a connection. One whose socket cannot be watched is closed.
-    pub(crate) fn park(&self, parked: Parked) -> io::Result<()> {
+    pub(crate) fn park(&self, parked: Detached) -> io::Result<()> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let place = places.vacant_entry();
         let interest = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
@@ -88,7 +58,7 @@ impl Lot {
     }
 
     /// Waits until some of them have something to say, and hands those out. Those whose clients are gone are closed.
-    pub(crate) async fn woken(&self) -> io::Result<Vec<Parked>> {
+    pub(crate) async fn woken(&self) -> io::Result<Vec<Detached>> {
         self.poller.readable().await?;
         let mut events = Vec::with_capacity(BATCH);
         let no_wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -97,21 +67,21 @@ impl Lot {
             Err(error) => return Err(error.into()),
         }
         let keys = events.iter().map(|event| event.data.u64() as usize);
-        Ok(self.leave(keys).into_iter().filter(|parked| !parked.is_over()).collect())
+        Ok(self.leave(keys).into_iter().filter(|parked| !is_over(parked)).collect())
     }
 
     /// Closes those that have been silent for longer than `idle_timeout`.
     pub(crate) fn close_overdue(&self, limits: &config::Http, now: Millis) -> usize {
-        let overdue = |parked: &Parked| after(parked.idle_since, limits.idle_timeout) <= now;
+        let overdue = |parked: &Detached| after(parked.since, limits.idle_timeout) <= now;
         self.take(overdue).len()
     }
 
     /// Takes all of them out.
-    pub(crate) fn take_all(&self) -> Vec<Parked> {
+    pub(crate) fn take_all(&self) -> Vec<Detached> {
         self.take(|_| true)
     }
 
-    fn take(&self, which: impl Fn(&Parked) -> bool) -> Vec<Parked> {
+    fn take(&self, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
         let keys: Vec<usize> = {
             let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
             places.iter().filter(|(_, parked)| which(parked)).map(|(key, _)| key).collect()
@@ -120,7 +90,7 @@ impl Lot {
     }
 
     /// Takes these out of the table and out of the poller.
-    fn leave(&self, keys: impl IntoIterator<Item = usize>) -> Vec<Parked> {
+    fn leave(&self, keys: impl IntoIterator<Item = usize>) -> Vec<Detached> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let left = keys.into_iter().filter_map(|key| places.try_remove(key));
         // epoll follows the open description: a descriptor that is only closed may stay watched

@@ -13,11 +13,10 @@ use async_std::task::JoinHandle;
 use event_listener::Event as Notice;
 
 use super::handover::{Batch, Channel, Full, Travelling};
-use crate::http::connection::Connection;
+use crate::http::detached::Detached;
 use crate::http::limits::{Seat, Seats};
 use crate::http::timeouts::now;
 use crate::http::Ends;
-use crate::socket::Stream;
 use crate::sys::claims::{Claim, Claims};
 
 /// How long the other process may take to answer a batch of connections, or whether it lives.
@@ -34,22 +33,15 @@ pub(super) struct Giving {
 
 /// The way by which connections leave.
 struct Way {
-    entry: Sender<Connection>,
+    entry: Sender<Detached>,
     /// The same way at its other end: connections that were to leave and have not been picked up by the porter.
-    waiting: Receiver<Connection>,
-    silent: Receiver<Connection>,
+    waiting: Receiver<Detached>,
+    silent: Receiver<Detached>,
     porter: JoinHandle<()>,
 }
 
-/// For how long a connection has to have been silent to be one whose client waits for nothing, in milliseconds.
-const SILENT: u64 = 500;
-
-/// How many of these go with a message: whoever speaks meanwhile waits for one of that size at the most.
+/// How many silent ones go in a message: whoever is done meanwhile waits for one of that size at the most.
 const SILENT_AT_A_TIME: usize = 100;
-
-fn is_silent(connection: &Connection) -> bool {
-    connection.head.is_empty() && now().saturating_sub(connection.since) > SILENT
-}
 
 /// A connection that was sent, and our copy of its socket until that is known to have been right.
 struct Given {
@@ -98,7 +90,7 @@ impl Giving {
     pub(super) fn open_way<F>(
         &mut self,
         failed: impl FnOnce(io::Error) -> F + Send + 'static,
-    ) -> Sender<Connection>
+    ) -> Sender<Detached>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -139,13 +131,13 @@ impl Giving {
         &mut self,
         claims: Option<&Claims>,
         seats: &Arc<Seats>,
-    ) -> (Vec<Connection>, usize) {
+    ) -> (Vec<Detached>, usize) {
         let Some(Way { waiting, silent, porter, .. }) = self.way.take() else { return (vec![], 0) };
         porter.cancel().await;
         let given = std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner).copies);
         let is_claimed = |given: &Given| claims.is_some_and(|claims| claims.is_claimed(given.claim));
         let (claimed, unread): (Vec<_>, Vec<_>) = given.into_iter().partition(is_claimed);
-        let mut back: Vec<Connection> =
+        let mut back: Vec<Detached> =
             unread.into_iter().filter_map(|given| given.connection(seats).ok()).collect();
         back.extend(std::iter::from_fn(|| silent.try_recv().or_else(|_| waiting.try_recv()).ok()));
         (back, claimed.len())
@@ -153,12 +145,11 @@ impl Giving {
 }
 
 impl Given {
-    fn of(connection: Connection, claim: u32) -> io::Result<(Self, Parcel)> {
-        let Connection { stream, ends, seat, accepted, since, head, claim: theirs } = connection;
+    fn of(connection: Detached, claim: u32) -> io::Result<(Self, Parcel)> {
+        let Detached { socket, ends, seat, accepted, since, head, claim: theirs } = connection;
         // one that came from there and goes back unread: their copy of it is out of date
         theirs.map_or(Ok(()), Claim::write)?;
-        // out of the reactor first: only one process may wait for a socket
-        let socket = Arc::new(stream.into_fd()?);
+        let socket = Arc::new(socket);
         let parcel = Parcel { socket: socket.clone(), _seat: seat };
         Ok((Given { socket, ends, accepted, since, head, claim }, parcel))
     }
@@ -175,11 +166,10 @@ impl Given {
         }
     }
 
-    fn connection(self, seats: &Arc<Seats>) -> io::Result<Connection> {
+    fn connection(self, seats: &Arc<Seats>) -> io::Result<Detached> {
         let Given { socket, ends, accepted, since, head, .. } = self;
         let socket = Arc::try_unwrap(socket).or_else(|shared| shared.try_clone())?;
-        let (stream, seat) = (Stream::new(socket)?, seats.squeeze_in());
-        Ok(Connection { stream, ends, seat, accepted, head, since, claim: None })
+        Ok(Detached { socket, ends, seat: seats.squeeze_in(), accepted, head, since, claim: None })
     }
 }
 
@@ -191,9 +181,9 @@ struct Parcel {
 
 /// Carries connections to the other process, as many at a time as are there.
 struct Porter {
-    waiting: Receiver<Connection>,
+    waiting: Receiver<Detached>,
     /// Those of them that can wait.
-    silent: (Sender<Connection>, Receiver<Connection>),
+    silent: (Sender<Detached>, Receiver<Detached>),
     channel: Arc<Channel>,
     kept: Arc<Mutex<Kept>>,
     taken: Arc<Taken>,
@@ -202,17 +192,21 @@ struct Porter {
 }
 
 impl Porter {
-    /// Those who have just spoken go first, for their clients wait; of the silent ones some go with each message.
+    /// Those who have just spoken go first, for their clients wait; the silent ones some at a time, while there are none.
     async fn carry(mut self) -> io::Result<()> {
         let mut next = None;
         loop {
             let mut batch = Batch::new();
             while let Some(connection) = next.take().or_else(|| self.waiting.try_recv().ok()) {
-                if is_silent(&connection) {
+                if connection.is_silent() {
                     let _ = self.silent.0.try_send(connection);
                 } else if let Some(full) = self.pack(connection, &mut batch)? {
                     self.send(full).await?;
                 }
+            }
+            if let Some(full) = batch.take() {
+                self.send(full).await?;
+                continue;
             }
             for _ in 0..SILENT_AT_A_TIME {
                 let Ok(connection) = self.silent.1.try_recv() else { break };
@@ -230,11 +224,7 @@ impl Porter {
         }
     }
 
-    fn pack(
-        &mut self,
-        connection: Connection,
-        batch: &mut Batch<Parcel>,
-    ) -> io::Result<Option<Full<Parcel>>> {
+    fn pack(&mut self, connection: Detached, batch: &mut Batch<Parcel>) -> io::Result<Option<Full<Parcel>>> {
         let (given, parcel) = Given::of(connection, self.next_claim)?;
         self.next_claim += 1;
         let entry = given.travelling();

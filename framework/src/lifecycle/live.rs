@@ -12,7 +12,7 @@ use super::handover::Arrival;
 use super::machine::Phase;
 use super::reload::{Beside, Next};
 use crate::config::{self, Change, Loaded};
-use crate::http::connection::Connection;
+use crate::http::detached::Detached;
 use crate::http::limits::Seats;
 use crate::http::parked::Lot;
 use crate::observe::metrics::Metrics;
@@ -219,7 +219,7 @@ impl Live {
     }
 
     /// Connections leave by `way` at their next boundary, the silent ones at once.
-    pub(crate) fn hand_over(&self, way: Sender<Connection>) {
+    pub(crate) fn hand_over(&self, way: Sender<Detached>) {
         let count = self.traffic.count();
         log::info!("handing over {} active and {} idle connections", count.at_work(), count.parked);
         self.traffic.hand_over(way);
@@ -252,18 +252,15 @@ impl Live {
     }
 
     /// Connections stay, and those come back that had left.
-    pub(crate) fn take_back(&self, connections: Vec<Connection>) {
+    pub(crate) fn take_back(&self, connections: Vec<Detached>) {
         self.traffic.keep();
         connections.into_iter().for_each(|connection| self.traffic.adopt(connection));
     }
 
-    /// Goes on with connections of another process; those whose sockets cannot be watched are closed.
+    /// Goes on with connections of another process.
     pub(crate) fn adopt(&self, arrivals: Vec<Arrival>) {
         for arrival in arrivals {
-            match arrival.connection(self.traffic.seats.squeeze_in()) {
-                Ok(connection) => self.traffic.adopt(connection),
-                Err(error) => log::warn!("a connection that was handed over cannot be watched: {error}"),
-            }
+            self.traffic.adopt(arrival.connection(self.traffic.seats.squeeze_in()));
         }
     }
 

@@ -13,7 +13,7 @@ use super::happening::Happening;
 use super::heard::Heard;
 use super::machine::Word;
 use crate::error::{Error, Kind};
-use crate::http::connection::Connection;
+use crate::http::detached::Detached;
 use crate::http::limits::Seats;
 use crate::observe::metrics::Metrics;
 
@@ -83,7 +83,7 @@ impl Predecessor {
     }
 
     /// Opens the way by which connections go back to the old process.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Connection> {
+    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Detached> {
         self.giving.open_way(move |error| async move {
             log::error!("connections cannot be handed back to the old process: {error}");
             let _ = events.send(Happening::PredecessorGone).await;
@@ -91,7 +91,7 @@ impl Predecessor {
     }
 
     /// After its death: the connections that it never got.
-    pub(crate) async fn take_back(&mut self, seats: &Arc<Seats>) -> Vec<Connection> {
+    pub(crate) async fn take_back(&mut self, seats: &Arc<Seats>) -> Vec<Detached> {
         self.giving.take_back(None, seats).await.0
     }
 

@@ -20,7 +20,7 @@ use super::machine::{Event, Word};
 use super::waiter::MAX_DRAINING;
 use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{Error, Kind};
-use crate::http::connection::Connection;
+use crate::http::detached::Detached;
 use crate::http::limits::Seats;
 use crate::observe::{self, notified::Notified};
 use crate::socket::{HANDOVER, NEWEST};
@@ -189,7 +189,7 @@ impl Successor {
     }
 
     /// Opens the way by which connections leave for the new process, if there is one.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Connection>> {
+    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Detached>> {
         let pid = self.pid();
         let Link::Handover(Handover { giving, .. }) = &mut self.link else { return None };
         Some(giving.open_way(move |error| async move {
@@ -225,7 +225,7 @@ impl Successor {
     }
 
     /// After its death: what is left to us of the connections that it was given, and how many are not.
-    pub(crate) async fn take_back(self, seats: &Arc<Seats>) -> (Vec<Connection>, usize) {
+    pub(crate) async fn take_back(self, seats: &Arc<Seats>) -> (Vec<Detached>, usize) {
         self.ears.cancel().await;
         match self.link {
             Link::Handover(Handover { mut giving, claims, .. }) => {

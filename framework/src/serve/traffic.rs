@@ -14,11 +14,12 @@ use super::slot::Slot;
 use super::tunnel::TunnelStream;
 use crate::config;
 use crate::http::connection::{self, Connection, Outcome};
+use crate::http::detached::Detached;
 use crate::http::env::{Env, Stage};
 #[cfg(feature = "http2")]
 use crate::http::h2;
 use crate::http::limits::{Seat, Seats};
-use crate::http::parked::{Lot, Parked};
+use crate::http::parked::Lot;
 #[cfg(feature = "http2")]
 use crate::http::record::Record;
 use crate::http::timeouts::{after, now, tick};
@@ -35,7 +36,7 @@ pub(crate) struct Traffic {
     ledger: Arc<Ledger>,
     lot: Lot,
     /// Where connections go while they are handed over.
-    way_out: Mutex<Option<Sender<Connection>>>,
+    way_out: Mutex<Option<Sender<Detached>>>,
 }
 
 /// How many are connected, by what they do.
@@ -89,12 +90,20 @@ impl Traffic {
         Ok(())
     }
 
-    /// Goes on with a connection that comes from another process, or comes back from one.
-    pub(crate) fn adopt(self: &Arc<Self>, connection: Connection) {
+    /// Goes on with a connection that comes from another process, or comes back from one. Nothing is read of it until
+    /// something has come: the other process would take it for one that may be in the middle of a request.
+    pub(crate) fn adopt(self: &Arc<Self>, connection: Detached) {
         if connection.head.is_empty() && self.env.stage() == Stage::Open {
-            self.rest(connection);
+            self.park(connection);
         } else {
-            self.go(connection);
+            self.attach(connection);
+        }
+    }
+
+    fn attach(self: &Arc<Self>, connection: Detached) {
+        match connection.attach() {
+            Ok(connection) => self.go(connection),
+            Err(error) => log::warn!("a connection cannot be watched: {error}; it is closed"),
         }
     }
 
@@ -109,11 +118,11 @@ impl Traffic {
         match connection::serve(connection, &self.env, |record| entry.show(record)).await {
             Outcome::Idle(connection) => {
                 drop(entry);
-                self.rest(connection);
+                self.detach(connection, Self::park);
             }
             Outcome::Leaving(connection) => {
                 drop(entry);
-                self.send_off(connection);
+                self.detach(connection, Self::send_off);
             }
             Outcome::HeadOverdue(connection) => linger::refuse_overdue_head(connection, &self.env).await,
             Outcome::Answered(connection) => linger::close(connection, &self.env).await,
@@ -135,8 +144,15 @@ impl Traffic {
         }
     }
 
+    fn detach(self: &Arc<Self>, connection: Connection, then: impl Fn(&Arc<Self>, Detached)) {
+        match Detached::of(connection) {
+            Ok(connection) => then(self, connection),
+            Err(error) => log::warn!("an idle connection is still being watched: {error}; it is closed"),
+        }
+    }
+
     /// Parks a silent connection, or closes it where its time is over.
-    fn rest(self: &Arc<Self>, connection: Connection) {
+    fn park(self: &Arc<Self>, connection: Detached) {
         if self.env.stage() == Stage::HandOver {
             return self.send_off(connection);
         }
@@ -144,7 +160,7 @@ impl Traffic {
         if self.env.stage() >= Stage::CloseIdle || timeout <= now() {
             return;
         }
-        if let Err(error) = Parked::of(connection).and_then(|parked| self.lot.park(parked)) {
+        if let Err(error) = self.lot.park(connection) {
             log::warn!("an idle connection could not be parked: {error}; it is closed");
         }
         // the stage may have come between the question and the parking
@@ -156,7 +172,7 @@ impl Traffic {
     }
 
     /// From now on connections leave by `way` at their next boundary; those that are parked leave at once.
-    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Connection>) {
+    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Detached>) {
         *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
         self.env.set_stage(Stage::HandOver);
         self.empty_lot();
@@ -171,11 +187,10 @@ impl Traffic {
     }
 
     fn empty_lot(self: &Arc<Self>) {
-        let parked = self.lot.take_all().into_iter().filter_map(|parked| parked.wake().ok());
-        parked.for_each(|connection| self.send_off(connection));
+        self.lot.take_all().into_iter().for_each(|parked| self.send_off(parked));
     }
 
-    fn send_off(self: &Arc<Self>, connection: Connection) {
+    fn send_off(self: &Arc<Self>, connection: Detached) {
         let way = self.way_out.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stays = match way {
             Some(way) => way.try_send(connection).err().map(async_channel::TrySendError::into_inner),
@@ -183,7 +198,7 @@ impl Traffic {
         };
         // the stage has changed meanwhile
         if let Some(connection) = stays {
-            self.go(connection);
+            self.attach(connection);
         }
     }
 
@@ -192,7 +207,7 @@ impl Traffic {
         loop {
             match self.lot.woken().await {
                 Ok(woken) => {
-                    woken.into_iter().filter_map(|parked| parked.wake().ok()).for_each(|c| self.go(c));
+                    woken.into_iter().for_each(|parked| self.attach(parked));
                 }
                 Err(error) => {
                     log::error!("parked connections cannot be watched: {error}; tried again in a second");

@@ -1,17 +1,15 @@
 //! A connection that has come from another process, and how it goes on in this one.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::wire::Travelling;
-use crate::http::connection::Connection;
+use crate::http::detached::Detached;
 use crate::http::limits::Seat;
 use crate::http::timeouts::now;
 use crate::http::Ends;
-use crate::socket::Stream;
 use crate::sys::claims::{Claim, Claims};
 
 /// A connection that has come.
@@ -37,21 +35,17 @@ impl Arrival {
     }
 
     /// The connection as it was, in this process.
-    ///
-    /// # Errors
-    /// Its socket cannot be watched.
-    pub(crate) fn connection(self, seat: Seat) -> io::Result<Connection> {
+    pub(crate) fn connection(self, seat: Seat) -> Detached {
         let Travelling { peer, local, accepted_ago, since_ago, head, .. } = self.entry;
-        let ends = Arc::new(Ends { peer, local: local.into() });
         let ago = |millis: u64| now().saturating_sub(millis);
-        Ok(Connection {
-            stream: Stream::new(self.socket)?,
-            ends,
+        Detached {
+            socket: self.socket,
+            ends: Arc::new(Ends { peer, local: local.into() }),
             seat,
             accepted: ago(accepted_ago),
             head: Bytes::from(head),
             since: ago(since_ago),
             claim: self.claim,
-        })
+        }
     }
 }
