@@ -117,11 +117,14 @@ impl Giving {
         way.entry.clone()
     }
 
-    /// The other process is not expected to die any more: our copies are forgotten. Returns how many it has.
+    /// The other process is not expected to die any more: our copies of what it has are forgotten. Returns how many were
+    /// given.
     pub(super) fn confirm(&self) -> usize {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.until = Until::Taken;
-        std::mem::take(&mut kept.copies).len()
+        let (given, taken) = (kept.copies.len(), usize::try_from(self.taken.get()).unwrap_or(usize::MAX));
+        kept.copies.drain(..taken.min(given));
+        given
     }
 
     /// After the death of the other process: the connections that it has not touched, and those that it never got, come

@@ -367,6 +367,9 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         Drained => (Gone, vec![Disarm]),
         Winch | Quit | Rollback | Built | BuildFailed => (phase, vec![]),
         // what was to travel to it is answered here and closed politely
+        SuccessorStops | SuccessorGone if matches!(phase, LastCall(_)) => {
+            (phase, [TakeBack, TellDraining].map(Live).to_vec())
+        }
         SuccessorStops | SuccessorGone if matches!(phase, Draining(_)) => {
             (phase, [TakeBack, TellDraining, CloseIdle].map(Live).to_vec())
         }

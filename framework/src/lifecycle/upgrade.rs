@@ -139,10 +139,11 @@ impl Driver {
             (None, Some(predecessor)) => (predecessor.take_back(live.seats()).await, 0),
             (None, None) => return,
         };
-        log::warn!(
-            "rolled back: {} connections are here again, {cut} that it had read from are cut",
-            back.len()
-        );
+        let here = format!("{} connections are here again, {cut} that it had read from are cut", back.len());
+        match self.phase {
+            Phase::LastCall(_) | Phase::Draining(_) => log::info!("the new process is gone: {here}"),
+            _ => log::warn!("rolled back: {here}"),
+        }
         live.take_back(back);
     }
 
