@@ -1,11 +1,12 @@
 //! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/Cargo.toml -- reload|stop|memory|upgrade|saturated|journey|typed|piles|save|speed|counts|all
+//! cargo run --release --manifest-path tests/bench/Cargo.toml [-- reload|stop|memory|upgrade|saturated|journey|typed|piles|save|speed|counts]
 //! ```
 //!
-//! The playground is built by the bench itself, into the target directory of the workspace.
+//! Without a name it is all of them. The playground is built by the bench itself, into the target directory of the workspace.
 
+mod browser;
 mod memory;
 mod peers;
 mod playground;
@@ -71,11 +72,11 @@ const BENCHES: &[Bench] = &[
 ];
 
 fn main() -> ExitCode {
-    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let wanted = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
     let chosen: Vec<&Bench> =
         BENCHES.iter().filter(|bench| wanted == bench.name || wanted == "all").collect();
     if chosen.is_empty() {
-        eprintln!("which one? all, or:");
+        eprintln!("there is no {wanted:?}: all, or one of");
         BENCHES.iter().for_each(|bench| eprintln!("  {:10}{}", bench.name, bench.about));
         return ExitCode::from(2);
     }

@@ -1,8 +1,9 @@
 //! Servers with the same three routes: built once, each a process of its own while it is measured.
 
-use std::net::TcpListener;
+use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -11,9 +12,13 @@ use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
 use slackwater_tests::wait::until;
 
-/// All of them. The first one is what the others are compared with.
+/// Those that are built from crates. The first one is what the others are compared with.
 pub const PEERS: [&str; 8] =
     ["axum", "slackwater", "actix", "rocket", "trillium", "tide", "hyper-tokio", "hyper-async-io"];
+
+/// Those that are measured where they are installed: the name, what to run to find out, and the Debian package.
+pub const INSTALLED: [(&str, [&str; 2], &str); 2] =
+    [("go", ["go", "version"], "golang-go"), ("nginx", ["nginx", "-v"], "nginx")];
 
 /// One that runs; it ends with this.
 pub struct Peer {
@@ -31,16 +36,16 @@ impl Peer {
     pub fn start_under(tool: &[&str], name: &str) -> Self {
         let free =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let program = built().join(name);
+        let run = program(name, &free);
         let mut command = match tool {
-            [] => Command::new(&program),
+            [] => Command::new(&run[0]),
             [tool, args @ ..] => {
                 let mut command = Command::new(tool);
-                command.args(args).arg(&program);
+                command.args(args).arg(&run[0]);
                 command
             }
         };
-        command.arg(free.to_string()).current_dir(std::env::temp_dir()).stdin(Stdio::null());
+        command.args(&run[1..]).current_dir(std::env::temp_dir()).stdin(Stdio::null());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a peer to start");
         let addr = Addr::from(free);
         until(Duration::from_secs(60), name, || Conn::open(&addr).ok().map(drop));
@@ -78,6 +83,46 @@ impl Drop for Peer {
     }
 }
 
+/// What to run so that a peer listens there.
+fn program(name: &str, addr: &SocketAddr) -> Vec<OsString> {
+    match name {
+        "nginx" => vec!["nginx".into(), "-c".into(), nginx(addr).into()],
+        "go" => vec![go().into(), addr.to_string().into()],
+        _ => vec![built().join(name).into(), addr.to_string().into()],
+    }
+}
+
+/// nginx' configuration for one process and the one route that needs no file. What it writes goes to a directory of its
+/// own.
+fn nginx(addr: &SocketAddr) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("slackwater-bench-nginx-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory for nginx");
+    let own = dir.display();
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|what| format!("{what}_temp_path {own}/{what};\n"))
+        .concat();
+    let conf = format!(
+        "daemon off;\nmaster_process off;\npid {own}/pid;\nerror_log {own}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n\
+         keepalive_requests 1000000000;\ndefault_type text/plain;\n{paths}server {{\nlisten {addr};\n\
+         location = / {{ return 200 \"Hello, world!\"; }}\n}}\n}}\n"
+    );
+    let file = dir.join("nginx.conf");
+    std::fs::write(&file, conf).expect("nginx' configuration");
+    file
+}
+
+/// Where the program in Go is.
+fn go() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/go/main.go");
+        let program = built().join("go-net-http");
+        let status = Command::new("go").arg("build").arg("-o").args([&program, &source]).status();
+        assert!(status.as_ref().is_ok_and(ExitStatus::success), "building the peer in Go: {status:?}");
+        program
+    })
+}
+
 /// Where the programs are.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -90,10 +135,7 @@ fn built() -> &'static Path {
             .arg("--target-dir")
             .arg(&target)
             .status();
-        assert!(
-            status.as_ref().is_ok_and(std::process::ExitStatus::success),
-            "building the peers: {status:?}"
-        );
+        assert!(status.as_ref().is_ok_and(ExitStatus::success), "building the peers: {status:?}");
         target.join("release").canonicalize().expect("what was built is there")
     })
 }

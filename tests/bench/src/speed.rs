@@ -8,23 +8,9 @@ use std::process::Command;
 
 use slackwater_tests::conn::Conn;
 
-use crate::peers::{Peer, PEERS};
+use crate::browser::BROWSER;
+use crate::peers::{Peer, INSTALLED, PEERS};
 use crate::table::Table;
-
-/// What a browser sends beside `Host`.
-const BROWSER: [&str; 11] = [
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
-    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
-    "Accept-Language: en-US,en;q=0.5",
-    "Accept-Encoding: gzip, deflate, br, zstd",
-    "Referer: http://localhost/elsewhere",
-    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark",
-    "Upgrade-Insecure-Requests: 1",
-    "Sec-Fetch-Dest: document",
-    "Sec-Fetch-Mode: navigate",
-    "Sec-Fetch-Site: same-origin",
-    "Cache-Control: max-age=0",
-];
 
 const ROUNDS: usize = 5;
 const SECONDS: &str = "2s";
@@ -51,8 +37,15 @@ pub fn run() -> Table {
         table.note("skipped", "wrk is not installed (apt-get install wrk)");
         return table;
     }
+    let mut servers = PEERS.to_vec();
+    for (peer, [tool, asked], package) in INSTALLED {
+        match Command::new(tool).arg(asked).output() {
+            Ok(_) => servers.push(peer),
+            Err(_) => table.note(peer, format!("skipped: not installed (apt-get install {package})")),
+        }
+    }
     for load in loads() {
-        compare(&mut table, &load);
+        compare(&mut table, &load, &servers);
     }
     table
 }
@@ -100,32 +93,32 @@ fn loads() -> Vec<Load> {
 }
 
 /// All servers in turn, and again, so that what the machine does meanwhile falls on all of them.
-fn compare(table: &mut Table, load: &Load) {
-    let peers = PEERS.map(Peer::start);
-    let mut ratios = PEERS.map(|_| (Vec::new(), Vec::new()));
-    let mut absolute = PEERS.map(|_| Vec::new());
+fn compare(table: &mut Table, load: &Load, servers: &[&'static str]) {
+    // nginx has no route that would take or make a body
+    let able = servers.iter().copied().filter(|server| *server != "nginx" || load.path == "/");
+    let mut peers: Vec<_> = able.map(|server| (server, Peer::start(server), vec![])).collect();
     for _ in 0..ROUNDS {
-        let runs: Vec<Run> = peers.iter().map(|peer| ask(peer, load)).collect();
-        for (at, run) in runs.iter().enumerate() {
-            ratios[at].0.push(run.cpu_micros / runs[0].cpu_micros);
-            ratios[at].1.push(run.per_second / runs[0].per_second);
-            absolute[at].push(run.cpu_micros);
+        for (_, peer, runs) in &mut peers {
+            runs.push(ask(peer, load));
         }
     }
-    for (at, peer) in PEERS.iter().enumerate() {
-        let (cpu, speed) = &mut ratios[at];
+    let axum = peers[0].2.clone();
+    for (server, _, runs) in peers {
+        // within each round: what the machine did meanwhile fell on both
+        let ratio =
+            |of: fn(&Run) -> f64| median(runs.iter().zip(&axum).map(|(run, axum)| of(run) / of(axum)));
         let found = format!(
             "CPU {:5.2}   requests/s {:5.2}   ({:.1} us)",
-            median(cpu),
-            median(speed),
-            median(&mut absolute[at])
+            ratio(|run| run.cpu_micros),
+            ratio(|run| run.per_second),
+            median(runs.iter().map(|run| run.cpu_micros))
         );
-        table.note(&format!("{}: {peer}", load.what), found);
+        table.note(&format!("{}: {server}", load.what), found);
     }
-    peers.into_iter().for_each(drop);
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
