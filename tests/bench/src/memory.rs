@@ -34,7 +34,10 @@ fn cost(idle_release: &str, table: &mut Table) -> f64 {
     let (fds, fresh) = (process.proc().open_fds(), process.proc().rss_kib());
     round(&process, fds);
     let rounds: Vec<(u64, u64)> = (0..ROUNDS).map(|_| round(&process, fds)).collect();
-    table.note(&format!("idle_release {idle_release}: KiB with 8,000 and after"), format!("{fresh} {rounds:?}"));
+    table.note(
+        &format!("idle_release {idle_release}: KiB with 8,000 and after"),
+        format!("{fresh} {rounds:?}"),
+    );
     #[allow(clippy::cast_precision_loss)]
     let each = |(with, after): &(u64, u64)| (*with as f64 - *after as f64) * KIB / CONNECTIONS as f64;
     let mut each: Vec<f64> = rounds.iter().map(each).collect();
