@@ -1,12 +1,13 @@
 //! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/Cargo.toml [-- reload|stop|memory|upgrade|saturated|journey|typed|piles|save|speed|counts]
+//! cargo run --release --manifest-path tests/bench/Cargo.toml [-- reload|stop|memory|upgrade|saturated|journey|crowd|typed|piles|save|speed|counts]
 //! ```
 //!
 //! Without a name it is all of them. The playground is built by the bench itself, into the target directory of the workspace.
 
 mod browser;
+mod crowd;
 mod memory;
 mod peers;
 mod playground;
@@ -52,6 +53,11 @@ const BENCHES: &[Bench] = &[
         run: upgrade::saturated,
     },
     Bench { name: "journey", about: "10,000 idle connections travel", run: upgrade::journey },
+    Bench {
+        name: "crowd",
+        about: "what honest clients wait for beside 10,000 connections, half of them idle, half slow",
+        run: crowd::run,
+    },
     Bench {
         name: "save",
         about: "from saving one line to the page showing it, under `dev`: 10 times alone, 5 under clients",
