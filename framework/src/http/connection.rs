@@ -24,9 +24,9 @@ use crate::config;
 use crate::socket::Stream;
 use crate::sys::claims::Claim;
 
-/// A connection between two requests: all that there is to know of it.
-pub(crate) struct Connection {
-    pub(crate) stream: Stream,
+/// A connection between two requests: all that there is to know of it, and its socket.
+pub(crate) struct Connection<S = Stream> {
+    pub(crate) stream: S,
     pub(crate) ends: Arc<Ends>,
     pub(crate) seat: Seat,
     pub(crate) accepted: Millis,

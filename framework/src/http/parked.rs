@@ -29,7 +29,7 @@ const BATCH: usize = 256;
 
 /// Whether the client has closed, and nothing is to be read: then there is no need of a parser to find out.
 fn is_over(parked: &Detached) -> bool {
-    let peeked = rustix::net::recv(&parked.socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    let peeked = rustix::net::recv(&parked.stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
     match peeked {
         Ok((n, _)) => n == 0,
         Err(error) => error != Errno::AGAIN && error != Errno::INTR,
@@ -47,7 +47,7 @@ impl Lot {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let place = places.vacant_entry();
         let interest = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
-        epoll::add(&self.poller, &parked.socket, EventData::new_u64(place.key() as u64), interest)?;
+        epoll::add(&self.poller, &parked.stream, EventData::new_u64(place.key() as u64), interest)?;
         place.insert(parked);
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Lot {
         let left = keys.into_iter().filter_map(|key| places.try_remove(key));
         // epoll follows the open description: a descriptor that is only closed may stay watched
         left.inspect(|parked| {
-            let _ = epoll::delete(&self.poller, parked.socket.as_fd());
+            let _ = epoll::delete(&self.poller, parked.stream.as_fd());
         })
         .collect()
     }

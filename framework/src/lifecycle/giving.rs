@@ -149,10 +149,10 @@ impl Giving {
 
 impl Given {
     fn of(connection: Detached, claim: u32) -> io::Result<(Self, Parcel)> {
-        let Detached { socket, ends, seat, accepted, since, head, claim: theirs } = connection;
+        let Detached { stream, ends, seat, accepted, since, head, claim: theirs } = connection;
         // one that came from there and goes back unread: their copy of it is out of date
         theirs.map_or(Ok(()), Claim::write)?;
-        let socket = Arc::new(socket);
+        let socket = Arc::new(stream);
         let parcel = Parcel { socket: socket.clone(), _seat: seat };
         Ok((Given { socket, ends, accepted, since, head, claim }, parcel))
     }
@@ -172,7 +172,7 @@ impl Given {
     fn connection(self, seats: &Arc<Seats>) -> io::Result<Detached> {
         let Given { socket, ends, accepted, since, head, .. } = self;
         let socket = Arc::try_unwrap(socket).or_else(|shared| shared.try_clone())?;
-        Ok(Detached { socket, ends, seat: seats.squeeze_in(), accepted, head, since, claim: None })
+        Ok(Detached { stream: socket, ends, seat: seats.squeeze_in(), accepted, head, since, claim: None })
     }
 }
 

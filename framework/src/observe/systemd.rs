@@ -4,9 +4,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -15,9 +14,9 @@ use std::time::Duration;
 
 use async_io::Async;
 use async_std::future::timeout;
-use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use sd_notify::NotifyState;
 
+use crate::sys::pass::pass;
 use crate::sys::program::Program;
 
 /// How long a message may wait for a place in the manager's queue.
@@ -162,24 +161,21 @@ fn one_line(text: &str) -> String {
 
 /// As the `notify` of sd-notify does, which knows neither abstract sockets nor any but the environment's.
 fn send(name: &OsStr, message: &str) -> io::Result<()> {
-    let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    socket.connect_addr(&address(name)?)?;
-    socket.send(message.as_bytes()).map(drop)
+    connect(name)?.send(message.as_bytes()).map(drop)
 }
 
 /// Sends a descriptor, which the manager closes in its turn; gives the other end of it.
 fn barrier(name: &OsStr) -> io::Result<OwnedFd> {
+    let (over, closed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    pass(connect(name)?, b"BARRIER=1\n", closed)?;
+    Ok(over)
+}
+
+fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.connect_addr(&address(name)?)?;
-    let (over, closed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds = [closed.as_fd()];
-    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(&socket, &[IoSlice::new(b"BARRIER=1\n")], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(over)
+    Ok(socket)
 }
 
 /// An absolute path, or a name in the abstract namespace after an `@`.
@@ -193,6 +189,7 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
     use std::time::Instant;
 
     use super::*;

@@ -39,7 +39,7 @@ impl Arrival {
         let Travelling { peer, local, accepted_ago, since_ago, head, .. } = self.entry;
         let ago = |millis: u64| now().saturating_sub(millis);
         Detached {
-            socket: self.socket,
+            stream: self.socket,
             ends: Arc::new(Ends { peer, local: local.into() }),
             seat,
             accepted: ago(accepted_ago),

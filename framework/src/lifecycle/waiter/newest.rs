@@ -1,19 +1,21 @@
 //! Which process is the application now: a few bytes of memory that all generations and the waiter share.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use crate::socket::NEWEST;
 use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::io::{fcntl_setfd, Errno, FdFlags};
 use rustix::net::{
-    recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags,
+    SocketType,
 };
 use rustix::process::test_kill_process;
+
+use crate::socket::NEWEST;
+use crate::sys::pass::pass;
 
 /// What the file begins with.
 const MARK: [u8; 4] = *b"slw1";
@@ -73,11 +75,7 @@ impl Newest {
     /// The operating system gives no sockets.
     pub(crate) fn parcel(&self) -> io::Result<OwnedFd> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let fds = [self.0.as_fd()];
-        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(ours, &[IoSlice::new(&MARK)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        pass(ours, &MARK, &self.0)?;
         Ok(theirs)
     }
 
@@ -234,6 +232,10 @@ fn foreign() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
+    use rustix::net::{sendmsg, SendAncillaryBuffer, SendFlags};
+
     use super::*;
 
     fn named(live: u32, previous: u32, next: u32) -> Named {
