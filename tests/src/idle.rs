@@ -1,8 +1,9 @@
 //! Many connections that are only open, and whether they still are.
 
 use crate::addr::Addr;
-use crate::conn::{Conn, Fate};
+use crate::conn::{Conn, Fate, PATIENCE};
 use crate::tally::{Failure, Tally};
+use crate::wait;
 
 /// What an idle connection has done before it fell idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,18 @@ impl Idle {
     #[must_use]
     pub fn ask_all_of(&mut self, pid: u32) -> Tally {
         self.ask_each("/pid", |body| body == pid.to_string())
+    }
+
+    /// Asks on each until all are answered by `pid`: a connection that waits for a place on the way to another process is
+    /// answered where it is.
+    ///
+    /// # Panics
+    ///
+    /// When they are not within [`PATIENCE`]; one that was closed never is.
+    pub fn arrive_at(&mut self, pid: u32) {
+        wait::until(PATIENCE, "all connections to be answered by the newest process", || {
+            (self.ask_all_of(pid).failed() == 0).then_some(())
+        });
     }
 
     fn ask_each(&mut self, path: &str, right: impl Fn(&str) -> bool) -> Tally {

@@ -197,7 +197,7 @@ fn a_rollback_in_the_window_brings_the_old_process_back_with_its_socket() {
     until(LONG, "the new one has the socket", || (operator.first()["pid"] != old).then_some(()));
     assert_eq!(operator.first()["phase"], "proving");
     let new = pid_of_server(&lineage);
-    idle.ask_all_of(new).assert_flawless();
+    idle.arrive_at(new);
     let mut in_flight = lineage.conn();
     in_flight.get("/sleep/1000").unwrap();
     load.wait_for(100, LONG);

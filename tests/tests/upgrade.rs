@@ -67,7 +67,7 @@ fn idle_connections_are_answered_by_the_new_process_before_it_is_confirmed() {
     let mark = lineage.mark();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    idle.ask_all_of(new).assert_flawless();
+    idle.arrive_at(new);
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) enum Outcome {
     /// Between two requests, nothing read: silent for `idle_release`, or told that idle connections close.
     Idle(Connection),
     /// At a boundary, perhaps with a head that was read in part: another process goes on with it.
-    Leaving(Connection),
+    Leaving(Connection, Seat),
     /// The head of a request took longer than `header_timeout`.
     HeadOverdue(Connection),
     /// The last answer has been written; the client may still be sending.
@@ -108,7 +108,9 @@ impl Active {
     fn parting(&self) -> Option<Parting> {
         let clocks = &self.record.clocks;
         match clocks.waiting() {
-            Waiting::Head | Waiting::Idle if self.record.stage() == Stage::HandOver => Some(Parting::Leaving),
+            Waiting::Head | Waiting::Idle if self.record.stage() == Stage::HandOver => {
+                self.record.has_place().then_some(Parting::Leaving)
+            }
             Waiting::Head | Waiting::Idle if self.record.outdated() => Some(Parting::Idle),
             Waiting::Head => clocks.read_overdue(now()).then_some(Parting::HeadOverdue),
             Waiting::Idle => (self.record.stage() >= Stage::CloseIdle || clocks.read_overdue(now()))
@@ -175,6 +177,10 @@ impl Future for Active {
             );
         }
         if !record.quiet() {
+            // whoever has to finish something first keeps no place from others
+            if record.stage() == Stage::HandOver {
+                record.stays();
+            }
             return Poll::Pending;
         }
         if record.clocks.waiting() == Waiting::Nothing {
@@ -192,7 +198,10 @@ impl Future for Active {
         Poll::Ready(match parting {
             Parting::Idle => Outcome::Idle(connection),
             Parting::HeadOverdue => Outcome::HeadOverdue(connection),
-            Parting::Leaving => Outcome::Leaving(connection),
+            Parting::Leaving => match record.stays() {
+                Some(place) => Outcome::Leaving(connection, place),
+                None => Outcome::Idle(connection),
+            },
         })
     }
 }

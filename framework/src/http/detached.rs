@@ -3,12 +3,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::connection::Connection;
-use super::timeouts::{now, Millis};
-use crate::socket::Stream;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
-/// For how long a connection has to have been silent to be one whose client waits for nothing, in milliseconds.
-const SILENT: Millis = 500;
+use super::connection::Connection;
+use crate::socket::Stream;
 
 /// A connection with its bare socket.
 pub(crate) type Detached = Connection<OwnedFd>;
@@ -24,9 +23,22 @@ impl Detached {
         self.with(Stream::new)
     }
 
-    /// Whether nobody is in the middle of a conversation.
+    /// Whether nothing is to be read, as far as can be known without reading.
     pub(crate) fn is_silent(&self) -> bool {
-        self.head.is_empty() && now().saturating_sub(self.since) > SILENT
+        self.head.is_empty() && !matches!(self.peek(), Ok(1))
+    }
+
+    /// Whether the client has closed, and nothing is to be read: then there is no need of a parser to find out.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.peek() {
+            Ok(n) => n == 0,
+            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
+        }
+    }
+
+    fn peek(&self) -> Result<usize, Errno> {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(&self.stream, &mut [0_u8; 1], flags).map(|(n, _)| n)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::departure::Way;
 use super::limits::Seat;
 use super::{Ends, Reply, RequestBody};
 use crate::config;
@@ -14,7 +15,7 @@ use crate::observe::metrics::Metrics;
 pub(crate) enum Stage {
     /// Keep-alive as usual.
     Open,
-    /// The same, but at each boundary a connection is given back, for another process to go on with it.
+    /// The same, but a connection at a boundary is given back when it has a place on the way to another process.
     HandOver,
     /// An idle connection may send one last request; every answer carries `Connection: close`.
     LastCall,
@@ -49,6 +50,8 @@ pub(crate) struct Env {
     parsers: AtomicU32,
     access_log: AtomicBool,
     door: Arc<dyn Door>,
+    /// The way to another process, while connections are handed over.
+    pub(crate) way: Way,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -60,6 +63,7 @@ impl Env {
             parsers: AtomicU32::new(0),
             access_log: AtomicBool::new(false),
             door,
+            way: Way::new(),
             metrics,
         }
     }

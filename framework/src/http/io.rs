@@ -137,7 +137,7 @@ impl Read for Io {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.record.outdated() && this.record.quiet() {
+        if this.record.quiet() && (this.record.boards(cx) || this.record.outdated()) {
             // what comes now is for whoever takes over
             return Poll::Pending;
         }

@@ -12,6 +12,9 @@ use event_listener::Event;
 pub(crate) struct Seats {
     limit: AtomicUsize,
     taken: AtomicUsize,
+    /// Told when one is free.
+    free: Event,
+    /// Told when the first is taken, and when the last is left.
     changed: Event,
 }
 
@@ -21,7 +24,8 @@ pub(crate) struct Seat(Arc<Seats>);
 
 impl Seats {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Seats { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0), changed: Event::new() })
+        let (free, changed) = (Event::new(), Event::new());
+        Arc::new(Seats { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0), free, changed })
     }
 
     /// As many as there are takers.
@@ -32,7 +36,7 @@ impl Seats {
     /// How many seats there are; those taken beyond it stay taken until their connections end.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Release);
-        self.changed.notify(usize::MAX);
+        self.free.notify(usize::MAX);
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -68,10 +72,10 @@ impl Seats {
             if let Some(seat) = self.try_take() {
                 return seat;
             }
-            let changed = self.changed.listen();
+            let free = self.free.listen();
             match self.try_take() {
                 Some(seat) => return seat,
-                None => changed.await,
+                None => free.await,
             }
         }
     }
@@ -98,8 +102,11 @@ impl Seats {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
-        self.0.changed.notify(usize::MAX);
+        if self.0.taken.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify(usize::MAX);
+        }
+        // one more than have been told already: each seat is worth a waiter
+        self.0.free.notify_additional(1);
     }
 }
 

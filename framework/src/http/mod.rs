@@ -4,6 +4,7 @@ mod body;
 pub(crate) mod bridge;
 mod caller;
 pub(crate) mod connection;
+pub(crate) mod departure;
 pub(crate) mod detached;
 pub(crate) mod env;
 mod exchange;

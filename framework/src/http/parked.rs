@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 use async_io::Async;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use slab::Slab;
 
 use super::detached::Detached;
@@ -26,15 +25,6 @@ pub(crate) struct Lot {
 
 /// How many of them are looked at in one go.
 const BATCH: usize = 256;
-
-/// Whether the client has closed, and nothing is to be read: then there is no need of a parser to find out.
-fn is_over(parked: &Detached) -> bool {
-    let peeked = rustix::net::recv(&parked.stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-    match peeked {
-        Ok((n, _)) => n == 0,
-        Err(error) => error != Errno::AGAIN && error != Errno::INTR,
-    }
-}
 
 impl Lot {
     pub(crate) fn new() -> io::Result<Self> {
@@ -67,24 +57,29 @@ impl Lot {
             Err(error) => return Err(error.into()),
         }
         let keys = events.iter().map(|event| event.data.u64() as usize);
-        Ok(self.leave(keys).into_iter().filter(|parked| !is_over(parked)).collect())
+        Ok(self.leave(keys).into_iter().filter(|parked| !parked.is_over()).collect())
     }
 
     /// Closes those that have been silent for longer than `idle_timeout`.
     pub(crate) fn close_overdue(&self, limits: &config::Http, now: Millis) -> usize {
         let overdue = |parked: &Detached| after(parked.since, limits.idle_timeout) <= now;
-        self.take(overdue).len()
+        self.take(usize::MAX, overdue).len()
     }
 
     /// Takes all of them out.
     pub(crate) fn take_all(&self) -> Vec<Detached> {
-        self.take(|_| true)
+        self.take(usize::MAX, |_| true)
     }
 
-    fn take(&self, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
+    /// Takes as many out as there are, up to this number.
+    pub(crate) fn take_some(&self, most: usize) -> Vec<Detached> {
+        self.take(most, |_| true)
+    }
+
+    fn take(&self, most: usize, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
         let keys: Vec<usize> = {
             let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            places.iter().filter(|(_, parked)| which(parked)).map(|(key, _)| key).collect()
+            places.iter().filter(|(_, parked)| which(parked)).map(|(key, _)| key).take(most).collect()
         };
         self.leave(keys)
     }

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use atomic_waker::AtomicWaker;
 use hyper::body::Incoming;
 use hyper::{Method, Uri};
 
+use super::departure::Boarding;
 use super::env::{Env, Stage};
 use super::limits::Seat;
 use super::timeouts::{after, now, Clocks, Millis, Waiting};
@@ -34,6 +35,7 @@ pub(crate) struct Record {
     /// The request that is being answered; for the report of a shutdown.
     request: Mutex<Option<Request>>,
     rest: Mutex<Unread>,
+    boarding: Mutex<Boarding>,
     /// Set with a 101: what takes the socket over once that has been written.
     switch: Mutex<Option<Switch>>,
     /// Told when the client has ended what it sends, or is gone; made when somebody asks or tells.
@@ -107,6 +109,7 @@ impl Record {
             preface: AtomicBool::new(false),
             request: Mutex::new(None),
             rest: Mutex::new(Unread::Nobodys),
+            boarding: Mutex::default(),
             switch: Mutex::new(None),
             hung_up: OnceLock::new(),
             gone: AtomicBool::new(false),
@@ -266,9 +269,34 @@ impl Record {
         self.env.stage()
     }
 
-    /// Whether the next request is for another parser: that of another process, or one with other limits.
+    /// Whether the next request is for a parser with other limits.
     pub(crate) fn outdated(&self) -> bool {
-        self.stage() == Stage::HandOver || self.parser != self.env.parser()
+        self.parser != self.env.parser()
+    }
+
+    /// Whether the next request is for another process: connections are handed over, and there is a place for this one.
+    /// If there is none yet, `cx` is woken when there may be.
+    pub(crate) fn boards(&self, cx: &mut Context<'_>) -> bool {
+        if self.stage() != Stage::HandOver {
+            return false;
+        }
+        let mut boarding = self.boarding.lock().unwrap_or_else(PoisonError::into_inner);
+        // asked again: after a change of the stage nobody takes a place that `stays` has not heard of
+        self.stage() == Stage::HandOver && boarding.poll(&self.env.way, self.clocks.since(), cx)
+    }
+
+    /// Whether it has a place on the way to another process.
+    pub(crate) fn has_place(&self) -> bool {
+        matches!(*self.boarding.lock().unwrap_or_else(PoisonError::into_inner), Boarding::Leaves(_))
+    }
+
+    /// Gives up the place on the way to another process, or the wait for one, and hands the place out.
+    pub(crate) fn stays(&self) -> Option<Seat> {
+        let mut boarding = self.boarding.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::take(&mut *boarding) {
+            Boarding::Leaves(place) => Some(place),
+            Boarding::Waits(_) | Boarding::Stays => None,
+        }
     }
 
     pub(crate) fn watch(&self, waker: &Waker) {

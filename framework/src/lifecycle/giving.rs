@@ -1,18 +1,21 @@
 //! Gives connections to the process at the other end of a handover, and keeps our copies until they are surely its.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_std::future::timeout;
 use async_std::task::JoinHandle;
 use event_listener::Event as Notice;
+use futures_lite::future;
 
 use super::handover::{Batch, Channel, Full, Travelling};
+use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
 use crate::http::limits::{Seat, Seats};
 use crate::http::timeouts::now;
@@ -33,15 +36,11 @@ pub(super) struct Giving {
 
 /// The way by which connections leave.
 struct Way {
-    entry: Sender<Detached>,
+    entry: Sender<Leaving>,
     /// The same way at its other end: connections that were to leave and have not been picked up by the porter.
-    waiting: Receiver<Detached>,
-    silent: Receiver<Detached>,
+    waiting: Receiver<Leaving>,
     porter: JoinHandle<()>,
 }
-
-/// How many silent ones go in a message: whoever is done meanwhile waits for one of that size at the most.
-const SILENT_AT_A_TIME: usize = 100;
 
 /// A connection that was sent, and our copy of its socket until that is known to have been right.
 struct Given {
@@ -60,9 +59,11 @@ pub(super) struct Taken {
     changed: Notice,
 }
 
-/// Our copies of what was given.
+/// Our copies of what was given, in the order in which it was.
 struct Kept {
-    copies: Vec<Given>,
+    copies: VecDeque<Given>,
+    /// How many were given before them.
+    forgotten: u64,
     until: Until,
 }
 
@@ -77,7 +78,7 @@ pub(super) enum Until {
 
 impl Giving {
     pub(super) fn new(channel: Arc<Channel>, until: Until) -> Self {
-        let kept = Arc::new(Mutex::new(Kept { copies: vec![], until }));
+        let kept = Arc::new(Mutex::new(Kept { copies: VecDeque::new(), forgotten: 0, until }));
         Giving { channel, kept, taken: Arc::default(), way: None }
     }
 
@@ -90,17 +91,15 @@ impl Giving {
     pub(super) fn open_way<F>(
         &mut self,
         failed: impl FnOnce(io::Error) -> F + Send + 'static,
-    ) -> Sender<Detached>
+    ) -> Sender<Leaving>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let way = self.way.get_or_insert_with(|| {
             let (entry, waiting) = async_channel::unbounded();
-            let silent = async_channel::unbounded();
-            let left = silent.1.clone();
             let porter = Porter {
                 waiting: waiting.clone(),
-                silent,
+                on_the_way: VecDeque::new(),
                 channel: self.channel.clone(),
                 kept: self.kept.clone(),
                 taken: self.taken.clone(),
@@ -112,7 +111,7 @@ impl Giving {
                     failed(error).await;
                 }
             });
-            Way { entry, waiting, silent: left, porter }
+            Way { entry, waiting, porter }
         });
         way.entry.clone()
     }
@@ -121,9 +120,9 @@ impl Giving {
     /// given.
     pub(super) fn confirm(&self) -> usize {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = kept.copies.len();
         kept.until = Until::Taken;
-        let (given, taken) = (kept.copies.len(), usize::try_from(self.taken.get()).unwrap_or(usize::MAX));
-        kept.copies.drain(..taken.min(given));
+        kept.forget(self.taken.get());
         given
     }
 
@@ -135,25 +134,39 @@ impl Giving {
         claims: Option<&Claims>,
         seats: &Arc<Seats>,
     ) -> (Vec<Detached>, usize) {
-        let Some(Way { waiting, silent, porter, .. }) = self.way.take() else { return (vec![], 0) };
+        let Some(Way { waiting, porter, .. }) = self.way.take() else { return (vec![], 0) };
         porter.cancel().await;
+        // whoever wants to leave from here on stays by itself
+        waiting.close();
         let given = std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner).copies);
         let is_claimed = |given: &Given| claims.is_some_and(|claims| claims.is_claimed(given.claim));
         let (claimed, unread): (Vec<_>, Vec<_>) = given.into_iter().partition(is_claimed);
         let mut back: Vec<Detached> =
             unread.into_iter().filter_map(|given| given.connection(seats).ok()).collect();
-        back.extend(std::iter::from_fn(|| silent.try_recv().or_else(|_| waiting.try_recv()).ok()));
+        back.extend(std::iter::from_fn(|| waiting.try_recv().ok()).map(|leaving| leaving.connection));
         (back, claimed.len())
     }
 }
 
+impl Kept {
+    /// Forgets the copies of what the other process has, by the number that it says.
+    fn forget(&mut self, taken: u64) {
+        if self.until == Until::Taken {
+            let theirs = usize::try_from(taken.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
+            let forgotten = self.copies.drain(..theirs.min(self.copies.len())).count();
+            self.forgotten += forgotten as u64;
+        }
+    }
+}
+
 impl Given {
-    fn of(connection: Detached, claim: u32) -> io::Result<(Self, Parcel)> {
+    fn of(leaving: Leaving, claim: u32) -> io::Result<(Self, Parcel)> {
+        let Leaving { connection, place } = leaving;
         let Detached { stream, ends, seat, accepted, since, head, claim: theirs } = connection;
         // one that came from there and goes back unread: their copy of it is out of date
         theirs.map_or(Ok(()), Claim::write)?;
         let socket = Arc::new(stream);
-        let parcel = Parcel { socket: socket.clone(), _seat: seat };
+        let parcel = Parcel { socket: socket.clone(), _seat: seat, _place: place };
         Ok((Given { socket, ends, accepted, since, head, claim }, parcel))
     }
 
@@ -180,13 +193,21 @@ impl Given {
 struct Parcel {
     socket: Arc<OwnedFd>,
     _seat: Seat,
+    _place: Seat,
+}
+
+/// A message that has been sent, until it is answered.
+struct Sent {
+    _parcels: Vec<Parcel>,
+    /// How many connections have been given with it.
+    count: u64,
+    at: Instant,
 }
 
 /// Carries connections to the other process, as many at a time as are there.
 struct Porter {
-    waiting: Receiver<Detached>,
-    /// Those of them that can wait.
-    silent: (Sender<Detached>, Receiver<Detached>),
+    waiting: Receiver<Leaving>,
+    on_the_way: VecDeque<Sent>,
     channel: Arc<Channel>,
     kept: Arc<Mutex<Kept>>,
     taken: Arc<Taken>,
@@ -194,51 +215,69 @@ struct Porter {
     next_claim: u32,
 }
 
+/// What the porter has to do next.
+enum Next {
+    Leaves(Box<Leaving>),
+    Answered,
+}
+
 impl Porter {
-    /// Those who have just spoken go first, for their clients wait; the silent ones some at a time, while there are none.
+    /// Carries whatever is there, until nobody can come any more and all is answered.
     async fn carry(mut self) -> io::Result<()> {
-        let mut next = None;
-        loop {
-            let mut batch = Batch::new();
-            while let Some(connection) = next.take().or_else(|| self.waiting.try_recv().ok()) {
-                if connection.is_silent() {
-                    let _ = self.silent.0.try_send(connection);
-                } else if let Some(full) = self.pack(connection, &mut batch)? {
-                    self.send(full).await?;
-                }
+        while let Some(next) = self.next().await? {
+            match next {
+                Next::Leaves(first) => self.send_all(*first).await?,
+                Next::Answered => self.settle(),
             }
-            if let Some(full) = batch.take() {
+        }
+        Ok(())
+    }
+
+    async fn next(&self) -> io::Result<Option<Next>> {
+        let leaves = async {
+            match self.waiting.recv().await {
+                Ok(first) => Ok(Some(Next::Leaves(Box::new(first)))),
+                Err(_) if self.on_the_way.is_empty() => Ok(None),
+                Err(_) => future::pending().await,
+            }
+        };
+        let answered = async {
+            match self.on_the_way.front() {
+                Some(sent) => self.answered(sent).await.map(|()| Some(Next::Answered)),
+                None => future::pending().await,
+            }
+        };
+        future::or(answered, leaves).await
+    }
+
+    async fn send_all(&mut self, first: Leaving) -> io::Result<()> {
+        let mut batch = Batch::new();
+        let mut next = Some(first);
+        while let Some(leaving) = next {
+            if let Some(full) = self.pack(leaving, &mut batch)? {
                 self.send(full).await?;
-                continue;
             }
-            for _ in 0..SILENT_AT_A_TIME {
-                let Ok(connection) = self.silent.1.try_recv() else { break };
-                if let Some(full) = self.pack(connection, &mut batch)? {
-                    self.send(full).await?;
-                }
-            }
-            match batch.take() {
-                Some(full) => self.send(full).await?,
-                None => match self.waiting.recv().await {
-                    Ok(connection) => next = Some(connection),
-                    Err(_) => return Ok(()),
-                },
-            }
+            next = self.waiting.try_recv().ok();
+        }
+        match batch.take() {
+            Some(full) => self.send(full).await,
+            None => Ok(()),
         }
     }
 
-    fn pack(&mut self, connection: Detached, batch: &mut Batch<Parcel>) -> io::Result<Option<Full<Parcel>>> {
-        let (given, parcel) = Given::of(connection, self.next_claim)?;
+    fn pack(&mut self, leaving: Leaving, batch: &mut Batch<Parcel>) -> io::Result<Option<Full<Parcel>>> {
+        let (given, parcel) = Given::of(leaving, self.next_claim)?;
         self.next_claim += 1;
         let entry = given.travelling();
         // kept before it is sent: whatever happens next, it is known
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).copies.push(given);
+        self.kept().copies.push_back(given);
         batch.push(entry, parcel).or_else(|large| {
             log::warn!(
                 "the connection from {} has read too much ahead to travel; it is closed",
                 large.entry.peer
             );
             let _ = rustix::net::shutdown(&large.socket.socket, rustix::net::Shutdown::Both);
+            self.kept().copies.pop_back();
             Ok(None)
         })
     }
@@ -247,14 +286,27 @@ impl Porter {
         let fds: Vec<_> = full.sockets.iter().map(|parcel| parcel.socket.as_fd()).collect();
         self.channel.send(&full.message, &fds).await?;
         self.sent += fds.len() as u64;
-        let answered = timeout(ANSWER, self.taken.reaches(self.sent)).await;
-        answered
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER:?}")))?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.until == Until::Taken {
-            kept.copies.clear();
-        }
+        self.on_the_way.push_back(Sent { _parcels: full.sockets, count: self.sent, at: Instant::now() });
         Ok(())
+    }
+
+    /// Waits for the answer to a message.
+    async fn answered(&self, sent: &Sent) -> io::Result<()> {
+        let answer = timeout(ANSWER.saturating_sub(sent.at.elapsed()), self.taken.reaches(sent.count)).await;
+        answer.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER:?}")))
+    }
+
+    /// Lets go of what has been answered.
+    fn settle(&mut self) {
+        let taken = self.taken.get();
+        while self.on_the_way.front().is_some_and(|sent| sent.count <= taken) {
+            self.on_the_way.pop_front();
+        }
+        self.kept().forget(taken);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

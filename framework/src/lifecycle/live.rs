@@ -12,6 +12,7 @@ use super::handover::Arrival;
 use super::machine::Phase;
 use super::reload::{Beside, Next};
 use crate::config::{self, Change, Loaded};
+use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
 use crate::http::limits::Seats;
 use crate::http::parked::Lot;
@@ -218,8 +219,8 @@ impl Live {
         self.traffic.seats.taken() > 0
     }
 
-    /// Connections leave by `way` at their next boundary, the silent ones at once.
-    pub(crate) fn hand_over(&self, way: Sender<Detached>) {
+    /// Connections leave by `way`.
+    pub(crate) fn hand_over(&self, way: Sender<Leaving>) {
         let count = self.traffic.count();
         log::info!("handing over {} active and {} idle connections", count.at_work(), count.parked);
         self.traffic.hand_over(way);

@@ -13,6 +13,7 @@ use super::happening::Happening;
 use super::heard::Heard;
 use super::machine::Word;
 use crate::error::{Error, Kind};
+use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
 use crate::http::limits::Seats;
 use crate::observe::metrics::Metrics;
@@ -83,7 +84,7 @@ impl Predecessor {
     }
 
     /// Opens the way by which connections go back to the old process.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Detached> {
+    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Leaving> {
         self.giving.open_way(move |error| async move {
             log::error!("connections cannot be handed back to the old process: {error}");
             let _ = events.send(Happening::PredecessorGone).await;

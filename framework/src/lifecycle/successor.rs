@@ -20,6 +20,7 @@ use super::machine::{Event, Word};
 use super::waiter::MAX_DRAINING;
 use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{Error, Kind};
+use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
 use crate::http::limits::Seats;
 use crate::observe::{self, notified::Notified};
@@ -189,7 +190,7 @@ impl Successor {
     }
 
     /// Opens the way by which connections leave for the new process, if there is one.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Detached>> {
+    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Leaving>> {
         let pid = self.pid();
         let Link::Handover(Handover { giving, .. }) = &mut self.link else { return None };
         Some(giving.open_way(move |error| async move {

@@ -59,9 +59,12 @@ impl Ledger {
         self.wake(|record| record.clocks.overdue(now));
     }
 
-    /// Has all of them look at the stage.
+    /// Has all of them look at the stage. Whoever had a place on the way to another process has none any more.
     pub(crate) fn wake_all(&self) {
-        self.wake(|_| true);
+        self.wake(|record| {
+            record.stays();
+            true
+        });
     }
 
     fn wake(&self, which: impl Fn(&Record) -> bool) {

@@ -14,6 +14,7 @@ use super::slot::Slot;
 use super::tunnel::TunnelStream;
 use crate::config;
 use crate::http::connection::{self, Connection, Outcome};
+use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
 use crate::http::env::{Env, Stage};
 #[cfg(feature = "http2")]
@@ -36,7 +37,7 @@ pub(crate) struct Traffic {
     ledger: Arc<Ledger>,
     lot: Lot,
     /// Where connections go while they are handed over.
-    way_out: Mutex<Option<Sender<Detached>>>,
+    way_out: Mutex<Option<Sender<Leaving>>>,
 }
 
 /// How many are connected, by what they do.
@@ -93,7 +94,7 @@ impl Traffic {
     /// Goes on with a connection that comes from another process, or comes back from one. Nothing is read of it until
     /// something has come: the other process would take it for one that may be in the middle of a request.
     pub(crate) fn adopt(self: &Arc<Self>, connection: Detached) {
-        if connection.head.is_empty() && self.env.stage() == Stage::Open {
+        if self.env.stage() == Stage::Open && connection.is_silent() {
             self.park(connection);
         } else {
             self.attach(connection);
@@ -120,9 +121,11 @@ impl Traffic {
                 drop(entry);
                 self.detach(connection, Self::park);
             }
-            Outcome::Leaving(connection) => {
+            Outcome::Leaving(connection, place) => {
                 drop(entry);
-                self.detach(connection, Self::send_off);
+                self.detach(connection, |traffic, connection| {
+                    traffic.send_off(Leaving { connection, place });
+                });
             }
             Outcome::HeadOverdue(connection) => linger::refuse_overdue_head(connection, &self.env).await,
             Outcome::Answered(connection) => linger::close(connection, &self.env).await,
@@ -144,7 +147,7 @@ impl Traffic {
         }
     }
 
-    fn detach(self: &Arc<Self>, connection: Connection, then: impl Fn(&Arc<Self>, Detached)) {
+    fn detach(self: &Arc<Self>, connection: Connection, then: impl FnOnce(&Arc<Self>, Detached)) {
         match Detached::of(connection) {
             Ok(connection) => then(self, connection),
             Err(error) => log::warn!("an idle connection is still being watched: {error}; it is closed"),
@@ -153,9 +156,6 @@ impl Traffic {
 
     /// Parks a silent connection, or closes it where its time is over.
     fn park(self: &Arc<Self>, connection: Detached) {
-        if self.env.stage() == Stage::HandOver {
-            return self.send_off(connection);
-        }
         let timeout = after(connection.since, self.env.limits().idle_timeout);
         if self.env.stage() >= Stage::CloseIdle || timeout <= now() {
             return;
@@ -171,8 +171,8 @@ impl Traffic {
         }
     }
 
-    /// From now on connections leave by `way` at their next boundary; those that are parked leave at once.
-    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Detached>) {
+    /// From now on connections leave by `way`, each at a boundary and as soon as there is a place for it.
+    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Leaving>) {
         *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
         self.env.set_stage(Stage::HandOver);
         self.empty_lot();
@@ -186,19 +186,35 @@ impl Traffic {
         self.ledger.wake_all();
     }
 
+    /// Sends the parked ones off. Those whose turn has not come can still speak, and are answered here.
     fn empty_lot(self: &Arc<Self>) {
-        self.lot.take_all().into_iter().for_each(|parked| self.send_off(parked));
+        let traffic = self.clone();
+        async_std::task::spawn(async move {
+            loop {
+                let places = traffic.env.way.take_silent().await;
+                if traffic.env.stage() != Stage::HandOver {
+                    return;
+                }
+                let parked = traffic.lot.take_some(places.len());
+                if parked.is_empty() {
+                    return;
+                }
+                for (connection, place) in parked.into_iter().zip(places) {
+                    traffic.send_off(Leaving { connection, place });
+                }
+            }
+        });
     }
 
-    fn send_off(self: &Arc<Self>, connection: Detached) {
+    fn send_off(self: &Arc<Self>, leaving: Leaving) {
         let way = self.way_out.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stays = match way {
-            Some(way) => way.try_send(connection).err().map(async_channel::TrySendError::into_inner),
-            None => Some(connection),
+            Some(way) => way.try_send(leaving).err().map(async_channel::TrySendError::into_inner),
+            None => Some(leaving),
         };
         // the stage has changed meanwhile
-        if let Some(connection) = stays {
-            self.attach(connection);
+        if let Some(Leaving { connection, .. }) = stays {
+            self.adopt(connection);
         }
     }
 

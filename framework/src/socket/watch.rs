@@ -57,8 +57,8 @@ pub(super) struct Change {
 impl Watched {
     pub(super) fn new(socket: &Arc<OwnedFd>) -> io::Result<Self> {
         let watch = Watch::get()?;
-        // what has come before now is told as the first change; whether there is room needs no telling
-        let changes = Arc::new(Changes { read: Change::new(false), write: Change::new(true) });
+        // the first try needs no telling: often enough something has come before now, and there is room
+        let changes = Arc::new(Changes { read: Change::new(true), write: Change::new(true) });
         let key = watch.places().insert(changes.clone());
         let watched = Watched { socket: socket.clone(), key, changes };
         let all = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;

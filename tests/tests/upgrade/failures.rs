@@ -312,8 +312,7 @@ fn a_request_that_the_new_process_had_read_is_cut_and_not_asked_again() {
     conn.ask("/").unwrap();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
-    assert_eq!(pid_on(&mut conn), new);
+    until(LONG, "the connection to be there", || (pid_on(&mut conn) == new).then_some(()));
     conn.get("/sleep/60000").unwrap();
     thread::sleep(ms(300));
     let begun = Instant::now();
@@ -333,6 +332,7 @@ fn an_old_process_that_is_killed_after_the_handover_is_not_missed() {
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
     load.wait_for(200, LONG);
+    idle.arrive_at(new);
     signal_to(old, Signal::KILL);
     lineage.gone(old, LONG);
     load.wait_for(200, LONG);
@@ -400,6 +400,7 @@ fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
     until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+    idle.arrive_at(new);
     lineage.signal(Signal::TERM);
     thread::sleep(ms(50));
     lineage.signal(Signal::TERM);
