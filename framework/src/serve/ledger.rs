@@ -4,10 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event_listener::Event;
+use futures_lite::future::yield_now;
 use slab::Slab;
 
 use crate::http::record::{Record, Request};
 use crate::http::timeouts::{now, Millis};
+
+/// How many are woken at a time, where nothing is urgent.
+const AT_A_TIME: usize = 32;
 
 /// The records of all connections that have a task.
 #[derive(Default)]
@@ -55,21 +59,42 @@ impl Ledger {
     }
 
     /// Has those look at the clock who have run out of time.
-    pub(crate) fn wake_overdue(&self, now: Millis) {
-        self.wake(|record| record.clocks.overdue(now));
+    pub(crate) async fn wake_overdue(&self, now: Millis) {
+        self.wake_in_turn(|record| record.clocks.overdue(now)).await;
     }
 
-    /// Has all of them look at the stage. Whoever had a place on the way to another process has none any more.
+    /// Has all of them look at the stage, now. Whoever had a place on the way to another process has none any more.
     pub(crate) fn wake_all(&self) {
-        self.wake(|record| {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, record) in &*records {
             record.stays();
-            true
-        });
+            record.wake();
+        }
     }
 
-    fn wake(&self, which: impl Fn(&Record) -> bool) {
+    /// Wakes some, lets them run, and goes on: a request that comes meanwhile waits for some of them at the most.
+    pub(crate) async fn wake_in_turn(&self, which: impl Fn(&Record) -> bool) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.wake_some(from, &which);
+            yield_now().await;
+        }
+    }
+
+    /// Returns the line after the last one that was woken, if there are more.
+    fn wake_some(&self, from: usize, which: impl Fn(&Record) -> bool) -> Option<usize> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.iter().filter(|(_, record)| which(record)).for_each(|(_, record)| record.wake());
+        let mut woken = 0;
+        for line in from..records.capacity() {
+            if let Some(record) = records.get(line).filter(|record| which(record)) {
+                record.wake();
+                woken += 1;
+            }
+            if woken == AT_A_TIME {
+                return Some(line + 1);
+            }
+        }
+        None
     }
 
     /// How many have a request that is being answered.

@@ -176,7 +176,8 @@ impl Traffic {
         *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
         self.env.set_stage(Stage::HandOver);
         self.empty_lot();
-        self.ledger.wake_all();
+        let ledger = self.ledger.clone();
+        async_std::task::spawn(async move { ledger.wake_in_turn(|_| true).await });
     }
 
     /// Connections stay again.
@@ -256,7 +257,7 @@ impl Traffic {
                 .await;
             }
             let now = now();
-            self.ledger.wake_overdue(now);
+            self.ledger.wake_overdue(now).await;
             self.lot.close_overdue(&limits, now);
         }
     }

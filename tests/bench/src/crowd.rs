@@ -93,13 +93,15 @@ impl Slow {
             conn
         };
         let mut conns: Vec<Conn> = (0..SLOW).map(begin).collect();
+        // whoever comes after them has been let in: so have they
+        Conn::open(addr).and_then(|mut conn| conn.ask("/")).expect("an answer after the crowd has come");
         let over = Arc::new(AtomicBool::new(false));
         let told = over.clone();
         let dripping = thread::spawn(move || {
-            // a hundredth of them at a time, evenly
-            let (batch, pause) = (SLOW / 100, DRIP / 100);
+            // evenly, as those are who know nothing of each other: a thousandth of them at a time
+            let (batch, pause) = (SLOW / 1000, DRIP / 1000);
             let mut next = Instant::now();
-            for turn in (0..100).cycle() {
+            for turn in (0..1000).cycle() {
                 if told.load(Ordering::Relaxed) {
                     break;
                 }
