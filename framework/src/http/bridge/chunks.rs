@@ -19,6 +19,9 @@ use crate::http::BodyError;
 /// How much is read at a time.
 const CHUNK: usize = 64 << 10;
 
+/// How much is copied at a time of a body that is in memory, and so takes more than that already.
+const PIECE: usize = 256 << 10;
+
 /// A reader that has less than this in its buffer is read directly. Most have a buffer of 8 KiB in front of a file.
 const SMALL: usize = 16 << 10;
 
@@ -48,19 +51,19 @@ impl Source {
         Source { first: Bytes::new(), reader: from.take_body().into_reader(), way: Way::Buffered, trailers }
     }
 
-    /// The next piece, up to `most` bytes; an empty one at the end.
-    fn poll_piece(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
+    /// The next piece of no more than what is `left`; an empty one at the end.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<Bytes>> {
         if !self.first.is_empty() {
             return Poll::Ready(Ok(std::mem::take(&mut self.first)));
         }
         match self.way {
-            Way::Direct => read(&mut self.reader, cx, most),
+            Way::Direct => read(&mut self.reader, cx, left.min(CHUNK)),
             Way::Buffered => {
                 let buffer = ready!(Pin::new(&mut self.reader).poll_fill_buf(cx))?;
                 if buffer.len() < SMALL {
                     self.way = Way::Direct;
                 }
-                let piece = Bytes::copy_from_slice(&buffer[..buffer.len().min(most)]);
+                let piece = Bytes::copy_from_slice(&buffer[..buffer.len().min(left).min(PIECE)]);
                 Pin::new(&mut self.reader).consume(piece.len());
                 Poll::Ready(Ok(piece))
             }
@@ -104,12 +107,12 @@ impl Chunks {
 
     /// The next piece of the body, or `None` at its end.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        let most = match self.length {
+        let left = match self.length {
             Length::Left(0) => return Poll::Ready(Ok(None)),
-            Length::Left(left) => usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)),
-            Length::Unknown => CHUNK,
+            Length::Left(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Length::Unknown => usize::MAX,
         };
-        let data = ready!(self.source.poll_piece(cx, most))?;
+        let data = ready!(self.source.poll_piece(cx, left))?;
         let taken = data.len() as u64;
         match &mut self.length {
             Length::Left(left) if taken == 0 => Poll::Ready(Err(io::Error::new(
