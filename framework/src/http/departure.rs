@@ -11,7 +11,7 @@ use super::limits::{Seat, Seats};
 use super::timeouts::{now, Millis};
 
 /// How many are on their way at a time that may be in the middle of a conversation.
-const BUSY_AT_A_TIME: usize = 4;
+const BUSY_AT_A_TIME: usize = 8;
 
 /// The same for those that have been silent for a while.
 const SILENT_AT_A_TIME: usize = 50;
