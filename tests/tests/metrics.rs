@@ -35,6 +35,15 @@ fn scrape(addr: &Addr) -> Scrape {
     read(&answer.text())
 }
 
+/// What is counted once a series has come to a value: counting follows the answer, and what an old process has counted
+/// follows its end.
+fn counted(addr: &Addr, series: &str, value: f64) -> Scrape {
+    until(LONG, &format!("{series} to be {value}"), || {
+        let scrape = scrape(addr);
+        (scrape.get(series) == Some(&value)).then_some(scrape)
+    })
+}
+
 fn with_path(settings: &str) -> Launch {
     Launch::playground()
         .settings(&format!("metrics.path = \"/metrics\"\ncontrol.socket = \"app.control\"\n{settings}"))
@@ -58,11 +67,8 @@ fn requests_are_counted_by_route_template_method_and_status() {
         let _ = conn.ask(path);
         conn = process.conn();
     }
-    let scrape = until(LONG, "all are counted", || {
-        let scrape = scrape(&process.addr());
-        scrape.contains_key(&requests("/panic", "GET", 500)).then_some(scrape)
-    });
-    assert_eq!(scrape[&requests("/greet/:name", "GET", 200)], 2.0);
+    counted(&process.addr(), &requests("/panic", "GET", 500), 1.0);
+    let scrape = counted(&process.addr(), &requests("/greet/:name", "GET", 200), 2.0);
     assert_eq!(scrape[&requests("(unmatched)", "GET", 404)], 1.0);
     assert_eq!(scrape[r#"http_request_duration_seconds_count{route="/greet/:name",method="GET"}"#], 2.0);
     assert_eq!(
@@ -85,9 +91,11 @@ fn a_method_that_nobody_knows_makes_no_series_of_its_own() {
         let _ = conn.answer();
         conn = process.conn();
     }
-    let scrape = scrape(&process.addr());
-    assert!(!scrape.keys().any(|name| name.contains("BREW")), "{scrape:?}");
-    assert!(scrape.keys().any(|name| name.contains("method=\"other\"")), "{scrape:?}");
+    let names = until(LONG, "they are counted", || {
+        let names: Vec<String> = scrape(&process.addr()).into_keys().collect();
+        names.iter().any(|name| name.contains("method=\"other\"")).then_some(names)
+    });
+    assert!(!names.iter().any(|name| name.contains("BREW")), "{names:?}");
 }
 
 #[test]
@@ -96,7 +104,7 @@ fn bytes_of_request_bodies_are_counted() {
     let mut conn = process.conn();
     conn.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n1234567").unwrap();
     assert_eq!(conn.answer().unwrap().text(), "7");
-    assert_eq!(scrape(&process.addr())["http_request_body_bytes_total"], 7.0);
+    counted(&process.addr(), "http_request_body_bytes_total", 7.0);
 }
 
 #[test]
@@ -105,9 +113,8 @@ fn reloads_are_counted_by_what_came_of_them() {
     process.reload();
     process.settings("metrics.path = \"/metrics\"\nnonsense = 1\n");
     process.refuse_reload();
-    let scrape = scrape(&process.addr());
+    let scrape = counted(&process.addr(), r#"slackwater_reloads_total{outcome="refused"}"#, 1.0);
     assert_eq!(scrape[r#"slackwater_reloads_total{outcome="done"}"#], 1.0);
-    assert_eq!(scrape[r#"slackwater_reloads_total{outcome="refused"}"#], 1.0);
     assert_eq!(scrape["slackwater_generation"], 2.0);
 }
 
@@ -132,7 +139,7 @@ fn a_listener_of_its_own_answers_nothing_else_and_travels() {
     lineage.upgrade();
     lineage.gone(old, LONG);
     read(&kept.ask("/metrics").unwrap().text());
-    assert_eq!(scrape(&addr)[r#"slackwater_upgrades_total{outcome="done"}"#], 1.0);
+    counted(&addr, r#"slackwater_upgrades_total{outcome="done"}"#, 1.0);
     lineage.settings("control.socket = \"app.control\"\n");
     Operator::of(&launch).ok(&["reload"]);
     assert!(Conn::open(&addr).is_err(), "switched off by a reload");
@@ -155,11 +162,9 @@ fn a_rolled_back_upgrade_is_counted_and_the_old_process_counts_on() {
     lineage.begin();
     lineage.wait_for_log(mark, slackwater_tests::said::HANDING_OVER);
     operator.ok(&["rollback"]);
-    let before = scrape(&lineage.addr());
-    assert_eq!(before[r#"slackwater_upgrades_total{outcome="failed"}"#], 1.0);
+    counted(&lineage.addr(), r#"slackwater_upgrades_total{outcome="failed"}"#, 1.0);
     lineage.get("/greet/ann");
-    let after = scrape(&lineage.addr());
-    assert_eq!(after[&requests("/greet/:name", "GET", 200)], 1.0);
+    counted(&lineage.addr(), &requests("/greet/:name", "GET", 200), 1.0);
 }
 
 #[test]
@@ -201,13 +206,9 @@ fn counters_never_go_back_while_20_upgrades_run() {
     let tally = load.stop();
     tally.assert_flawless();
     // whatever the old processes have answered is there in the end
-    let all = until(LONG, "every request is counted", || {
-        let scrape = scrape(&addr);
-        (scrape[&requests("/greet/:name", "GET", 200)] >= tally.answered() as f64).then_some(scrape)
-    });
-    assert_eq!(all[&requests("/greet/:name", "GET", 200)], tally.answered() as f64);
-    assert_eq!(all[r#"slackwater_upgrades_total{outcome="done"}"#], 20.0);
-    assert_eq!(all["slackwater_drain_duration_seconds_count"], 20.0);
+    counted(&addr, r#"slackwater_upgrades_total{outcome="done"}"#, 20.0);
+    counted(&addr, "slackwater_drain_duration_seconds_count", 20.0);
+    counted(&addr, &requests("/greet/:name", "GET", 200), tally.answered() as f64);
     lineage.signal(Signal::TERM);
 }
 
