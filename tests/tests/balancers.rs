@@ -91,6 +91,15 @@ fn closed(scrapers: &mut [Conn]) -> i64 {
     scrapers.iter_mut().map(of_one).sum()
 }
 
+/// The same, read until five readings in a row agree: one that has just been accepted, and is not counted as open yet,
+/// would be taken for one that was closed.
+fn surely_closed(scrapers: &mut [Conn]) -> i64 {
+    until(LONG, "five readings that agree", || {
+        let first = closed(scrapers);
+        (0..4).all(|_| closed(scrapers) == first).then_some(first)
+    })
+}
+
 /// In place: the balancer notices nothing, and each of its connections goes on.
 fn upgraded_in_place(kind: Kind) {
     let Some(_) = or_skip(kind.installed()) else { return };
@@ -104,7 +113,7 @@ fn upgraded_in_place(kind: Kind) {
     let mut scrapers: Vec<Conn> = addrs.iter().map(|addr| Conn::open(addr).unwrap()).collect();
     let load = load(&balancer);
     load.wait_for(200, LONG);
-    let before = closed(&mut scrapers);
+    let before = surely_closed(&mut scrapers);
     for server in &mut servers {
         let old = server.newest();
         let new = server.upgrade();
