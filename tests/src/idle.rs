@@ -90,14 +90,20 @@ impl Idle {
     ///
     /// # Panics
     ///
-    /// When they are not within [`PATIENCE`]; one that was closed never is.
+    /// When they are not within [`PATIENCE`], and at once when anything fails.
     pub fn arrive_at(&mut self, pid: u32) {
         wait::until(PATIENCE, "all connections to be answered by the newest process", || {
-            (self.ask_all_of(pid).failed() == 0).then_some(())
+            let mut all = true;
+            let answered = self.ask_each("/pid", |body| {
+                all &= body == pid.to_string();
+                body.parse::<u32>().is_ok()
+            });
+            answered.assert_flawless();
+            all.then_some(())
         });
     }
 
-    fn ask_each(&mut self, path: &str, right: impl Fn(&str) -> bool) -> Tally {
+    fn ask_each(&mut self, path: &str, mut right: impl FnMut(&str) -> bool) -> Tally {
         let mut tally = Tally::default();
         for (number, conn) in self.0.iter_mut().enumerate() {
             let begun = std::time::Instant::now();

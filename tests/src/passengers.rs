@@ -94,24 +94,33 @@ fn last(conn: &mut Conn, newest: u32) -> Result<(), String> {
     let begun = Instant::now();
     loop {
         conn.get("/pid").map_err(|failure| format!("{failure:?} at its last request"))?;
-        // until there is a place for it on the way, it is answered where it is
-        let is_late = begun.elapsed() > SOON;
-        let mut arrived = false;
-        expect(conn, |text| {
-            arrived = text == newest.to_string();
-            arrived || (is_pid(text) && !is_late)
-        })?;
-        if arrived {
+        let answered_by = answer(conn)?;
+        if answered_by == newest.to_string() {
             return Ok(());
+        }
+        // until there is a place for it on the way, it is answered where it is
+        if !is_pid(&answered_by) || begun.elapsed() > SOON {
+            return Err(format!("answered by {answered_by:?}"));
         }
     }
 }
 
-fn expect(conn: &mut Conn, mut right: impl FnMut(&str) -> bool) -> Result<(), String> {
+fn expect(conn: &mut Conn, right: impl Fn(&str) -> bool) -> Result<(), String> {
+    let text = answer(conn)?;
+    if right(&text) {
+        Ok(())
+    } else {
+        Err(format!("answered {text:?}"))
+    }
+}
+
+/// The text of an answer that is sound, and keeps the connection.
+fn answer(conn: &mut Conn) -> Result<String, String> {
     let answer = conn.answer().map_err(|failure| format!("{failure:?}"))?;
-    match answer.status == 200 && !answer.closes() && right(&answer.text()) {
-        true => Ok(()),
-        false => Err(format!("{answer:?}")),
+    if answer.status == 200 && !answer.closes() {
+        Ok(answer.text())
+    } else {
+        Err(format!("{answer:?}"))
     }
 }
 

@@ -20,7 +20,7 @@ const SILENT_AT_A_TIME: usize = 50;
 const SILENT: Millis = 100;
 
 /// The places on the way to another process.
-pub(crate) struct Way {
+pub(crate) struct Places {
     busy: Arc<Seats>,
     silent: Arc<Seats>,
 }
@@ -40,9 +40,9 @@ pub(crate) enum Boarding {
     Leaves(Seat),
 }
 
-impl Way {
+impl Places {
     pub(super) fn new() -> Self {
-        Way { busy: Seats::new(BUSY_AT_A_TIME), silent: Seats::new(SILENT_AT_A_TIME) }
+        Places { busy: Seats::new(BUSY_AT_A_TIME), silent: Seats::new(SILENT_AT_A_TIME) }
     }
 
     /// Waits for a place for a silent one, and takes what others there are.
@@ -52,7 +52,8 @@ impl Way {
         places
     }
 
-    fn places(&self, since: Millis) -> &Arc<Seats> {
+    /// Those for a connection that has been idle since then.
+    fn of(&self, since: Millis) -> &Arc<Seats> {
         if now().saturating_sub(since) > SILENT {
             &self.silent
         } else {
@@ -63,9 +64,9 @@ impl Way {
 
 impl Boarding {
     /// Whether a connection that has been idle since then has a place; if not, `cx` is woken when it may have one.
-    pub(super) fn poll(&mut self, way: &Way, since: Millis, cx: &mut Context<'_>) -> bool {
+    pub(super) fn poll(&mut self, places: &Places, since: Millis, cx: &mut Context<'_>) -> bool {
         if let Boarding::Stays = self {
-            let places = way.places(since).clone();
+            let places = places.of(since).clone();
             *self = Boarding::Waits(Box::pin(async move { places.take().await }));
         }
         if let Boarding::Waits(place) = self {
@@ -85,27 +86,27 @@ mod tests {
 
     #[test]
     fn one_that_finds_no_place_waits_until_one_is_given_back_and_keeps_none_from_the_silent() {
-        let (way, mut cx) = (Way::new(), Context::from_waker(Waker::noop()));
+        let (places, mut cx) = (Places::new(), Context::from_waker(Waker::noop()));
         let since = now();
         let mut boarding: Vec<Boarding> = (0..=BUSY_AT_A_TIME).map(|_| Boarding::default()).collect();
         let mut last = boarding.pop().unwrap();
-        assert!(boarding.iter_mut().all(|one| one.poll(&way, since, &mut cx)));
-        assert!(!last.poll(&way, since, &mut cx));
-        assert_eq!(futures_lite::future::block_on(way.take_silent()).len(), SILENT_AT_A_TIME);
+        assert!(boarding.iter_mut().all(|one| one.poll(&places, since, &mut cx)));
+        assert!(!last.poll(&places, since, &mut cx));
+        assert_eq!(futures_lite::future::block_on(places.take_silent()).len(), SILENT_AT_A_TIME);
         boarding.pop();
-        assert!(last.poll(&way, since, &mut cx));
+        assert!(last.poll(&places, since, &mut cx));
     }
 
     #[test]
     fn whoever_gives_up_waiting_leaves_the_place_to_the_next() {
-        let (way, mut cx) = (Way::new(), Context::from_waker(Waker::noop()));
+        let (places, mut cx) = (Places::new(), Context::from_waker(Waker::noop()));
         let since = now();
         let mut boarding: Vec<Boarding> = (0..BUSY_AT_A_TIME + 2).map(|_| Boarding::default()).collect();
         boarding.iter_mut().for_each(|one| {
-            one.poll(&way, since, &mut cx);
+            one.poll(&places, since, &mut cx);
         });
         let (mut next, gives_up) = (boarding.pop().unwrap(), boarding.pop().unwrap());
         drop((boarding.pop(), gives_up));
-        assert!(next.poll(&way, since, &mut cx));
+        assert!(next.poll(&places, since, &mut cx));
     }
 }

@@ -23,9 +23,9 @@ impl Detached {
         self.with(Stream::new)
     }
 
-    /// Whether nothing is to be read, as far as can be known without reading.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.head.is_empty() && !matches!(self.peek(), Ok(1))
+    /// Whether something of a request has come.
+    pub(crate) fn speaks(&self) -> bool {
+        !self.head.is_empty() || matches!(self.peek(), Ok(1))
     }
 
     /// Whether the client has closed, and nothing is to be read: then there is no need of a parser to find out.

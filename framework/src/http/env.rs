@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::departure::Way;
+use super::departure::Places;
 use super::limits::Seat;
 use super::{Ends, Reply, RequestBody};
 use crate::config;
@@ -50,8 +50,8 @@ pub(crate) struct Env {
     parsers: AtomicU32,
     access_log: AtomicBool,
     door: Arc<dyn Door>,
-    /// The way to another process, while connections are handed over.
-    pub(crate) way: Way,
+    /// The places on the way to another process, while connections are handed over.
+    pub(crate) places: Places,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -63,7 +63,7 @@ impl Env {
             parsers: AtomicU32::new(0),
             access_log: AtomicBool::new(false),
             door,
-            way: Way::new(),
+            places: Places::new(),
             metrics,
         }
     }

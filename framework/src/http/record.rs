@@ -282,7 +282,7 @@ impl Record {
         }
         let mut boarding = self.boarding.lock().unwrap_or_else(PoisonError::into_inner);
         // asked again: after a change of the stage nobody takes a place that `stays` has not heard of
-        self.stage() == Stage::HandOver && boarding.poll(&self.env.way, self.clocks.since(), cx)
+        self.stage() == Stage::HandOver && boarding.poll(&self.env.places, self.clocks.since(), cx)
     }
 
     /// Whether it has a place on the way to another process.

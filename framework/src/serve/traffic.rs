@@ -94,7 +94,7 @@ impl Traffic {
     /// Goes on with a connection that comes from another process, or comes back from one. Nothing is read of it until
     /// something has come: the other process would take it for one that may be in the middle of a request.
     pub(crate) fn adopt(self: &Arc<Self>, connection: Detached) {
-        if self.env.stage() == Stage::Open && connection.is_silent() {
+        if self.env.stage() == Stage::Open && !connection.speaks() {
             self.park(connection);
         } else {
             self.attach(connection);
@@ -192,7 +192,7 @@ impl Traffic {
         let traffic = self.clone();
         async_std::task::spawn(async move {
             loop {
-                let places = traffic.env.way.take_silent().await;
+                let places = traffic.env.places.take_silent().await;
                 if traffic.env.stage() != Stage::HandOver {
                     return;
                 }

@@ -58,7 +58,7 @@ impl Watched {
     pub(super) fn new(socket: &Arc<OwnedFd>) -> io::Result<Self> {
         let watch = Watch::get()?;
         // the first try needs no telling: often enough something has come before now, and there is room
-        let changes = Arc::new(Changes { read: Change::new(true), write: Change::new(true) });
+        let changes = Arc::new(Changes { read: Change::new(), write: Change::new() });
         let key = watch.places().insert(changes.clone());
         let watched = Watched { socket: socket.clone(), key, changes };
         let all = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -99,8 +99,8 @@ impl Drop for Watched {
 }
 
 impl Change {
-    fn new(worth: bool) -> Self {
-        Change { worth: AtomicBool::new(worth), over: AtomicBool::new(false), waiting: AtomicWaker::new() }
+    fn new() -> Self {
+        Change { worth: AtomicBool::new(true), over: AtomicBool::new(false), waiting: AtomicWaker::new() }
     }
 
     /// Waits until a try is worth it. Whatever changes from here on is told once more, so that none is missed during
