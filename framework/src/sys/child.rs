@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use async_io::Async;
 use rustix::io::Errno;
-use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
 
 /// A child of this process, running or ended. Dropping it neither kills nor reaps it.
 #[derive(Debug)]
@@ -36,11 +36,11 @@ impl Child {
     ///
     /// # Errors
     /// The operating system gives no descriptor for it (Linux before 5.4, or none is left): it is killed and reaped.
-    pub(super) fn new(mut child: std::process::Child) -> io::Result<Self> {
-        watch(&child).inspect_err(|_| {
+    pub(super) fn new(pid: Pid) -> io::Result<Self> {
+        watch(pid).inspect_err(|_| {
             // it has not been waited for: this is its pid and nobody else's
-            let _ = child.kill();
-            let _ = child.wait();
+            let _ = process::kill_process(pid, Signal::KILL);
+            let _ = process::waitpid(Some(pid), WaitOptions::empty());
         })
     }
 
@@ -104,8 +104,7 @@ impl Child {
     }
 }
 
-fn watch(child: &std::process::Child) -> io::Result<Child> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+fn watch(pid: Pid) -> io::Result<Child> {
     let pidfd = process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
     Ok(Child { pid, started: Instant::now(), pidfd: Async::new(pidfd)?, ending: OnceLock::new() })
 }
@@ -151,8 +150,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::zombie_processes, reason = "what takes it over waits for it")]
     fn shell(script: &str) -> Child {
-        Child::new(Command::new("/bin/sh").args(["-c", script]).spawn().unwrap()).unwrap()
+        let child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+        Child::new(Pid::from_child(&child)).unwrap()
     }
 
     #[test]

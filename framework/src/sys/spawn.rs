@@ -1,19 +1,28 @@
 //! Starts the next program: with sockets from descriptor 3 on, an environment made for it, and nothing else of ours.
 //!
-//! What std and the kernel see to: the child has SIGPIPE at its default again, caught signals as well, and the signal
-//! mask of the thread that starts it, in which nothing is blocked that was not when this process was born. All
-//! descriptors are close-on-exec from birth; the passed ones are copied to their places between fork and exec.
+//! It is started by posix_spawn(3), which shares our memory with the child until it runs the other program. A fork would
+//! copy our page tables, which takes the longer the more memory is in use; until the exec each of our threads would
+//! copy the pages that it writes to; and all would wait with us for the kernel's locks on that memory. posix_spawn cannot
+//! change the working directory in every C library, so where that has to be, there is a fork.
+//!
+//! What posix_spawn and the kernel see to: the child has SIGPIPE at its default again, caught signals as well, and the
+//! signal mask of the thread that starts it, in which nothing is blocked that was not when this process was born. All
+//! descriptors are close-on-exec from birth; the passed ones are copied to their places in the child.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
+use nix::spawn::{posix_spawn, PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
+use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{accessat, Access, AtFlags, CWD};
 use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::Pid;
 
 pub(crate) use super::child::Child;
 use super::limits::OpenFiles;
@@ -97,17 +106,19 @@ impl Program {
         limits: &OpenFiles,
     ) -> Result<Child, Error> {
         let path = self.locate(exec)?;
-        let mut command = match environment.kin {
-            Kin::Ours => directly(&path, if exec.is_empty() { &self.called } else { OsStr::new(exec) }),
+        let called = match environment.kin {
+            Kin::Ours if exec.is_empty() => directly(&path, &self.called),
+            Kin::Ours => directly(&path, OsStr::new(exec)),
             Kin::Stranger => through_shell(&path, passed, limits),
         };
-        command.args(&self.args).env_clear().envs(self.variables(passed, environment, limits));
-        if let Some(directory) = self.elsewhere() {
-            command.current_dir(directory);
-        }
+        let call = Call::of(called, &self.args, self.variables(passed, environment, limits));
         let why = |error| why(&path, error);
-        let _taken = connect(&mut command, passed, stdout).map_err(why)?;
-        command.spawn().and_then(Child::new).map_err(why)
+        let places = Places::of(passed, stdout).map_err(why)?;
+        let pid = match self.elsewhere() {
+            None => call.spawn(&places),
+            Some(directory) => call.fork(places, directory),
+        };
+        pid.and_then(Child::new).map_err(why)
     }
 
     fn variables(
@@ -142,10 +153,11 @@ impl Program {
     }
 }
 
-fn directly(path: &Path, called: &OsStr) -> Command {
-    let mut command = Command::new(path);
-    command.arg0(called);
-    command
+/// A file to run, and its arguments from `argv[0]` on, to which the program's own come.
+type Called = (PathBuf, Vec<OsString>);
+
+fn directly(path: &Path, called: &OsStr) -> Called {
+    (path.to_owned(), vec![called.to_owned()])
 }
 
 /// Only the child itself knows its pid, and without unsafe code nothing of ours runs in it before the program does:
@@ -154,7 +166,7 @@ fn directly(path: &Path, called: &OsStr) -> Command {
 /// fail in it, and prlimit(2) on the running child would race with what the child sets.
 ///
 /// Without a shell there is no LISTEN_PID, and the limit is the raised one: few programs mind.
-fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Command {
+fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Called {
     let shell = Path::new("/bin/sh");
     if !shell.exists() {
         return directly(path, path.as_os_str());
@@ -162,9 +174,8 @@ fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Comm
     let pid = if passed.is_empty() { "" } else { "export LISTEN_PID=$$; " };
     // as the shell writes it
     let limit = limits.born().current.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-    let mut command = Command::new(shell);
-    command.arg("-c").arg(format!("ulimit -S -n {limit}; {pid}exec \"$0\" \"$@\"")).arg(path);
-    command
+    let script = format!("ulimit -S -n {limit}; {pid}exec \"$0\" \"$@\"");
+    (shell.to_owned(), vec![shell.into(), "-c".into(), script.into(), path.into()])
 }
 
 /// A colon parts the names, so no name has one.
@@ -173,23 +184,94 @@ fn names(passed: &[Passed<'_>]) -> String {
     passed.iter().map(plain).collect::<Vec<_>>().join(":")
 }
 
-/// Has the descriptors copied to their places. What is returned is to be kept until the child has been started.
-fn connect(command: &mut Command, passed: &[Passed<'_>], stdout: OwnedFd) -> io::Result<Vec<OwnedFd>> {
-    command.stdout(Stdio::from(stdout));
-    let places = FIRST..FIRST + i32::try_from(passed.len()).map_err(io::Error::other)?;
-    let copy = |fd: BorrowedFd<'_>, from| Ok::<_, io::Error>(fcntl_dupfd_cloexec(fd, from)?);
-    let mapping = |(passed, child_fd): (&Passed<'_>, i32)| {
-        // from behind the places, so that no copy is made over another
-        Ok(FdMapping { parent_fd: copy(passed.fd, places.end)?, child_fd })
-    };
-    let mappings = passed.iter().zip(places.clone()).map(mapping).collect::<io::Result<Vec<_>>>()?;
-    command.fd_mappings(mappings).map_err(io::Error::other)?;
-    // std tells of a failed exec through a pipe of its own, which must not come to lie in one of the places
-    let mut taken = Vec::new();
-    while taken.last().is_none_or(|fd: &OwnedFd| fd.as_raw_fd() < places.end) {
-        taken.push(copy(rustix::stdio::stderr(), FIRST)?);
+/// What execve(2) takes.
+struct Call {
+    file: PathBuf,
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl Call {
+    fn of((file, mut arguments): Called, args: &[OsString], variables: Vec<(OsString, OsString)>) -> Self {
+        arguments.extend_from_slice(args);
+        Call { file, arguments, variables }
     }
-    Ok(taken)
+
+    fn spawn(self, places: &Places) -> io::Result<Pid> {
+        let mut attributes = PosixSpawnAttr::init()?;
+        // std ignores it in every program
+        attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+        attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+        let variable = |(mut name, value): (OsString, OsString)| {
+            name.push("=");
+            name.push(value);
+            name
+        };
+        let pid = posix_spawn(
+            &*c_string(self.file.into())?,
+            &places.actions()?,
+            &attributes,
+            &c_strings(self.arguments)?,
+            &c_strings(self.variables.into_iter().map(variable))?,
+        )?;
+        Pid::from_raw(pid.as_raw()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn fork(self, places: Places, directory: &Path) -> io::Result<Pid> {
+        let mut command = Command::new(self.file);
+        if let [called, args @ ..] = &*self.arguments {
+            command.arg0(called).args(args);
+        }
+        command.env_clear().envs(self.variables).current_dir(directory);
+        let _taken = places.connect(&mut command)?;
+        Ok(Pid::from_child(&command.spawn()?))
+    }
+}
+
+fn c_string(text: OsString) -> io::Result<CString> {
+    Ok(CString::new(text.into_vec())?)
+}
+
+fn c_strings(all: impl IntoIterator<Item = OsString>) -> io::Result<Vec<CString>> {
+    all.into_iter().map(c_string).collect()
+}
+
+/// The descriptors that the child gets in their places.
+struct Places {
+    stdout: OwnedFd,
+    /// Copies from behind the places, so that none is put over another that is still to be copied.
+    copies: Vec<OwnedFd>,
+}
+
+impl Places {
+    fn of(passed: &[Passed<'_>], stdout: OwnedFd) -> io::Result<Self> {
+        let behind = FIRST + i32::try_from(passed.len()).map_err(io::Error::other)?;
+        let copy = |passed: &Passed<'_>| Ok(fcntl_dupfd_cloexec(passed.fd, behind)?);
+        Ok(Places { stdout, copies: passed.iter().map(copy).collect::<io::Result<_>>()? })
+    }
+
+    /// For posix_spawn.
+    fn actions(&self) -> io::Result<PosixSpawnFileActions> {
+        let mut actions = PosixSpawnFileActions::init()?;
+        // first, for it may lie in one of the places
+        actions.add_dup2(self.stdout.as_raw_fd(), rustix::stdio::stdout().as_raw_fd())?;
+        for (copy, place) in self.copies.iter().zip(FIRST..) {
+            actions.add_dup2(copy.as_raw_fd(), place)?;
+        }
+        Ok(actions)
+    }
+
+    /// For std. What is returned is to be kept until the child has been started.
+    fn connect(self, command: &mut Command) -> io::Result<Vec<OwnedFd>> {
+        command.stdout(Stdio::from(self.stdout));
+        let mapping = |(parent_fd, child_fd)| FdMapping { parent_fd, child_fd };
+        let mappings: Vec<_> = self.copies.into_iter().zip(FIRST..).map(mapping).collect();
+        // std tells of a failed exec through a pipe of its own, which must not come to lie in one of the places
+        let taken = (0..mappings.len()).map(|_| Ok(fcntl_dupfd_cloexec(rustix::stdio::stderr(), FIRST)?));
+        let taken = taken.collect::<io::Result<_>>()?;
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
+        Ok(taken)
+    }
 }
 
 fn why(path: &Path, error: io::Error) -> Error {

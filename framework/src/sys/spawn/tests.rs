@@ -44,6 +44,13 @@ fn shell(place: &Place, script: &str) -> Program {
     program
 }
 
+/// The same, started where this process is.
+fn here(place: &Place, script: &str) -> Program {
+    let mut program = shell(place, &format!("cd {}\n{script}", place.0.display()));
+    program.directory = None;
+    program
+}
+
 fn run(program: &Program, passed: &[Passed<'_>], environment: Environment) -> Ending {
     let child = program.start("", passed, environment, stdout(), &OpenFiles::as_they_are()).unwrap();
     block_on(child.exited())
@@ -63,7 +70,12 @@ const PRINT: &str = "env > env; ulimit -S -n > limit; echo $$ > pid; echo \"$0 $
 
 #[test]
 fn descriptors_arrive_in_order_and_nothing_else_does() {
-    let place = Place::new("fds");
+    descriptors_arrive("fds", shell);
+    descriptors_arrive("fds-here", here);
+}
+
+fn descriptors_arrive(test: &str, shell: fn(&Place, &str) -> Program) {
+    let place = Place::new(test);
     let files = files(&place, 5);
     let names = ["web", "a:b", "", "admin", "slackwater-handover"];
     assert_eq!(run(&shell(&place, PRINT), &passed(&files, &names), Environment::ours()), Ending::Exited(0));
@@ -126,7 +138,12 @@ fn a_stranger_has_its_pid_and_the_limit_as_it_was() {
 
 #[test]
 fn no_signal_is_blocked_or_ignored_in_the_child() {
-    let place = Place::new("signals");
+    signals_are_default("signals", shell);
+    signals_are_default("signals-here", here);
+}
+
+fn signals_are_default(test: &str, shell: fn(&Place, &str) -> Program) {
+    let place = Place::new(test);
     assert_eq!(run(&shell(&place, PRINT), &[], Environment::ours()), Ending::Exited(0));
     let signals = place.read("signals");
     let ours = fs::read_to_string("/proc/thread-self/status").unwrap();
@@ -153,7 +170,11 @@ fn what_cannot_be_executed_says_why() {
     let script = place.0.join("script");
     fs::write(&script, "#!/nonexistent/interpreter\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let program = shell(&place, "");
+    refuses_the_interpreter(&shell(&place, ""), &script);
+    refuses_the_interpreter(&here(&place, ""), &script);
+}
+
+fn refuses_the_interpreter(program: &Program, script: &std::path::Path) {
     let exec = script.to_str().unwrap();
     let start = || {
         program
