@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -25,6 +26,8 @@ use super::wire::{Message, WireError, MAX_BYTES, MAX_FDS};
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: Async<OwnedFd>,
+    /// What messages are received into: the longest fits.
+    buffer: Mutex<Vec<u8>>,
     /// Whether the other side has greeted, and so is one of us.
     greeted: AtomicBool,
 }
@@ -93,7 +96,7 @@ impl Channel {
     }
 
     fn over(socket: Async<OwnedFd>) -> Self {
-        Channel { socket, greeted: AtomicBool::new(false) }
+        Channel { socket, buffer: Mutex::new(vec![0; MAX_BYTES]), greeted: AtomicBool::new(false) }
     }
 
     /// Sends a message with its descriptors, when there is room for it. The descriptors stay open here.
@@ -132,11 +135,13 @@ impl Channel {
     /// # Errors
     /// The channel cannot be read, or what came is no message: then the next one can be received all the same.
     pub(crate) async fn receive(&self) -> Result<Option<(Message, Vec<OwnedFd>)>, ReceiveError> {
-        let mut buffer = vec![0; MAX_BYTES];
-        match self.socket.read_with(|socket| receive_now(socket, &mut buffer)).await? {
+        let receive = |socket: &OwnedFd| {
+            receive_now(socket, &mut self.buffer.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        match self.socket.read_with(receive).await? {
             Received::End => Ok(None),
             Received::Spoilt(why) => Err(why.into()),
-            Received::Datagram(bytes, fds) => Ok(Some((self.read(&buffer[..bytes], fds.len())?, fds))),
+            Received::Datagram(datagram, fds) => Ok(Some((self.read(&datagram, fds.len())?, fds))),
         }
     }
 
@@ -179,8 +184,8 @@ fn send_now(socket: &OwnedFd, datagram: &[u8], fds: &[BorrowedFd<'_>]) -> io::Re
 
 /// What a read of the socket gave.
 enum Received {
-    /// So many bytes of the buffer, and what came with them.
-    Datagram(usize, Vec<OwnedFd>),
+    /// Its bytes, and what came with them.
+    Datagram(Vec<u8>, Vec<OwnedFd>),
     /// A message that the kernel could not deliver whole. What was delivered of it is closed.
     Spoilt(WireError),
     End,
@@ -201,8 +206,10 @@ fn receive_datagram(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Received, Err
     let mut space = [MaybeUninit::uninit(); CONTROL];
     // closes what has not been drained from it
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut iov = [IoSliceMut::new(buffer)];
-    let received = retry_on_intr(|| recvmsg(socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    let received = {
+        let mut iov = [IoSliceMut::new(buffer)];
+        retry_on_intr(|| recvmsg(socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC))?
+    };
     if received.flags.contains(ReturnFlags::TRUNC) {
         return Ok(Received::Spoilt(WireError::Oversize));
     }
@@ -213,7 +220,7 @@ fn receive_datagram(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Received, Err
     match received.bytes {
         0 if fds.is_empty() && is_closed(socket)? => Ok(Received::End),
         0 => Ok(Received::Spoilt(WireError::Empty)),
-        bytes => Ok(Received::Datagram(bytes, fds)),
+        bytes => Ok(Received::Datagram(buffer[..bytes].to_vec(), fds)),
     }
 }
 
