@@ -93,7 +93,7 @@ impl Program {
     /// output is `stdout`. The child is started in the working directory of the start, or in whatever has
     /// its name by now; where nothing has, it stays in the removed one.
     ///
-    /// It takes the time of a fork and an exec, so call it where blocking is no harm.
+    /// It takes the time of an exec, so call it where blocking is no harm.
     ///
     /// # Errors
     /// The path and why it cannot be started; nothing has been.
@@ -129,19 +129,23 @@ impl Program {
     ) -> Vec<(OsString, OsString)> {
         let mut all = self.environment.clone();
         all.retain(|(name, _)| !OURS_ALONE.iter().any(|ours| name == ours));
-        let mut set = |name: &str, value: OsString| all.push((name.into(), value));
+        // of two with the same name most programs see the first
+        let mut set = |name: OsString, value: OsString| {
+            all.retain(|(known, _)| *known != name);
+            all.push((name, value));
+        };
         if let Some(directory) = &self.directory {
             // the child finds out by it where it was started, even if that has been removed
-            set("PWD", directory.into());
+            set("PWD".into(), directory.into());
         }
         if let (Kin::Ours, Some(soft)) = (environment.kin, limits.born().current) {
-            set(BORN_OPEN_FILES, soft.to_string().into());
+            set(BORN_OPEN_FILES.into(), soft.to_string().into());
         }
         if !passed.is_empty() {
-            set("LISTEN_FDS", passed.len().to_string().into());
-            set("LISTEN_FDNAMES", names(passed).into());
+            set("LISTEN_FDS".into(), passed.len().to_string().into());
+            set("LISTEN_FDNAMES".into(), names(passed).into());
         }
-        all.extend(environment.extra);
+        environment.extra.into_iter().for_each(|(name, value)| set(name, value));
         all
     }
 

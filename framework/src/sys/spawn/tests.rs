@@ -100,13 +100,20 @@ fn descriptors_arrive(test: &str, shell: fn(&Place, &str) -> Program) {
 
 #[test]
 fn the_environment_is_made_for_the_child() {
-    let place = Place::new("env");
+    the_environment_is_made("env", shell);
+    the_environment_is_made("env-here", here);
+}
+
+fn the_environment_is_made(test: &str, shell: fn(&Place, &str) -> Program) {
+    let place = Place::new(test);
     let mut program = shell(&place, PRINT);
     let all =
         ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC"];
     program.environment.extend(all.map(|name| (name.into(), "1".into())));
     program.environment.push(("PWD".into(), "/elsewhere".into()));
     let environment = Environment::ours().with("NOTIFY_SOCKET", "@private").with("MORE", "a b");
+    let variables = program.variables(&[], environment.clone(), &OpenFiles::as_they_are());
+    assert_eq!(variables.iter().filter(|(name, _)| name == "NOTIFY_SOCKET").count(), 1, "{variables:?}");
     assert_eq!(run(&program, &[], environment), Ending::Exited(0));
     let env = place.read("env");
     for line in
