@@ -106,27 +106,22 @@ impl Program {
         limits: &OpenFiles,
     ) -> Result<Child, Error> {
         let path = self.locate(exec)?;
-        let called = match environment.kin {
-            Kin::Ours if exec.is_empty() => directly(&path, &self.called),
-            Kin::Ours => directly(&path, OsStr::new(exec)),
+        let mut call = match environment.kin {
+            Kin::Ours => directly(&path, if exec.is_empty() { &self.called } else { OsStr::new(exec) }),
             Kin::Stranger => through_shell(&path, passed, limits),
         };
-        let call = Call::of(called, &self.args, self.variables(passed, environment, limits));
+        call.arguments.extend_from_slice(&self.args);
+        let variables = self.variables(passed, environment, limits);
         let why = |error| why(&path, error);
-        let places = Places::of(passed, stdout).map_err(why)?;
+        let descriptors = Descriptors::of(passed, stdout).map_err(why)?;
         let pid = match self.elsewhere() {
-            None => call.spawn(&places),
-            Some(directory) => call.fork(places, directory),
+            None => call.spawn(variables, &descriptors),
+            Some(directory) => call.fork(variables, descriptors, directory),
         };
         pid.and_then(Child::new).map_err(why)
     }
 
-    fn variables(
-        &self,
-        passed: &[Passed<'_>],
-        environment: Environment,
-        limits: &OpenFiles,
-    ) -> Vec<(OsString, OsString)> {
+    fn variables(&self, passed: &[Passed<'_>], environment: Environment, limits: &OpenFiles) -> Variables {
         let mut all = self.environment.clone();
         all.retain(|(name, _)| !OURS_ALONE.iter().any(|ours| name == ours));
         // of two with the same name most programs see the first
@@ -157,11 +152,17 @@ impl Program {
     }
 }
 
-/// A file to run, and its arguments from `argv[0]` on, to which the program's own come.
-type Called = (PathBuf, Vec<OsString>);
+/// A file to run, and its arguments from `argv[0]` on.
+struct Call {
+    file: PathBuf,
+    arguments: Vec<OsString>,
+}
 
-fn directly(path: &Path, called: &OsStr) -> Called {
-    (path.to_owned(), vec![called.to_owned()])
+/// An environment.
+type Variables = Vec<(OsString, OsString)>;
+
+fn directly(path: &Path, called: &OsStr) -> Call {
+    Call { file: path.to_owned(), arguments: vec![called.to_owned()] }
 }
 
 /// Only the child itself knows its pid, and without unsafe code nothing of ours runs in it before the program does:
@@ -170,7 +171,7 @@ fn directly(path: &Path, called: &OsStr) -> Called {
 /// fail in it, and prlimit(2) on the running child would race with what the child sets.
 ///
 /// Without a shell there is no LISTEN_PID, and the limit is the raised one: few programs mind.
-fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Called {
+fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Call {
     let shell = Path::new("/bin/sh");
     if !shell.exists() {
         return directly(path, path.as_os_str());
@@ -179,7 +180,7 @@ fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Call
     // as the shell writes it
     let limit = limits.born().current.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
     let script = format!("ulimit -S -n {limit}; {pid}exec \"$0\" \"$@\"");
-    (shell.to_owned(), vec![shell.into(), "-c".into(), script.into(), path.into()])
+    Call { file: shell.to_owned(), arguments: vec![shell.into(), "-c".into(), script.into(), path.into()] }
 }
 
 /// A colon parts the names, so no name has one.
@@ -188,20 +189,8 @@ fn names(passed: &[Passed<'_>]) -> String {
     passed.iter().map(plain).collect::<Vec<_>>().join(":")
 }
 
-/// What execve(2) takes.
-struct Call {
-    file: PathBuf,
-    arguments: Vec<OsString>,
-    variables: Vec<(OsString, OsString)>,
-}
-
 impl Call {
-    fn of((file, mut arguments): Called, args: &[OsString], variables: Vec<(OsString, OsString)>) -> Self {
-        arguments.extend_from_slice(args);
-        Call { file, arguments, variables }
-    }
-
-    fn spawn(self, places: &Places) -> io::Result<Pid> {
+    fn spawn(self, variables: Variables, descriptors: &Descriptors) -> io::Result<Pid> {
         let mut attributes = PosixSpawnAttr::init()?;
         // std ignores it in every program
         attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
@@ -213,21 +202,21 @@ impl Call {
         };
         let pid = posix_spawn(
             &*c_string(self.file.into())?,
-            &places.actions()?,
+            &descriptors.actions()?,
             &attributes,
             &c_strings(self.arguments)?,
-            &c_strings(self.variables.into_iter().map(variable))?,
+            &c_strings(variables.into_iter().map(variable))?,
         )?;
         Pid::from_raw(pid.as_raw()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    fn fork(self, places: Places, directory: &Path) -> io::Result<Pid> {
+    fn fork(self, variables: Variables, descriptors: Descriptors, directory: &Path) -> io::Result<Pid> {
         let mut command = Command::new(self.file);
         if let [called, args @ ..] = &*self.arguments {
             command.arg0(called).args(args);
         }
-        command.env_clear().envs(self.variables).current_dir(directory);
-        let _taken = places.connect(&mut command)?;
+        command.env_clear().envs(variables).current_dir(directory);
+        let _taken = descriptors.connect(&mut command)?;
         Ok(Pid::from_child(&command.spawn()?))
     }
 }
@@ -241,17 +230,17 @@ fn c_strings(all: impl IntoIterator<Item = OsString>) -> io::Result<Vec<CString>
 }
 
 /// The descriptors that the child gets in their places.
-struct Places {
+struct Descriptors {
     stdout: OwnedFd,
     /// Copies from behind the places, so that none is put over another that is still to be copied.
     copies: Vec<OwnedFd>,
 }
 
-impl Places {
+impl Descriptors {
     fn of(passed: &[Passed<'_>], stdout: OwnedFd) -> io::Result<Self> {
         let behind = FIRST + i32::try_from(passed.len()).map_err(io::Error::other)?;
         let copy = |passed: &Passed<'_>| Ok(fcntl_dupfd_cloexec(passed.fd, behind)?);
-        Ok(Places { stdout, copies: passed.iter().map(copy).collect::<io::Result<_>>()? })
+        Ok(Descriptors { stdout, copies: passed.iter().map(copy).collect::<io::Result<_>>()? })
     }
 
     /// For posix_spawn.
