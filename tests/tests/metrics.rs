@@ -40,7 +40,10 @@ fn scrape(addr: &Addr) -> Scrape {
 fn counted(addr: &Addr, series: &str, value: f64) -> Scrape {
     until(LONG, &format!("{series} to be {value}"), || {
         let scrape = scrape(addr);
-        (scrape.get(series) == Some(&value)).then_some(scrape)
+        let now = scrape.get(series).copied();
+        // it is a counter, and never comes back
+        assert!(now <= Some(value), "{series} is {now:?}, more than {value}");
+        (now == Some(value)).then_some(scrape)
     })
 }
 
