@@ -7,6 +7,7 @@ use std::time::Duration;
 use slackwater_tests::addr::Addr;
 use slackwater_tests::browser::Browser;
 use slackwater_tests::conn::{Conn, Fate, PATIENCE};
+use slackwater_tests::lineage::signal_to;
 use slackwater_tests::load::{Load, Pattern};
 use slackwater_tests::process::{Process, Signal};
 use slackwater_tests::project::{answers, Project, BUILD};
@@ -32,6 +33,7 @@ impl Default for Settings {
 async fn app(settings: Settings) -> slackwater::Result<App> {
     let template = std::fs::read_to_string("templates/page.html")?;
     let page = template.replace("TEXT", "the first").replace("GREETING", &settings.greeting);
+    let page = page.replace("PID", &std::process::id().to_string());
     let mut app = App::new();
     app.at("/").get(move |_| {
         let page = page.clone();
@@ -49,7 +51,8 @@ async fn app(settings: Settings) -> slackwater::Result<App> {
 }
 "##;
 
-const TEMPLATE: &str = "<!doctype html>\n<title>T</title>\n<body><h1>TEXT</h1><p>GREETING</p></body>\n";
+const TEMPLATE: &str =
+    "<!doctype html>\n<title>T</title>\n<body><h1>TEXT</h1><p>GREETING</p><i>PID</i></body>\n";
 
 /// A build that lasts as long as there is the file `hold`.
 const HOLD: &str = r#"fn main() {
@@ -173,6 +176,7 @@ fn a_program_that_ended_is_started_again_with_the_next_change_on_the_same_socket
         "app.at(\"/events\")",
         "app.at(\"/end\").get(|_| async { if true { std::process::exit(7) } Ok(String::new()) });\n    app.at(\"/events\")",
     );
+    project.write("slackwater.toml", "listen = \"127.0.0.1:0\"\n[upgrade]\nrollback_window = \"60s\"\n");
     let (mut process, addr) = develop(&project);
     let mark = process.mark();
     let _ = Conn::open(&addr).and_then(|mut conn| conn.ask("/end"));
@@ -182,6 +186,17 @@ fn a_program_that_ended_is_started_again_with_the_next_change_on_the_same_socket
     waits.get("/").unwrap();
     project.edit("src/main.rs", "the first", "the second");
     assert!(waits.answer().unwrap().text().contains("the second"), "{}", process.log());
+
+    // one that dies while its successor is on trial is not waited for
+    let page = page_with(&process, &addr, "the second");
+    let before = page.split(['<', '>']).skip_while(|piece| *piece != "i").nth(1).unwrap();
+    let mark = process.mark();
+    project.edit("src/main.rs", "the second", "the third");
+    said(&process, mark, "swapped, pid");
+    assert!(signal_to(before.parse().unwrap(), Signal::KILL), "{}", process.log());
+    project.edit("src/main.rs", "the third", "the fourth");
+    page_with(&process, &addr, "the fourth");
+
     // what is started by a loop that is gone goes too
     process.kill();
     wait::until(PATIENCE, "the program ends with the loop", || Conn::open(&addr).is_err().then_some(()));

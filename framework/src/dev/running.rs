@@ -154,17 +154,19 @@ impl Running {
     /// An upgrade that somebody else asked for, or one that was given up too soon on a machine that is short of time.
     fn look_for_swap(&mut self, live: u32) -> Option<News> {
         let named = self.newest.read();
-        if named.next != 0 {
-            let asked = Instant::now();
-            self.phase = Phase::Swapping(Swap { from: live, asked, successor: Successor::Started });
+        if named.next == 0 && named.live == live {
+            return None;
         }
-        (named.live != live).then(|| self.swapped(named.live))
+        let swap = Swap { from: live, asked: Instant::now(), successor: Successor::Started };
+        self.phase = Phase::Swapping(swap);
+        self.look_at_swap(swap)
     }
 
     fn look_at_swap(&mut self, swap: Swap) -> Option<News> {
         let named = self.newest.read();
         match swap.successor {
-            _ if named.live != swap.from => Some(self.swapped(named.live)),
+            // whoever asks from now on is to find the new code
+            _ if named.live != swap.from => self.newest.is_alone().then(|| self.swapped(named.live)),
             Successor::Awaited if named.next != 0 => {
                 self.phase = Phase::Swapping(Swap { successor: Successor::Started, ..swap });
                 None

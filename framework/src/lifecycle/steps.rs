@@ -58,6 +58,9 @@ impl Driver {
                     (None, None) => None,
                 };
                 way.into_iter().for_each(|way| live.hand_over(way));
+                if let (Some((_, lineage)), Some(successor)) = (&self.plan.program, &self.successor) {
+                    lineage.newest.leave_to(successor.pid());
+                }
                 self.go_on_telling();
             }
             Step::Share => {
@@ -92,6 +95,7 @@ impl Driver {
             }
             Step::Settle => {
                 live.settle(self.plan.sockets.take_succeeded());
+                self.plan.program.iter().for_each(|(_, lineage)| lineage.newest.confirm());
                 // one of another version learns by the end of the channel that this one accepts
                 self.predecessor.take_if(|predecessor| predecessor.is_gone());
             }

@@ -33,6 +33,9 @@ enum Slot {
 const DRAINING: u64 = 20;
 pub(crate) const MAX_DRAINING: usize = 4;
 
+/// Where the pid of the one stands to whom the one before has left all that comes in.
+const HEIR: u64 = DRAINING + 4 * MAX_DRAINING as u64;
+
 /// The shared record of who is live. Each pid is written by itself, and read anew each time; 0 stands for nobody.
 #[derive(Debug)]
 pub(crate) struct Newest(File);
@@ -62,7 +65,7 @@ impl Newest {
         };
         let file = File::from(file);
         file.write_all_at(&MARK, 0)?;
-        file.set_len(DRAINING + 4 * MAX_DRAINING as u64)?;
+        file.set_len(HEIR + 4)?;
         Ok(Newest(file))
     }
 
@@ -139,6 +142,18 @@ impl Newest {
     /// Nobody takes over again: the upgrade is confirmed, or it has been rolled back.
     pub(crate) fn confirm(&self) {
         self.write(Slot::Previous, 0);
+    }
+
+    /// Whoever was live before accepts nothing any more: what comes in from now on is for `pid`.
+    pub(crate) fn leave_to(&self, pid: u32) {
+        self.write_at(HEIR, pid);
+    }
+
+    /// Whether nobody accepts beside the live one.
+    #[cfg(any(feature = "dev", test))]
+    pub(crate) fn is_alone(&self) -> bool {
+        let Named { live, previous, .. } = self.read();
+        previous == 0 || self.pid_at(HEIR) == live
     }
 
     /// Those who were replaced and still drain.
@@ -254,9 +269,14 @@ mod tests {
         assert_eq!(newest.read(), named(11, 10, 0));
         newest.announce(11);
         assert_eq!(newest.read(), named(11, 10, 0));
+        // its predecessor may still accept, until it says otherwise or nobody takes over again
+        assert!(!newest.is_alone());
+        newest.leave_to(11);
+        assert!(newest.is_alone());
         newest.announce(10);
+        assert!(!newest.is_alone());
         newest.confirm();
-        assert_eq!(newest.read(), named(10, 0, 0));
+        assert_eq!((newest.read(), newest.is_alone()), (named(10, 0, 0), true));
         newest.expect(12);
         newest.expect_nobody();
         assert_eq!((newest.live(), newest.read()), (Some(10), named(10, 0, 0)));
