@@ -1,36 +1,32 @@
-//! A process from start to exit: what `main` calls.
+//! What `main` calls: an application with all that belongs to its process, and its command line.
+
+mod commands;
+mod serve;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::{ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use async_global_executor::GlobalExecutorConfig;
-use async_std::task::block_on;
 use figment::Figment;
 use serde::de::DeserializeOwned;
 
+use self::commands::print;
 use crate::app::{Application, IntoApplication};
 use crate::cli::Command;
 #[cfg(feature = "cli")]
 use crate::cli::{self, Invocation};
-use crate::config::{self, Loaded, Sources};
-use crate::control;
+use crate::config::{Loaded, Sources};
 #[cfg(feature = "control")]
-use crate::control::protocol::Ask;
+use crate::control::{self, protocol::Ask};
 #[cfg(feature = "dev")]
 use crate::dev;
-use crate::error::{Error, Kind, Result};
-use crate::lifecycle::{self, Build, Driver, Handle, Lineage, Ownership, Plan, Predecessor, Signals};
-use crate::observe;
-use crate::observe::metrics::Metrics;
-use crate::setup::Reason;
-use crate::socket::{Inherited, Sockets, HANDOVER};
-use crate::sys::limits::OpenFiles;
+use crate::error::{Error, Result};
+use crate::lifecycle;
+use crate::socket::Inherited;
 use crate::sys::spawn::Program;
 
 /// Runs an application as a process: its command line, its settings, its signals, its end.
@@ -312,83 +308,6 @@ impl Runner {
         }
     }
 
-    fn serve(self, mut inherited: Inherited, program: Program) -> Result<ExitCode, Error> {
-        let handover = inherited.take_parcel(HANDOVER);
-        let Ready { plan, loaded, signals, lineage } = match self.get_ready(inherited, program.clone()) {
-            Ok(ready) => ready,
-            Err(error) => {
-                // whoever upgrades to this process says so to whoever asked for it
-                if let Some(channel) = handover {
-                    block_on(Predecessor::refuse(channel, error.chain()));
-                }
-                return Err(error);
-            }
-        };
-        block_on(live(plan, loaded, signals, handover))?;
-        Ok(lineage.stay(&program).unwrap_or(ExitCode::SUCCESS))
-    }
-
-    /// All that comes before the application is called.
-    fn get_ready(mut self, mut inherited: Inherited, program: Program) -> Result<Ready, Error> {
-        let mut signals = Signals::install()?;
-        let loaded = self.sources.load()?;
-        self.install_logger(&loaded)?;
-        let open_files = OpenFiles::raise().born_with(program.born_open_files());
-        start_threads(loaded.config.threads);
-        let lineage = Lineage::of(&program, &mut inherited, loaded.config.first_process)?;
-        signals.route(lineage.clone());
-        log::info!("{} {} starts, pid {}", self.sources.name, self.shown_version(), std::process::id());
-        let plan = Plan {
-            build: Build::of_this_process(self.shown_version()),
-            metrics: Metrics::new(self.shown_version()),
-            control: self.control_socket(&loaded, &program),
-            sources: self.sources,
-            application: self.application,
-            sockets: Sockets::new(inherited),
-            ownership: Ownership::Process,
-            open_files,
-            program: Some((program, lineage.clone())),
-        };
-        Ok(Ready { plan, loaded, signals, lineage })
-    }
-
-    /// A process without a control socket still serves.
-    fn control_socket(&self, loaded: &Loaded, program: &Program) -> Option<Arc<control::Socket>> {
-        if !cfg!(feature = "control") {
-            return None;
-        }
-        match control::Socket::open(&self.places(loaded, program)) {
-            Ok(socket) => Some(Arc::new(socket)),
-            Err(error) => {
-                log::warn!("{}; serving without it", error.chain());
-                None
-            }
-        }
-    }
-
-    fn places(&self, loaded: &Loaded, program: &Program) -> control::Places {
-        control::Places::of(
-            loaded,
-            control::Around {
-                name: &self.sources.name,
-                default_file: &self.sources.default_file,
-                directory: program.directory(),
-                runtime: program.variable("XDG_RUNTIME_DIR"),
-            },
-        )
-    }
-
-    #[cfg(feature = "control")]
-    fn client(&self, program: &Program) -> Result<control::Client, Error> {
-        let loaded = self.sources.load_despite_faults()?;
-        Ok(control::Client::new(self.places(&loaded, program)))
-    }
-
-    #[cfg(feature = "control")]
-    fn ask(&self, program: &Program, ask: Ask) -> Result<ExitCode, Error> {
-        print(control::command(&self.client(program)?, ask)?)
-    }
-
     fn shown_version(&self) -> &str {
         if self.version.is_empty() {
             "(no version)"
@@ -396,119 +315,10 @@ impl Runner {
             &self.version
         }
     }
-
-    fn install_logger(&mut self, loaded: &Loaded) -> Result<(), Error> {
-        let log = &loaded.config.log;
-        match self.logger.take() {
-            None => observe::log::init(log),
-            Some(install) => install(log.level)
-                .map_err(|error| Error::new(Kind::App, "the logger could not be installed").because(error)),
-        }
-    }
-
-    fn check(self) -> Result<String, Error> {
-        let mut loaded = self.sources.load()?;
-        block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
-        Ok(config::check_text(&self.sources.name, &loaded))
-    }
-
-    fn config(self, key: Option<&str>) -> Result<String, Error> {
-        let mut loaded = self.sources.load()?;
-        // what is secret by its type is only known once it was read as that
-        self.application.read(&mut loaded)?;
-        config::config_text(&loaded, key)
-    }
-
-    fn routes(self) -> Result<String, Error> {
-        let mut loaded = self.sources.load()?;
-        let prepared = block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
-        Ok(prepared.routes())
-    }
-
-    #[cfg(feature = "openapi")]
-    fn openapi(self) -> Result<String, Error> {
-        let head = || crate::openapi::OpenApi::new(&self.sources.name, self.shown_version());
-        let mut loaded = self.sources.load()?;
-        let prepared = block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
-        Ok(prepared.openapi(head) + "\n")
-    }
-
-    fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<ExitCode, Error> {
-        let loaded = self.sources.load()?;
-        self.install_logger(&loaded)?;
-        let Some(at) = self.commands.iter().position(|command| command.name == name) else {
-            return Err(Error::new(Kind::Usage, format!("there is no command {name:?}")));
-        };
-        let work = (self.commands.swap_remove(at).run)(loaded, args);
-        block_on(work).map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// What a process needs to go on from here.
-struct Ready {
-    plan: Plan,
-    loaded: Loaded,
-    signals: Signals,
-    lineage: Lineage,
-}
-
-/// From the first generation to the last connection.
-async fn live(
-    plan: Plan,
-    first: Loaded,
-    mut signals: Signals,
-    handover: Option<OwnedFd>,
-) -> Result<(), Error> {
-    let control = plan.control.clone();
-    let (driver, handle) = Driver::new(plan, first, handover)?;
-    let commands = control.and_then(|socket| listen_for_commands(socket, handle.clone()));
-    let signalled = async_std::task::spawn(async move {
-        while let Some(event) = signals.next().await {
-            handle.signal(event).await;
-        }
-    });
-    // nobody waits for the start
-    let (starts, _) = async_channel::bounded(1);
-    let outcome = driver.run(starts).await;
-    signalled.cancel().await;
-    if let Some(commands) = commands {
-        commands.close().await;
-    }
-    observe::log::flush();
-    outcome.map(drop)
-}
-
-fn listen_for_commands(socket: Arc<control::Socket>, handle: Handle) -> Option<control::Server> {
-    let started = control::Server::start(socket, Arc::new(move |ask| handle.ask(ask)));
-    started.map_err(|error| log::warn!("the control socket cannot be watched: {error}")).ok()
-}
-
-/// One executor thread per core, or as many as `threads` says. It must come before the executor's first use.
-fn start_threads(threads: usize) {
-    let threads = match threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        some => some,
-    };
-    let config = GlobalExecutorConfig::default().with_min_threads(threads).with_max_threads(threads);
-    async_global_executor::init_with_config(config.with_thread_name_fn(|| "slackwater".to_owned()));
 }
 
 /// Says what went wrong, the program's name before each line. A closed standard error is no reason to panic.
 fn complain(name: &str, error: &Error) {
     let lines: String = error.chain().lines().map(|line| format!("{name}: {line}\n")).collect();
     let _ = std::io::stderr().write_all(lines.as_bytes());
-}
-
-/// # Errors
-/// Standard output takes no more: the disk is full.
-fn print(text: String) -> Result<ExitCode, Error> {
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // whoever closed it does not want to read the rest
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::new(Kind::Io, "cannot write to standard output").because(error))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

@@ -1,0 +1,96 @@
+//! The other commands: what they ask, of the settings, the application or the running process, and print.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use async_std::task::block_on;
+
+use super::Runner;
+use crate::config::{self, Loaded};
+use crate::control;
+#[cfg(feature = "control")]
+use crate::control::protocol::Ask;
+use crate::error::{Error, Kind};
+use crate::lifecycle;
+use crate::serve::Prepared;
+use crate::setup::Reason;
+use crate::sys::spawn::Program;
+
+impl Runner {
+    pub(super) fn check(self) -> Result<String, Error> {
+        let (loaded, _) = self.build()?;
+        Ok(config::check_text(&self.sources.name, &loaded))
+    }
+
+    pub(super) fn config(self, key: Option<&str>) -> Result<String, Error> {
+        let mut loaded = self.sources.load()?;
+        // what is secret by its type is only known once it was read as that
+        self.application.read(&mut loaded)?;
+        config::config_text(&loaded, key)
+    }
+
+    pub(super) fn routes(self) -> Result<String, Error> {
+        Ok(self.build()?.1.routes())
+    }
+
+    #[cfg(feature = "openapi")]
+    pub(super) fn openapi(self) -> Result<String, Error> {
+        let head = || crate::openapi::OpenApi::new(&self.sources.name, self.shown_version());
+        Ok(self.build()?.1.openapi(head) + "\n")
+    }
+
+    /// The application as these settings make it, to be looked at.
+    fn build(&self) -> Result<(Loaded, Prepared), Error> {
+        let mut loaded = self.sources.load()?;
+        let prepared = block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
+        Ok((loaded, prepared))
+    }
+
+    pub(super) fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<ExitCode, Error> {
+        let loaded = self.sources.load()?;
+        self.install_logger(&loaded)?;
+        let Some(at) = self.commands.iter().position(|command| command.name == name) else {
+            return Err(Error::new(Kind::Usage, format!("there is no command {name:?}")));
+        };
+        let work = (self.commands.swap_remove(at).run)(loaded, args);
+        block_on(work).map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    #[cfg(feature = "control")]
+    pub(super) fn client(&self, program: &Program) -> Result<control::Client, Error> {
+        let loaded = self.sources.load_despite_faults()?;
+        Ok(control::Client::new(self.places(&loaded, program)))
+    }
+
+    #[cfg(feature = "control")]
+    pub(super) fn ask(&self, program: &Program, ask: Ask) -> Result<ExitCode, Error> {
+        print(control::command(&self.client(program)?, ask)?)
+    }
+
+    pub(super) fn places(&self, loaded: &Loaded, program: &Program) -> control::Places {
+        control::Places::of(
+            loaded,
+            control::Around {
+                name: &self.sources.name,
+                default_file: &self.sources.default_file,
+                directory: program.directory(),
+                runtime: program.variable("XDG_RUNTIME_DIR"),
+            },
+        )
+    }
+}
+
+/// # Errors
+/// Standard output takes no more: the disk is full.
+pub(super) fn print(text: String) -> Result<ExitCode, Error> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // whoever closed it does not want to read the rest
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, "cannot write to standard output").because(error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
