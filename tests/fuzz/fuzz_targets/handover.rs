@@ -12,7 +12,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code, reason = "the decoder is tried, not all of the module")]
-#[path = "../../../framework/src/lifecycle/handover/wire.rs"]
+#[path = "../../../framework/src/lifecycle/handover/wire/mod.rs"]
 mod wire;
 
 use wire::{Message, VERSION};

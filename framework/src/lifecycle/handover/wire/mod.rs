@@ -7,7 +7,13 @@
 //! Only [`Message::Hello`] is readable across versions: it begins with [`MAGIC`] in place of a tag, and its fields stay
 //! where they are. A later version may add to its end, which an earlier one does not read.
 
+mod error;
+mod fields;
+
 use std::fmt;
+
+pub(crate) use self::error::WireError;
+use self::fields::{put_bytes, Reader};
 
 /// The version of everything but the greeting, which says it.
 pub(crate) const VERSION: u16 = 1;
@@ -79,29 +85,6 @@ pub(crate) struct Travelling {
     pub(crate) since_ago: u64,
     /// What has been read of it and not been answered.
     pub(crate) head: Vec<u8>,
-}
-
-/// Why a datagram is no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WireError {
-    /// The first datagram is no greeting: whoever sent it does not speak this at all.
-    Foreign,
-    /// It is longer than any message.
-    Oversize,
-    /// It ends before its last field does.
-    Truncated,
-    /// It goes on after its last field.
-    Trailing { bytes: usize },
-    /// It begins with a tag that this version does not know.
-    UnknownTag(u8),
-    /// It has no byte at all.
-    Empty,
-    /// It brought another number of descriptors than belong to it.
-    Descriptors { belong: usize, came: usize },
-    /// The kernel could not deliver all descriptors that were sent with it.
-    DescriptorsLost,
-    /// A text is not UTF-8.
-    NotText,
 }
 
 /// What stands for a message's kind in its first byte.
@@ -192,35 +175,19 @@ impl Message {
                 bytes
             }
             Message::Ready => vec![tag::READY],
-            Message::Failed { why } => {
-                let mut bytes = vec![tag::FAILED];
-                put_bytes(&mut bytes, beginning(why, MAX_WHY).as_bytes());
-                bytes
-            }
+            Message::Failed { why } => with_text(tag::FAILED, beginning(why, MAX_WHY)),
             Message::Live => vec![tag::LIVE],
             Message::Share => vec![tag::SHARE],
             Message::Probe => vec![tag::PROBE],
-            Message::Elder { count } => {
-                let mut bytes = vec![tag::ELDER];
-                bytes.extend(count.to_le_bytes());
-                bytes
-            }
+            Message::Elder { count } => with_number(tag::ELDER, *count),
             Message::Moved => vec![tag::MOVED],
             Message::Recall => vec![tag::RECALL],
             Message::Alive => vec![tag::ALIVE],
-            Message::Counted { piece } => {
-                let mut bytes = vec![tag::COUNTED];
-                put_bytes(&mut bytes, piece.as_bytes());
-                bytes
-            }
+            Message::Counted { piece } => with_text(tag::COUNTED, piece),
             Message::Cancel => vec![tag::CANCEL],
             Message::Accepting => vec![tag::ACCEPTING],
             Message::Connections(entries) => encode_connections(entries),
-            Message::Taken { count } => {
-                let mut bytes = vec![tag::TAKEN];
-                bytes.extend(count.to_le_bytes());
-                bytes
-            }
+            Message::Taken { count } => with_number(tag::TAKEN, *count),
             Message::Stopping => vec![tag::STOPPING],
             Message::Confirmed => vec![tag::CONFIRMED],
         }
@@ -278,6 +245,18 @@ impl Message {
     }
 }
 
+fn with_number(tag: u8, number: u64) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    bytes.extend(number.to_le_bytes());
+    bytes
+}
+
+fn with_text(tag: u8, text: &str) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    put_bytes(&mut bytes, text.as_bytes());
+    bytes
+}
+
 fn encode_connections(entries: &[Travelling]) -> Vec<u8> {
     let size = entries.iter().map(Travelling::size).sum::<usize>();
     let mut bytes = Vec::with_capacity(CONNECTIONS_HEADER + size);
@@ -321,13 +300,6 @@ impl fmt::Debug for Travelling {
     }
 }
 
-fn put_bytes(bytes: &mut Vec<u8>, field: &[u8]) {
-    // 4 GiB fit into no message
-    let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
-    bytes.extend(length.to_le_bytes());
-    bytes.extend(field);
-}
-
 /// As much of a text as fits into so many bytes, in whole characters.
 fn beginning(text: &str, most: usize) -> &str {
     let fits = |end: &usize| text.is_char_boundary(*end);
@@ -335,48 +307,7 @@ fn beginning(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
-/// What has not been read yet of a datagram.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
-        let (field, rest) = self.0.split_at_checked(length).ok_or(WireError::Truncated)?;
-        self.0 = rest;
-        Ok(field)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let (field, rest) = self.0.split_first_chunk().ok_or(WireError::Truncated)?;
-        self.0 = rest;
-        Ok(*field)
-    }
-
-    fn u8(&mut self) -> Result<u8, WireError> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    fn u16(&mut self) -> Result<u16, WireError> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, WireError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, WireError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], WireError> {
-        let length = self.u32()?;
-        self.take(usize::try_from(length).map_err(|_| WireError::Truncated)?)
-    }
-
-    fn text(&mut self) -> Result<String, WireError> {
-        let text = std::str::from_utf8(self.bytes()?).map_err(|_| WireError::NotText)?;
-        Ok(text.to_owned())
-    }
-
+impl Reader<'_> {
     fn connections(&mut self, fds: usize) -> Result<Vec<Travelling>, WireError> {
         let count = usize::from(self.u16()?);
         if count != fds {
@@ -412,26 +343,3 @@ impl<'a> Reader<'a> {
         }
     }
 }
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WireError::Foreign => f.write_str("the first message is no greeting of slackwater's handover"),
-            WireError::Oversize => write!(f, "a message of more than {MAX_BYTES} bytes"),
-            WireError::Truncated => f.write_str("a message that ends too early"),
-            WireError::Trailing { bytes } => write!(f, "a message with {bytes} bytes too many"),
-            WireError::UnknownTag(tag) => write!(f, "a message of an unknown kind ({tag})"),
-            WireError::Empty => f.write_str("an empty message"),
-            WireError::Descriptors { belong, came } => {
-                write!(f, "a message with {came} descriptors instead of {belong}")
-            }
-            WireError::DescriptorsLost => f.write_str(
-                "descriptors were lost: more were sent than a message carries or than this process may open \
-                 (RLIMIT_NOFILE)",
-            ),
-            WireError::NotText => f.write_str("a message with a text that is not UTF-8"),
-        }
-    }
-}
-
-impl std::error::Error for WireError {}
