@@ -1,6 +1,10 @@
 //! The command line that every application has.
 
 #[cfg(feature = "cli")]
+mod grammar;
+#[cfg(feature = "cli")]
+mod names;
+#[cfg(feature = "cli")]
 mod parser;
 
 use std::ffi::OsString;

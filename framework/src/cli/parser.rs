@@ -1,39 +1,17 @@
-//! The command line as clap reads it.
+//! A command line, read: what it asks for, or what it ends with.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{value_parser, Arg, ArgAction, ArgMatches, Command as Clap};
+use clap::ArgMatches;
 use clap_complete::{generate, Shell};
 use clap_mangen::Man;
 
+use super::grammar::grammar;
+use super::names::{lacking, refuse_collisions};
 use super::Command;
-use crate::error::{Error, Kind};
-
-/// Names that are commands, here or in a build with other features.
-const RESERVED: [&str; 17] = [
-    "serve",
-    "check",
-    "config",
-    "routes",
-    "status",
-    "reload",
-    "upgrade",
-    "rollback",
-    "pause",
-    "resume",
-    "drain",
-    "stop",
-    "reopen",
-    "dev",
-    "completions",
-    "man",
-    "help",
-];
 
 /// What the application is called, and the commands it adds.
 pub(crate) struct Meta {
@@ -99,30 +77,6 @@ pub(crate) fn parse(meta: &Meta, args: impl Iterator<Item = OsString>) -> Result
     }
 }
 
-/// What to say of a command that there is, but not in this build.
-fn lacking(error: &clap::Error) -> Option<String> {
-    match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(name)) => feature_of(name).map(|feature| {
-            format!(
-                "error: the command `{name}` comes with slackwater's feature `{feature}`, and this program was built without it\n\n\
-                 In Cargo.toml: slackwater = {{ …, features = [\"{feature}\"] }}\n"
-            )
-        }),
-        _ => None,
-    }
-}
-
-/// The feature that brings a command which not every build has.
-fn feature_of(command: &str) -> Option<&'static str> {
-    match command {
-        "dev" => Some("dev"),
-        "status" | "reload" | "upgrade" | "rollback" | "pause" | "resume" | "drain" | "stop" | "reopen" => {
-            Some("control")
-        }
-        _ => None,
-    }
-}
-
 /// What is made of the grammar itself goes to standard output, and that is all.
 fn written(text: Vec<u8>) -> Exit {
     Exit { code: 0, text: String::from_utf8_lossy(&text).into_owned(), to: Stream::Stdout }
@@ -151,144 +105,6 @@ fn manual(meta: &Meta) -> Vec<u8> {
         })
     });
     text
-}
-
-/// Refuses commands of the application whose names are taken.
-///
-/// # Errors
-///
-/// [`Kind::Usage`] naming the command.
-fn refuse_collisions(custom: &[(String, String)]) -> Result<(), Error> {
-    let usage = |what: String| Err(Error::new(Kind::Usage, what));
-    let mut seen = BTreeSet::new();
-    for (name, _) in custom {
-        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-        if name.is_empty() || name.starts_with('-') || !plain {
-            return usage(format!(
-                "the application's command {name:?} cannot be typed: use letters, digits, - and _"
-            ));
-        }
-        if RESERVED.contains(&name.as_str()) {
-            return usage(format!("the application's command {name:?} has the name of a built-in one"));
-        }
-        if !seen.insert(name) {
-            return usage(format!("the application's command {name:?} is added twice"));
-        }
-    }
-    Ok(())
-}
-
-fn grammar(meta: &Meta) -> Clap {
-    let mut built_in = vec![
-        Clap::new("serve").about("Serve until told to stop (the default)"),
-        Clap::new("check").about("Load and validate the configuration and build the app"),
-        Clap::new("config").about("Print the settings in force, and where each came from").arg(
-            Arg::new("key").value_name("KEY").help("A key such as http.body_limit, or a table such as http"),
-        ),
-        routes(),
-    ];
-    #[cfg(feature = "control")]
-    built_in.extend(operating());
-    #[cfg(feature = "dev")]
-    built_in.push(developing());
-    built_in.extend(about_itself());
-    let custom = meta.custom.iter().map(|(name, about)| {
-        let args = Arg::new("args")
-            .value_name("ARGS")
-            .num_args(0..)
-            .trailing_var_arg(true)
-            .allow_hyphen_values(true)
-            .value_parser(value_parser!(OsString));
-        Clap::new(name.clone()).about(about.clone()).arg(args)
-    });
-    Clap::new(meta.name.clone())
-        .version(meta.version.clone())
-        .disable_help_subcommand(true)
-        .args(flags())
-        .subcommands(built_in.into_iter().chain(custom).map(|command| command.args(flags())))
-}
-
-fn routes() -> Clap {
-    let routes = Clap::new("routes").about("Print the route table");
-    #[cfg(feature = "openapi")]
-    let routes = routes.arg(
-        Arg::new("openapi")
-            .long("openapi")
-            .action(ArgAction::SetTrue)
-            .help("Describe the routes in OpenAPI 3.1"),
-    );
-    routes
-}
-
-/// Commands for a process that runs already.
-#[cfg(feature = "control")]
-fn operating() -> impl Iterator<Item = Clap> {
-    let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
-    let status = Clap::new("status")
-        .about("Show the running processes: phase, connections, requests")
-        .arg(flag("json", "One JSON object a line, for programs"))
-        .arg(flag("watch", "Again and again, until interrupted or nothing runs any more"));
-    let asking = [
-        ("reload", "Have the running process read its settings anew"),
-        ("upgrade", "Have the running process replaced by the program as it is now"),
-        ("rollback", "End an upgrade that is not confirmed yet: the old process serves on"),
-        ("pause", "Stop accepting, and stay"),
-        ("resume", "Accept again after a pause"),
-        ("drain", "Stop accepting at once, let what has begun finish, and end"),
-        ("stop", "The same, after shutdown.delay in which balancers can look elsewhere"),
-        ("reopen", "Open the log anew, after it was rotated"),
-    ];
-    [status].into_iter().chain(asking.map(|(name, about)| Clap::new(name).about(about)))
-}
-
-/// The development loop.
-#[cfg(feature = "dev")]
-fn developing() -> Clap {
-    let flags = Arg::new("flags").value_name("CARGO FLAGS").num_args(0..).last(true);
-    let flags = flags.help("What cargo is told besides which program to build");
-    Clap::new("dev")
-        .about("Serve, and swap in each new version of the program that builds")
-        .arg(flags.value_parser(value_parser!(OsString)))
-}
-
-/// Texts that are made of this grammar.
-fn about_itself() -> [Clap; 2] {
-    let shell = Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell));
-    [
-        Clap::new("completions").about("Print a script that completes this command line").arg(shell),
-        Clap::new("man").about("Print a man page, in roff"),
-    ]
-}
-
-/// The flags that stand before or after a command. Not clap's global ones: of a `--set` on both sides it keeps one.
-fn flags() -> [Arg; 3] {
-    [
-        Arg::new("config-file")
-            .short('c')
-            .long("config")
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .help("Read the settings from this file"),
-        Arg::new("profile")
-            .short('p')
-            .long("profile")
-            .value_name("NAME")
-            .help("Use [profile.NAME] of the file"),
-        Arg::new("set")
-            .long("set")
-            .value_name("KEY=VALUE")
-            .action(ArgAction::Append)
-            .value_parser(key_and_value)
-            .help("Override one setting; not for secrets, which others see in the list of processes"),
-    ]
-}
-
-fn key_and_value(text: &str) -> Result<String, &'static str> {
-    if text.contains('=') {
-        Ok(text.to_owned())
-    } else {
-        Err("expected KEY=VALUE")
-    }
 }
 
 fn invocation(matches: &ArgMatches) -> Invocation {
@@ -430,30 +246,5 @@ mod tests {
             let exit = run(line).unwrap_err();
             assert_eq!((exit.code, exit.to), (2, Stream::Stderr), "{line}");
         }
-    }
-
-    #[test]
-    fn a_command_that_a_build_lacks_names_the_feature_that_brings_it() {
-        let without = Clap::new("shop").subcommand_required(true).subcommand(Clap::new("serve"));
-        let said = |line: &str| {
-            let error = without.clone().try_get_matches_from(line.split_whitespace()).unwrap_err();
-            lacking(&error)
-        };
-        assert!(said("shop dev").unwrap().contains("slackwater's feature `dev`"));
-        assert!(said("shop reload").unwrap().contains("slackwater's feature `control`"));
-        assert_eq!((said("shop nonsense"), said("shop help --x")), (None, None));
-    }
-
-    #[test]
-    fn names_that_are_taken_are_refused() {
-        let collision = |name: &str| {
-            refuse_collisions(&[(name.into(), String::new())]).map_err(|error| error.to_string())
-        };
-        for name in ["serve", "upgrade", "dev", "help", "", "-x", "two words"] {
-            assert!(collision(name).is_err(), "{name}");
-        }
-        assert_eq!(collision("migrate"), Ok(()));
-        let error = collision("reload").unwrap_err();
-        assert_eq!(error, r#"the application's command "reload" has the name of a built-in one"#);
     }
 }
