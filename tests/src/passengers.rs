@@ -6,7 +6,7 @@ use crate::tally::{Failure, Tally};
 use std::time::{Duration, Instant};
 
 /// Within so long a connection arrives after its last answer.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(15);
 const HALF: &str = "GET /pid HTTP/1.1\r\nHost: localh";
 const OTHER_HALF: &str = "ost\r\n\r\n";
 
