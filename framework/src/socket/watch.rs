@@ -7,7 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -40,8 +40,17 @@ pub(crate) enum Hears {
 /// What is known of a socket.
 #[derive(Debug)]
 struct Changes {
+    /// Tells the socket from those that had its place before it.
+    number: u32,
     read: Change,
     write: Change,
+}
+
+impl Changes {
+    /// What epoll says of it: its number, and its place.
+    fn event(&self, key: usize) -> EventData {
+        EventData::new_u64(u64::from(self.number) << 32 | key as u64)
+    }
 }
 
 /// What is known of one direction of a socket.
@@ -58,11 +67,16 @@ impl Watched {
     pub(super) fn new(socket: &Arc<OwnedFd>) -> io::Result<Self> {
         let watch = Watch::get()?;
         // the first try needs no telling: often enough something has come before now, and there is room
-        let changes = Arc::new(Changes { read: Change::new(), write: Change::new() });
+        let changes = Arc::new(Changes {
+            number: watch.next.fetch_add(1, Ordering::Relaxed),
+            read: Change::new(),
+            write: Change::new(),
+        });
         let key = watch.places().insert(changes.clone());
+        let event = changes.event(key);
         let watched = Watched { socket: socket.clone(), key, changes };
         let all = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(&watch.epoll, socket, EventData::new_u64(key as u64), all)?;
+        epoll::add(&watch.epoll, socket, event, all)?;
         Ok(watched)
     }
 
@@ -72,7 +86,7 @@ impl Watched {
 
     /// Takes no change from whoever reads next.
     pub(super) fn hears(&self, cx: &mut Context<'_>) -> Hears {
-        let Changes { read, write } = &*self.changes;
+        let Changes { read, write, .. } = &*self.changes;
         read.waiting.register(cx.waker());
         if write.over.load(Ordering::Acquire) {
             Hears::Nobody
@@ -138,6 +152,7 @@ impl Change {
 struct Watch {
     epoll: Async<OwnedFd>,
     places: Mutex<Slab<Arc<Changes>>>,
+    next: AtomicU32,
 }
 
 /// How many changes are taken at a time.
@@ -150,7 +165,7 @@ impl Watch {
             return Ok(watch);
         }
         let epoll = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
-        let watch = Arc::new(Watch { epoll, places: Mutex::default() });
+        let watch = Arc::new(Watch { epoll, places: Mutex::default(), next: AtomicU32::new(0) });
         let mut first = false;
         let watch = WATCH.get_or_init(|| {
             first = true;
@@ -187,8 +202,11 @@ impl Watch {
         };
         for event in &*events {
             // not under the lock: whoever is told may leave its place
-            let changes = self.places().get(event.data.u64() as usize).cloned();
-            let Some(Changes { read, write }) = changes.as_deref() else { continue };
+            let key = (event.data.u64() & u64::from(u32::MAX)) as usize;
+            let changes = self.places().get(key).cloned();
+            // the place may have become another's since the event came
+            let changes = changes.filter(|changes| changes.event(key).u64() == event.data.u64());
+            let Some(Changes { read, write, .. }) = changes.as_deref() else { continue };
             let (flags, gone) = (event.flags, EventFlags::HUP | EventFlags::ERR);
             if flags.intersects(EventFlags::IN | EventFlags::RDHUP | gone) {
                 read.tell(flags.intersects(EventFlags::HUP | EventFlags::RDHUP));
