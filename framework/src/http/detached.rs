@@ -36,6 +36,11 @@ impl Detached {
         }
     }
 
+    /// Closes it. Another process may have a copy of its socket still, and without shutdown(2) nobody would learn of it.
+    pub(crate) fn close(self) {
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+    }
+
     fn peek(&self) -> Result<usize, Errno> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         rustix::net::recv(&self.stream, &mut [0_u8; 1], flags).map(|(n, _)| n)

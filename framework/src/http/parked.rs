@@ -57,18 +57,24 @@ impl Lot {
             Err(error) => return Err(error.into()),
         }
         let keys = events.iter().map(|event| event.data.u64() as usize);
-        Ok(self.leave(keys).into_iter().filter(|parked| !parked.is_over()).collect())
+        let (over, speak): (Vec<_>, Vec<_>) = self.leave(keys).into_iter().partition(Detached::is_over);
+        over.into_iter().for_each(Detached::close);
+        Ok(speak)
     }
 
     /// Closes those that have been silent for longer than `idle_timeout`.
     pub(crate) fn close_overdue(&self, limits: &config::Http, now: Millis) -> usize {
-        let overdue = |parked: &Detached| after(parked.since, limits.idle_timeout) <= now;
-        self.take(usize::MAX, overdue).len()
+        self.close(|parked| after(parked.since, limits.idle_timeout) <= now)
     }
 
-    /// Takes all of them out.
-    pub(crate) fn take_all(&self) -> Vec<Detached> {
-        self.take(usize::MAX, |_| true)
+    /// Closes all of them, and says how many.
+    pub(crate) fn close_all(&self) -> usize {
+        self.close(|_| true)
+    }
+
+    fn close(&self, which: impl Fn(&Detached) -> bool) -> usize {
+        let closed = self.take(usize::MAX, which).into_iter().map(Detached::close);
+        closed.count()
     }
 
     /// Takes as many out as there are, up to this number.

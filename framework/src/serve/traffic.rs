@@ -158,7 +158,7 @@ impl Traffic {
     fn park(self: &Arc<Self>, connection: Detached) {
         let timeout = after(connection.since, self.env.limits().idle_timeout);
         if self.env.stage() >= Stage::CloseIdle || timeout <= now() {
-            return;
+            return connection.close();
         }
         if let Err(error) = self.lot.park(connection) {
             log::warn!("an idle connection could not be parked: {error}; it is closed");
@@ -167,7 +167,9 @@ impl Traffic {
         match self.env.stage() {
             Stage::Open | Stage::LastCall => {}
             Stage::HandOver => self.empty_lot(),
-            Stage::CloseIdle | Stage::Stop | Stage::Cut => drop(self.lot.take_all()),
+            Stage::CloseIdle | Stage::Stop | Stage::Cut => {
+                self.lot.close_all();
+            }
         }
     }
 
@@ -281,7 +283,7 @@ impl Traffic {
     /// Idle connections close; returns how many of them were parked.
     pub(crate) fn close_idle(&self) -> usize {
         self.env.set_stage(Stage::CloseIdle);
-        let parked = self.lot.take_all().len();
+        let parked = self.lot.close_all();
         self.ledger.wake_all();
         parked
     }
@@ -296,7 +298,7 @@ impl Traffic {
     pub(crate) fn cut(&self) -> Vec<Cut> {
         let survivors = self.ledger.survivors();
         self.env.set_stage(Stage::Cut);
-        drop(self.lot.take_all());
+        self.lot.close_all();
         self.ledger.wake_all();
         survivors
     }
