@@ -184,7 +184,7 @@ impl Running {
         if named.live != new {
             return self.swap_failed("The new code ended at once, and the code before serves again");
         }
-        if named.previous == 0 {
+        if self.newest.is_proven() {
             self.phase = Phase::Up(new);
         }
         None

@@ -15,7 +15,7 @@ use super::handle::{Handle, Report, Shared};
 use super::happening::{Happening, Reply};
 use super::heard::Heard;
 use super::live::Live;
-use super::machine::{self, step, Action, Command, Event, Phase};
+use super::machine::{self, step, Action, Command, Event, Phase, Refusal};
 use super::named::remove_pid_file;
 use super::predecessor::Predecessor;
 use super::reload::{Next, Plan};
@@ -190,7 +190,12 @@ impl Driver {
 
     /// One step of the policy. `asker` waits for what becomes of its command.
     async fn take(&mut self, event: Event, asker: Option<(Command, Asker)>) {
-        let (phase, actions) = step(self.phase, event);
+        let (phase, actions) = match event {
+            Event::Usr2 | Event::Winch if self.is_returning() => {
+                (self.phase, vec![Action::Refuse(Refusal::Returning)])
+            }
+            _ => step(self.phase, event),
+        };
         self.phase = phase;
         match (asker, actions.iter().find_map(Action::refusal)) {
             (Some((_, asker)), Some(refusal)) => Driver::refused(&asker, refusal),
@@ -231,6 +236,7 @@ impl Driver {
             Action::KillSuccessor => self.kill_successor().await,
             Action::Say(word) => self.say(word).await,
             Action::PassHup => self.successor.iter().for_each(Successor::hup),
+            Action::PassStop(told) => self.pass_stop(told),
             Action::Arm(timer) => self.timer = Some(Instant::now() + self.wait(timer)),
             Action::Disarm => self.timer = None,
             Action::ReopenLogs => drop(reopen_logs()),

@@ -126,6 +126,7 @@ impl Ears {
             Err(_) => Event::StrangerAccepts,
         };
         let _ = self.events.send(Happening::Successor(pid, event)).await;
+        self.child.exited().await;
     }
 
     /// The next message. Its end is heard of even where a child of its own keeps the channel open; what it said before

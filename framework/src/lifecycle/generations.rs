@@ -110,8 +110,8 @@ impl Driver {
         match self.phase {
             Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => self.waiting.push(reply),
             Phase::Proving(_) | Phase::Beside(_) => self.waiting.push(reply),
-            Phase::Reloading(_) | Phase::Upgrading(_) => self.waiting_for_next.push(reply),
-            Phase::Serving => self.waiting.push(reply),
+            Phase::Reloading(_) => self.waiting_for_next.push(reply),
+            Phase::Serving | Phase::Upgrading(_) => self.waiting.push(reply),
             // dropped: whoever waits hears that nothing is reloaded any more
             Phase::Paused
             | Phase::Swapping(_)

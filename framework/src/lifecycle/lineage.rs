@@ -64,7 +64,8 @@ impl Lineage {
         self.newest.live().is_some_and(|live| live != std::process::id()) && self.is_watched()
     }
 
-    fn is_watched(&self) -> bool {
+    /// Whether it is the first process, and stays for somebody who watches its pid.
+    pub(crate) fn is_watched(&self) -> bool {
         match &self.place {
             Place::First(watched, first_process) => watched.should_stay(*first_process),
             Place::Later => false,

@@ -80,7 +80,9 @@ fn ready(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Hup => (Phase::Ready(Reload), vec![]),
         Usr1 => (Phase::Ready(afterwards), vec![ReopenLogs]),
         Usr2 => (Phase::Ready(afterwards), vec![Refuse(Refusal::StillStarting)]),
-        Quit | Term | Int | Close | ToldCancel => (Gone, vec![]),
+        // the word to go live may be on its way
+        Quit | Term | Int | Close => (Gone, vec![Say(Word::Stopping)]),
+        ToldCancel => (Gone, vec![]),
         ToldLive => {
             let live = [GoLive, Live(Accept), Live(TakePidFile), Live(Announce), Say(Word::Accepting)];
             (Proving(afterwards), live.to_vec())
@@ -194,8 +196,8 @@ fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         }
         // connections cannot travel to it: they drain, and the sockets are its own from now on
         StrangerAccepts => {
-            let (phase, then) = last_call(Gently);
-            (phase, [Live(StopAccepting), Live(LetGo)].into_iter().chain(then).collect())
+            let out = [StopAccepting, LetGo, TellDraining, Retire].map(Live);
+            (LastCall(Gently), out.into_iter().chain([Arm(Timer::LastCall)]).collect())
         }
         SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | SuccessorAnswers | TimeOver => {
             built(afterwards, vec![Disarm, KillSuccessor])
@@ -214,7 +216,8 @@ fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
         Hup => (Swapping(told), vec![PassHup]),
         Usr1 => (Swapping(told), vec![ReopenLogs]),
         Usr2 => (Swapping(told), vec![Refuse(Refusal::AlreadyUpgrading)]),
-        Term | Int => (Swapping(Firmly), vec![]),
+        Term | Int => (Swapping(Firmly), vec![PassStop(Firmly)]),
+        Quit => (Swapping(told), vec![PassStop(Gently)]),
         Close => leave(Close, vec![Say(Word::Cancel), KillSuccessor]),
         SuccessorAccepts => {
             (HandingOver(told), vec![Live(StopAccepting), Live(Step::HandOver), Arm(Timer::Rollback)])
@@ -225,7 +228,7 @@ fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
         },
         SuccessorStops => last_call(told),
         SuccessorGone | Rollback | TimeOver => come_back(told, vec![Disarm, KillSuccessor]),
-        Winch | Quit | Built | BuildFailed | Drained => (Swapping(told), vec![]),
+        Winch | Built | BuildFailed | Drained => (Swapping(told), vec![]),
         SuccessorReady | StrangerAccepts | SuccessorAnswers => (Swapping(told), vec![]),
         ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
             (Swapping(told), vec![])
@@ -244,7 +247,7 @@ fn handing_over(phase: Phase, told: Told, event: Event) -> (Phase, Vec<Action>) 
             (Confirming(told), vec![Say(Word::Probe), Arm(Timer::Answer)])
         }
         SuccessorAnswers if phase == Confirming(told) => {
-            (Draining(told), vec![Say(Word::Confirmed), Live(LetGo), Live(Retire), Arm(Timer::Grace)])
+            (Draining(told), vec![Live(LetGo), Say(Word::Confirmed), Live(Retire), Arm(Timer::Grace)])
         }
         SuccessorStops => {
             let (phase, then) = last_call(told);
@@ -310,9 +313,9 @@ fn recall(mut first: Vec<Action>) -> (Phase, Vec<Action>) {
 
 /// The new process is here to stay; there is no way back.
 fn commit(told: Told) -> (Phase, Vec<Action>) {
-    let away = [StopAccepting, Step::HandOver, LetGo, Retire].map(Live);
-    let actions = [Say(Word::Confirmed)].into_iter().chain(away).chain([Arm(Timer::Grace)]);
-    (Draining(told), actions.collect())
+    let away = [StopAccepting, Step::HandOver, LetGo].map(Live);
+    let then = [Say(Word::Confirmed), Live(Retire), Arm(Timer::Grace)];
+    (Draining(told), away.into_iter().chain(then).collect())
 }
 
 /// The new process is dead: serve again, unless this one was told to stop meanwhile.
@@ -332,7 +335,7 @@ fn come_back(told: Told, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
 
 fn let_go_and_cut() -> (Phase, Vec<Action>) {
     let (phase, then) = cut();
-    (phase, [Say(Word::Confirmed), Live(LetGo)].into_iter().chain(then).collect())
+    (phase, [Live(LetGo), Say(Word::Confirmed)].into_iter().chain(then).collect())
 }
 
 fn paused(event: Event) -> (Phase, Vec<Action>) {
@@ -367,10 +370,8 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         Drained => (Gone, vec![Disarm]),
         Winch | Quit | Rollback | Built | BuildFailed => (phase, vec![]),
         // what was to travel to it is answered here and closed politely
-        SuccessorStops | SuccessorGone if matches!(phase, LastCall(_)) => {
-            (phase, [TakeBack, TellDraining].map(Live).to_vec())
-        }
-        SuccessorStops | SuccessorGone if matches!(phase, Draining(_)) => {
+        SuccessorGone if matches!(phase, LastCall(_)) => (phase, [TakeBack, TellDraining].map(Live).to_vec()),
+        SuccessorGone if matches!(phase, Draining(_)) => {
             (phase, [TakeBack, TellDraining, CloseIdle].map(Live).to_vec())
         }
         PredecessorGone if matches!(phase, GivingBack(_)) => {

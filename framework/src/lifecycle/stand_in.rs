@@ -19,7 +19,7 @@ use rustix::process::{getppid, kill_process, pidfd_open, PidfdFlags, Signal};
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use crate::observe::systemd::Systemd;
+use crate::observe::systemd::{Main, Systemd};
 
 /// What makes this program a stand-in.
 const ASKED: &str = "SLACKWATER_STAND_IN";
@@ -48,6 +48,11 @@ impl Parent {
 pub(crate) async fn look_anew(systemd: Arc<Systemd>, parent: Parent) {
     let Some(socket) = systemd.socket() else { return };
     parent.gone().await;
+    let main = systemd.main().await;
+    if *main == Main::Another {
+        // should it become this one again, the manager looks then
+        return;
+    }
     match stand_in(&systemd, socket).await {
         Ok(()) => log::info!("systemd knows this process for its child: a stop waits for its end"),
         Err(error) => log::warn!(

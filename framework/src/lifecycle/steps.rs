@@ -8,7 +8,7 @@ use super::driver::Driver;
 use super::happening::Happening;
 use super::heard::Heard;
 use super::live::Live;
-use super::machine::{Event, Step};
+use super::machine::{Event, Phase, Step};
 use super::predecessor::Predecessor;
 use super::successor::Successor;
 use super::upgrade::upgraded;
@@ -30,7 +30,7 @@ impl Driver {
             Step::Announce => self.announce(std::process::id()),
             Step::Reinstate => {
                 self.plan.metrics.count(Plain::UpgradesFailed);
-                self.reinstate();
+                self.reinstate().await;
                 let said = "taken back: the new process stops, and gives its connections back";
                 log::info!("{said}");
                 self.tell_upgrade_failed(said);
@@ -41,6 +41,9 @@ impl Driver {
                 self.leaving_since.get_or_insert_with(Instant::now);
                 live.leave(self.phase);
                 self.systemd.stopping("draining");
+                if matches!(self.phase, Phase::LameDuck(_)) {
+                    self.systemd.extend_timeout(live.config().shutdown.delay + SWAP);
+                }
             }
             Step::Rest => {
                 live.rest();
@@ -81,6 +84,8 @@ impl Driver {
                     self.count(Plain::UpgradesDone);
                     let said = upgraded(successor);
                     self.announce(successor.pid());
+                    // a program of other make was not said to be the service before
+                    self.systemd.give_main(successor.pid()).await;
                     self.tell_upgraded(said);
                 }
                 if let Some((_, lineage)) = &self.plan.program {
@@ -95,7 +100,6 @@ impl Driver {
             }
             Step::Settle => {
                 live.settle(self.plan.sockets.take_succeeded());
-                self.plan.program.iter().for_each(|(_, lineage)| lineage.newest.confirm());
                 // one of another version learns by the end of the channel that this one accepts
                 self.predecessor.take_if(|predecessor| predecessor.is_gone());
             }

@@ -16,7 +16,7 @@ use super::handover::{Channel, Message, COUNTS, VERSION};
 use super::happening::Happening;
 use super::heard::Heard;
 use super::lineage::Lineage;
-use super::machine::{Event, Word};
+use super::machine::{Event, Told, Word};
 use super::waiter::MAX_DRAINING;
 use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{Error, Kind};
@@ -209,6 +209,17 @@ impl Successor {
         self.child.signal(rustix::process::Signal::HUP);
     }
 
+    pub(super) fn stop(&self, told: Told) {
+        self.child.signal(match told {
+            Told::Firmly => rustix::process::Signal::TERM,
+            Told::Gently => rustix::process::Signal::QUIT,
+        });
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.child.try_exited().is_none()
+    }
+
     /// Has the new process listen to an older one, whose connections go to it directly from now on. If it cannot, the
     /// channel ends, and they drain where they are.
     pub(super) async fn inherit(&self, heard: Heard) {
@@ -297,4 +308,6 @@ async fn wait_for_stranger(child: Arc<Child>, notified: Option<Notified>, events
         }
     };
     let _ = events.send(Happening::Successor(pid, event)).await;
+    // nothing comes of its end any more, but that it is reaped
+    child.exited().await;
 }

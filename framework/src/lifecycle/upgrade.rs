@@ -3,7 +3,7 @@
 
 use super::driver::Driver;
 use super::happening::{Happening, Id};
-use super::machine::{Event, Phase, Word};
+use super::machine::{Event, Phase, Told, Word};
 use super::stand_in::look_anew;
 use super::successor::{Start, Successor};
 use crate::config::UpgradeMode;
@@ -48,7 +48,7 @@ impl Driver {
         let pid = successor.pid();
         successor.kill().await;
         self.plan.control.iter().for_each(|control| control.tidy());
-        self.reinstate();
+        self.reinstate().await;
         self.count(Plain::UpgradesFailed);
         let outcome = match self.phase {
             Phase::Serving | Phase::Reloading(_) => {
@@ -66,15 +66,25 @@ impl Driver {
         self.tell_upgrade_failed(&outcome);
     }
 
+    /// Whether one that was sent away still gives back what it has: nobody is to take its place before.
+    pub(super) fn is_returning(&self) -> bool {
+        self.phase == Phase::Serving && self.successor.as_ref().is_some_and(Successor::is_alive)
+    }
+
+    pub(super) fn pass_stop(&self, told: Told) {
+        let watched = self.plan.program.as_ref().is_some_and(|(_, lineage)| lineage.is_watched());
+        self.successor.iter().filter(|_| watched).for_each(|successor| successor.stop(told));
+    }
+
     /// This process is the newest again, whoever was it for a moment.
-    pub(super) fn reinstate(&mut self) {
+    pub(super) async fn reinstate(&mut self) {
         self.count_here();
         self.announce(std::process::id());
         if let Some((_, lineage)) = &self.plan.program {
             lineage.newest.expect_nobody();
             lineage.newest.confirm();
         }
-        self.systemd.main_pid(std::process::id());
+        self.systemd.take_main().await;
     }
 
     /// What the old process would have removed, had it not been killed, is removed here.
@@ -125,7 +135,7 @@ impl Driver {
             "upgrade: the new process (pid {pid}) is ready, {age:.1?} after its start; it is to go live"
         );
         // before it accepts: systemd would take the end of this process for the end of the service
-        self.systemd.main_pid(pid);
+        self.systemd.give_main(pid).await;
         match successor.mode() {
             UpgradeMode::Manual => self.old_pid_file = self.write_pid_file(OLD_PID_FILE),
             UpgradeMode::Auto => self.hand_over_counts().await,

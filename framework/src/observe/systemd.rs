@@ -1,4 +1,4 @@
-//! What systemd is told of this process (sd_notify(3)), and what a program of other make tells us in its place.
+//! What systemd is told of this process (sd_notify(3)).
 //!
 //! Everything here is best effort: a manager that cannot be reached is no reason to stop serving.
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_io::Async;
 use async_std::future::timeout;
+use async_std::sync::{Mutex, MutexGuard};
 use sd_notify::NotifyState;
 
 use crate::sys::pass::pass;
@@ -32,8 +33,18 @@ pub(crate) struct Systemd {
     socket: Option<OsString>,
     /// WATCHDOG_USEC, where it is for us.
     watchdog: Option<Duration>,
+    main: Mutex<Main>,
     /// The first failure is a warning, the rest is for those who look closely.
     warned: AtomicBool,
+}
+
+/// Who the manager was told is the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Main {
+    /// This process, or whoever started it: nothing has been said here.
+    This,
+    /// The one that takes over.
+    Another,
 }
 
 impl Systemd {
@@ -46,13 +57,14 @@ impl Systemd {
         Systemd {
             socket: program.variable("NOTIFY_SOCKET").filter(|name| !name.is_empty()).map(OsStr::to_owned),
             watchdog: watchdog_interval(watchdog, program.variable("WATCHDOG_PID"), std::process::id()),
+            main: Mutex::new(Main::This),
             warned: AtomicBool::new(false),
         }
     }
 
     /// Nobody, for a guest in somebody else's process.
     pub(crate) fn nobody() -> Self {
-        Systemd { socket: None, watchdog: None, warned: AtomicBool::new(false) }
+        Systemd { socket: None, watchdog: None, main: Mutex::new(Main::This), warned: AtomicBool::new(false) }
     }
 
     /// The one that listens at `socket`.
@@ -84,7 +96,28 @@ impl Systemd {
         self.send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
     }
 
-    /// Another process is the service now. It takes NotifyAccess=all, for this one may not be the main process.
+    /// Another process is the service now.
+    pub(crate) async fn give_main(&self, pid: u32) {
+        let mut main = self.main.lock().await;
+        if *main == Main::This {
+            *main = Main::Another;
+            self.main_pid(pid);
+        }
+    }
+
+    /// This process is the service, whoever was it for a moment.
+    pub(crate) async fn take_main(&self) {
+        let mut main = self.main.lock().await;
+        *main = Main::This;
+        self.main_pid(std::process::id());
+    }
+
+    /// Who is the service, until what is returned is dropped.
+    pub(crate) async fn main(&self) -> MutexGuard<'_, Main> {
+        self.main.lock().await
+    }
+
+    /// It takes NotifyAccess=all, for this process may not be the main one.
     pub(crate) fn main_pid(&self, pid: u32) {
         self.send(&[NotifyState::MainPid(pid)]);
     }
@@ -206,6 +239,7 @@ mod tests {
         Systemd {
             socket: socket.map(OsString::from),
             watchdog: Some(Duration::from_secs(1)),
+            main: Mutex::new(Main::This),
             warned: AtomicBool::new(false),
         }
     }

@@ -129,6 +129,8 @@ pub(crate) enum Action {
     Say(Word),
     /// A HUP that came for this process is meant for the new one by now.
     PassHup,
+    /// So is what tells a first process to stop that only stays for those who watch its pid: TERM, or QUIT.
+    PassStop(Told),
     /// Put the generation that was built in place of the current one.
     GoLive,
     /// Change what is running.
@@ -245,6 +247,8 @@ pub(crate) enum Refusal {
     Leaving,
     /// The last upgrade has not been confirmed.
     Unconfirmed,
+    /// The last upgrade was rolled back, and the new process has not given all back.
+    Returning,
     /// One is under way.
     AlreadyUpgrading,
     /// There is nothing to resume or to reload while two processes accept.
@@ -261,7 +265,7 @@ impl Refusal {
         match self {
             Refusal::Reloading | Refusal::Unconfirmed | Refusal::AlreadyUpgrading => "USR2 ",
             Refusal::Sharing => "HUP ",
-            Refusal::StillStarting | Refusal::Paused | Refusal::Leaving => "",
+            Refusal::StillStarting | Refusal::Paused | Refusal::Leaving | Refusal::Returning => "",
             Refusal::NotPaused | Refusal::NothingToRollBack => "",
         }
     }
@@ -274,6 +278,9 @@ impl Refusal {
             Refusal::Paused => "refused: the process is paused; resume it first (HUP)",
             Refusal::Leaving => "refused: the process is leaving; it goes on leaving",
             Refusal::Unconfirmed => "refused: the last upgrade is not confirmed yet; nothing changed",
+            Refusal::Returning => {
+                "refused: the process that was sent away still gives its connections back; nothing changed"
+            }
             Refusal::AlreadyUpgrading => "refused: an upgrade is under way; it goes on",
             Refusal::Sharing => {
                 "refused: a new process accepts beside this one, which accepts as well; nothing changed"

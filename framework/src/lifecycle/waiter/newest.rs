@@ -152,8 +152,16 @@ impl Newest {
     /// Whether nobody accepts beside the live one.
     #[cfg(any(feature = "dev", test))]
     pub(crate) fn is_alone(&self) -> bool {
-        let Named { live, previous, .. } = self.read();
-        previous == 0 || self.pid_at(HEIR) == live
+        self.is_proven() || self.pid_at(HEIR) == self.read().live
+    }
+
+    /// Whether nobody takes over again, should the live one die.
+    #[cfg(any(feature = "dev", test))]
+    pub(crate) fn is_proven(&self) -> bool {
+        match self.read().previous {
+            0 => true,
+            previous => !is_alive(previous),
+        }
     }
 
     /// Those who were replaced and still drain.
@@ -269,17 +277,34 @@ mod tests {
         assert_eq!(newest.read(), named(11, 10, 0));
         newest.announce(11);
         assert_eq!(newest.read(), named(11, 10, 0));
-        // its predecessor may still accept, until it says otherwise or nobody takes over again
-        assert!(!newest.is_alone());
-        newest.leave_to(11);
-        assert!(newest.is_alone());
         newest.announce(10);
-        assert!(!newest.is_alone());
         newest.confirm();
-        assert_eq!((newest.read(), newest.is_alone()), (named(10, 0, 0), true));
+        assert_eq!(newest.read(), named(10, 0, 0));
         newest.expect(12);
         newest.expect_nobody();
         assert_eq!((newest.live(), newest.read()), (Some(10), named(10, 0, 0)));
+    }
+
+    #[test]
+    fn a_predecessor_may_accept_until_it_says_otherwise_or_does_not_live() {
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let newest = Newest::create().unwrap();
+        newest.announce(other.id());
+        newest.announce(11);
+        assert!(!newest.is_alone() && !newest.is_proven());
+        newest.leave_to(11);
+        assert!(newest.is_alone() && !newest.is_proven());
+        // what was said of another one says nothing
+        newest.announce(12);
+        newest.write(Slot::Previous, other.id());
+        assert!(!newest.is_alone());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(newest.is_alone() && newest.is_proven());
+        newest.write(Slot::Previous, std::process::id());
+        assert!(!newest.is_alone());
+        newest.confirm();
+        assert!(newest.is_alone() && newest.is_proven());
     }
 
     #[test]
