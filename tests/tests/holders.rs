@@ -1,5 +1,7 @@
 //! The socket holders of others: systemfd, systemd-socket-activate, systemd's socket units.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -138,6 +140,38 @@ fn a_unit_of_systemd_survives_an_upgrade_that_is_rolled_back() {
         systemctl stop app; cat /run/app.log"#;
     let said = beside_systemd(&with_units, &units, script);
     for line in ["main is the first again: yes", "Hello, world!", "0 active"] {
+        assert!(said.contains(line), "{line:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
+    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let units = Dir::new();
+    units.install(&program::stranger(), "stranger");
+    let other = units.write("other", "#!/bin/sh\nexec @STAGE@/units/stranger ready\n");
+    fs::set_permissions(other, fs::Permissions::from_mode(0o755)).unwrap();
+    let settings = "Environment=SLACKWATER_UPGRADE__HANDSHAKE=notify \
+                    SLACKWATER_UPGRADE__EXEC=@STAGE@/units/other SLACKWATER_LISTEN=127.0.0.1:8080\n";
+    units.write("app.service", &(NOTIFY.to_owned() + settings));
+    let script = r#"set -e
+        main() { systemctl show app -p MainPID --value; }
+        systemctl start app; first=$(main)
+        systemctl kill -s USR2 --kill-whom=main app
+        for try in $(seq 600); do [[ ! -e /proc/$first ]] && break; sleep 0.05; done
+        echo "the first is $([[ -e /proc/$first ]] && echo there || echo gone)"
+        ask 8080 / | tail -n1
+        systemctl show app -p ActiveState -p SubState -p Result -p NRestarts --value | xargs
+        echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
+        systemctl stop app; systemctl show app -p ActiveState --value; cat /run/app.log"#;
+    let said = beside_systemd(&with_units, &units, script);
+    for line in [
+        "the first is gone",
+        "I am a stranger",
+        "success 0 active running",
+        "answered by main: yes",
+        "inactive",
+    ] {
         assert!(said.contains(line), "{line:?} is not in: {said}");
     }
 }
