@@ -1,9 +1,10 @@
 //! Where the programs under test are: built by the same cargo, beside the tests.
 
-use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::{env, fs};
 
 /// `examples/playground.rs`.
 #[must_use]
@@ -36,6 +37,25 @@ pub fn fixture() -> PathBuf {
 pub fn stranger() -> PathBuf {
     build_once();
     profile_dir().join("stranger")
+}
+
+/// Makes a program of `text` at `path`, in place of what was there: as a deploy does, by a rename. A child writes it: what
+/// is open for writing here when another test forks is busy (`ETXTBSY`) until that one's exec.
+///
+/// # Panics
+///
+/// When it cannot be written.
+pub fn script(path: &Path, text: impl AsRef<[u8]>) {
+    let fresh = path.with_extension("fresh");
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(&fresh).stdin(Stdio::piped());
+    let status = shell.spawn().and_then(|mut child| {
+        // dropped when all is in it: that is its end
+        let sent = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_ref()));
+        child.wait().and_then(|status| sent.map(|()| status))
+    });
+    assert!(status.as_ref().is_ok_and(ExitStatus::success), "cannot write {}: {status:?}", path.display());
+    fs::rename(&fresh, path).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
 /// The directory that cargo builds into.
@@ -71,9 +91,6 @@ fn build_once() {
             .arg(target_dir())
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status();
-        assert!(
-            status.as_ref().is_ok_and(std::process::ExitStatus::success),
-            "building the examples: {status:?}"
-        );
+        assert!(status.as_ref().is_ok_and(ExitStatus::success), "building the examples: {status:?}");
     });
 }

@@ -147,12 +147,11 @@ fn an_upgrade_to_a_program_that_says_nothing_tells_how_it_ended() {
     let launch = launch.called("./app");
     let lineage = Lineage::serve(&launch);
     let operator = Operator::of(&Launch::clone(&launch).called(program::playground()));
-    let path = lineage.dir().write("app.next", "#!/bin/sh\nexit 7\n");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&path, path.with_file_name("app")).unwrap();
+    let path = lineage.dir().path().join("app");
+    program::script(&path, "#!/bin/sh\nexit 7\n");
     let why = operator.fails(&["upgrade"]);
     assert!(why.contains("exited with status 7"), "{why}");
-    fs::remove_file(path.with_file_name("app")).unwrap();
+    fs::remove_file(&path).unwrap();
     let why = operator.fails(&["upgrade"]);
     assert!(why.contains("/app") && why.contains("No such file"), "{why}");
     assert_eq!(pid_of_server(&lineage), lineage.newest());
@@ -340,7 +339,8 @@ fn another_user_is_told_whose_it_is() {
     assert_eq!(fs::metadata(dir.join("app.control")).unwrap().permissions().mode() & 0o777, 0o600);
     // the program in a place that everybody may read
     let program = dir.join("app");
-    fs::copy(program::playground(), &program).unwrap();
+    // by a child: open for writing here, it would be busy for whoever another test forks meanwhile
+    assert!(Command::new("cp").arg(program::playground()).arg(&program).status().unwrap().success());
     let ask = |mode| {
         fs::set_permissions(dir.join("app.control"), fs::Permissions::from_mode(mode)).unwrap();
         Command::new(&program).arg("stop").current_dir(dir).uid(65534).gid(65534).output().unwrap()

@@ -1,7 +1,5 @@
 //! The socket holders of others: systemfd, systemd-socket-activate, systemd's socket units.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -149,8 +147,7 @@ fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
     let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
     let units = Dir::new();
     units.install(&program::stranger(), "stranger");
-    let other = units.write("other", "#!/bin/sh\nexec @STAGE@/units/stranger ready\n");
-    fs::set_permissions(other, fs::Permissions::from_mode(0o755)).unwrap();
+    program::script(&units.path().join("other"), "#!/bin/sh\nexec @STAGE@/units/stranger ready\n");
     let settings = "Environment=SLACKWATER_UPGRADE__HANDSHAKE=notify \
                     SLACKWATER_UPGRADE__EXEC=@STAGE@/units/other SLACKWATER_LISTEN=127.0.0.1:8080\n";
     units.write("app.service", &(NOTIFY.to_owned() + settings));

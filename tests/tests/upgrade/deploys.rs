@@ -1,7 +1,7 @@
 //! Deploys as people do them: the binary renamed over, deleted, behind a link, relative, from PATH; its directory gone.
 
 use std::fs;
-use std::os::unix::fs::{symlink, PermissionsExt};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use slackwater_tests::conn::Conn;
@@ -19,10 +19,7 @@ fn build(path: &Path, name: &str) {
     let playground = program::playground();
     let text =
         format!("#!/bin/bash\nPLAYGROUND_BUILD={name} exec -a \"$0\" {} \"$@\"\n", playground.display());
-    let fresh = path.with_extension("fresh");
-    fs::write(&fresh, text).unwrap();
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(fresh, path).unwrap();
+    program::script(path, text);
 }
 
 fn served_build(lineage: &Lineage) -> String {

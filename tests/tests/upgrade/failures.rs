@@ -30,8 +30,7 @@ fn installed() -> Lineage {
 
 /// What a broken program is, as a script.
 fn script(lineage: &Lineage, text: &str) {
-    let path = lineage.dir().write("app", text);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    program::script(&lineage.dir().path().join("app"), text);
 }
 
 /// Spoils the upgrade, tries it, and expects the old process to say each of `words` and to serve on; then repairs what
@@ -102,10 +101,7 @@ fn a_program_for_another_machine_is_refused() {
         let mut bytes = fs::read(program::hello()).unwrap();
         // the machine of an ELF file: none that anybody has
         bytes[18..20].copy_from_slice(&[0xfe, 0xfe]);
-        let path = lineage.dir().path().join("fresh");
-        fs::write(&path, bytes).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(path, lineage.dir().path().join("app")).unwrap();
+        program::script(&lineage.dir().path().join("app"), bytes);
     });
 }
 

@@ -51,11 +51,8 @@ fn is_upgraded_to(handshake: &str, argument: &str) {
 
 /// A script that starts the stranger in its place, with an argument of its own.
 fn stranger_with(argument: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let path = program::target_dir().join(format!("stranger-{argument}-{}", std::process::id()));
-    let text = format!("#!/bin/sh\nexec {} {argument}\n", program::stranger().display());
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program::script(&path, format!("#!/bin/sh\nexec {} {argument}\n", program::stranger().display()));
     path
 }
 
