@@ -127,6 +127,7 @@ fn haproxy(addr: &Addr, servers: &[Addr], checks: Checks) -> String {
     format!(
         "global\n    nbthread 1\n    maxconn 1000\n\
          defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    \
+         timeout check 10s\n    \
          option redispatch\n    retries 3\n    http-reuse always\n\
          frontend front\n    bind {addr}\n    default_backend apps\n\
          backend apps\n    option httpchk GET /readyz\n    http-check expect status 200\n    \

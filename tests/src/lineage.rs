@@ -105,20 +105,18 @@ impl Lineage {
     }
 
     /// Tells the process that serves to upgrade, and waits until it has started the new one. Gives that one's pid.
-    /// Tells it again where it has not yet noticed that the process before it is gone.
+    /// Tells it again where it is not yet done with what was before: the process before it, or one that it sent away.
     ///
     /// # Panics
     ///
     /// When none is started.
     pub fn begin(&self) -> u32 {
-        loop {
+        let answers = [said::STARTED_NEW, said::USR2_REFUSED, said::REFUSED_RETURNING];
+        wait::until(UPGRADE, "an upgrade begins", || {
             let mark = self.mark();
             self.signal(Signal::USR2);
-            let line = self.wait_for_any(mark, &[said::STARTED_NEW, said::REFUSED_UNCONFIRMED]);
-            if let Some(pid) = pid_after(&line, said::STARTED_NEW) {
-                return pid;
-            }
-        }
+            pid_after(&self.wait_for_any(mark, &answers), said::STARTED_NEW)
+        })
     }
 
     /// Waits until an upgrade has brought the process `new`, which then is the newest.

@@ -36,5 +36,7 @@ pub const TAKEN_BACK: &str = "taken back";
 pub const USR2_REFUSED: &str = "USR2 refused";
 /// The answer to USR2 as long as the process before this one may come back.
 pub const REFUSED_UNCONFIRMED: &str = "refused: the last upgrade is not confirmed yet";
+/// The answer to USR2 after an upgrade that was taken back, as long as the process that was new may give more back.
+pub const REFUSED_RETURNING: &str = "still gives its connections back";
 /// The answer to USR2 in a process that is paused.
 pub const REFUSED_PAUSED: &str = "refused: the process is paused";

@@ -49,7 +49,7 @@ fn restarted_in_turn(kind: Kind) {
     let Some(_) = or_skip(kind.installed()) else { return };
     let addrs = [addr(), addr(), addr()];
     // longer than it takes to be found not ready
-    let settings = "shutdown.delay = \"1s\"\n";
+    let settings = "shutdown.delay = \"3s\"\n";
     let launches = addrs.each_ref().map(|addr| launch(addr, settings));
     let mut servers: Vec<Process> = launches.iter().map(Launch::serve).collect();
     let balancer = Balancer::start(kind, &addr(), &addrs, Checks::Often);

@@ -161,7 +161,7 @@ fn a_crowd_that_reads_nothing_is_let_go_at_the_deadline_and_hinders_nobody() {
 
 #[test]
 fn past_the_last_seat_newcomers_wait_and_those_who_are_in_are_served() {
-    let process = with_http("max_connections = 20\nidle_timeout = \"400ms\"\nidle_release = \"50ms\"");
+    let process = with_http("max_connections = 20\nidle_timeout = \"3s\"\nidle_release = \"50ms\"");
     let load = Load::on(&process.addr()).patience(LONG).clients(4, Pattern::KeepAlive).start();
     load.wait_for(50, LONG);
     // more than there are seats for, and none of them says a word until its seat is taken away

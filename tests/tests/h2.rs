@@ -18,7 +18,7 @@ use slackwater_tests::wait;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An empty SETTINGS frame.
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
@@ -107,7 +107,7 @@ fn requests_on_one_connection_are_answered_at_once() {
     let process = Launch::playground().serve();
     run(async {
         let client = Client::open(&process).await;
-        let slow = client.get("/sleep/700");
+        let slow = client.get("/sleep/8000");
         let fast = async {
             for _ in 0..50 {
                 assert_eq!(client.get("/").await, (StatusCode::OK, "Hello, world!".into()));
@@ -264,7 +264,7 @@ impl Frames {
 #[test]
 fn goaway_is_said_when_a_drain_begins_and_not_when_it_ends() {
     let mut process = Launch::playground().settings("[shutdown]\ngrace = \"20s\"\n").serve();
-    let mut frames = Frames::asked(&process, "/sleep/2000");
+    let mut frames = Frames::asked(&process, "/sleep/10000");
     assert_eq!(process.get("/"), "Hello, world!");
     process.signal(Signal::TERM);
     assert_eq!(frames.until(&[GOAWAY, HEADERS]), Some(GOAWAY), "before the answer");
@@ -278,7 +278,7 @@ fn goaway_is_said_when_a_handover_begins() {
     let settings = "[upgrade]\nrollback_window = \"300ms\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let old = lineage.newest();
-    let mut frames = Frames::asked(&lineage, "/sleep/5000");
+    let mut frames = Frames::asked(&lineage, "/sleep/12000");
     lineage.upgrade();
     assert_eq!(frames.until(&[GOAWAY, HEADERS]), Some(GOAWAY), "before the answer");
     assert_eq!(frames.until(&[HEADERS]), Some(HEADERS), "and the answer comes");
@@ -331,10 +331,10 @@ fn requests_are_logged_and_counted_as_any_others() {
 
 #[test]
 fn an_idle_connection_is_told_to_go() {
-    let process = Launch::playground().settings("[http]\nidle_timeout = \"300ms\"\n").serve();
+    let process = Launch::playground().settings("[http]\nidle_timeout = \"2s\"\n").serve();
     run(async {
         let client = Client::open(&process).await;
-        assert_eq!(client.get("/sleep/600").await.1, "slept", "one with a stream is not idle");
+        assert_eq!(client.get("/sleep/3000").await.1, "slept", "one with a stream is not idle");
         let end = client.end.await.unwrap();
         assert!(end.is_ok() || end.is_err_and(|error| error.is_go_away()));
     });

@@ -184,7 +184,7 @@ fn settings_that_are_wrong_fail_the_upgrade_with_file_line_and_key() {
 
 #[test]
 fn a_new_process_that_is_never_ready_is_killed() {
-    let settings = "[upgrade]\nrollback_window = \"300ms\"\nready_timeout = \"700ms\"\n";
+    let settings = "[upgrade]\nrollback_window = \"300ms\"\nready_timeout = \"5s\"\n";
     let lineage = Lineage::serve(&Launch::playground().settings(settings));
     fails_then_succeeds(lineage, &[said::UPGRADE_FAILED, "ready_timeout"], |lineage| {
         lineage.settings(&format!("{settings}[app]\nstart_delay = \"10m\"\n"));
@@ -193,7 +193,7 @@ fn a_new_process_that_is_never_ready_is_killed() {
 
 #[test]
 fn a_new_process_that_is_stopped_before_it_is_ready_is_killed() {
-    let launch = Launch::playground().settings(&format!("{WINDOW}ready_timeout = \"700ms\"\n"));
+    let launch = Launch::playground().settings(&format!("{WINDOW}ready_timeout = \"5s\"\n"));
     launch.dir().install(&program::playground(), "app");
     let lineage = Lineage::serve(&launch.called("./app"));
     lineage.dir().write("app.ok", "");
@@ -358,12 +358,12 @@ fn an_old_process_that_is_killed_while_the_new_one_starts_is_replaced_by_it() {
 
 #[test]
 fn term_before_live_ends_the_new_process_and_drains_the_old() {
-    let settings = format!("{WINDOW}[app]\nstart_delay = \"30s\"\n");
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    lineage.settings(&settings);
+    let settings = format!("{WINDOW}[shutdown]\ngrace = \"20s\"\n");
+    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
+    lineage.settings(&format!("{settings}[app]\nstart_delay = \"30s\"\n"));
     let old = lineage.newest();
     let mut conn = lineage.conn();
-    conn.get("/sleep/700").unwrap();
+    conn.get("/sleep/5000").unwrap();
     let new = lineage.begin();
     lineage.signal(Signal::TERM);
     lineage.gone(new, SOON);
@@ -408,7 +408,7 @@ fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
 
 #[test]
 fn hup_during_an_upgrade_reaches_whoever_serves_in_the_end() {
-    let settings = |greeting| format!("{WINDOW}[app]\nstart_delay = \"400ms\"\ngreeting = \"{greeting}\"\n");
+    let settings = |greeting| format!("{WINDOW}[app]\nstart_delay = \"3s\"\ngreeting = \"{greeting}\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings("one")));
     let mark = lineage.mark();
     let new = lineage.begin();
@@ -440,7 +440,7 @@ fn hup_during_an_upgrade_that_fails_reloads_the_old_process() {
 #[test]
 fn hup_to_a_process_that_leaves_is_refused_and_to_the_new_one_waits_for_the_confirmation() {
     let settings =
-        |greeting| format!("[upgrade]\nrollback_window = \"1s\"\n[app]\ngreeting = \"{greeting}\"\n");
+        |greeting| format!("[upgrade]\nrollback_window = \"8s\"\n[app]\ngreeting = \"{greeting}\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings("one")));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let new = lineage.begin();
@@ -462,7 +462,8 @@ fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
     let settings = format!("pid_file = \"run/app.pid\"\n{WINDOW}");
     let mut lineage = Lineage::serve(&launch.settings(&settings));
     let (old, mark) = (lineage.newest(), lineage.mark());
-    assert_eq!(lineage.dir().read("run/app.pid").trim(), old.to_string());
+    let is_written = || lineage.dir().read("run/app.pid").trim() == old.to_string();
+    until(LONG, "the pid file is written", || is_written().then_some(()));
     // root may write anywhere but where there is no directory
     fs::remove_dir_all(lineage.dir().path().join("run")).unwrap();
     let new = lineage.upgrade();
@@ -484,7 +485,8 @@ fn a_full_disk_is_warned_of_and_the_upgrade_goes_on() {
         let path = lineage.dir().path().join("small/app.pid");
         fs::read_to_string(format!("/proc/{pid}/root{}", path.display())).ok()
     };
-    assert_eq!(pid_file(&lineage, old), Some(format!("{old}\n")));
+    let is_written = || pid_file(&lineage, old) == Some(format!("{old}\n"));
+    until(LONG, "the pid file is written", || is_written().then_some(()));
     let new = lineage.upgrade();
     let line = lineage.wait_for_log(mark, "app.pid");
     assert!(line.contains("No space left"), "{line}");
@@ -501,7 +503,7 @@ fn a_new_process_that_is_stopped_while_it_is_given_connections_is_given_up() {
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
     let mut conn = lineage.conn();
-    conn.get("/sleep/800").unwrap();
+    conn.get("/sleep/5000").unwrap();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
     until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
@@ -530,9 +532,16 @@ fn a_fifth_process_is_not_started_while_four_still_drain() {
         conns.push(endless(&lineage));
         lineage.upgrade();
     }
-    let (fifth, mark) = (lineage.newest(), lineage.mark());
-    lineage.signal(Signal::USR2);
-    let line = lineage.wait_for_log(mark, said::UPGRADE_REFUSED);
+    let fifth = lineage.newest();
+    let line = loop {
+        let mark = lineage.mark();
+        lineage.signal(Signal::USR2);
+        // it may not have heard yet that it is confirmed
+        let line = lineage.wait_for_any(mark, &[said::UPGRADE_REFUSED, said::REFUSED_UNCONFIRMED]);
+        if line.contains(said::UPGRADE_REFUSED) {
+            break line;
+        }
+    };
     assert!(line.contains("still drain") && line.contains(&first.to_string()), "{line}");
     assert_eq!((pid_of_server(&lineage), lineage.alive().len()), (fifth, 5));
     // one that has ended makes room

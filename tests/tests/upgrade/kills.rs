@@ -176,7 +176,7 @@ fn one_survives_a_stop_at_any_moment(choose: fn(u32, u32) -> u32) {
 
 #[test]
 fn no_request_is_handled_twice_whoever_is_killed() {
-    let launch = Launch::fixture().settings("[upgrade]\nrollback_window = \"250ms\"\n");
+    let launch = Launch::fixture().settings("[upgrade]\nrollback_window = \"10s\"\n");
     let mut lineage = Lineage::serve(&launch);
     let markers = Markers::start(&lineage.addr(), 6);
     let mut dice = Dice::new();

@@ -39,7 +39,7 @@ const CONFIRMING: &str = "the new process takes over";
 
 /// Short enough to be waited out, long enough to strike in.
 const SETTINGS: &str =
-    "[upgrade]\nrollback_window = \"500ms\"\nready_timeout = \"3s\"\n[log]\nlevel = \"debug\"\n";
+    "[upgrade]\nrollback_window = \"500ms\"\nready_timeout = \"10s\"\n[log]\nlevel = \"debug\"\n";
 
 struct Held {
     lineage: Lineage,
@@ -60,15 +60,11 @@ impl Held {
 
     /// Begins an upgrade and has it held at `step`. Gives the two pids, the old one's first.
     fn at(&self, step: &str) -> (u32, u32) {
-        let mark = self.lineage.mark();
         self.lineage.dir().write("hold", step);
-        let old = self.lineage.newest();
-        self.lineage.signal(Signal::USR2);
+        let (old, new) = (self.lineage.newest(), self.lineage.begin());
         let held = self.lineage.dir().path().join("held");
         until(LONG, &format!("an upgrade is held at {step:?}"), || held.exists().then_some(()));
-        let line = self.lineage.wait_for_log(mark, "started the new process, pid ");
-        let new = line.rsplit(' ').next().and_then(|pid| pid.parse().ok());
-        (old, new.unwrap_or_else(|| panic!("no pid in {line:?}")))
+        (old, new)
     }
 
     fn release(&self) {

@@ -19,7 +19,7 @@ fn settings(handshake: &str, exec: &Path) -> String {
     let exec = exec.display();
     format!(
         "[upgrade]\nhandshake = \"{handshake}\"\nexec = \"{exec}\"\nready_timeout = \"5s\"\n\
-         [shutdown]\nkeepalive_grace = \"200ms\"\n"
+         [shutdown]\nkeepalive_grace = \"5s\"\n"
     )
 }
 
@@ -86,7 +86,8 @@ fn a_program_that_speaks_another_version_of_the_handover_is_upgraded_to() {
 
 #[test]
 fn a_program_that_speaks_no_handover_where_one_is_expected_is_ended() {
-    let settings = settings("slackwater", &stranger_with("deaf")).replace("\"5s\"", "\"1s\"");
+    let settings = settings("slackwater", &stranger_with("deaf"))
+        .replace("ready_timeout = \"5s\"", "ready_timeout = \"1s\"");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let new = lineage.begin();
