@@ -65,15 +65,14 @@ async fn run(listener: Arc<Listener>, traffic: Arc<Traffic>, stopped: Token) {
             stopped.wait().await;
             None
         };
-        let next = async { Some((traffic.seats.take().await, listener.accept().await)) };
+        let next = async { Some(next(&listener, &traffic).await) };
         match future::or(stop, next).await {
             None => return,
-            Some((seat, Ok((socket, peer)))) => {
+            Some(Ok((seat, socket, peer))) => {
                 trouble = trouble.over(&local);
                 welcome(&traffic, socket, &peer, &local, seat);
             }
-            Some((seat, Err(error))) => {
-                drop(seat);
+            Some(Err(error)) => {
                 trouble = trouble.more(&local, &error);
                 let pause = async {
                     Timer::after(trouble.pause()).await;
@@ -81,6 +80,18 @@ async fn run(listener: Arc<Listener>, traffic: Arc<Traffic>, stopped: Token) {
                 future::or(stopped.wait(), pause).await;
             }
         }
+    }
+}
+
+/// The next connection, and its seat: nobody is accepted without one, and one that nobody has come for is others'.
+async fn next(listener: &Listener, traffic: &Traffic) -> io::Result<(Seat, OwnedFd, Address)> {
+    loop {
+        let seat = traffic.seats.take().await;
+        if let Some((socket, peer)) = listener.try_accept()? {
+            return Ok((seat, socket, peer));
+        }
+        drop(seat);
+        listener.waiting().await?;
     }
 }
 

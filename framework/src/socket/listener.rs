@@ -68,20 +68,20 @@ impl Listener {
         Ok(Listener { io: Async::new(socket)?, address, name, source: Source::Inherited })
     }
 
-    /// The next connection and its peer. It accepts before it waits: what an inherited socket already holds gives
-    /// no edge.
+    /// Waits until there may be a connection in the queue. To be asked after [`try_accept`](Self::try_accept): what an
+    /// inherited socket already holds may give no edge.
+    ///
+    /// # Errors
+    /// The reactor's.
+    pub(crate) async fn waiting(&self) -> io::Result<()> {
+        self.io.readable().await
+    }
+
+    /// The next connection in the queue and its peer, or `None`.
     ///
     /// # Errors
     /// Lack of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), after which the caller pauses, or a socket
     /// that no longer listens. What concerns one connection only is passed over.
-    pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, Address)> {
-        self.io.read_with(|socket| accept_now(socket)).await
-    }
-
-    /// A connection that is queued already, or `None`: empties the queue of a socket before it is closed.
-    ///
-    /// # Errors
-    /// As [`accept`](Self::accept).
     pub(crate) fn try_accept(&self) -> io::Result<Option<(OwnedFd, Address)>> {
         match accept_now(self.io.get_ref()) {
             Ok(connection) => Ok(Some(connection)),

@@ -73,13 +73,18 @@ fn addresses(acquired: &Acquired) -> Vec<String> {
     acquired.listeners.iter().map(|listener| listener.address().to_string()).collect()
 }
 
+fn accepted(listener: &Listener) -> (OwnedFd, Address) {
+    block_on(listener.waiting()).unwrap();
+    listener.try_accept().unwrap().unwrap()
+}
+
 #[test]
 fn a_bound_listener_accepts_and_names_the_peer() {
     let acquired = bind(&[tcp("127.0.0.1", 0)]);
     let listener = &acquired.listeners[0];
     assert_eq!((listener.origin(), listener.name()), (Origin::Bound, None));
     let client = connect(listener);
-    let (socket, peer) = block_on(listener.accept()).unwrap();
+    let (socket, peer) = accepted(listener);
     assert_eq!(peer, Address::Tcp(client.local_addr().unwrap()));
     let flags = rustix::fs::fcntl_getfl(&socket).unwrap();
     assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
@@ -104,7 +109,7 @@ fn a_connection_that_waited_before_the_process_started_is_accepted() {
     let mut client = TcpStream::connect(address).unwrap();
     let sockets = Sockets::new(Inherited::from_parts(vec![(socket, None)]));
     let acquired = sockets.acquire(None, 16, &[]).unwrap();
-    drop(block_on(acquired.listeners[0].accept()).unwrap());
+    drop(accepted(&acquired.listeners[0]));
     client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
@@ -274,7 +279,7 @@ fn a_stale_socket_file_is_replaced_and_removed_at_the_end() {
     let listener = &acquired.listeners[0];
     assert_eq!(listener.address().to_string(), format!("unix:{}", path.display()));
     let _client = UnixStream::connect(&path).unwrap();
-    assert_eq!(block_on(listener.accept()).unwrap().1, Address::Unix(None));
+    assert_eq!(accepted(listener).1, Address::Unix(None));
     listener.close();
     assert!(!path.exists());
 }
