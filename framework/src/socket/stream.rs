@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 
@@ -16,14 +17,20 @@ use super::watch::{Hears, Watched};
 pub(crate) struct Stream {
     socket: Arc<OwnedFd>,
     watched: Watched,
+    /// How often something could be read without a pause.
+    in_a_row: AtomicU8,
 }
+
+/// After so many reads the others of a thread have their turn: whoever reads until nothing is left would stay with a
+/// client that never pauses.
+const IN_A_ROW: u8 = 32;
 
 impl Stream {
     /// Takes a socket that is non-blocking already, as `accept4(2)` and our own listeners make them.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = Arc::new(socket);
         let watched = Watched::new(&socket)?;
-        Ok(Stream { socket, watched })
+        Ok(Stream { socket, watched, in_a_row: AtomicU8::new(0) })
     }
 
     /// Leaves those that are watched: a socket that another process or poller is to read must not be watched here.
@@ -37,7 +44,16 @@ impl Stream {
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let change = self.watched.read();
         loop {
-            ready!(change.poll(cx));
+            if change.poll(cx).is_pending() {
+                self.in_a_row.store(0, Ordering::Relaxed);
+                return Poll::Pending;
+            }
+            if self.in_a_row.fetch_add(1, Ordering::Relaxed) == IN_A_ROW {
+                self.in_a_row.store(0, Ordering::Relaxed);
+                change.goes_on();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match rustix::net::recv(&self.socket, &mut *buf, RecvFlags::empty()) {
                 // less than asked for: nothing is left, and what comes next is a change
                 Ok((n, _)) if 0 < n && n < buf.len() => return Poll::Ready(Ok(n)),
