@@ -93,6 +93,11 @@ fn files_and_directories_are_served_and_nothing_beside_them() {
         "/files/..%2fsecret.txt",
         "/files//secret.txt",
         "/files/nothing",
+        "/files/deep",
+        "/files/one.txt/below",
+        "/files/",
+        "//files/one.txt",
+        &format!("/files/{}", "x".repeat(300)),
     ] {
         let answer = ask(&process, &format!("GET {outside}"), "");
         assert!(answer.status == 404 || answer.status == 403, "{outside}: {answer:?}");

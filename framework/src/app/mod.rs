@@ -4,6 +4,7 @@ mod answer;
 mod build;
 mod check;
 mod extract;
+mod files;
 mod rejection;
 mod request;
 mod route;

@@ -8,6 +8,7 @@ use std::path::Path;
 use tide::http::Method;
 use tide::{Endpoint, Middleware, Server};
 
+use super::files::NoFile;
 use super::table::{Methods, Source, Table};
 use super::typed::{IntoRoutes, TypedRoute};
 
@@ -131,7 +132,8 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     /// If the directory does not exist or may not be read.
     #[track_caller]
     pub fn serve_dir(&mut self, directory: impl AsRef<Path>) -> io::Result<()> {
-        self.route.serve_dir(directory)?;
+        let below = self.route.path().to_owned();
+        self.route.at("").with(NoFile { below }).serve_dir(directory)?;
         let files = self.route.at("*");
         self.table.add(Methods::One(Method::Get), files.path(), Location::caller());
         Ok(())
