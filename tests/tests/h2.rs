@@ -123,6 +123,11 @@ fn requests_on_one_connection_are_answered_at_once() {
         let head = client.send("HEAD", "/bytes/1000", None).await.unwrap();
         assert_eq!(head.headers()["content-length"], "1000");
         assert_eq!(text(head).await.unwrap(), "");
+        for ours in ["/livez", "/nowhere", "/ws"] {
+            let head = client.send("HEAD", ours, None).await.unwrap();
+            assert!(head.headers()["content-length"] != "0", "{ours}: {head:?}");
+            assert_eq!(text(head).await.unwrap(), "", "{ours}");
+        }
         assert_eq!(client.get("/bytes/300000").await.1.len(), 300_000);
         assert_eq!(client.get("/nowhere").await.0, StatusCode::NOT_FOUND);
         assert_eq!(client.get("/panic").await.0, StatusCode::INTERNAL_SERVER_ERROR);
@@ -374,6 +379,47 @@ fn a_client_that_opens_and_resets_streams_is_refused() {
     let sent = conn.send(&flood);
     assert!(ends(&mut conn, sent), "it is still served");
     assert_eq!(process.get("/"), "Hello, world!");
+}
+
+#[test]
+fn handlers_that_are_left_alone_are_no_more_than_streams() {
+    let process = Launch::fixture().settings("[http]\nmax_streams = 3\n").serve();
+    run(async {
+        let client = Client::open(&process).await;
+        for handlers in 1..=3 {
+            let mut requests = client.requests.clone().ready().await.unwrap();
+            let request = Request::get("http://localhost/works").body(()).unwrap();
+            let (_answer, mut stream) = requests.send_request(request, true).unwrap();
+            while process.log().matches("begins to work").count() < handlers {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stream.send_reset(Reason::CANCEL);
+        }
+        assert_eq!(client.get("/made").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(process.get("/made"), "1", "another connection has streams of its own");
+        std::fs::write(process.dir().path().join("enough"), "").unwrap();
+        wait::until(LONG, "they have ended", || {
+            (process.log().matches("the work is done").count() == 3).then_some(())
+        });
+        while client.get("/made").await.0 != StatusCode::OK {}
+    });
+}
+
+#[test]
+fn more_headers_than_allowed_are_431() {
+    let process = Launch::playground().settings("[http]\nmax_headers = 20\n").serve();
+    run(async {
+        let client = Client::open(&process).await;
+        let asked = |headers: usize| {
+            let request = Request::get("http://localhost/");
+            (0..headers).fold(request, |request, number| request.header(format!("x-{number}"), "1"))
+        };
+        for (headers, expected) in [(15, StatusCode::OK), (21, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+            let mut requests = client.requests.clone().ready().await.unwrap();
+            let (answer, _) = requests.send_request(asked(headers).body(()).unwrap(), true).unwrap();
+            assert_eq!(answer.await.unwrap().status(), expected, "{headers}");
+        }
+    });
 }
 
 #[test]

@@ -184,6 +184,19 @@ fn a_panic_is_500_and_the_process_lives() {
 }
 
 #[test]
+fn a_panic_before_a_body_is_read_closes_the_connection_and_keeps_nothing() {
+    let process = Launch::playground().serve();
+    let mut conn = process.conn();
+    let body = "x".repeat(300_000);
+    conn.send(format!("GET /panic HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+        .unwrap();
+    let answer = conn.answer().unwrap();
+    assert!(answer.status == 500 && answer.closes(), "{answer:?}");
+    let end = conn.fate(Duration::from_secs(20));
+    assert!(matches!(end, Fate::Closed | Fate::Reset), "{end:?}");
+}
+
+#[test]
 fn expect_100_continue_is_answered_when_the_body_is_wanted() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();

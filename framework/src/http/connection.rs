@@ -147,6 +147,13 @@ impl Active {
     }
 }
 
+impl Drop for Active {
+    /// A tunnel that nobody has reached holds its request, and that the record.
+    fn drop(&mut self) {
+        drop(self.record.switched());
+    }
+}
+
 impl Future for Active {
     type Output = Outcome;
 
@@ -166,8 +173,6 @@ impl Future for Active {
         }
         if record.gone() {
             log::debug!("the client {} is gone before its answer", record.ends.peer);
-            // a tunnel that nobody has reached: it holds its request, and that this record
-            drop(record.switched());
             return Poll::Ready(Outcome::Over);
         }
         #[cfg(feature = "http2")]

@@ -16,7 +16,7 @@ use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode};
 
 use super::env::Stage;
-use super::limits::Seat;
+use super::limits::{Seat, Seats};
 use super::record::{self, Part, Record, Rest, Switch, Wakes};
 use super::timeouts::{after, now};
 use super::{framing, refusal, Form, Reply, RequestBody, ResponseBody};
@@ -44,7 +44,7 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     type Future = Exchange;
 
     fn call(&self, request: Request<Incoming>) -> Exchange {
-        Exchange::begin(&self.record, request)
+        Exchange::begin(&self.record, request, None)
     }
 }
 
@@ -57,12 +57,19 @@ pub(crate) struct Exchange {
     accept: Option<HeaderValue>,
     access: Option<Box<access::Entry>>,
     meter: Option<Box<Meter>>,
+    /// Where it is counted if its client leaves it alone.
+    alone: Option<Arc<Seats>>,
     state: State,
 }
 
 impl Exchange {
-    /// Hands a request in.
-    pub(super) fn begin(record: &Arc<Record>, request: Request<Incoming>) -> Exchange {
+    /// Hands a request in. The handlers whose clients are gone have their places in `alone`; where all of those are
+    /// taken it is refused.
+    pub(super) fn begin(
+        record: &Arc<Record>,
+        request: Request<Incoming>,
+        alone: Option<Arc<Seats>>,
+    ) -> Exchange {
         let limits = record.env.limits();
         let began = now();
         record.begin(record::Request { method: request.method().clone(), uri: request.uri().clone(), began });
@@ -76,13 +83,21 @@ impl Exchange {
             Box::new(record.env.metrics.meter(request.method().as_str(), route))
         });
         let part = Part::of(record, Wakes::Nobody);
-        if let Some(status) = framing::fault(request.headers()) {
+        let too_many = || {
+            let is_past = request.headers().len() > limits.max_headers;
+            is_past.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        };
+        let no_place = || {
+            let is_full = alone.as_ref().is_some_and(|alone| alone.taken() >= alone.limit());
+            is_full.then_some(StatusCode::SERVICE_UNAVAILABLE)
+        };
+        if let Some(status) = framing::fault(request.headers()).or_else(too_many).or_else(no_place) {
             let state = State::Answered(Answer {
                 response: refusal(status, Form::of(accept.as_ref())),
                 seat: None,
                 fate: Fate::Closed,
             });
-            return Exchange { part: Some(part), expects, accept, access, meter, state };
+            return Exchange { part: Some(part), expects, accept, access, meter, alone, state };
         }
         let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
@@ -91,7 +106,7 @@ impl Exchange {
             Ok((reply, seat)) => State::Handler { reply, seat },
             Err(panic) => State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref()))),
         };
-        Exchange { part: Some(part), expects, accept, access, meter, state }
+        Exchange { part: Some(part), expects, accept, access, meter, alone, state }
     }
 }
 
@@ -129,6 +144,8 @@ enum Fate {
 impl Answer {
     fn to_panic(record: &Record, panic: &(dyn Any + Send), form: Form) -> Self {
         log::error!("{} panicked: {}; answered 500, the process goes on", named(record), panic_text(panic));
+        // nobody reads the rest of its body any more
+        drop(record.take_rest());
         let response = refusal(StatusCode::INTERNAL_SERVER_ERROR, form);
         Answer { response, seat: None, fate: Fate::Closed }
     }
@@ -222,18 +239,18 @@ fn poll_rest(rest: &mut Rest, taken: &mut u64, asked: &mut bool, cx: &mut Contex
 /// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
 fn overdue(record: &Record, reply: Reply, seat: Seat, form: Form) -> Answer {
     log::warn!("{} took longer than http.request_timeout; answered 503, the handler goes on", named(record));
-    detach(reply, seat);
+    detach(reply, seat, None);
     Answer { response: refusal(StatusCode::SERVICE_UNAVAILABLE, form), seat: None, fate: Fate::Kept }
 }
 
 /// Lets a handler that nobody waits for run to its end; its generation stays for it.
-fn detach(reply: Reply, seat: Seat) {
+fn detach(reply: Reply, seat: Seat, place: Option<Seat>) {
     async_std::task::spawn(async move {
         let caught = AssertUnwindSafe(reply);
         if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
             log::error!("a handler whose client is gone panicked: {}", panic_text(&*panic));
         }
-        drop(seat);
+        drop((seat, place));
     });
 }
 
@@ -290,7 +307,7 @@ impl Drop for Exchange {
         if let (State::Handler { reply, seat }, false) =
             (std::mem::replace(&mut self.state, State::Over), cut)
         {
-            detach(reply, seat);
+            detach(reply, seat, self.alone.take().map(|alone| alone.squeeze_in()));
         }
     }
 }
@@ -303,6 +320,14 @@ pub(crate) struct Sent {
     _seat: Option<Seat>,
     access: Option<Box<access::Entry>>,
     meter: Option<Box<Meter>>,
+}
+
+#[cfg(feature = "http2")]
+impl Sent {
+    /// For the answer to a HEAD, which has all but this. (HTTP/1.1 leaves that to hyper.)
+    pub(super) fn empty(&mut self) {
+        self.body = ResponseBody::Empty;
+    }
 }
 
 impl Body for Sent {

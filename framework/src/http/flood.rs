@@ -3,7 +3,7 @@
 //! Each PING and each SETTINGS is to be acknowledged (CVE-2019-9512, CVE-2019-9515), each PRIORITY is to be looked at
 //! (CVE-2019-9513), and a frame of an unknown kind is to be skipped (RFC 9113, section 5.5). That costs little, and is
 //! worth nothing where nothing else happens on the connection. Requests, what belongs to them, and streams that are
-//! reset have guards of their own in h2.
+//! reset before they are accepted have guards of their own in h2; those that are reset later, in `h2`.
 
 use super::timeouts::{now, Millis};
 

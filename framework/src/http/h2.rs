@@ -16,15 +16,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, CONTENT_LENGTH};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 
 use super::connection::Connection;
 use super::env::{Env, Stage};
 use super::exchange::{Exchange, Sent};
 use super::io::Io;
+use super::limits::Seats;
 use super::record::{Part, Record, Wakes};
 use super::timeouts::{after, now, Clocks, Waiting};
 use crate::config;
@@ -56,6 +57,7 @@ where
     let census = Arc::new(Census {
         connection: record.clone(),
         streams: AtomicUsize::new(0),
+        alone: Seats::new(env.limits().max_streams),
         arriving: Mutex::default(),
     });
     let io = Io::of_http2(stream, head, record, claim);
@@ -148,6 +150,8 @@ where
 struct Census {
     connection: Arc<Record>,
     streams: AtomicUsize,
+    /// Handlers whose streams were reset: h2 counts no stream that has been accepted (CVE-2023-44487).
+    alone: Arc<Seats>,
     /// The stream that hyper has just called the service for, and is about to spawn.
     arriving: Mutex<Option<Arc<Record>>>,
 }
@@ -173,9 +177,10 @@ where
         self.census.streams.fetch_add(1, Ordering::AcqRel);
         let place =
             Place { record: record.clone(), _line: (self.enlist)(&record), census: self.census.clone() };
-        let exchange = Exchange::begin(&record, request);
+        let method = request.method().clone();
+        let exchange = Exchange::begin(&record, request, Some(self.census.alone.clone()));
         *self.census.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
-        Stream { exchange, place: Some(place) }
+        Stream { exchange, method, place: Some(place) }
     }
 }
 
@@ -197,6 +202,7 @@ impl<L> Drop for Place<L> {
 /// The future of one answer.
 struct Stream<L> {
     exchange: Exchange,
+    method: Method,
     place: Option<Place<L>>,
 }
 
@@ -210,6 +216,15 @@ impl<L: Unpin> Future for Stream<L> {
             // RFC 9113, section 8.6: there is no such thing here
             *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
             response.headers_mut().clear();
+            // what waits for the socket holds its request, and that this record
+            place.iter().for_each(|place| drop(place.record.switched()));
+        }
+        if self.method == Method::HEAD {
+            // RFC 9110, section 9.3.2: as the answer to a GET, and no content
+            if let Some(length) = response.body().size_hint().exact() {
+                response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+            }
+            response.body_mut().empty();
         }
         // RFC 9113, section 8.2.2: a connection is not an answer's to close
         response.headers_mut().remove(CONNECTION);
