@@ -228,6 +228,20 @@ fn a_client_that_is_silent_is_pinged_and_given_up_when_it_does_not_answer() {
 }
 
 #[test]
+fn a_client_in_the_middle_of_a_message_is_not_silent() {
+    let process = Launch::fixture().serve();
+    let mut conn = process.conn();
+    conn.send(handshake(&GOOD).replace("/ws", "/pinging")).unwrap();
+    assert_eq!(conn.head().unwrap().status, 101);
+    // 40 bytes, masked with nothing, for longer than two pings go unanswered
+    conn.send([0x82, 0x80 | 40, 0, 0, 0, 0]).unwrap();
+    for _ in 0..40 {
+        conn.send([7]).unwrap();
+        assert_eq!(conn.fate(Duration::from_millis(120)), Fate::KeptOpen);
+    }
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_given_up() {
     let settings = "[http]\nwrite_timeout = \"500ms\"\n";
     let process = Launch::playground().settings(settings).serve();

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use futures_lite::{future, AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
 use tide::http::upgrade::Connection;
 
+use super::heard::Heard;
 use super::socket::{Code, Outgoing};
 use super::{Closed, Message, WebSocket};
 use crate::app::request::Parting;
@@ -60,10 +62,10 @@ enum End {
     Lost,
 }
 
-type Incoming = WebSocketReceiver<Connection>;
+type Incoming = WebSocketReceiver<Heard>;
 
 /// Messages, pings and pongs are sent from different places, each to its end.
-type Wire = Mutex<WebSocketSender<Connection>>;
+type Wire = Mutex<WebSocketSender<Heard>>;
 
 /// Runs `handler` on a connection whose 101 is written, until both have come to their end.
 pub(super) async fn hold<F, Fut>(
@@ -127,15 +129,17 @@ async fn converse(
         .write_buffer_size(BUFFER)
         .max_message_size(Some(*max_message))
         .max_frame_size(Some(*max_message));
+    let heard = Arc::new(AtomicBool::new(true));
+    let connection = Heard { connection, something: heard.clone() };
     let stream = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
     let (sender, mut incoming) = stream.split();
-    let (wire, heard) = (Mutex::new(sender), AtomicBool::new(true));
+    let wire = Mutex::new(sender);
 
     let leave = async {
         Timer::after(parting.told().await).await;
         End::Ours(frame(RESTART, "the server restarts"))
     };
-    let end = receive(&mut incoming, &wire, to_handler.clone(), &heard)
+    let end = receive(&mut incoming, &wire, to_handler.clone())
         .or(send(&wire, from_handler))
         .or(watch(&wire, *ping, &heard, to_handler))
         .or(leave)
@@ -144,9 +148,8 @@ async fn converse(
 }
 
 /// Takes what the client sends; ends when it closes or breaks the rules.
-async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>, heard: &AtomicBool) -> End {
+async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>) -> End {
     while let Some(received) = incoming.next().await {
-        heard.store(true, Ordering::Relaxed);
         match received {
             // a handler that listens no longer may still be sending
             Ok(tungstenite::Message::Text(text)) => drop(handler.send(Message::Text(text.to_string())).await),
@@ -230,11 +233,7 @@ fn frame(code: Code, reason: &str) -> CloseFrame {
 }
 
 /// Says farewell in the way that the end asks for, and closes.
-async fn close(
-    mut wire: WebSocketSender<Connection>,
-    mut incoming: Incoming,
-    end: End,
-) -> Option<Connection> {
+async fn close(mut wire: WebSocketSender<Heard>, mut incoming: Incoming, end: End) -> Option<Connection> {
     let gone = matches!(end, End::Lost);
     let farewell = async {
         match end {
@@ -249,7 +248,7 @@ async fn close(
         }
     };
     in_time(farewell).await;
-    let mut connection = WebSocketStream::reunite(wire, incoming).ok()?.into_inner();
+    let Heard { mut connection, .. } = WebSocketStream::reunite(wire, incoming).ok()?.into_inner();
     if connection.close().await.is_ok() && !gone {
         // unread bytes would turn the close into a reset, which can overtake what was sent
         let mut discarded = [0; 4096];

@@ -23,6 +23,7 @@
 
 mod conversation;
 mod handshake;
+mod heard;
 mod socket;
 
 pub use handshake::{endpoint, Upgrade};
