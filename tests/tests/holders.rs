@@ -172,3 +172,29 @@ fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
         assert!(said.contains(line), "{line:?} is not in: {said}");
     }
 }
+
+#[test]
+fn a_process_that_ends_during_the_next_but_one_upgrade_leaves_systemd_its_main_one() {
+    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let units = Dir::new();
+    units.write("app.service", &NOTIFY.replace("300ms", "3s"));
+    // the first one drains until the third is on trial, and the second is there to hear of its end
+    let script = r#"set -e
+        main() { systemctl show app -p MainPID --value; }
+        until_said() { for try in $(seq 600); do (($(grep -c "$1" /run/app.log) >= $2)) && return; sleep 0.05; done; return 1; }
+        systemctl start app; ask 8080 /sleep/5000 >/dev/null &
+        for number in 1 2; do
+          before=$(main)
+          systemctl kill -s USR2 --kill-whom=main app
+          until_said 'the new process takes over' $number
+        done
+        for try in $(seq 600); do [[ ! -e /proc/$before ]] && break; sleep 0.05; done
+        echo "the second is $([[ -e /proc/$before ]] && echo there || echo gone)"
+        systemctl show app -p ActiveState -p SubState -p Result -p NRestarts --value | xargs
+        echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
+        systemctl stop app; cat /run/app.log"#;
+    let said = beside_systemd(&with_units, &units, script);
+    for line in ["the second is gone", "success 0 active running", "answered by main: yes"] {
+        assert!(said.contains(line), "{line:?} is not in: {said}");
+    }
+}
