@@ -101,6 +101,28 @@ fn as_pid_1_it_ends_with_the_status_of_a_newest_one_that_dies() {
 }
 
 #[test]
+fn as_pid_1_it_stops_where_the_word_comes_between_live_and_accepting() {
+    for signal in [Signal::TERM, Signal::QUIT, Signal::INT] {
+        let Some(unshare) = or_skip(namespaces()) else { return };
+        let args = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+        let launch = Launch::program(&unshare).args(args).args([program::fixture()]);
+        let launch = launch.settings("[log]\nlevel = \"debug\"\n").env("FIXTURE_HOLDS", "1");
+        let mut watcher = launch.start();
+        watcher.ready();
+        let first = until(LONG, "the first process is seen", || only_child(watcher.pid()));
+        let held = watcher.dir().path().join("held");
+        watcher.dir().write("hold", "the old process says Live");
+        signal_to(first, Signal::USR2);
+        until(LONG, "the new process is held", || held.exists().then_some(()));
+        let mark = watcher.mark();
+        signal_to(first, signal);
+        watcher.wait_for_log(mark, "from pid 0");
+        std::fs::remove_file(&held).unwrap();
+        assert_eq!(watcher.wait_exit(LONG).code(), Some(0), "{signal:?}: {}", watcher.log());
+    }
+}
+
+#[test]
 fn under_tini_it_stays_and_tini_ends_with_it() {
     let Some(tini) = or_skip(tini()) else { return };
     // tini is a subreaper here, not pid 1
