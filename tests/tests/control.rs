@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use slackwater_tests::idle::{Before, Idle};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
+use slackwater_tests::lineage::{signal_to, Lineage};
 use slackwater_tests::load::{Load, Pattern};
 use slackwater_tests::operator::Operator;
 use slackwater_tests::process::{Process, Signal};
@@ -130,6 +130,24 @@ fn an_upgrade_to_a_build_that_panics_prints_the_panic_and_the_old_one_serves() {
     assert!(why.contains("told to panic"), "{why}");
     assert_eq!(pid_of_server(&lineage), lineage.newest());
     assert_eq!(operator.first()["pid"], lineage.newest());
+}
+
+#[test]
+fn a_reload_during_an_upgrade_that_fails_is_answered() {
+    let settings = format!("{SETTINGS}upgrade.ready_timeout = \"30s\"\n");
+    let launch = Launch::fixture().settings(&settings).env("FIXTURE_HOLDS", "1");
+    let operator = Operator::of(&launch);
+    let lineage = Lineage::serve(&launch);
+    lineage.dir().write("hold", "starts, pid");
+    let new = lineage.begin();
+    let mark = lineage.mark();
+    let reload = operator.begin(&["reload"], "reload");
+    lineage.wait_for_log(mark, "reload asked for");
+    signal_to(new, Signal::KILL);
+    lineage.wait_for_log(mark, said::UPGRADE_FAILED);
+    let (code, said) = reload.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(said::RELOADED), "{said}");
 }
 
 #[test]

@@ -221,6 +221,28 @@ fn a_new_process_that_is_told_to_stop_while_the_old_one_rests_has_it_serve_again
 }
 
 #[test]
+fn nobody_takes_the_place_of_a_process_that_still_gives_back() {
+    let both = Both::accept(serve());
+    signal_to(both.old, Signal::WINCH);
+    both.answers(&[both.new]);
+    let mut at_new = both.lineage.conn();
+    at_new.get("/sleep/5000").unwrap();
+    both.answers(&[both.new]);
+    signal_to(both.new, Signal::QUIT);
+    both.says(said::TAKEN_BACK);
+    for signal in [Signal::USR2, Signal::WINCH] {
+        let mark = both.lineage.mark();
+        signal_to(both.old, signal);
+        both.lineage.wait_for_log(mark, "still gives its connections back");
+    }
+    assert_eq!(at_new.answer().unwrap().text(), "slept");
+    let mut lineage = both.taken_back();
+    lineage.settings("[upgrade]\nrollback_window = \"300ms\"\n");
+    lineage.reload();
+    lineage.upgrade();
+}
+
+#[test]
 fn a_new_process_that_dies_while_both_accept_taken_back() {
     for rests in [false, true] {
         let lineage = serve();
