@@ -8,12 +8,14 @@
 //! the real one. That it is this one which does it matters where only the main process may speak (`NotifyAccess=main`).
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_io::Async;
+use async_std::future::timeout;
 use async_std::task::spawn_blocking;
 use rustix::process::{getppid, kill_process, pidfd_open, PidfdFlags, Signal};
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
@@ -26,6 +28,9 @@ const ASKED: &str = "SLACKWATER_STAND_IN";
 
 /// What may be sent to the main process alone. What ends a service is sent to all its processes.
 const MEANT_FOR_MAIN: [i32; 4] = [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH];
+
+/// How long that may take: meanwhile nobody else becomes the main process.
+const AT_MOST: Duration = Duration::from_secs(10);
 
 /// The process that has started this one.
 pub(crate) struct Parent(Option<Async<OwnedFd>>);
@@ -53,7 +58,8 @@ pub(crate) async fn look_anew(systemd: Arc<Systemd>, parent: Parent) {
         // should it become this one again, the manager looks then
         return;
     }
-    match stand_in(&systemd, socket).await {
+    let stood_in = timeout(AT_MOST, stand_in(&systemd, socket)).await;
+    match stood_in.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
         Ok(()) => log::info!("systemd knows this process for its child: a stop waits for its end"),
         Err(error) => log::warn!(
             "systemd takes this process for another's child, and a stop may not wait for its end: no process could stand in \
@@ -83,7 +89,7 @@ fn start(socket: &OsString) -> io::Result<(Child, ChildStdin)> {
         (_, ready) => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(ready.and_then(Result::err).unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+            Err(ready.and_then(Result::err).unwrap_or_else(|| ErrorKind::BrokenPipe.into()))
         }
     }
 }
