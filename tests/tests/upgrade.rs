@@ -12,6 +12,7 @@ mod strangers;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use slackwater_tests::conn::Fate;
 use slackwater_tests::idle::{Before, Fates, Idle};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::lineage::Lineage;
@@ -238,6 +239,25 @@ fn a_long_head_that_is_half_read_travels_whole() {
     let new = lineage.upgrade();
     conn.send("\r\n\r\n").unwrap();
     assert_eq!(conn.answer().unwrap().text(), new.to_string());
+}
+
+#[test]
+fn a_connection_that_ends_in_the_new_process_ends_while_the_old_one_has_a_copy() {
+    let settings =
+        "[upgrade]\nrollback_window = \"300s\"\n[http]\nidle_timeout = \"5s\"\nidle_release = \"100ms\"\n";
+    let lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let (mut idle, mut done) = (lineage.conn(), lineage.conn());
+    let mark = lineage.mark();
+    let new = lineage.begin();
+    lineage.wait_for_log(mark, said::HANDING_OVER);
+    for conn in [&mut idle, &mut done] {
+        until(LONG, "it is answered by the new one", || (pid_on(conn) == new).then_some(()));
+    }
+    done.get("/pid").unwrap();
+    done.half_close().unwrap();
+    assert_eq!(done.answer().unwrap().text(), new.to_string());
+    assert_eq!(done.fate(LONG), Fate::Closed);
+    assert_eq!(idle.fate(LONG), Fate::Closed, "at its idle_timeout");
 }
 
 #[test]

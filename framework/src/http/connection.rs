@@ -142,15 +142,21 @@ impl Active {
         match (self.part(), switch) {
             (Some((connection, _)), Some(switch)) => Outcome::Switched(connection, switch),
             (Some((connection, End::NotYet)), None) => Outcome::Answered(connection),
-            (Some((_, End::Reached)), None) | (None, _) => Outcome::Over,
+            (Some((connection, End::Reached)), None) => {
+                connection.close();
+                Outcome::Over
+            }
+            (None, _) => Outcome::Over,
         }
     }
 }
 
 impl Drop for Active {
-    /// A tunnel that nobody has reached holds its request, and that the record.
+    /// A connection that nobody goes on with is closed.
     fn drop(&mut self) {
+        // a tunnel that nobody has reached holds its request, and that the record
         drop(self.record.switched());
+        self.part().into_iter().for_each(|(connection, _)| connection.close());
     }
 }
 

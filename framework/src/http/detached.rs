@@ -1,7 +1,7 @@
 //! A connection that waits in no reactor: silent, or on its way from one process to another.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -36,14 +36,16 @@ impl Detached {
         }
     }
 
-    /// Closes it. Another process may have a copy of its socket still, and without shutdown(2) nobody would learn of it.
-    pub(crate) fn close(self) {
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
-    }
-
     fn peek(&self) -> Result<usize, Errno> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         rustix::net::recv(&self.stream, &mut [0_u8; 1], flags).map(|(n, _)| n)
+    }
+}
+
+impl<S: AsFd> Connection<S> {
+    /// Closes it. Another process may have a copy of its socket still, and without shutdown(2) nobody would learn of it.
+    pub(crate) fn close(self) {
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
     }
 }
 
