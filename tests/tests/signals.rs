@@ -109,7 +109,7 @@ fn a_second_term_cuts_at_once() {
 fn a_term_after_quit_goes_on_leaving_and_the_next_one_cuts() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
-    asked.get("/sleep/700").unwrap();
+    asked.get("/sleep/3000").unwrap();
     let mark = process.mark();
     until(Duration::from_secs(5), "the request is in its handler", || {
         process.get("/").contains("Hello").then_some(())

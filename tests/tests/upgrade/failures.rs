@@ -344,7 +344,7 @@ fn an_old_process_that_is_killed_after_the_handover_is_not_missed() {
 
 #[test]
 fn an_old_process_that_is_killed_while_the_new_one_starts_is_replaced_by_it() {
-    let settings = format!("{WINDOW}[app]\nstart_delay = \"500ms\"\n");
+    let settings = format!("{WINDOW}[app]\nstart_delay = \"3s\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
     let old = lineage.newest();
     let new = lineage.begin();
