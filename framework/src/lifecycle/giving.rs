@@ -293,12 +293,15 @@ impl Porter {
     /// Waits for the answer to a message. There is no way back from a process that is here to stay: one that is slow has
     /// what it was sent, and only its end says that it never will.
     async fn answered(&self, sent: &Sent) -> io::Result<()> {
-        if self.kept().until == Until::Taken {
-            self.taken.reaches(sent.count).await;
-            return Ok(());
+        let answer = self.taken.reaches(sent.count);
+        match timeout(ANSWER.saturating_sub(sent.at.elapsed()), answer).await {
+            Ok(()) => {}
+            Err(_) if self.kept().until == Until::Taken => self.taken.reaches(sent.count).await,
+            Err(_) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER:?}")));
+            }
         }
-        let answer = timeout(ANSWER.saturating_sub(sent.at.elapsed()), self.taken.reaches(sent.count)).await;
-        answer.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER:?}")))
+        Ok(())
     }
 
     /// Lets go of what has been answered.
