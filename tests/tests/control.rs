@@ -151,6 +151,39 @@ fn a_reload_during_an_upgrade_that_fails_is_answered() {
 }
 
 #[test]
+fn a_reload_that_a_pause_takes_the_place_of_is_answered() {
+    let (launch, operator) = playground(&format!("{SETTINGS}[app]\nstart_delay = \"3s\"\n"));
+    let lineage = Lineage::serve(&launch);
+    let asked = |name: &str| {
+        let mark = lineage.mark();
+        let asked = operator.begin(&["reload"], name);
+        lineage.wait_for_log(mark, "reload asked for");
+        asked
+    };
+    let (first, second) = (asked("first"), asked("second"));
+    operator.ok(&["pause"]);
+    let (code, said) = first.end();
+    assert!(code == Some(0) && said.contains(said::RELOADED), "{said}");
+    let (code, said) = second.end();
+    assert!(code == Some(1) && said.contains("nothing is reloaded here"), "{said}");
+}
+
+#[test]
+fn a_change_of_the_settings_does_not_end_a_pause() {
+    let settings = format!("{SETTINGS}reload.watch = true\n");
+    let (launch, operator) = playground(&settings);
+    let lineage = Lineage::serve(&launch);
+    operator.ok(&["pause"]);
+    let mark = lineage.mark();
+    lineage.settings(&format!("{settings}http.max_headers = 50\n"));
+    lineage.wait_for_log(mark, "not read now");
+    assert_eq!(operator.first()["phase"], "paused");
+    operator.ok(&["resume"]);
+    operator.ok(&["reload"]);
+    assert!(operator.ok(&["config", "http.max_headers"]).contains("50"));
+}
+
+#[test]
 fn an_upgrade_to_settings_that_are_wrong_names_file_line_and_key() {
     let (launch, operator) = playground(SETTINGS);
     let lineage = Lineage::serve(&launch);

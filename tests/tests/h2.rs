@@ -382,11 +382,11 @@ fn a_client_that_opens_and_resets_streams_is_refused() {
 }
 
 #[test]
-fn handlers_that_are_left_alone_are_no_more_than_streams() {
+fn handlers_at_work_are_no_more_than_twice_the_streams() {
     let process = Launch::fixture().settings("[http]\nmax_streams = 3\n").serve();
     run(async {
         let client = Client::open(&process).await;
-        for handlers in 1..=3 {
+        for handlers in 1..=6 {
             let mut requests = client.requests.clone().ready().await.unwrap();
             let request = Request::get("http://localhost/works").body(()).unwrap();
             let (_answer, mut stream) = requests.send_request(request, true).unwrap();
@@ -399,7 +399,7 @@ fn handlers_that_are_left_alone_are_no_more_than_streams() {
         assert_eq!(process.get("/made"), "1", "another connection has streams of its own");
         std::fs::write(process.dir().path().join("enough"), "").unwrap();
         wait::until(LONG, "they have ended", || {
-            (process.log().matches("the work is done").count() == 3).then_some(())
+            (process.log().matches("the work is done").count() == 6).then_some(())
         });
         while client.get("/made").await.0 != StatusCode::OK {}
     });

@@ -44,8 +44,11 @@ impl Detached {
 
 impl<S: AsFd> Connection<S> {
     /// Closes it. Another process may have a copy of its socket still, and without shutdown(2) nobody would learn of it.
+    /// One that has not been read here is that process' to take back.
     pub(crate) fn close(self) {
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        if self.claim.is_none() {
+            let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        }
     }
 }
 

@@ -57,18 +57,17 @@ pub(crate) struct Exchange {
     accept: Option<HeaderValue>,
     access: Option<Box<access::Entry>>,
     meter: Option<Box<Meter>>,
-    /// Where it is counted if its client leaves it alone.
-    alone: Option<Arc<Seats>>,
+    /// Its place among the handlers at work for this client, if those are counted.
+    place: Option<Seat>,
     state: State,
 }
 
 impl Exchange {
-    /// Hands a request in. The handlers whose clients are gone have their places in `alone`; where all of those are
-    /// taken it is refused.
+    /// Hands a request in; refuses it where all places `at_work` are taken.
     pub(super) fn begin(
         record: &Arc<Record>,
         request: Request<Incoming>,
-        alone: Option<Arc<Seats>>,
+        at_work: Option<&Arc<Seats>>,
     ) -> Exchange {
         let limits = record.env.limits();
         let began = now();
@@ -87,17 +86,15 @@ impl Exchange {
             let is_past = request.headers().len() > limits.max_headers;
             is_past.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
         };
-        let no_place = || {
-            let is_full = alone.as_ref().is_some_and(|alone| alone.taken() >= alone.limit());
-            is_full.then_some(StatusCode::SERVICE_UNAVAILABLE)
-        };
+        let place = at_work.and_then(Seats::try_take);
+        let no_place = || (place.is_none() && at_work.is_some()).then_some(StatusCode::SERVICE_UNAVAILABLE);
         if let Some(status) = framing::fault(request.headers()).or_else(too_many).or_else(no_place) {
             let state = State::Answered(Answer {
                 response: refusal(status, Form::of(accept.as_ref())),
                 seat: None,
                 fate: Fate::Closed,
             });
-            return Exchange { part: Some(part), expects, accept, access, meter, alone, state };
+            return Exchange { part: Some(part), expects, accept, access, meter, place, state };
         }
         let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
@@ -106,7 +103,7 @@ impl Exchange {
             Ok((reply, seat)) => State::Handler { reply, seat },
             Err(panic) => State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref()))),
         };
-        Exchange { part: Some(part), expects, accept, access, meter, alone, state }
+        Exchange { part: Some(part), expects, accept, access, meter, place, state }
     }
 }
 
@@ -168,7 +165,7 @@ impl Future for Exchange {
                             look_for_rest(record, answer, this.expects)
                         }
                         Ok(Poll::Pending) if record.clocks.answer_overdue(now()) => {
-                            let answer = overdue(record, reply, seat, form());
+                            let answer = overdue(record, reply, (seat, this.place.take()), form());
                             look_for_rest(record, answer, this.expects)
                         }
                         Ok(Poll::Pending) => {
@@ -237,20 +234,20 @@ fn poll_rest(rest: &mut Rest, taken: &mut u64, asked: &mut bool, cx: &mut Contex
 }
 
 /// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
-fn overdue(record: &Record, reply: Reply, seat: Seat, form: Form) -> Answer {
+fn overdue(record: &Record, reply: Reply, seats: (Seat, Option<Seat>), form: Form) -> Answer {
     log::warn!("{} took longer than http.request_timeout; answered 503, the handler goes on", named(record));
-    detach(reply, seat, None);
+    detach(reply, seats);
     Answer { response: refusal(StatusCode::SERVICE_UNAVAILABLE, form), seat: None, fate: Fate::Kept }
 }
 
 /// Lets a handler that nobody waits for run to its end; its generation stays for it.
-fn detach(reply: Reply, seat: Seat, place: Option<Seat>) {
+fn detach(reply: Reply, seats: (Seat, Option<Seat>)) {
     async_std::task::spawn(async move {
         let caught = AssertUnwindSafe(reply);
         if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
             log::error!("a handler whose client is gone panicked: {}", panic_text(&*panic));
         }
-        drop((seat, place));
+        drop(seats);
     });
 }
 
@@ -307,7 +304,7 @@ impl Drop for Exchange {
         if let (State::Handler { reply, seat }, false) =
             (std::mem::replace(&mut self.state, State::Over), cut)
         {
-            detach(reply, seat, self.alone.take().map(|alone| alone.squeeze_in()));
+            detach(reply, (seat, self.place.take()));
         }
     }
 }

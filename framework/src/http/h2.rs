@@ -57,7 +57,7 @@ where
     let census = Arc::new(Census {
         connection: record.clone(),
         streams: AtomicUsize::new(0),
-        alone: Seats::new(env.limits().max_streams),
+        at_work: Seats::new(env.limits().max_streams.saturating_mul(2)),
         arriving: Mutex::default(),
     });
     let io = Io::of_http2(stream, head, record, claim);
@@ -150,8 +150,9 @@ where
 struct Census {
     connection: Arc<Record>,
     streams: AtomicUsize,
-    /// Handlers whose streams were reset: h2 counts no stream that has been accepted (CVE-2023-44487).
-    alone: Arc<Seats>,
+    /// Handlers, with those whose streams were reset: h2 does not count resets of streams that it has handed out
+    /// (CVE-2023-44487).
+    at_work: Arc<Seats>,
     /// The stream that hyper has just called the service for, and is about to spawn.
     arriving: Mutex<Option<Arc<Record>>>,
 }
@@ -178,7 +179,7 @@ where
         let place =
             Place { record: record.clone(), _line: (self.enlist)(&record), census: self.census.clone() };
         let method = request.method().clone();
-        let exchange = Exchange::begin(&record, request, Some(self.census.alone.clone()));
+        let exchange = Exchange::begin(&record, request, Some(&self.census.at_work));
         *self.census.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
         Stream { exchange, method, place: Some(place) }
     }
@@ -221,7 +222,8 @@ impl<L: Unpin> Future for Stream<L> {
         }
         if self.method == Method::HEAD {
             // RFC 9110, section 9.3.2: as the answer to a GET, and no content
-            if let Some(length) = response.body().size_hint().exact() {
+            let length = response.body().size_hint().exact().filter(|_| !response.body().is_end_stream());
+            if let Some(length) = length {
                 response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
             }
             response.body_mut().empty();

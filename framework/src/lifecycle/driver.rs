@@ -145,6 +145,13 @@ impl Driver {
             let event = match self.next_happening().await {
                 Some(Happening::Signal(event)) => event,
                 Some(Happening::Reload(reply)) => self.reload_for(reply),
+                Some(Happening::Changed) => match machine::meaning(Command::Reload, self.phase) {
+                    Ok(Some(event)) => event,
+                    _ => {
+                        log::warn!("the configuration has changed; not read now, a reload (HUP) will");
+                        continue;
+                    }
+                },
                 Some(Happening::Asked(ask, asker)) => {
                     if let Some((event, asker)) = self.asked(ask, asker) {
                         self.take(event, asker).await;
@@ -156,7 +163,7 @@ impl Driver {
                     Some(event) => event,
                     None => continue,
                 },
-                Some(Happening::Successor(pid, event)) if self.is_successor(pid) => event,
+                Some(Happening::Successor(pid, event)) if self.is_successor(pid) => self.of_successor(event),
                 Some(Happening::SuccessorSaid(pid, why)) if self.is_successor(pid) => {
                     self.desk.why.get_or_insert(why);
                     continue;
@@ -205,6 +212,7 @@ impl Driver {
         for action in actions {
             self.act(action).await;
         }
+        self.answer_hopeless();
         self.publish_addresses();
         self.settle_asked();
     }
@@ -236,7 +244,7 @@ impl Driver {
             Action::KillSuccessor => self.kill_successor().await,
             Action::Say(word) => self.say(word).await,
             Action::PassHup => self.successor.iter().for_each(Successor::hup),
-            Action::PassStop(told) => self.pass_stop(told),
+            Action::PassStop(event) => self.pass_stop(event),
             Action::Arm(timer) => self.timer = Some(Instant::now() + self.wait(timer)),
             Action::Disarm => self.timer = None,
             Action::ReopenLogs => drop(reopen_logs()),

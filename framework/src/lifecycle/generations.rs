@@ -1,15 +1,22 @@
 //! The builds of generations, from their beginning to those who wait for them.
 
-use super::driver::Driver;
+use std::time::Duration;
+
+use async_std::future::timeout;
+
+use super::driver::{reopen_logs, Driver};
 use super::happening::{Happening, Reply};
 use super::live::Live;
-use super::machine::{Event, Phase};
+use super::machine::{Afterwards, Event, Phase};
 use super::reload::{prepare, Next};
 use super::watch;
 use crate::config::Change;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::observe::metrics::Plain;
 use crate::setup::Reason;
+
+/// How long a build that is given up may take to notice.
+const GIVE_UP: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(super) fn begin_build(&mut self) {
@@ -32,7 +39,8 @@ impl Driver {
     pub(super) async fn abandon_build(&mut self) {
         if let Some(build) = self.build.take() {
             log::info!("the build of the next generation is given up");
-            build.cancel().await;
+            // one that blocks its thread cannot be ended, and is not waited for
+            let _ = timeout(GIVE_UP, build.cancel()).await;
         }
     }
 
@@ -88,6 +96,10 @@ impl Driver {
                 self.systemd.ready(&format!("serving, generation {number}"));
             }
             None => {
+                // a rotation while this one was built has reached the old process alone
+                if self.predecessor.is_some() {
+                    drop(reopen_logs());
+                }
                 self.live = self.lot.take().map(|lot| Live::new(next, lot, seats, self.plan.metrics.clone()));
                 outcome = "started".to_owned();
             }
@@ -106,11 +118,33 @@ impl Driver {
         self.watch = watched.map(watch);
     }
 
+    /// Tells those who wait for a reload that will not come.
+    pub(super) fn answer_hopeless(&mut self) {
+        use Afterwards::Reload;
+        let hopeless = match self.phase {
+            Phase::Starting(Reload) | Phase::Succeeding(Reload) | Phase::Ready(Reload) => return,
+            Phase::Proving(Reload) | Phase::Beside(Reload) | Phase::Upgrading(Reload) => return,
+            Phase::Reloading(Reload) => return,
+            Phase::Reloading(_) => std::mem::take(&mut self.waiting_for_next),
+            _ => {
+                let waiting = std::mem::take(&mut self.waiting);
+                waiting.into_iter().chain(std::mem::take(&mut self.waiting_for_next)).collect()
+            }
+        };
+        for reply in hopeless {
+            let why = "nothing is reloaded here: the process pauses or leaves, or another takes over, which reads the \
+                       settings by itself";
+            reply.tell(Err(Error::new(Kind::NotRunning, why)));
+        }
+    }
+
     pub(super) fn reload_for(&mut self, reply: Reply) -> Event {
         match self.phase {
-            Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => self.waiting.push(reply),
+            // after the build that is under way, or has been made
+            Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) | Phase::Reloading(_) => {
+                self.waiting_for_next.push(reply);
+            }
             Phase::Proving(_) | Phase::Beside(_) => self.waiting.push(reply),
-            Phase::Reloading(_) => self.waiting_for_next.push(reply),
             Phase::Serving | Phase::Upgrading(_) => self.waiting.push(reply),
             // dropped: whoever waits hears that nothing is reloaded any more
             Phase::Paused

@@ -19,6 +19,8 @@ pub(crate) enum Happening {
     Signal(Event),
     /// A handle wants a reload and its outcome.
     Reload(Reply),
+    /// The files of the settings have changed.
+    Changed,
     /// An operator asks for something.
     Asked(Ask, Asker),
     /// The build that was begun last has ended.

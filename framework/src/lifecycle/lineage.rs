@@ -64,8 +64,13 @@ impl Lineage {
         self.newest.live().is_some_and(|live| live != std::process::id()) && self.is_watched()
     }
 
-    /// Whether it is the first process, and stays for somebody who watches its pid.
-    pub(crate) fn is_watched(&self) -> bool {
+    /// Whether what it is told is meant for the newest process: it stays for those who watch its pid, or one that stays
+    /// has passed the word on.
+    pub(crate) fn speaks_for_the_newest(&self) -> bool {
+        self.is_watched() || self.newest.waiter().is_some()
+    }
+
+    fn is_watched(&self) -> bool {
         match &self.place {
             Place::First(watched, first_process) => watched.should_stay(*first_process),
             Place::Later => false,

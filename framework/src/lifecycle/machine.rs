@@ -192,7 +192,7 @@ fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Quit | Term | Int | Close => leave(event, vec![Say(Word::Cancel), KillSuccessor]),
         SuccessorReady => {
             let hup = (afterwards == Reload).then_some(PassHup);
-            (Swapping(Gently), [Arm(Timer::Swap), Say(Word::Live)].into_iter().chain(hup).collect())
+            (Swapping(Gently), [Say(Word::Live), Arm(Timer::Swap)].into_iter().chain(hup).collect())
         }
         // connections cannot travel to it: they drain, and the sockets are its own from now on
         StrangerAccepts => {
@@ -216,8 +216,8 @@ fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
         Hup => (Swapping(told), vec![PassHup]),
         Usr1 => (Swapping(told), vec![ReopenLogs]),
         Usr2 => (Swapping(told), vec![Refuse(Refusal::AlreadyUpgrading)]),
-        Term | Int => (Swapping(Firmly), vec![PassStop(Firmly)]),
-        Quit => (Swapping(told), vec![PassStop(Gently)]),
+        Term | Int => (Swapping(Firmly), vec![PassStop(event)]),
+        Quit => (Swapping(told), vec![PassStop(event)]),
         Close => leave(Close, vec![Say(Word::Cancel), KillSuccessor]),
         SuccessorAccepts => {
             (HandingOver(told), vec![Live(StopAccepting), Live(Step::HandOver), Arm(Timer::Rollback)])

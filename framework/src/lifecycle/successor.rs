@@ -16,7 +16,7 @@ use super::handover::{Channel, Message, COUNTS, VERSION};
 use super::happening::Happening;
 use super::heard::Heard;
 use super::lineage::Lineage;
-use super::machine::{Event, Told, Word};
+use super::machine::{Event, Word};
 use super::waiter::MAX_DRAINING;
 use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{Error, Kind};
@@ -209,10 +209,12 @@ impl Successor {
         self.child.signal(rustix::process::Signal::HUP);
     }
 
-    pub(super) fn stop(&self, told: Told) {
-        self.child.signal(match told {
-            Told::Firmly => rustix::process::Signal::TERM,
-            Told::Gently => rustix::process::Signal::QUIT,
+    /// Passes on what tells it to stop.
+    pub(super) fn stop(&self, event: Event) {
+        self.child.signal(match event {
+            Event::Int => rustix::process::Signal::INT,
+            Event::Term => rustix::process::Signal::TERM,
+            _ => rustix::process::Signal::QUIT,
         });
     }
 

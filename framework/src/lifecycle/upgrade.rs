@@ -3,7 +3,7 @@
 
 use super::driver::Driver;
 use super::happening::{Happening, Id};
-use super::machine::{Event, Phase, Told, Word};
+use super::machine::{Event, Phase, Word};
 use super::stand_in::look_anew;
 use super::successor::{Start, Successor};
 use crate::config::UpgradeMode;
@@ -68,12 +68,30 @@ impl Driver {
 
     /// Whether one that was sent away still gives back what it has: nobody is to take its place before.
     pub(super) fn is_returning(&self) -> bool {
-        self.phase == Phase::Serving && self.successor.as_ref().is_some_and(Successor::is_alive)
+        let serves = matches!(self.phase, Phase::Serving | Phase::Reloading(_));
+        serves && self.successor.as_ref().is_some_and(Successor::is_alive)
     }
 
-    pub(super) fn pass_stop(&self, told: Told) {
-        let watched = self.plan.program.as_ref().is_some_and(|(_, lineage)| lineage.is_watched());
-        self.successor.iter().filter(|_| watched).for_each(|successor| successor.stop(told));
+    /// Passes on what is meant for the newest process, where somebody watches the pid that it came to, or came from. By
+    /// hand each of the two is told by itself.
+    pub(super) fn pass_stop(&self, event: Event) {
+        let watched = self.plan.program.as_ref().is_some_and(|(_, lineage)| lineage.speaks_for_the_newest());
+        let by_itself = |successor: &&Successor| successor.mode() == UpgradeMode::Auto;
+        self.successor
+            .iter()
+            .filter(by_itself)
+            .filter(|_| watched)
+            .for_each(|successor| successor.stop(event));
+    }
+
+    /// By hand the old process has never stopped accepting: a new one that stops before it accepts is no more than gone.
+    pub(super) fn of_successor(&self, event: Event) -> Event {
+        let by_hand =
+            self.successor.as_ref().is_some_and(|successor| successor.mode() == UpgradeMode::Manual);
+        match (event, self.phase) {
+            (Event::SuccessorStops, Phase::Swapping(_)) if by_hand => Event::SuccessorGone,
+            _ => event,
+        }
     }
 
     /// This process is the newest again, whoever was it for a moment.

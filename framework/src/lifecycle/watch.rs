@@ -9,7 +9,6 @@ use async_channel::Sender;
 use async_io::Timer;
 
 use super::happening::Happening;
-use super::machine::Event;
 
 /// How often the files are looked at. They are few, and one look costs a stat(2) each.
 const LOOK: Duration = Duration::from_millis(500);
@@ -27,7 +26,7 @@ pub(super) async fn watch(files: Vec<PathBuf>, events: Sender<Happening>) {
             // an editor may write in several steps: the last one is meant
             before = settled(&files, now).await;
             log::info!("the configuration has changed; reloading");
-            let _ = events.send(Happening::Signal(Event::Hup)).await;
+            let _ = events.send(Happening::Changed).await;
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) enum Standing {
 pub(crate) fn meaning(command: Command, phase: Phase) -> Result<Option<Event>, Refusal> {
     match command {
         // a HUP would resume
-        Command::Reload if matches!(phase, Phase::Paused | Phase::Standby) => Err(Refusal::Paused),
+        Command::Reload if pauses(phase) => Err(Refusal::Paused),
         Command::Reload if phase == Phase::Sharing => Err(Refusal::Sharing),
         Command::Reload if is_leaving(phase) => Err(Refusal::Leaving),
         Command::Reload => Ok(Some(Event::Hup)),
@@ -54,6 +54,10 @@ pub(crate) fn meaning(command: Command, phase: Phase) -> Result<Option<Event>, R
         },
         Command::Resume if pauses(phase) => Ok(Some(Event::Hup)),
         Command::Resume => Err(Refusal::NotPaused),
+        // who is to stop is about to change, and that takes milliseconds
+        Command::Drain | Command::Stop if matches!(phase, Phase::Swapping(_)) => {
+            Err(Refusal::AlreadyUpgrading)
+        }
         Command::Drain | Command::Stop if is_leaving(phase) => Ok(None),
         Command::Drain => Ok(Some(Event::Quit)),
         Command::Stop => Ok(Some(Event::Term)),

@@ -217,7 +217,7 @@ fn an_upgrade_goes_through_its_steps() {
     let (phase, actions) = step(Serving, Usr2);
     assert_eq!((phase, actions), (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn]));
     let (phase, actions) = step(phase, SuccessorReady);
-    assert_eq!((phase, actions), (Swapping(Gently), vec![Arm(Timer::Swap), Say(Word::Live)]));
+    assert_eq!((phase, actions), (Swapping(Gently), vec![Say(Word::Live), Arm(Timer::Swap)]));
     let (phase, _) = step(phase, SuccessorAccepts);
     assert_eq!(phase, HandingOver(Gently));
     let (phase, actions) = step(phase, TimeOver);

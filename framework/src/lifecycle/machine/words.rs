@@ -129,8 +129,8 @@ pub(crate) enum Action {
     Say(Word),
     /// A HUP that came for this process is meant for the new one by now.
     PassHup,
-    /// So is what tells a first process to stop that only stays for those who watch its pid: TERM, or QUIT.
-    PassStop(Told),
+    /// So is what tells a process to stop that only stays for those who watch its pid, or that one of those has passed on.
+    PassStop(Event),
     /// Put the generation that was built in place of the current one.
     GoLive,
     /// Change what is running.
