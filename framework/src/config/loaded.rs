@@ -113,7 +113,7 @@ impl Loaded {
     /// Whether a value is kept out of what is shown.
     pub(super) fn is_secret(&self, key: &str, origin: &Origin) -> bool {
         is_secret(key)
-            || self.secrets.contains(key)
+            || self.secrets.iter().any(|noted| hides(noted, key))
             || key.starts_with("app.") && matches!(origin, Origin::VariableFile(_))
     }
 
@@ -123,7 +123,39 @@ impl Loaded {
     }
 }
 
+/// Whether what was read as a secret at `noted` is the value of `key`, holds it, or is one of its elements. A variable of
+/// the environment tells no case.
+fn hides(noted: &str, key: &str) -> bool {
+    let plain = |path: &str| {
+        let outside = path.split('[').map(|piece| piece.split_once(']').map_or(piece, |(_, rest)| rest));
+        outside.collect::<String>().to_lowercase()
+    };
+    let (noted, key) = (plain(noted), plain(key));
+    key.strip_prefix(&noted).is_some_and(|below| below.is_empty() || below.starts_with('.'))
+}
+
 /// `profile.NAME`, as the lines of a file have it.
 pub(super) fn profile_path(name: &str) -> String {
     KeyPath::Key(&KeyPath::Key(&KeyPath::Root, "profile"), name).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_hides_what_it_holds_and_the_list_that_holds_it() {
+        for (noted, key) in [
+            ("app.pin", "app.pin"),
+            ("app.smtp", "app.smtp.user"),
+            ("app.pins[0]", "app.pins"),
+            ("app.servers[1].pin", "app.servers.pin"),
+            ("app.accountPin", "app.accountpin"),
+        ] {
+            assert!(hides(noted, key), "{noted} {key}");
+        }
+        for (noted, key) in [("app.pin", "app.pins"), ("app.smtp.pin", "app.smtp"), ("app.a", "app.b")] {
+            assert!(!hides(noted, key), "{noted} {key}");
+        }
+    }
 }

@@ -74,7 +74,7 @@ settings! {
         max_headers: usize as Whole<usize, 1> = 100, NextRequest, "64";
         /// 431 past it; hyper takes no less than 8KiB, and no more fits into a message of the handover
         max_header_bytes: usize as Size<usize, 8192, { 120 << 10 }> = 64 << 10, NextRequest, r#""16KiB""#;
-        /// how many requests an HTTP/2 connection may have open at once, and handlers at work on reset ones: 503 past those
+        /// how many requests an HTTP/2 connection may have open at once; 503 past twice as many handlers, left alone or not
         max_streams: usize as Whole<usize, 1> = 128, NextRequest, "32";
         /// past it connections wait in the backlog; "auto": from the limit on open files
         max_connections: Option<usize> as OrAuto<Whole<usize, 1>> = None, NextRequest, "10000";

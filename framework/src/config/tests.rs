@@ -569,6 +569,33 @@ fn a_value_of_the_type_secret_is_not_shown_either() {
 }
 
 #[test]
+fn what_a_secret_holds_and_a_list_of_secrets_are_not_shown_either() {
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "read, not used")]
+    struct Creds {
+        user: String,
+    }
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "read, not used")]
+    struct Server {
+        name: String,
+        pin: Secret<String>,
+    }
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "read, not used")]
+    struct Hidden {
+        smtp: Secret<Creds>,
+        pins: Vec<Secret<String>>,
+        servers: Vec<Server>,
+    }
+    let text = "[app]\nsmtp.user = 'Ada4711'\npins = ['4711']\nservers = [{ name = 'one', pin = '4711' }]";
+    let mut loaded = given(text).load();
+    assert_eq!(loaded.app::<Hidden>().unwrap().pins[0].reveal(), "4711");
+    let shown = config_text(&loaded, Some("app")).unwrap();
+    assert!(!shown.contains("4711") && shown.contains("one"), "{shown}");
+}
+
+#[test]
 fn check_tells_what_it_read() {
     let given = given("").env("SLACKWATER_HTPP", "1");
     let expected = "shop: configuration ok (slackwater.toml, profile debug)\n\
