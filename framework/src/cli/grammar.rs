@@ -6,7 +6,13 @@ use std::path::PathBuf;
 use clap::{value_parser, Arg, ArgAction, Command as Clap};
 use clap_complete::Shell;
 
-use super::parser::Meta;
+/// What the application is called, and the commands it adds.
+pub(crate) struct Meta {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// Name and one line of description of each.
+    pub(crate) custom: Vec<(String, String)>,
+}
 
 pub(super) fn grammar(meta: &Meta) -> Clap {
     let mut built_in = vec![

@@ -10,7 +10,9 @@ mod parser;
 use std::ffi::OsString;
 
 #[cfg(feature = "cli")]
-pub(crate) use parser::{parse, Invocation, Meta};
+pub(crate) use grammar::Meta;
+#[cfg(feature = "cli")]
+pub(crate) use parser::{parse, Invocation};
 
 /// What a process is asked to do.
 ///

@@ -9,17 +9,9 @@ use clap::ArgMatches;
 use clap_complete::{generate, Shell};
 use clap_mangen::Man;
 
-use super::grammar::grammar;
+use super::grammar::{grammar, Meta};
 use super::names::{lacking, refuse_collisions};
 use super::Command;
-
-/// What the application is called, and the commands it adds.
-pub(crate) struct Meta {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    /// Name and one line of description of each.
-    pub(crate) custom: Vec<(String, String)>,
-}
 
 /// A command line that was understood.
 #[derive(Debug, PartialEq, Eq)]
