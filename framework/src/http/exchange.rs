@@ -57,8 +57,6 @@ pub(crate) struct Exchange {
     accept: Option<HeaderValue>,
     access: Option<Box<access::Entry>>,
     meter: Option<Box<Meter>>,
-    /// Its place among the handlers at work for this client, if those are counted.
-    place: Option<Seat>,
     state: State,
 }
 
@@ -94,16 +92,16 @@ impl Exchange {
                 seat: None,
                 fate: Fate::Closed,
             });
-            return Exchange { part: Some(part), expects, accept, access, meter, place, state };
+            return Exchange { part: Some(part), expects, accept, access, meter, state };
         }
         let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
         let entered = catch_unwind(AssertUnwindSafe(|| record.env.door().enter(request, &record.ends)));
         let state = match entered {
-            Ok((reply, seat)) => State::Handler { reply, seat },
+            Ok((reply, seat)) => State::Handler { reply, seat, place },
             Err(panic) => State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref()))),
         };
-        Exchange { part: Some(part), expects, accept, access, meter, place, state }
+        Exchange { part: Some(part), expects, accept, access, meter, state }
     }
 }
 
@@ -112,6 +110,8 @@ enum State {
     Handler {
         reply: Reply,
         seat: Seat,
+        /// Among those at work for this client, if they are counted.
+        place: Option<Seat>,
     },
     /// It has answered, and the unread rest of the request is looked at.
     Rest {
@@ -158,18 +158,18 @@ impl Future for Exchange {
             let record = part.record();
             let form = || Form::of(this.accept.as_ref());
             this.state = match std::mem::replace(&mut this.state, State::Over) {
-                State::Handler { mut reply, seat } => {
+                State::Handler { mut reply, seat, place } => {
                     match catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx))) {
                         Ok(Poll::Ready(response)) => {
                             let answer = Answer { response, seat: Some(seat), fate: Fate::Kept };
                             look_for_rest(record, answer, this.expects)
                         }
                         Ok(Poll::Pending) if record.clocks.answer_overdue(now()) => {
-                            let answer = overdue(record, reply, (seat, this.place.take()), form());
+                            let answer = overdue(record, reply, (seat, place), form());
                             look_for_rest(record, answer, this.expects)
                         }
                         Ok(Poll::Pending) => {
-                            this.state = State::Handler { reply, seat };
+                            this.state = State::Handler { reply, seat, place };
                             return Poll::Pending;
                         }
                         Err(panic) => {
@@ -301,10 +301,10 @@ impl Drop for Exchange {
         if let (Some(access), false) = (self.access.take(), cut) {
             access.log();
         }
-        if let (State::Handler { reply, seat }, false) =
+        if let (State::Handler { reply, seat, place }, false) =
             (std::mem::replace(&mut self.state, State::Over), cut)
         {
-            detach(reply, (seat, self.place.take()));
+            detach(reply, (seat, place));
         }
     }
 }

@@ -48,12 +48,15 @@ impl Stream {
                 self.in_a_row.store(0, Ordering::Relaxed);
                 return Poll::Pending;
             }
-            if self.in_a_row.fetch_add(1, Ordering::Relaxed) == IN_A_ROW {
+            // one task reads at a time
+            let before = self.in_a_row.load(Ordering::Relaxed);
+            if before == IN_A_ROW {
                 self.in_a_row.store(0, Ordering::Relaxed);
                 change.goes_on();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            self.in_a_row.store(before + 1, Ordering::Relaxed);
             match rustix::net::recv(&self.socket, &mut *buf, RecvFlags::empty()) {
                 // less than asked for: nothing is left, and what comes next is a change
                 Ok((n, _)) if 0 < n && n < buf.len() => return Poll::Ready(Ok(n)),

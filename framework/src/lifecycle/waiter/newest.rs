@@ -27,14 +27,16 @@ enum Slot {
     Previous = 8,
     Next = 12,
     Waiter = 16,
+    /// To whom the one before has left all that comes in. Behind those who drain.
+    Heir = 36,
 }
 
 /// Where the pids of those stand that were replaced and still drain, and how many they can be.
 const DRAINING: u64 = 20;
 pub(crate) const MAX_DRAINING: usize = 4;
 
-/// Where the pid of the one stands to whom the one before has left all that comes in.
-const HEIR: u64 = DRAINING + 4 * MAX_DRAINING as u64;
+/// How long the file is. One that an older version has made may be shorter: what it lacks is nobody until it is written.
+const LENGTH: u64 = Slot::Heir as u64 + 4;
 
 /// The shared record of who is live. Each pid is written by itself, and read anew each time; 0 stands for nobody.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Newest {
         };
         let file = File::from(file);
         file.write_all_at(&MARK, 0)?;
-        file.set_len(HEIR + 4)?;
+        file.set_len(LENGTH)?;
         Ok(Newest(file))
     }
 
@@ -146,13 +148,13 @@ impl Newest {
 
     /// Whoever was live before accepts nothing any more: what comes in from now on is for `pid`.
     pub(crate) fn leave_to(&self, pid: u32) {
-        self.write_at(HEIR, pid);
+        self.write(Slot::Heir, pid);
     }
 
     /// Whether nobody accepts beside the live one.
     #[cfg(any(feature = "dev", test))]
     pub(crate) fn is_alone(&self) -> bool {
-        self.is_proven() || self.pid_at(HEIR) == self.read().live
+        self.is_proven() || self.pid(Slot::Heir) == self.read().live
     }
 
     /// Whether nobody takes over again, should the live one die.
