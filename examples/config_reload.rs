@@ -12,7 +12,9 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { greeting: "Hello".into() }
+        Settings {
+            greeting: "Hello".into(),
+        }
     }
 }
 
@@ -24,7 +26,11 @@ async fn greet(name: String, State(greeting): State<String>) -> String {
 /// Called at the start and for each reload, with the settings of then.
 #[slackwater::main]
 async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<String>> {
-    log::info!("generation {} greets with {:?}", setup.generation(), settings.greeting);
+    log::info!(
+        "generation {} greets with {:?}",
+        setup.generation(),
+        settings.greeting
+    );
     let polite = !settings.greeting.is_empty();
     let mut app = App::with_state(settings.greeting);
     app.mount("/", routes![greet]);

@@ -23,8 +23,16 @@ async fn page(cookies: Cookies) -> Html<String> {
 }
 
 #[post("/login")]
-async fn login(mut cookies: Cookies, Form(login): Form<Login>) -> (Cookies, Redirect<&'static str>) {
-    cookies.set(Cookie::build("name", login.name).path("/").http_only(true).finish());
+async fn login(
+    mut cookies: Cookies,
+    Form(login): Form<Login>,
+) -> (Cookies, Redirect<&'static str>) {
+    cookies.set(
+        Cookie::build("name", login.name)
+            .path("/")
+            .http_only(true)
+            .finish(),
+    );
     (cookies, Redirect::see_other("/"))
 }
 
@@ -36,7 +44,9 @@ async fn logout(mut cookies: Cookies) -> (Cookies, Redirect<&'static str>) {
 
 /// What a visitor wrote is text, whatever it looks like.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[slackwater::main]

@@ -41,7 +41,11 @@ enum Fail {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { greeting: "Hello".into(), start_delay: "0s".into(), fail_start: Fail::Whether(false) }
+        Settings {
+            greeting: "Hello".into(),
+            start_delay: "0s".into(),
+            fail_start: Fail::Whether(false),
+        }
     }
 }
 
@@ -59,8 +63,11 @@ type Request = slackwater::Request<Playground>;
 #[slackwater::main]
 async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Playground>> {
     let start_delay = humantime::parse_duration(&settings.start_delay);
-    sleep(start_delay.map_err(|error| format!("app.start_delay = {:?}: {error}", settings.start_delay))?)
-        .await;
+    sleep(
+        start_delay
+            .map_err(|error| format!("app.start_delay = {:?}: {error}", settings.start_delay))?,
+    )
+    .await;
     match settings.fail_start {
         Fail::Whether(false) => {}
         Fail::Whether(true) => return Err("fail_start is set".into()),
@@ -77,10 +84,12 @@ async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Playgro
 
 fn routes(app: &mut App<Playground>) {
     app.at("/").get(|_| async { Ok("Hello, world!") });
-    app.at("/pid").get(|_| async { Ok(std::process::id().to_string()) });
+    app.at("/pid")
+        .get(|_| async { Ok(std::process::id().to_string()) });
     app.at("/generation").get(generation);
     app.at("/greet/:name").get(greet);
-    app.at("/peer").get(|request: Request| async move { Ok(request.peer_addr().unwrap_or("").to_owned()) });
+    app.at("/peer")
+        .get(|request: Request| async move { Ok(request.peer_addr().unwrap_or("").to_owned()) });
     app.at("/sleep/:ms").get(slow);
     app.at("/echo").with(BodyLimit::none()).post(echo);
     app.at("/upload").with(BodyLimit::none()).post(upload);
@@ -92,13 +101,24 @@ fn routes(app: &mut App<Playground>) {
 }
 
 async fn generation(request: Request) -> tide::Result<Body> {
-    let Shown { greeting, generation, build } = &**request.state();
+    let Shown {
+        greeting,
+        generation,
+        build,
+    } = &**request.state();
     let pid = std::process::id();
-    Ok(json!({ "pid": pid, "generation": generation, "build": build, "greeting": greeting }).into())
+    Ok(
+        json!({ "pid": pid, "generation": generation, "build": build, "greeting": greeting })
+            .into(),
+    )
 }
 
 async fn greet(request: Request) -> tide::Result<String> {
-    Ok(format!("{}, {}!", request.state().greeting, request.param("name")?))
+    Ok(format!(
+        "{}, {}!",
+        request.state().greeting,
+        request.param("name")?
+    ))
 }
 
 async fn slow(request: Request) -> tide::Result<&'static str> {
@@ -120,11 +140,17 @@ async fn upload(request: Request) -> tide::Result<String> {
 /// So many bytes, made as they are sent.
 async fn bytes(request: Request) -> tide::Result<Body> {
     let n = parameter(&request, "n")?;
-    Ok(Body::from_reader(BufReader::new(io::repeat(b'x').take(n as u64)), Some(n)))
+    Ok(Body::from_reader(
+        BufReader::new(io::repeat(b'x').take(n as u64)),
+        Some(n),
+    ))
 }
 
 async fn stream(request: Request) -> tide::Result<Body> {
-    let ticking = Ticking { tick: interval(Duration::from_millis(100)), left: parameter(&request, "n")? };
+    let ticking = Ticking {
+        tick: interval(Duration::from_millis(100)),
+        left: parameter(&request, "n")?,
+    };
     Ok(Body::from_reader(BufReader::new(ticking), None))
 }
 
@@ -173,5 +199,7 @@ async fn fall_over(_: Request) -> tide::Result {
 /// A segment of the path as a number; 400 if it is none.
 fn parameter<N: FromStr>(request: &Request, name: &str) -> tide::Result<N> {
     let text = request.param(name)?;
-    text.parse().map_err(|_| tide::Error::from_str(StatusCode::BadRequest, format!("{name} is not a number")))
+    text.parse().map_err(|_| {
+        tide::Error::from_str(StatusCode::BadRequest, format!("{name} is not a number"))
+    })
 }

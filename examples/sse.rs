@@ -19,7 +19,9 @@ async fn page() -> Html<&'static str> {
 async fn clock(request: Request<()>) -> Response {
     sse::stream(&request, |events| async move {
         for second in 0_u64.. {
-            events.send(Event::data(second.to_string()).name("tick")).await?;
+            events
+                .send(Event::data(second.to_string()).name("tick"))
+                .await?;
             async_std::task::sleep(Duration::from_secs(1)).await;
         }
         Ok(())

@@ -18,7 +18,11 @@ async fn visits(State(visits): State<Visits>) -> String {
 #[slackwater::main]
 async fn app(_: (), setup: Setup) -> slackwater::Result<App<Visits>> {
     // the next generation finds it again: a reload forgets no visit
-    let visits = setup.reuse("visits", (), |()| async { Ok::<_, Infallible>(Visits::default()) }).await?;
+    let visits = setup
+        .reuse("visits", (), |()| async {
+            Ok::<_, Infallible>(Visits::default())
+        })
+        .await?;
     let mut app = App::with_state(visits);
     app.mount("/", routes![visits]);
     Ok(app)

@@ -26,11 +26,20 @@ mod tests {
 
     #[slackwater::test]
     async fn it_greets_as_it_is_set_to() -> slackwater::Result<()> {
-        let client = testing::client(app).set("app.greeting", "Hi").start().await?;
-        assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Hi, Ann!");
+        let client = testing::client(app)
+            .set("app.greeting", "Hi")
+            .start()
+            .await?;
+        assert_eq!(
+            client.get("/greet/Ann").send().await?.text().await?,
+            "Hi, Ann!"
+        );
         client.set("app.greeting", "Ho")?;
         client.reload().await?;
-        assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Ho, Ann!");
+        assert_eq!(
+            client.get("/greet/Ann").send().await?.text().await?,
+            "Ho, Ann!"
+        );
         Ok(())
     }
 

@@ -54,8 +54,17 @@ fn no_todo(id: u64) -> Rejection {
 #[get("/")]
 async fn list(Query(filter): Query<Filter>, State(todos): State<Todos>) -> Json<Vec<Entry>> {
     let todos = todos.lock().unwrap();
-    let wanted = todos.iter().filter(|(_, todo)| filter.done.is_none_or(|done| todo.done == done));
-    Json(wanted.map(|(&id, todo)| Entry { id, todo: todo.clone() }).collect())
+    let wanted = todos
+        .iter()
+        .filter(|(_, todo)| filter.done.is_none_or(|done| todo.done == done));
+    Json(
+        wanted
+            .map(|(&id, todo)| Entry {
+                id,
+                todo: todo.clone(),
+            })
+            .collect(),
+    )
 }
 
 /// Adds one.
@@ -70,7 +79,12 @@ async fn create(State(todos): State<Todos>, Json(todo): Json<Todo>) -> Created<J
 /// One of them.
 #[get("/:id")]
 async fn read(id: u64, State(todos): State<Todos>) -> Result<Json<Entry>, Rejection> {
-    let todo = todos.lock().unwrap().get(&id).cloned().ok_or_else(|| no_todo(id))?;
+    let todo = todos
+        .lock()
+        .unwrap()
+        .get(&id)
+        .cloned()
+        .ok_or_else(|| no_todo(id))?;
     Ok(Json(Entry { id, todo }))
 }
 
@@ -81,20 +95,32 @@ async fn update(
     State(todos): State<Todos>,
     Json(todo): Json<Todo>,
 ) -> Result<Json<Entry>, Rejection> {
-    *todos.lock().unwrap().get_mut(&id).ok_or_else(|| no_todo(id))? = todo.clone();
+    *todos
+        .lock()
+        .unwrap()
+        .get_mut(&id)
+        .ok_or_else(|| no_todo(id))? = todo.clone();
     Ok(Json(Entry { id, todo }))
 }
 
 /// Removes one.
 #[delete("/:id")]
 async fn remove(id: u64, State(todos): State<Todos>) -> Result<NoContent, Rejection> {
-    todos.lock().unwrap().remove(&id).map(|_| NoContent).ok_or_else(|| no_todo(id))
+    todos
+        .lock()
+        .unwrap()
+        .remove(&id)
+        .map(|_| NoContent)
+        .ok_or_else(|| no_todo(id))
 }
 
 #[slackwater::main]
 async fn app() -> slackwater::Result<App<Todos>> {
     let mut app = App::with_state(Todos::default());
     app.mount("/todos", routes![list, create, read, update, remove]);
-    app.openapi("/openapi.json", OpenApi::new("Todos", env!("CARGO_PKG_VERSION")));
+    app.openapi(
+        "/openapi.json",
+        OpenApi::new("Todos", env!("CARGO_PKG_VERSION")),
+    );
     Ok(app)
 }

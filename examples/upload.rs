@@ -13,14 +13,20 @@ impl Dir {
     fn path(&self, name: &str) -> Result<String, Rejection> {
         match name {
             "" | "." | ".." => Err(Rejection::not_found("this is no name of a file")),
-            _ if name.contains(['/', '\0']) => Err(Rejection::not_found("this is no name of a file")),
+            _ if name.contains(['/', '\0']) => {
+                Err(Rejection::not_found("this is no name of a file"))
+            }
             _ => Ok(format!("{}/{name}", self.0)),
         }
     }
 }
 
 #[put("/:name")]
-async fn store(name: String, State(dir): State<Dir>, body: BodyStream) -> slackwater::Result<String> {
+async fn store(
+    name: String,
+    State(dir): State<Dir>,
+    body: BodyStream,
+) -> slackwater::Result<String> {
     let mut file = fs::File::create(dir.path(&name)?).await?;
     let bytes = io::copy(body, &mut file).await?;
     file.sync_all().await?;
@@ -43,7 +49,9 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { dir: std::env::temp_dir().join("uploads").display().to_string() }
+        Settings {
+            dir: std::env::temp_dir().join("uploads").display().to_string(),
+        }
     }
 }
 
@@ -51,6 +59,8 @@ impl Default for Settings {
 async fn app(settings: Settings) -> slackwater::Result<App<Dir>> {
     fs::create_dir_all(&settings.dir).await?;
     let mut app = App::with_state(Dir(settings.dir));
-    app.at("/files").with(BodyLimit::none()).mount(routes![store, load]);
+    app.at("/files")
+        .with(BodyLimit::none())
+        .mount(routes![store, load]);
     Ok(app)
 }

@@ -44,7 +44,11 @@ pub(crate) enum Kind {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), source: None }))
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            source: None,
+        }))
     }
 
     pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -125,7 +129,8 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
 /// What a panic said.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
 }
 
 impl fmt::Display for Error {

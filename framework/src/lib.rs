@@ -61,7 +61,10 @@ struct Readme;
 mod app;
 mod cli;
 mod config;
-#[cfg_attr(not(feature = "control"), allow(dead_code, reason = "without the feature nobody asks"))]
+#[cfg_attr(
+    not(feature = "control"),
+    allow(dead_code, reason = "without the feature nobody asks")
+)]
 mod control;
 #[cfg(feature = "dev")]
 mod dev;
@@ -89,9 +92,9 @@ pub use app::ws;
 #[cfg(feature = "cookies")]
 pub use app::Cookies;
 pub use app::{
-    sse, App, BodyLimit, BodyStream, Created, Draining, FieldError, Form, FromRequest, Handler, Header, Html,
-    IntoApplication, IntoResponse, IntoRoutes, Json, NoContent, Path, Peer, Query, Rejection, RequestExt,
-    ResponsePart, Route, RouteInfo, Routes, State,
+    sse, App, BodyLimit, BodyStream, Created, Draining, FieldError, Form, FromRequest, Handler,
+    Header, Html, IntoApplication, IntoResponse, IntoRoutes, Json, NoContent, Path, Peer, Query,
+    Rejection, RequestExt, ResponsePart, Route, RouteInfo, Routes, State,
 };
 pub use bytes::Bytes;
 pub use cli::Command;

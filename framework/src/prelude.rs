@@ -6,8 +6,8 @@
 #[cfg(feature = "cookies")]
 pub use crate::app::Cookies;
 pub use crate::app::{
-    App, BodyStream, Created, Draining, Form, Header, Html, Json, NoContent, Path, Peer, Query, RequestExt,
-    State,
+    App, BodyStream, Created, Draining, Form, Header, Html, Json, NoContent, Path, Peer, Query,
+    RequestExt, State,
 };
 pub use crate::routes;
 pub use crate::setup::Setup;

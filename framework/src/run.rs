@@ -59,7 +59,10 @@ type Logger = Box<dyn FnOnce(log::LevelFilter) -> Result<()>>;
 /// A command of the application's own.
 struct Custom {
     name: String,
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "said by --help alone"))]
+    #[cfg_attr(
+        not(feature = "cli"),
+        expect(dead_code, reason = "said by --help alone")
+    )]
     about: String,
     run: Box<dyn FnOnce(Loaded, Vec<OsString>) -> Work>,
 }
@@ -159,7 +162,10 @@ impl Runner {
     /// # }
     /// ```
     #[must_use]
-    pub fn logger(mut self, install: impl FnOnce(log::LevelFilter) -> Result<()> + 'static) -> Self {
+    pub fn logger(
+        mut self,
+        install: impl FnOnce(log::LevelFilter) -> Result<()> + 'static,
+    ) -> Self {
         self.logger = Some(Box::new(install));
         self
     }
@@ -178,7 +184,12 @@ impl Runner {
     /// # }
     /// ```
     #[must_use]
-    pub fn command<T, F, Fut>(mut self, name: impl Into<String>, about: impl Into<String>, run: F) -> Self
+    pub fn command<T, F, Fut>(
+        mut self,
+        name: impl Into<String>,
+        about: impl Into<String>,
+        run: F,
+    ) -> Self
     where
         T: DeserializeOwned,
         F: FnOnce(T, Vec<OsString>) -> Fut + 'static,
@@ -190,7 +201,11 @@ impl Runner {
                 Err(error) => Box::pin(async { Err(error.into()) }),
             }
         };
-        self.commands.push(Custom { name: name.into(), about: about.into(), run: Box::new(run) });
+        self.commands.push(Custom {
+            name: name.into(),
+            about: about.into(),
+            run: Box::new(run),
+        });
         self
     }
 
@@ -211,10 +226,19 @@ impl Runner {
         let meta = cli::Meta {
             name: self.sources.name.clone(),
             version: self.shown_version().to_owned(),
-            custom: self.commands.iter().map(|c| (c.name.clone(), c.about.clone())).collect(),
+            custom: self
+                .commands
+                .iter()
+                .map(|c| (c.name.clone(), c.about.clone()))
+                .collect(),
         };
         match cli::parse(&meta, std::env::args_os()) {
-            Ok(Invocation { command, config_file, profile, sets }) => {
+            Ok(Invocation {
+                command,
+                config_file,
+                profile,
+                sets,
+            }) => {
                 self.sources.file = config_file;
                 self.sources.profile = profile;
                 self.sources.sets = sets;
@@ -264,9 +288,10 @@ impl Runner {
             #[cfg(feature = "openapi")]
             Command::OpenApi => self.openapi().and_then(print),
             #[cfg(feature = "control")]
-            Command::Status { json, watch } => {
-                self.client(&program).and_then(|client| control::status(&client, json, watch)).and_then(print)
-            }
+            Command::Status { json, watch } => self
+                .client(&program)
+                .and_then(|client| control::status(&client, json, watch))
+                .and_then(print),
             #[cfg(feature = "control")]
             Command::Reload => self.ask(&program, Ask::Reload),
             #[cfg(feature = "control")]
@@ -319,6 +344,10 @@ impl Runner {
 
 /// Says what went wrong, the program's name before each line. A closed standard error is no reason to panic.
 fn complain(name: &str, error: &Error) {
-    let lines: String = error.chain().lines().map(|line| format!("{name}: {line}\n")).collect();
+    let lines: String = error
+        .chain()
+        .lines()
+        .map(|line| format!("{name}: {line}\n"))
+        .collect();
     let _ = std::io::stderr().write_all(lines.as_bytes());
 }

@@ -46,7 +46,10 @@ impl Server {
         let mut sources = Sources::new("slackwater");
         // a file that lies about is not meant for a guest
         sources.default_file = PathBuf::new();
-        Server { application: app.into_application().0, sources }
+        Server {
+            application: app.into_application().0,
+            sources,
+        }
     }
 
     /// Sets one key, as `--set` does: `listen`, `http.body_limit`, `app.greeting`.

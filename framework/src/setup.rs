@@ -74,9 +74,20 @@ struct Entry {
 pub(crate) struct Kept(Arc<HashMap<Key, Entry>>);
 
 impl Setup {
-    pub(crate) fn new(reason: Reason, generation: u64, draining: Token, previous: Option<&Kept>) -> Self {
+    pub(crate) fn new(
+        reason: Reason,
+        generation: u64,
+        draining: Token,
+        previous: Option<&Kept>,
+    ) -> Self {
         let previous = previous.cloned().unwrap_or_default();
-        Setup(Arc::new(Inner { reason, generation, draining, previous, current: Mutex::default() }))
+        Setup(Arc::new(Inner {
+            reason,
+            generation,
+            draining,
+            previous,
+            current: Mutex::default(),
+        }))
     }
 
     /// The value that the replaced generation has under `key`, if it was made from an equal `input`; else
@@ -96,28 +107,46 @@ impl Setup {
     ///     .await?;
     /// # Ok(()) }
     /// ```
-    pub async fn reuse<I, T, E, F, Fut>(&self, key: impl Into<String>, input: I, make: F) -> Result<T, E>
+    pub async fn reuse<I, T, E, F, Fut>(
+        &self,
+        key: impl Into<String>,
+        input: I,
+        make: F,
+    ) -> Result<T, E>
     where
         I: PartialEq + Clone + Send + Sync + 'static,
         T: Clone + Send + Sync + 'static,
         F: FnOnce(I) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let key = Key { name: key.into(), input: TypeId::of::<I>(), value: TypeId::of::<T>() };
+        let key = Key {
+            name: key.into(),
+            input: TypeId::of::<I>(),
+            value: TypeId::of::<T>(),
+        };
         let slot = self.slot(&key);
         let mut slot = slot.lock().await;
         let known = slot.as_ref().or_else(|| self.0.previous.0.get(&key));
-        if let Some((entry, value)) = known.and_then(|entry| Some((entry.clone(), entry.get(&input)?))) {
+        if let Some((entry, value)) =
+            known.and_then(|entry| Some((entry.clone(), entry.get(&input)?)))
+        {
             *slot = Some(entry);
             return Ok(value);
         }
         let value = make(input.clone()).await?;
-        *slot = Some(Entry { input: Arc::new(input), value: Arc::new(value.clone()) });
+        *slot = Some(Entry {
+            input: Arc::new(input),
+            value: Arc::new(value.clone()),
+        });
         Ok(value)
     }
 
     fn slot(&self, key: &Key) -> Arc<Slot> {
-        let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self
+            .0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         current.entry(key.clone()).or_default().clone()
     }
 
@@ -160,7 +189,11 @@ impl Setup {
 
     /// What was made or found again, for the generation that is being built to keep.
     pub(crate) fn kept(&self) -> Kept {
-        let current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self
+            .0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // a slot that is locked is still being made by a task that `app` did not wait for: it comes too late
         let made = |(key, slot): (&Key, &Arc<Slot>)| Some((key.clone(), slot.try_lock()?.clone()?));
         Kept(Arc::new(current.iter().filter_map(made).collect()))
@@ -169,14 +202,19 @@ impl Setup {
 
 impl Entry {
     fn get<I: PartialEq + 'static, T: Clone + 'static>(&self, input: &I) -> Option<T> {
-        let equal = self.input.downcast_ref::<I>().is_some_and(|made_from| made_from == input);
+        let equal = self
+            .input
+            .downcast_ref::<I>()
+            .is_some_and(|made_from| made_from == input);
         self.value.downcast_ref::<T>().filter(|_| equal).cloned()
     }
 }
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { reason, generation, .. } = &*self.0;
+        let Inner {
+            reason, generation, ..
+        } = &*self.0;
         f.debug_struct("Setup")
             .field("reason", reason)
             .field("generation", generation)
@@ -231,14 +269,17 @@ mod tests {
     fn a_key_with_another_type_is_another_value() {
         let setup = setup(None);
         ask(&setup, "a");
-        let number = block_on(setup.reuse("key", "a".to_owned(), |_| async { Ok::<_, Infallible>(1) }));
+        let number =
+            block_on(setup.reuse("key", "a".to_owned(), |_| async { Ok::<_, Infallible>(1) }));
         assert_eq!(number, Ok(1));
     }
 
     #[test]
     fn a_value_that_cannot_be_made_is_not_kept() {
         let setup = setup(None);
-        let failed = block_on(setup.reuse("key", "a".to_owned(), |_| async { Err::<Arc<str>, _>("no") }));
+        let failed = block_on(setup.reuse("key", "a".to_owned(), |_| async {
+            Err::<Arc<str>, _>("no")
+        }));
         assert_eq!(failed, Err("no"));
         assert!(setup.kept().0.is_empty());
         assert_eq!(&*ask(&setup, "a"), "a");

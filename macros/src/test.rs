@@ -15,8 +15,14 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 fn test(arguments: TokenStream, item: &TokenStream) -> Result<TokenStream> {
     let Arguments { framework } = syn::parse2(arguments)?;
-    let expected = |error: Error| Error::new(error.span(), "#[slackwater::test] stands on an `async fn`");
-    let ItemFn { attrs, vis, sig, block } = syn::parse2(item.clone()).map_err(expected)?;
+    let expected =
+        |error: Error| Error::new(error.span(), "#[slackwater::test] stands on an `async fn`");
+    let ItemFn {
+        attrs,
+        vis,
+        sig,
+        block,
+    } = syn::parse2(item.clone()).map_err(expected)?;
     if sig.asyncness.is_none() {
         return Err(Error::new_spanned(
             sig.fn_token,
@@ -24,7 +30,10 @@ fn test(arguments: TokenStream, item: &TokenStream) -> Result<TokenStream> {
         ));
     }
     if let Some(argument) = sig.inputs.first() {
-        return Err(Error::new_spanned(argument, "a test takes no arguments: make its client within it"));
+        return Err(Error::new_spanned(
+            argument,
+            "a test takes no arguments: make its client within it",
+        ));
     }
     let (name, output) = (&sig.ident, sig.output.to_token_stream());
     Ok(quote! {
@@ -42,10 +51,19 @@ mod tests {
 
     #[test]
     fn an_async_function_becomes_a_test() {
-        let text =
-            expand(quote!(), quote! { #[ignore] async fn greets() -> Result<()> { Ok(()) } }).to_string();
-        assert!(text.contains("# [ignore] fn greets () -> Result < () >"), "{text}");
-        assert!(text.contains(":: slackwater :: testing :: block_on (async {"), "{text}");
+        let text = expand(
+            quote!(),
+            quote! { #[ignore] async fn greets() -> Result<()> { Ok(()) } },
+        )
+        .to_string();
+        assert!(
+            text.contains("# [ignore] fn greets () -> Result < () >"),
+            "{text}"
+        );
+        assert!(
+            text.contains(":: slackwater :: testing :: block_on (async {"),
+            "{text}"
+        );
         let text = expand(quote!(crate = "sw"), quote! { async fn greets() {} }).to_string();
         assert!(text.contains("sw :: testing"), "{text}");
     }
@@ -54,7 +72,10 @@ mod tests {
     fn what_is_no_async_test_is_told_what_to_write() {
         for (item, told) in [
             (quote! { fn greets() {} }, "write `async fn` here"),
-            (quote! { async fn greets(client: Client) {} }, "takes no arguments"),
+            (
+                quote! { async fn greets(client: Client) {} },
+                "takes no arguments",
+            ),
             (quote! { struct Greets; }, "stands on an `async fn`"),
         ] {
             let text = expand(quote!(), item).to_string();

@@ -6,7 +6,9 @@ struct Todo {
 
 #[get("/todo")]
 async fn todo() -> Todo {
-    Todo { title: "rest".into() }
+    Todo {
+        title: "rest".into(),
+    }
 }
 
 fn main() {

@@ -38,15 +38,25 @@ impl Answer {
         let text = std::str::from_utf8(head).map_err(|_| Failure::Malformed)?;
         let mut lines = text.split("\r\n");
         let mut first = lines.next().unwrap_or_default().splitn(3, ' ');
-        let version =
-            first.next().filter(|version| version.starts_with("HTTP/1.")).ok_or(Failure::Malformed)?;
-        let status = first.next().and_then(|code| code.parse().ok()).ok_or(Failure::Malformed)?;
+        let version = first
+            .next()
+            .filter(|version| version.starts_with("HTTP/1."))
+            .ok_or(Failure::Malformed)?;
+        let status = first
+            .next()
+            .and_then(|code| code.parse().ok())
+            .ok_or(Failure::Malformed)?;
         let header = |line: &str| {
             let (name, value) = line.split_once(':').ok_or(Failure::Malformed)?;
             Ok((name.to_owned(), value.trim().to_owned()))
         };
         let headers = lines.map(header).collect::<Result<_, _>>()?;
-        Ok(Answer { version: version.to_owned(), status, headers, body: Vec::new() })
+        Ok(Answer {
+            version: version.to_owned(),
+            status,
+            headers,
+            body: Vec::new(),
+        })
     }
 
     /// The first value of a header, by its name in any case.
@@ -92,12 +102,16 @@ impl Answer {
     ///
     /// [`Failure::Malformed`] for a length that is no number, or both a length and chunks.
     pub fn framing(&self) -> Result<Framing, Failure> {
-        let chunked =
-            self.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        let chunked = self
+            .header("transfer-encoding")
+            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
         match (self.status, self.header("content-length")) {
             (100..=199 | 204 | 304, _) => Ok(Framing::Empty),
             (_, Some(_)) if chunked => Err(Failure::Malformed),
-            (_, Some(length)) => length.parse().map(Framing::Length).map_err(|_| Failure::Malformed),
+            (_, Some(length)) => length
+                .parse()
+                .map(Framing::Length)
+                .map_err(|_| Failure::Malformed),
             (_, None) if chunked => Ok(Framing::Chunked),
             (_, None) => Ok(Framing::UntilClose),
         }
@@ -110,19 +124,29 @@ mod tests {
 
     #[test]
     fn a_head_is_read_with_its_framing() {
-        let answer = Answer::parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: Close").unwrap();
-        assert_eq!((answer.status, answer.framing(), answer.closes()), (200, Ok(Framing::Length(5)), true));
+        let answer =
+            Answer::parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: Close").unwrap();
+        assert_eq!(
+            (answer.status, answer.framing(), answer.closes()),
+            (200, Ok(Framing::Length(5)), true)
+        );
         let old = Answer::parse(b"HTTP/1.0 204 No Content").unwrap();
         assert_eq!((old.framing(), old.closes()), (Ok(Framing::Empty), true));
     }
 
     #[test]
     fn what_is_no_head_is_malformed() {
-        for head in [&b"HTP/1.1 200 OK"[..], b"HTTP/1.1 abc", b"HTTP/1.1 200 OK\r\nno colon", b"\xff"] {
+        for head in [
+            &b"HTP/1.1 200 OK"[..],
+            b"HTTP/1.1 abc",
+            b"HTTP/1.1 200 OK\r\nno colon",
+            b"\xff",
+        ] {
             assert_eq!(Answer::parse(head), Err(Failure::Malformed));
         }
         let both =
-            Answer::parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked").unwrap();
+            Answer::parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked")
+                .unwrap();
         assert_eq!(both.framing(), Err(Failure::Malformed));
     }
 }

@@ -57,7 +57,10 @@ impl Kind {
     pub fn installed(self) -> Result<PathBuf, String> {
         let (path, package) = self.program();
         let missing = || format!("{path} is missing: apt-get install {package}");
-        Path::new(path).exists().then(|| path.into()).ok_or_else(missing)
+        Path::new(path)
+            .exists()
+            .then(|| path.into())
+            .ok_or_else(missing)
     }
 }
 
@@ -78,16 +81,35 @@ impl Balancer {
             }
             Kind::Nginx => {
                 let path = dir.write("nginx.conf", &nginx(addr, servers));
-                command.arg("-p").arg(dir.path()).arg("-c").arg(path).args(["-e", "error.log"]);
+                command
+                    .arg("-p")
+                    .arg(dir.path())
+                    .arg("-c")
+                    .arg(path)
+                    .args(["-e", "error.log"]);
             }
         }
         let log = fs::File::create(dir.path().join("output")).expect("a file for its output");
-        command.stdin(Stdio::null()).stderr(log.try_clone().expect("a descriptor")).stdout(log);
-        let child = command.current_dir(dir.path()).spawn().expect("the balancer starts");
-        let balancer = Balancer { child, dir, addr: addr.clone() };
+        command
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a descriptor"))
+            .stdout(log);
+        let child = command
+            .current_dir(dir.path())
+            .spawn()
+            .expect("the balancer starts");
+        let balancer = Balancer {
+            child,
+            dir,
+            addr: addr.clone(),
+        };
         let asked = || Conn::open(addr).and_then(|mut conn| conn.ask("/pid")).ok();
         let answers = wait::maybe(PATIENCE, || asked().filter(|answer| answer.status == 200));
-        assert!(answers.is_some(), "the balancer does not answer:\n{}", balancer.output());
+        assert!(
+            answers.is_some(),
+            "the balancer does not answer:\n{}",
+            balancer.output()
+        );
         balancer
     }
 

@@ -51,18 +51,36 @@ impl Browser {
         let profile = Dir::new();
         let output = File::create(profile.path().join("output")).expect("a file for its output");
         let mut command = Command::new(driver);
-        command.arg("--port=0").stdin(Stdio::null()).stdout(output).stderr(Stdio::null());
+        command
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(Stdio::null());
         let driver = command.spawn().expect("chromedriver starts");
         let port = wait::until(START, "chromedriver says its port", || {
             let said = profile.read("output");
-            said.rsplit_once("on port ")?.1.split_once('.')?.0.trim().parse::<u16>().ok()
+            said.rsplit_once("on port ")?
+                .1
+                .split_once('.')?
+                .0
+                .trim()
+                .parse::<u16>()
+                .ok()
         });
         let addr = Addr::Tcp(([127, 0, 0, 1], port).into());
         let mut args: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
-        args.push(format!("--user-data-dir={}", profile.path().join("user").display()));
+        args.push(format!(
+            "--user-data-dir={}",
+            profile.path().join("user").display()
+        ));
         let options = json!({ "binary": chromium, "args": args });
         let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options } } });
-        let mut browser = Browser { driver, addr, session: String::new(), _profile: profile };
+        let mut browser = Browser {
+            driver,
+            addr,
+            session: String::new(),
+            _profile: profile,
+        };
         let session = browser.command("POST", "/session", &wanted);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
         Ok(browser)
@@ -76,8 +94,12 @@ impl Browser {
     /// Runs a function's body in the page; gives what it returns, or null if the page is about to be another.
     #[must_use]
     pub fn run(&self, script: &str) -> Value {
-        self.try_command("POST", &self.path("execute/sync"), &json!({ "script": script, "args": [] }))
-            .unwrap_or_default()
+        self.try_command(
+            "POST",
+            &self.path("execute/sync"),
+            &json!({ "script": script, "args": [] }),
+        )
+        .unwrap_or_default()
     }
 
     /// Waits until `script` gives `true` in the page.
@@ -88,7 +110,10 @@ impl Browser {
     pub fn until(&self, within: Duration, script: &str) {
         let page = "return document.documentElement.outerHTML";
         wait::maybe(within, || (self.run(script) == true).then_some(())).unwrap_or_else(|| {
-            panic!("within {within:?}: {script}: did not happen; the page:\n{}", self.run(page))
+            panic!(
+                "within {within:?}: {script}: did not happen; the page:\n{}",
+                self.run(page)
+            )
         });
     }
 
@@ -97,7 +122,8 @@ impl Browser {
     }
 
     fn command(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.try_command(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        self.try_command(method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     fn try_command(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {

@@ -62,7 +62,11 @@ impl Conn {
             Addr::Unix(path) => UnixStream::connect(path).map(Into::into),
         }
         .map_err(|error| Failure::from_io(&error))?;
-        let conn = Conn { fd, unread: Vec::new(), patience };
+        let conn = Conn {
+            fd,
+            unread: Vec::new(),
+            patience,
+        };
         conn.limit(patience)?;
         Ok(conn)
     }
@@ -79,8 +83,15 @@ impl Conn {
     ///
     /// When there is no descriptor left.
     pub fn try_clone(&self) -> Result<Self, Failure> {
-        let fd = self.fd.try_clone().map_err(|error| Failure::from_io(&error))?;
-        Ok(Conn { fd, unread: Vec::new(), patience: self.patience })
+        let fd = self
+            .fd
+            .try_clone()
+            .map_err(|error| Failure::from_io(&error))?;
+        Ok(Conn {
+            fd,
+            unread: Vec::new(),
+            patience: self.patience,
+        })
     }
 
     /// Sends all of it.
@@ -105,7 +116,12 @@ impl Conn {
     /// # Errors
     ///
     /// Why it could not.
-    pub fn send_in_pieces(&mut self, bytes: &[u8], size: usize, pause: Duration) -> Result<(), Failure> {
+    pub fn send_in_pieces(
+        &mut self,
+        bytes: &[u8],
+        size: usize,
+        pause: Duration,
+    ) -> Result<(), Failure> {
         for piece in bytes.chunks(size) {
             self.send(piece)?;
             thread::sleep(pause);
@@ -199,7 +215,9 @@ impl Conn {
     pub fn discard(&mut self, length: u64) -> Result<(), Failure> {
         let mut missing = length;
         loop {
-            let now = usize::try_from(missing).unwrap_or(usize::MAX).min(self.unread.len());
+            let now = usize::try_from(missing)
+                .unwrap_or(usize::MAX)
+                .min(self.unread.len());
             self.unread.drain(..now);
             missing -= now as u64;
             if missing == 0 {
@@ -215,7 +233,9 @@ impl Conn {
     ///
     /// Why it is not all there.
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let end = self.find(b"\r\n", Instant::now() + self.patience).map_err(inside)?;
+        let end = self
+            .find(b"\r\n", Instant::now() + self.patience)
+            .map_err(inside)?;
         let line = String::from_utf8_lossy(&self.unread[..end]).into_owned();
         let digits = line.split(';').next().unwrap_or_default();
         let size = usize::from_str_radix(digits.trim(), 16).map_err(|_| Failure::Malformed)?;
@@ -296,7 +316,8 @@ impl Conn {
             }
             let begun = !self.unread.is_empty();
             seen = self.unread.len().saturating_sub(pattern.len() - 1);
-            self.fill(deadline).map_err(|failure| if begun { inside(failure) } else { failure })?;
+            self.fill(deadline)
+                .map_err(|failure| if begun { inside(failure) } else { failure })?;
         }
     }
 
@@ -350,30 +371,60 @@ mod tests {
     fn every_failure_is_told_apart() {
         let server = StandIn::start();
         let mut found = Vec::new();
-        for path in ["/gone", "/cut", "/cut-chunk", "/reset", "/silent", "/malformed"] {
+        for path in [
+            "/gone",
+            "/cut",
+            "/cut-chunk",
+            "/reset",
+            "/silent",
+            "/malformed",
+        ] {
             found.push(conn(&server).ask(path).unwrap_err());
         }
         use Failure::{ClosedBeforeAnswer, CutInTheMiddle, Malformed, Reset, TimedOut};
-        assert_eq!(found, [ClosedBeforeAnswer, CutInTheMiddle, CutInTheMiddle, Reset, TimedOut, Malformed]);
+        assert_eq!(
+            found,
+            [
+                ClosedBeforeAnswer,
+                CutInTheMiddle,
+                CutInTheMiddle,
+                Reset,
+                TimedOut,
+                Malformed
+            ]
+        );
     }
 
     #[test]
     fn nobody_there_is_refused() {
         let addr = StandIn::start().addr();
         assert_eq!(Conn::open(&addr).unwrap_err(), Failure::Refused);
-        assert_eq!(Conn::open(&Addr::Unix("/nonexistent/socket".into())).unwrap_err(), Failure::Refused);
+        assert_eq!(
+            Conn::open(&Addr::Unix("/nonexistent/socket".into())).unwrap_err(),
+            Failure::Refused
+        );
     }
 
     #[test]
     fn answers_are_read_one_after_another() {
         let server = StandIn::start();
         let mut conn = conn(&server);
-        conn.send_in_pieces(b"GET / HTTP/1.1\r\n\r\nGET /chunks HTTP/1.1\r\n\r\n", 1, Duration::ZERO)
-            .unwrap();
+        conn.send_in_pieces(
+            b"GET / HTTP/1.1\r\n\r\nGET /chunks HTTP/1.1\r\n\r\n",
+            1,
+            Duration::ZERO,
+        )
+        .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "stand-in");
         assert_eq!(conn.answer().unwrap().text(), "one two three");
-        assert_eq!((conn.glance(), conn.fate(Duration::from_millis(20))), (Fate::KeptOpen, Fate::KeptOpen));
+        assert_eq!(
+            (conn.glance(), conn.fate(Duration::from_millis(20))),
+            (Fate::KeptOpen, Fate::KeptOpen)
+        );
         assert_eq!(conn.ask("/until-close").unwrap().text(), "all of it");
-        assert_eq!((conn.glance(), conn.fate(Duration::from_millis(20))), (Fate::Closed, Fate::Closed));
+        assert_eq!(
+            (conn.glance(), conn.fate(Duration::from_millis(20))),
+            (Fate::Closed, Fate::Closed)
+        );
     }
 }

@@ -40,12 +40,16 @@ impl Idle {
     #[must_use]
     pub fn open(addr: &Addr, count: usize, before: Before) -> Self {
         let open = |number| {
-            let mut conn =
-                Conn::open(addr).unwrap_or_else(|failure| panic!("idle connection {number}: {failure:?}"));
+            let mut conn = Conn::open(addr)
+                .unwrap_or_else(|failure| panic!("idle connection {number}: {failure:?}"));
             if before == Before::OneRequest {
-                let answer =
-                    conn.ask("/").unwrap_or_else(|failure| panic!("idle connection {number}: {failure:?}"));
-                assert!(answer.is_success() && !answer.closes(), "idle connection {number}: {answer:?}");
+                let answer = conn
+                    .ask("/")
+                    .unwrap_or_else(|failure| panic!("idle connection {number}: {failure:?}"));
+                assert!(
+                    answer.is_success() && !answer.closes(),
+                    "idle connection {number}: {answer:?}"
+                );
             }
             conn
         };
@@ -92,15 +96,19 @@ impl Idle {
     ///
     /// When they are not within [`PATIENCE`], and at once when anything fails.
     pub fn arrive_at(&mut self, pid: u32) {
-        wait::until(PATIENCE, "all connections to be answered by the newest process", || {
-            let mut all = true;
-            let answered = self.ask_each("/pid", |body| {
-                all &= body == pid.to_string();
-                body.parse::<u32>().is_ok()
-            });
-            answered.assert_flawless();
-            all.then_some(())
-        });
+        wait::until(
+            PATIENCE,
+            "all connections to be answered by the newest process",
+            || {
+                let mut all = true;
+                let answered = self.ask_each("/pid", |body| {
+                    all &= body == pid.to_string();
+                    body.parse::<u32>().is_ok()
+                });
+                answered.assert_flawless();
+                all.then_some(())
+            },
+        );
     }
 
     fn ask_each(&mut self, path: &str, mut right: impl FnMut(&str) -> bool) -> Tally {
@@ -114,11 +122,17 @@ impl Idle {
                 Fate::Sent(_) => Err(Failure::Malformed),
             };
             match outcome {
-                Ok(answer) if answer.is_success() && right(&answer.text()) => tally.answer(begun.elapsed()),
-                Ok(answer) if answer.is_success() => {
-                    tally.failure(Failure::Malformed, || format!("idle {number}: {}", answer.text()));
+                Ok(answer) if answer.is_success() && right(&answer.text()) => {
+                    tally.answer(begun.elapsed())
                 }
-                Ok(answer) => tally.failure(Failure::BadStatus(answer.status), || format!("idle {number}")),
+                Ok(answer) if answer.is_success() => {
+                    tally.failure(Failure::Malformed, || {
+                        format!("idle {number}: {}", answer.text())
+                    });
+                }
+                Ok(answer) => tally.failure(Failure::BadStatus(answer.status), || {
+                    format!("idle {number}")
+                }),
                 Err(failure) => tally.failure(failure, || format!("idle {number}")),
             }
         }
@@ -135,7 +149,13 @@ mod tests {
     fn idle_connections_are_seen_open_and_still_answer() {
         let server = StandIn::start();
         let mut idle = Idle::open(&server.addr(), 20, Before::OneRequest);
-        assert_eq!(idle.fates(), Fates { open: 20, ..Fates::default() });
+        assert_eq!(
+            idle.fates(),
+            Fates {
+                open: 20,
+                ..Fates::default()
+            }
+        );
         idle.ask_all("/").assert_flawless();
     }
 

@@ -78,7 +78,8 @@ impl Launch {
     #[must_use]
     pub fn works_in(mut self, name: &str) -> Self {
         let path = self.dir.path().join(name);
-        std::fs::create_dir(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+        std::fs::create_dir(&path)
+            .unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
         self.place = name.into();
         self
     }
@@ -106,7 +107,8 @@ impl Launch {
     /// More arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -125,7 +127,10 @@ impl Launch {
     /// When there is no descriptor left.
     #[must_use]
     pub fn socket(mut self, name: &str, socket: &impl AsFd) -> Self {
-        let fd = socket.as_fd().try_clone_to_owned().expect("a descriptor to pass on");
+        let fd = socket
+            .as_fd()
+            .try_clone_to_owned()
+            .expect("a descriptor to pass on");
         self.sockets.push((name.to_owned(), Arc::new(fd)));
         self
     }
@@ -137,7 +142,11 @@ impl Launch {
     /// When there is no descriptor left.
     #[must_use]
     pub fn stdout(mut self, to: &impl AsFd) -> Self {
-        self.stdout = Some(Arc::new(to.as_fd().try_clone_to_owned().expect("a descriptor to pass on")));
+        self.stdout = Some(Arc::new(
+            to.as_fd()
+                .try_clone_to_owned()
+                .expect("a descriptor to pass on"),
+        ));
         self
     }
 
@@ -154,7 +163,8 @@ impl Launch {
     /// When it cannot be started.
     #[must_use]
     pub fn start(&self) -> Process {
-        let output = File::create(self.dir.path().join(Process::OUTPUT)).expect("a file for its output");
+        let output =
+            File::create(self.dir.path().join(Process::OUTPUT)).expect("a file for its output");
         let child = self.spawn(output.try_clone().expect("a descriptor"), output);
         Process::new(child, self.dir.clone())
     }
@@ -181,7 +191,11 @@ impl Launch {
         let file = |name| File::create(self.dir.path().join(name)).expect("a file for its output");
         let child = self.spawn(file("stdout"), file("stderr"));
         let status = Process::new(child, self.dir.clone()).wait_exit(within);
-        Finished { status, stdout: self.dir.read("stdout"), stderr: self.dir.read("stderr") }
+        Finished {
+            status,
+            stdout: self.dir.read("stdout"),
+            stderr: self.dir.read("stderr"),
+        }
     }
 
     fn spawn(&self, stdout: File, stderr: File) -> Child {
@@ -193,19 +207,27 @@ impl Launch {
         if let Some(other) = &self.stdout {
             command.stdout(other.try_clone().expect("a descriptor"));
         }
-        self.pass_sockets(&mut command).expect("descriptors to pass on");
-        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
+        self.pass_sockets(&mut command)
+            .expect("descriptors to pass on");
+        command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
     }
 
     /// The program with its arguments, its environment and its directory.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).current_dir(self.dir.path().join(&self.place)).env_clear();
+        command
+            .args(&self.args)
+            .current_dir(self.dir.path().join(&self.place))
+            .env_clear();
         for kept in ["PATH", "HOME", "TMPDIR"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
         }
         command.env(Launch::MARKER, self.dir.path());
-        command.env("RUST_BACKTRACE", "1").env("SLACKWATER_LOG__FORMAT", "json");
+        command
+            .env("RUST_BACKTRACE", "1")
+            .env("SLACKWATER_LOG__FORMAT", "json");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -215,13 +237,26 @@ impl Launch {
             return Ok(());
         }
         let map = |(child_fd, (_, fd)): (i32, &(String, Arc<OwnedFd>))| {
-            fd.try_clone().map(|parent_fd| FdMapping { parent_fd, child_fd })
+            fd.try_clone().map(|parent_fd| FdMapping {
+                parent_fd,
+                child_fd,
+            })
         };
-        let mappings = (3..).zip(&self.sockets).map(map).collect::<io::Result<_>>()?;
+        let mappings = (3..)
+            .zip(&self.sockets)
+            .map(map)
+            .collect::<io::Result<_>>()?;
         command.fd_mappings(mappings).map_err(io::Error::other)?;
-        let names = self.sockets.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(":");
+        let names = self
+            .sockets
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(":");
         // LISTEN_PID stays unset: it cannot be known before the child exists
-        command.env("LISTEN_FDS", self.sockets.len().to_string()).env("LISTEN_FDNAMES", names);
+        command
+            .env("LISTEN_FDS", self.sockets.len().to_string())
+            .env("LISTEN_FDNAMES", names);
         Ok(())
     }
 }

@@ -55,8 +55,15 @@ impl Lineage {
         static ADOPTS: Once = Once::new();
         ADOPTS.call_once(|| set_child_subreaper(Some(getpid())).expect("orphans come to the test"));
         // the first one is to go like any other: that it would stay for this test, which is its parent, is another matter
-        let first = launch.clone().env("SLACKWATER_FIRST_PROCESS", "exit").start();
-        Lineage { newest: first.pid(), first, reaped: BTreeSet::new() }
+        let first = launch
+            .clone()
+            .env("SLACKWATER_FIRST_PROCESS", "exit")
+            .start();
+        Lineage {
+            newest: first.pid(),
+            first,
+            reaped: BTreeSet::new(),
+        }
     }
 
     /// The process that serves, as far as the test knows.
@@ -82,7 +89,11 @@ impl Lineage {
     ///
     /// When it is no longer there.
     pub fn signal(&self, signal: Signal) {
-        assert!(signal_to(self.newest, signal), "{signal:?}: it is gone; the output:\n{}", self.log());
+        assert!(
+            signal_to(self.newest, signal),
+            "{signal:?}: it is gone; the output:\n{}",
+            self.log()
+        );
     }
 
     /// Tells the process that serves to reload and waits until it has.
@@ -111,7 +122,11 @@ impl Lineage {
     ///
     /// When none is started.
     pub fn begin(&self) -> u32 {
-        let answers = [said::STARTED_NEW, said::USR2_REFUSED, said::REFUSED_RETURNING];
+        let answers = [
+            said::STARTED_NEW,
+            said::USR2_REFUSED,
+            said::REFUSED_RETURNING,
+        ];
         wait::until(UPGRADE, "an upgrade begins", || {
             let mark = self.mark();
             self.signal(Signal::USR2);
@@ -127,9 +142,13 @@ impl Lineage {
     pub fn confirmed(&mut self, mark: usize, new: u32) {
         let outcome = wait::maybe(UPGRADE, || {
             let log = self.log_since(mark);
-            if [said::UPGRADE_FAILED, said::UPGRADE_REFUSED, said::ROLLED_BACK]
-                .iter()
-                .any(|bad| log.contains(bad))
+            if [
+                said::UPGRADE_FAILED,
+                said::UPGRADE_REFUSED,
+                said::ROLLED_BACK,
+            ]
+            .iter()
+            .any(|bad| log.contains(bad))
             {
                 return Some(false);
             }
@@ -152,7 +171,12 @@ impl Lineage {
     /// When it is still there after `within`.
     pub fn gone(&mut self, pid: u32, within: Duration) -> Option<WaitStatus> {
         let gone = wait::maybe(within, || self.try_gone(pid));
-        gone.unwrap_or_else(|| panic!("{pid} is still there after {within:?}; the output:\n{}", self.log()))
+        gone.unwrap_or_else(|| {
+            panic!(
+                "{pid} is still there after {within:?}; the output:\n{}",
+                self.log()
+            )
+        })
     }
 
     /// As [`gone`](Self::gone), now: `None` when it is there, or a zombie that another has to reap.
@@ -180,9 +204,14 @@ impl Lineage {
         let marker = format!("{}={}", Launch::MARKER, self.dir().path().display());
         let is_ours = |pid: &u32| {
             let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
+            environ
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == marker.as_bytes())
         };
-        let mut alive: Vec<u32> = processes().filter(is_ours).filter(|pid| Proc(*pid).is_alive()).collect();
+        let mut alive: Vec<u32> = processes()
+            .filter(is_ours)
+            .filter(|pid| Proc(*pid).is_alive())
+            .collect();
         alive.sort_unstable();
         alive
     }
@@ -191,7 +220,9 @@ impl Lineage {
     #[must_use]
     pub fn zombies(&self) -> Vec<u32> {
         let is_child = |pid: &u32| Proc(*pid).parent() == self.newest;
-        processes().filter(|pid| is_child(pid) && Proc(*pid).exists() && !Proc(*pid).is_alive()).collect()
+        processes()
+            .filter(|pid| is_child(pid) && Proc(*pid).exists() && !Proc(*pid).is_alive())
+            .collect()
     }
 
     fn end(&mut self) {
@@ -199,7 +230,11 @@ impl Lineage {
         self.first.kill();
         loop {
             let mut left = self.alive();
-            left.extend(self.said_pids().into_iter().filter(|pid| Proc(*pid).parent() == std::process::id()));
+            left.extend(
+                self.said_pids()
+                    .into_iter()
+                    .filter(|pid| Proc(*pid).parent() == std::process::id()),
+            );
             left.retain(|pid| !self.reaped.contains(pid) && *pid != self.first.pid());
             if left.is_empty() {
                 return;
@@ -216,7 +251,10 @@ impl Lineage {
     }
 
     fn said_pids(&self) -> Vec<u32> {
-        self.log().lines().filter_map(|line| pid_after(line, said::STARTED_NEW)).collect()
+        self.log()
+            .lines()
+            .filter_map(|line| pid_after(line, said::STARTED_NEW))
+            .collect()
     }
 }
 
@@ -246,7 +284,11 @@ fn pid_of(pid: u32) -> Option<Pid> {
 fn pid_after(line: &str, words: &str) -> Option<u32> {
     let (_, rest) = line.split_once(words)?;
     let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
-    digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    digits
+        .split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -275,7 +317,11 @@ mod tests {
         let first = launch.start();
         let line = first.wait_for_log(0, said::STARTED_NEW);
         let second = pid_after(&line, said::STARTED_NEW).unwrap();
-        let mut lineage = Lineage { newest: second, first, reaped: BTreeSet::new() };
+        let mut lineage = Lineage {
+            newest: second,
+            first,
+            reaped: BTreeSet::new(),
+        };
         // between its fork and its exec it may not be told from others for a moment
         let seen = || lineage.alive().contains(&second).then_some(());
         wait::until(Duration::from_secs(5), "the second one is seen", seen);

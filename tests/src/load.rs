@@ -75,7 +75,10 @@ impl Load {
     /// Starts them, a thread each.
     #[must_use]
     pub fn start(self) -> Running {
-        let orders = Arc::new(Orders { stop: AtomicBool::new(false), answered: AtomicU64::new(0) });
+        let orders = Arc::new(Orders {
+            stop: AtomicBool::new(false),
+            answered: AtomicU64::new(0),
+        });
         let end = Instant::now() + self.at_most;
         let spawn = |pattern: &Pattern| {
             let client = Client {
@@ -175,7 +178,11 @@ impl Client {
                     self.tally.answer(took);
                 }
                 Err(failure) => {
-                    let about = format!("{:?} client, {:?} after its start", self.pattern, begun.elapsed());
+                    let about = format!(
+                        "{:?} client, {:?} after its start",
+                        self.pattern,
+                        begun.elapsed()
+                    );
                     self.tally.failure(failure, || about);
                     kept = None;
                     // a server that is gone is not asked a million times
@@ -200,7 +207,11 @@ impl Client {
         conn.send(self.request())?;
         let answer = conn.answer()?;
         let took = begun.elapsed();
-        let verdict = if answer.is_success() { Ok(took) } else { Err(Failure::BadStatus(answer.status)) };
+        let verdict = if answer.is_success() {
+            Ok(took)
+        } else {
+            Err(Failure::BadStatus(answer.status))
+        };
         match self.pattern {
             Pattern::NewConnection => {}
             _ if answer.closes() => self.tally.polite_close(),
@@ -211,19 +222,29 @@ impl Client {
     }
 
     fn request(&self) -> String {
-        let close = if self.pattern == Pattern::NewConnection { "Connection: close\r\n" } else { "" };
-        format!("GET {} HTTP/1.1\r\nHost: localhost\r\n{close}\r\n", self.path)
+        let close = if self.pattern == Pattern::NewConnection {
+            "Connection: close\r\n"
+        } else {
+            ""
+        };
+        format!(
+            "GET {} HTTP/1.1\r\nHost: localhost\r\n{close}\r\n",
+            self.path
+        )
     }
 
     /// Leaves the connection idle for a while; it is lost where the server closed it meanwhile.
     fn think(&mut self, mut conn: Conn, pause: Duration) -> Option<Conn> {
         match conn.fate(pause) {
             Fate::KeptOpen => return Some(conn),
-            Fate::Closed => self.tally.failure(Failure::ClosedWhileIdle, || format!("within {pause:?}")),
+            Fate::Closed => self
+                .tally
+                .failure(Failure::ClosedWhileIdle, || format!("within {pause:?}")),
             Fate::Reset => self.tally.failure(Failure::Reset, || "while idle".into()),
             Fate::Sent(bytes) => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                self.tally.failure(Failure::Malformed, || format!("unasked: {text:?}"));
+                self.tally
+                    .failure(Failure::Malformed, || format!("unasked: {text:?}"));
             }
         }
         None
@@ -262,10 +283,17 @@ mod tests {
         let polite = load(&server, "/close", Pattern::KeepAlive);
         assert!(polite.polite_closes() > 0, "{polite}");
         polite.assert_flawless();
-        let idle = load(&server, "/once", Pattern::Thinking(Duration::from_millis(20)));
+        let idle = load(
+            &server,
+            "/once",
+            Pattern::Thinking(Duration::from_millis(20)),
+        );
         assert!(idle.count(Failure::ClosedWhileIdle) > 0, "{idle}");
         let busy = load(&server, "/once", Pattern::KeepAlive);
-        assert!(busy.count(Failure::ClosedBeforeAnswer) + busy.count(Failure::Reset) > 0, "{busy}");
+        assert!(
+            busy.count(Failure::ClosedBeforeAnswer) + busy.count(Failure::Reset) > 0,
+            "{busy}"
+        );
     }
 
     #[test]
@@ -280,7 +308,10 @@ mod tests {
             ("/silent", Failure::TimedOut),
         ] {
             let tally = load(&server, path, Pattern::NewConnection);
-            assert!(tally.count(failure) > 0 && tally.count(failure) == tally.failed(), "{path}: {tally}");
+            assert!(
+                tally.count(failure) > 0 && tally.count(failure) == tally.failed(),
+                "{path}: {tally}"
+            );
         }
     }
 
@@ -291,7 +322,13 @@ mod tests {
             .clients(1, Pattern::KeepAlive)
             .at_most(Duration::from_millis(50))
             .start();
-        let ended = || running.threads.iter().all(JoinHandle::is_finished).then_some(());
+        let ended = || {
+            running
+                .threads
+                .iter()
+                .all(JoinHandle::is_finished)
+                .then_some(())
+        };
         wait::until(Duration::from_secs(5), "the load ends", ended);
     }
 }

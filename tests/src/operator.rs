@@ -23,7 +23,9 @@ impl Operator {
     #[must_use]
     pub fn of(launch: &Launch) -> Self {
         // the settings lie there already, perhaps changed
-        Operator { launch: launch.clone().no_settings() }
+        Operator {
+            launch: launch.clone().no_settings(),
+        }
     }
 
     /// Runs a command to its end.
@@ -50,7 +52,11 @@ impl Operator {
     /// When it ends otherwise.
     pub fn fails(&self, args: &[&str]) -> String {
         let finished = self.run(args);
-        assert_eq!((finished.code(), finished.stdout.as_str()), (Some(1), ""), "{args:?}: {finished:?}");
+        assert_eq!(
+            (finished.code(), finished.stdout.as_str()),
+            (Some(1), ""),
+            "{args:?}: {finished:?}"
+        );
         finished.stderr
     }
 
@@ -81,8 +87,14 @@ impl Operator {
         let path = self.launch.dir().path().join(output);
         let file = std::fs::File::create(&path).expect("a file for its output");
         let mut command: Command = self.launch.clone().args(args).command();
-        command.stdin(Stdio::null()).stderr(file.try_clone().expect("a descriptor")).stdout(file);
-        Begun { child: command.spawn().expect("the command starts"), output: path }
+        command
+            .stdin(Stdio::null())
+            .stderr(file.try_clone().expect("a descriptor"))
+            .stdout(file);
+        Begun {
+            child: command.spawn().expect("the command starts"),
+            output: path,
+        }
     }
 }
 

@@ -66,34 +66,52 @@ impl Passengers {
             Err(why) => tally.failure(Failure::Malformed, || format!("{kind} {number}: {why}")),
         };
         for (number, mut conn) in self.half_read.into_iter().enumerate() {
-            arrived("half a head", number, finish(&mut conn).and_then(|()| last(&mut conn, newest)));
+            arrived(
+                "half a head",
+                number,
+                finish(&mut conn).and_then(|()| last(&mut conn, newest)),
+            );
         }
         for (number, mut conn) in self.half_read_later.into_iter().enumerate() {
-            arrived("half a later head", number, finish(&mut conn).and_then(|()| last(&mut conn, newest)));
+            arrived(
+                "half a later head",
+                number,
+                finish(&mut conn).and_then(|()| last(&mut conn, newest)),
+            );
         }
         for (number, mut conn) in self.pipelined.into_iter().enumerate() {
             let answers = expect(&mut conn, |text| text == "slept")
                 .and_then(|()| expect(&mut conn, |text| text == "xxxxxxxxxx"))
                 .and_then(|()| expect(&mut conn, is_pid));
-            arrived("pipelined", number, answers.and_then(|()| last(&mut conn, newest)));
+            arrived(
+                "pipelined",
+                number,
+                answers.and_then(|()| last(&mut conn, newest)),
+            );
         }
         for (number, mut conn) in self.in_flight.into_iter().enumerate() {
             let slept = expect(&mut conn, |text| text == "slept");
-            arrived("in flight", number, slept.and_then(|()| last(&mut conn, newest)));
+            arrived(
+                "in flight",
+                number,
+                slept.and_then(|()| last(&mut conn, newest)),
+            );
         }
         tally
     }
 }
 
 fn finish(conn: &mut Conn) -> Result<(), String> {
-    conn.send(OTHER_HALF).map_err(|failure| format!("{failure:?}"))?;
+    conn.send(OTHER_HALF)
+        .map_err(|failure| format!("{failure:?}"))?;
     expect(conn, is_pid)
 }
 
 fn last(conn: &mut Conn, newest: u32) -> Result<(), String> {
     let begun = Instant::now();
     loop {
-        conn.get("/pid").map_err(|failure| format!("{failure:?} at its last request"))?;
+        conn.get("/pid")
+            .map_err(|failure| format!("{failure:?} at its last request"))?;
         let answered_by = answer(conn)?;
         if answered_by == newest.to_string() {
             return Ok(());

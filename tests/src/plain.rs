@@ -36,7 +36,10 @@ impl Plain {
     pub fn start() -> Self {
         let listener =
             Async::new(TcpListener::bind("127.0.0.1:0").expect("a free port")).expect("a listener");
-        let addr = listener.get_ref().local_addr().expect("a bound listener has an address");
+        let addr = listener
+            .get_ref()
+            .local_addr()
+            .expect("a bound listener has an address");
         async_std::task::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let connection = hyper::server::conn::http1::Builder::new().serve_connection(
@@ -69,18 +72,30 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         (&Method::POST, "/echo") => Response::new(request.into_body().boxed()),
         (_, "/" | "/any" | "/echo") => {
             let mut refused = with(StatusCode::METHOD_NOT_ALLOWED, "");
-            refused.headers_mut().insert("allow", "GET, HEAD".parse().expect("a valid value"));
+            refused
+                .headers_mut()
+                .insert("allow", "GET, HEAD".parse().expect("a valid value"));
             refused
         }
-        _ => match path.strip_prefix("/status/").and_then(|number| number.parse::<u16>().ok()) {
-            Some(number) => with(StatusCode::from_u16(number).unwrap_or(StatusCode::NOT_FOUND), "body"),
+        _ => match path
+            .strip_prefix("/status/")
+            .and_then(|number| number.parse::<u16>().ok())
+        {
+            Some(number) => with(
+                StatusCode::from_u16(number).unwrap_or(StatusCode::NOT_FOUND),
+                "body",
+            ),
             None => with(StatusCode::NOT_FOUND, ""),
         },
     }
 }
 
 fn with(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed());
+    let mut response = Response::new(
+        Full::new(body.into())
+            .map_err(|never| match never {})
+            .boxed(),
+    );
     *response.status_mut() = status;
     response
 }
@@ -103,7 +118,11 @@ impl Read for Io {
 }
 
 impl Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

@@ -28,7 +28,9 @@ impl Proc {
     /// How many descriptors it has open.
     #[must_use]
     pub fn open_fds(self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.0)).map(Iterator::count).unwrap_or(0)
+        fs::read_dir(format!("/proc/{}/fd", self.0))
+            .map(Iterator::count)
+            .unwrap_or(0)
     }
 
     /// Processor time so far, user's and system's, in clock ticks (100 a second).
@@ -36,25 +38,43 @@ impl Proc {
     pub fn cpu_ticks(self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
         // the name, in parentheses, may hold spaces: count fields after it
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+        let fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum()
     }
 
     /// How often its threads have gone to sleep so far.
     #[must_use]
     pub fn switches(self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).into_iter().flatten().flatten();
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0))
+            .into_iter()
+            .flatten()
+            .flatten();
         let of = |text: String| {
-            let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.and_then(|count| count.trim().parse::<u64>().ok())
+                .unwrap_or(0)
         };
-        tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).map(of).sum()
+        tasks
+            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
+            .map(of)
+            .sum()
     }
 
     /// Whether it is there and no zombie.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        self.stat(0).is_some_and(|state| state != "Z" && state != "X")
+        self.stat(0)
+            .is_some_and(|state| state != "Z" && state != "X")
     }
 
     /// Whether it is there, a zombie included.
@@ -78,28 +98,49 @@ impl Proc {
     /// How many of its descriptors are listening TCP sockets.
     #[must_use]
     pub fn listening(self) -> usize {
-        let table = |name| fs::read_to_string(format!("/proc/{}/net/{name}", self.0)).unwrap_or_default();
+        let table =
+            |name| fs::read_to_string(format!("/proc/{}/net/{name}", self.0)).unwrap_or_default();
         let tables = table("tcp") + &table("tcp6");
         let in_listen = |line: &str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            (fields.get(3) == Some(&"0A")).then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"")))
+            (fields.get(3) == Some(&"0A"))
+                .then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"")))
         };
         let sockets: Vec<String> = tables.lines().filter_map(in_listen).collect();
-        let fds = fs::read_dir(format!("/proc/{}/fd", self.0)).into_iter().flatten().flatten();
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.0))
+            .into_iter()
+            .flatten()
+            .flatten();
         let links = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
-        links.filter(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str())).count()
+        links
+            .filter(|link| {
+                sockets
+                    .iter()
+                    .any(|socket| link.as_os_str() == socket.as_str())
+            })
+            .count()
     }
 
     /// A field of its stat after the name, which may hold spaces and parentheses; the state is the first.
     fn stat(self, index: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
-        stat.rsplit(')').next()?.split_whitespace().nth(index).map(str::to_owned)
+        stat.rsplit(')')
+            .next()?
+            .split_whitespace()
+            .nth(index)
+            .map(str::to_owned)
     }
 
     fn status(self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
     }
 }
 
@@ -118,7 +159,10 @@ mod tests {
                 && me.is_alive()
         );
         let nobody = Proc(u32::MAX);
-        assert_eq!((nobody.rss_kib(), nobody.open_fds(), nobody.cpu_ticks()), (0, 0, 0));
+        assert_eq!(
+            (nobody.rss_kib(), nobody.open_fds(), nobody.cpu_ticks()),
+            (0, 0, 0)
+        );
         assert!(!nobody.is_alive());
     }
 }

@@ -81,7 +81,9 @@ impl Process {
                 return Some(false);
             }
             let addr = self.addresses().into_iter().next()?;
-            let answer = Conn::open(&addr).and_then(|mut conn| conn.ask("/readyz")).ok()?;
+            let answer = Conn::open(&addr)
+                .and_then(|mut conn| conn.ask("/readyz"))
+                .ok()?;
             (answer.status == 200).then_some(true)
         });
         assert_eq!(ready, Some(true), "not ready; its output:\n{}", self.log());
@@ -96,7 +98,8 @@ impl Process {
             .lines()
             .filter(|line| !line.contains("no longer"))
             .flat_map(|line| line.split("listening on ").skip(1));
-        said.filter_map(|rest| Addr::parse(rest.split(['"', ' ', ',', '\n', '\\']).next()?)).collect()
+        said.filter_map(|rest| Addr::parse(rest.split(['"', ' ', ',', '\n', '\\']).next()?))
+            .collect()
     }
 
     /// Where it listens first.
@@ -117,7 +120,8 @@ impl Process {
     /// When it cannot be had.
     #[must_use]
     pub fn conn(&self) -> Conn {
-        Conn::open(&self.addr()).unwrap_or_else(|failure| panic!("{failure:?}; its output:\n{}", self.log()))
+        Conn::open(&self.addr())
+            .unwrap_or_else(|failure| panic!("{failure:?}; its output:\n{}", self.log()))
     }
 
     /// Asks for `path` on a new connection; gives the body of a 2xx answer.
@@ -176,8 +180,12 @@ impl Process {
             let whole = log.rfind('\n').map_or("", |end| &log[..end]);
             whole.lines().find(is_it).map(str::to_owned)
         };
-        wait::maybe(PATIENCE, line)
-            .unwrap_or_else(|| panic!("its log does not say any of {texts:?}; its output:\n{}", self.log()))
+        wait::maybe(PATIENCE, line).unwrap_or_else(|| {
+            panic!(
+                "its log does not say any of {texts:?}; its output:\n{}",
+                self.log()
+            )
+        })
     }
 
     /// Replaces its settings, after [`ANY_PORT`]; it has not been told yet.
@@ -196,7 +204,10 @@ impl Process {
     ///
     /// When it is no longer there.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a process id");
         kill_process(pid, signal)
             .unwrap_or_else(|error| panic!("{signal:?}: {error}; its output:\n{}", self.log()));
     }
@@ -258,10 +269,15 @@ mod tests {
 
     #[test]
     fn a_program_runs_to_its_end_in_a_directory_of_its_own() {
-        let launch = shell("cat slackwater.toml; echo $GREETING >&2; exit 3").whole_settings("a = 1\n");
+        let launch =
+            shell("cat slackwater.toml; echo $GREETING >&2; exit 3").whole_settings("a = 1\n");
         let finished = launch.env("GREETING", "hi").run(PATIENCE);
         assert_eq!(
-            (finished.code(), finished.stdout.as_str(), finished.stderr.as_str()),
+            (
+                finished.code(),
+                finished.stdout.as_str(),
+                finished.stderr.as_str()
+            ),
             (Some(3), "a = 1\n", "hi\n")
         );
     }
@@ -292,9 +308,13 @@ mod tests {
     #[test]
     fn sockets_are_inherited_with_their_names() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let launch =
-            shell("echo $LISTEN_FDS $LISTEN_FDNAMES; readlink /proc/$$/fd/3 /proc/$$/fd/4 | cut -c 1-7");
-        let finished = launch.socket("web", &listener).socket("admin", &listener).run(PATIENCE);
+        let launch = shell(
+            "echo $LISTEN_FDS $LISTEN_FDNAMES; readlink /proc/$$/fd/3 /proc/$$/fd/4 | cut -c 1-7",
+        );
+        let finished = launch
+            .socket("web", &listener)
+            .socket("admin", &listener)
+            .run(PATIENCE);
         assert_eq!(finished.stdout, "2 web:admin\nsocket:\nsocket:\n");
     }
 }

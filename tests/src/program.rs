@@ -48,20 +48,34 @@ pub fn stranger() -> PathBuf {
 pub fn script(path: &Path, text: impl AsRef<[u8]>) {
     let fresh = path.with_extension("fresh");
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(&fresh).stdin(Stdio::piped());
+    shell
+        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
+        .arg(&fresh)
+        .stdin(Stdio::piped());
     let status = shell.spawn().and_then(|mut child| {
         // dropped when all is in it: that is its end
-        let sent = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_ref()));
+        let sent = child
+            .stdin
+            .take()
+            .map_or(Ok(()), |mut stdin| stdin.write_all(text.as_ref()));
         child.wait().and_then(|status| sent.map(|()| status))
     });
-    assert!(status.as_ref().is_ok_and(ExitStatus::success), "cannot write {}: {status:?}", path.display());
-    fs::rename(&fresh, path).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+    assert!(
+        status.as_ref().is_ok_and(ExitStatus::success),
+        "cannot write {}: {status:?}",
+        path.display()
+    );
+    fs::rename(&fresh, path)
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
 /// The directory that cargo builds into.
 #[must_use]
 pub fn target_dir() -> PathBuf {
-    profile_dir().parent().map(Path::to_owned).unwrap_or_default()
+    profile_dir()
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default()
 }
 
 /// `target/debug` or `target/release`: the tests' own executable is in its `deps`, a bench in itself.
@@ -71,7 +85,9 @@ pub fn target_dir() -> PathBuf {
 /// When this executable is nowhere.
 fn profile_dir() -> PathBuf {
     let exe = env::current_exe().expect("a running program has a path");
-    let dir = exe.parent().unwrap_or_else(|| panic!("{} is in no directory", exe.display()));
+    let dir = exe
+        .parent()
+        .unwrap_or_else(|| panic!("{} is in no directory", exe.display()));
     let is_below = dir.ends_with("deps") || dir.ends_with("examples");
     dir.parent().filter(|_| is_below).unwrap_or(dir).to_owned()
 }
@@ -82,15 +98,32 @@ fn build_once() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         // set by cargo for what it runs; by hand, the binaries are taken as they are
-        let Some(cargo) = env::var_os("CARGO") else { return };
+        let Some(cargo) = env::var_os("CARGO") else {
+            return;
+        };
         let dir = profile_dir();
-        let profile = if dir.ends_with("debug") { "dev" } else { "release" };
+        let profile = if dir.ends_with("debug") {
+            "dev"
+        } else {
+            "release"
+        };
         let status = Command::new(cargo)
-            .args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile])
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bins",
+                "--examples",
+                "--profile",
+                profile,
+            ])
             .arg("--target-dir")
             .arg(target_dir())
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status();
-        assert!(status.as_ref().is_ok_and(ExitStatus::success), "building the examples: {status:?}");
+        assert!(
+            status.as_ref().is_ok_and(ExitStatus::success),
+            "building the examples: {status:?}"
+        );
     });
 }

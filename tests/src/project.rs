@@ -25,7 +25,9 @@ pub struct Project {
 
 /// Where the workspace is.
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the workspace")
 }
 
 impl Project {
@@ -65,7 +67,8 @@ impl Project {
     ///
     /// When they cannot be written.
     pub fn use_our_lock(&self) {
-        let lock = fs::read_to_string(workspace().join("Cargo.lock")).expect("the workspace's Cargo.lock");
+        let lock =
+            fs::read_to_string(workspace().join("Cargo.lock")).expect("the workspace's Cargo.lock");
         self.write("Cargo.lock", &lock);
     }
 
@@ -82,8 +85,8 @@ impl Project {
     /// When it cannot be written.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.root.join(path);
-        let written =
-            fs::create_dir_all(path.parent().unwrap_or(&self.root)).and_then(|()| fs::write(&path, text));
+        let written = fs::create_dir_all(path.parent().unwrap_or(&self.root))
+            .and_then(|()| fs::write(&path, text));
         written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
 
@@ -95,7 +98,8 @@ impl Project {
     #[must_use]
     pub fn read(&self, path: &str) -> String {
         let path = self.root.join(path);
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+        fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
     }
 
     /// Edits one of its files: `from` becomes `to`, once.
@@ -105,7 +109,10 @@ impl Project {
     /// When `from` is not there.
     pub fn edit(&self, path: &str, from: &str, to: &str) {
         let text = self.read(path);
-        assert!(text.contains(from), "{path} does not hold {from:?}:\n{text}");
+        assert!(
+            text.contains(from),
+            "{path} does not hold {from:?}:\n{text}"
+        );
         self.write(path, &text.replacen(from, to, 1));
     }
 
@@ -126,21 +133,33 @@ impl Project {
     /// When cargo fails.
     pub fn cargo(&self, args: &[&str]) -> String {
         let mut command = Command::new("cargo");
-        command.args(args).current_dir(&self.root).envs(environment());
+        command
+            .args(args)
+            .current_dir(&self.root)
+            .envs(environment());
         let output = command.output().expect("cargo starts");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let trouble = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cargo {args:?}: {}\n{said}\n{trouble}", output.status);
+        assert!(
+            output.status.success(),
+            "cargo {args:?}: {}\n{said}\n{trouble}",
+            output.status
+        );
         said
     }
 }
 
 /// Where it builds, and where cargo and rustup have their things.
 fn environment() -> Vec<(&'static str, std::ffi::OsString)> {
-    let mut environment =
-        vec![("CARGO_TARGET_DIR", program::target_dir().into()), ("CARGO_TERM_COLOR", "never".into())];
+    let mut environment = vec![
+        ("CARGO_TARGET_DIR", program::target_dir().into()),
+        ("CARGO_TERM_COLOR", "never".into()),
+    ];
     let kept = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
-    environment.extend(kept.into_iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    environment.extend(
+        kept.into_iter()
+            .filter_map(|name| Some((name, env::var_os(name)?))),
+    );
     environment
 }
 
@@ -155,8 +174,12 @@ pub fn answers(process: &mut Process) -> Addr {
             return Some(None);
         }
         let addr = process.addresses().into_iter().next()?;
-        let answer = Conn::open(&addr).and_then(|mut conn| conn.ask("/livez")).ok()?;
+        let answer = Conn::open(&addr)
+            .and_then(|mut conn| conn.ask("/livez"))
+            .ok()?;
         (answer.status == 200).then_some(Some(addr))
     });
-    answers.flatten().unwrap_or_else(|| panic!("no answer; its output:\n{}", process.log()))
+    answers
+        .flatten()
+        .unwrap_or_else(|| panic!("no answer; its output:\n{}", process.log()))
 }

@@ -90,14 +90,16 @@ pub fn table() -> Vec<Case> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("raw");
     let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let paths = entries.flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|kind| kind == "txt")).collect();
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|kind| kind == "txt"))
+        .collect();
     files.sort();
     files.iter().flat_map(|path| read(path)).collect()
 }
 
 fn read(path: &Path) -> Vec<Case> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = path.file_stem().unwrap_or_default().to_string_lossy();
     parse(&file, &text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
 }
@@ -113,7 +115,9 @@ fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
             cases.push(Case::named(format!("{file}: {name}")));
             continue;
         }
-        let case = cases.last_mut().ok_or_else(|| fault("before the first case"))?;
+        let case = cases
+            .last_mut()
+            .ok_or_else(|| fault("before the first case"))?;
         case.add(line).ok_or_else(|| fault("not understood"))?;
     }
     match cases.iter().find(|case| case.rfc.is_empty()) {
@@ -124,8 +128,18 @@ fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
 
 impl Case {
     fn named(name: String) -> Self {
-        let right = Expected { answers: Vec::new(), fate: Fate::Either };
-        Case { name, rfc: String::new(), bytes: Vec::new(), then: Then::Waits, right, hyper: None }
+        let right = Expected {
+            answers: Vec::new(),
+            fate: Fate::Either,
+        };
+        Case {
+            name,
+            rfc: String::new(),
+            bytes: Vec::new(),
+            then: Then::Waits,
+            right,
+            hyper: None,
+        }
     }
 
     /// Takes one more line.
@@ -159,11 +173,19 @@ impl Case {
 impl Right {
     fn parse(text: &str) -> Option<Self> {
         let (status, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let body = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::to_owned);
+        let body = rest
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .map(str::to_owned);
         let to_head = rest == "head";
         let understood = rest.is_empty() || to_head || body.is_some();
         let status = status.parse().ok().filter(|_| understood)?;
-        Some(Right { status, body, to_head, ..Right::default() })
+        Some(Right {
+            status,
+            body,
+            to_head,
+            ..Right::default()
+        })
     }
 }
 
@@ -185,8 +207,15 @@ impl Differs {
         let (what, why) = text.split_once(", ")?;
         let mut words: Vec<&str> = what.split(' ').collect();
         let fate = Fate::parse(words.pop()?)?;
-        let statuses = words.into_iter().map(|word| word.parse().ok()).collect::<Option<_>>()?;
-        Some(Differs { statuses, fate, why: why.to_owned() })
+        let statuses = words
+            .into_iter()
+            .map(|word| word.parse().ok())
+            .collect::<Option<_>>()?;
+        Some(Differs {
+            statuses,
+            fate,
+            why: why.to_owned(),
+        })
     }
 }
 
@@ -237,7 +266,10 @@ mod tests {
 
     #[test]
     fn bytes_are_read_as_they_are_meant() {
-        assert_eq!(unescaped(r"a\r\n\t\0\\\xff{3*b\n}").unwrap(), b"a\r\n\t\0\\\xffb\nb\nb\n");
+        assert_eq!(
+            unescaped(r"a\r\n\t\0\\\xff{3*b\n}").unwrap(),
+            b"a\r\n\t\0\\\xffb\nb\nb\n"
+        );
         for wrong in [r"\q", r"\x1", "{3*a", "{x*a}", r"\"] {
             assert_eq!(unescaped(wrong), None, "{wrong}");
         }
@@ -248,15 +280,26 @@ mod tests {
         let text = "# a comment\n\n== one\n§ 9112 3\n> GET\n>  /\n>|\n< 200 \"ok\"\n<+ A: b\n<- C\n< 404 head\n= closed\n\
                     hyper: 200 kept, it is so\n";
         let cases = parse("file", text).unwrap();
-        let [case] = &cases[..] else { panic!("{cases:?}") };
+        let [case] = &cases[..] else {
+            panic!("{cases:?}")
+        };
         assert_eq!(
             (case.name.as_str(), &case.bytes[..], case.then),
             ("file: one", &b"GET /"[..], Then::Ends)
         );
-        let [first, second] = &case.right.answers[..] else { panic!("{case:?}") };
-        assert_eq!((first.status, first.body.as_deref(), second.to_head), (200, Some("ok"), true));
+        let [first, second] = &case.right.answers[..] else {
+            panic!("{case:?}")
+        };
         assert_eq!(
-            (&first.with[0].0[..], first.with[0].1.as_deref(), &first.without[0][..]),
+            (first.status, first.body.as_deref(), second.to_head),
+            (200, Some("ok"), true)
+        );
+        assert_eq!(
+            (
+                &first.with[0].0[..],
+                first.with[0].1.as_deref(),
+                &first.without[0][..]
+            ),
             ("A", Some("b"), "C")
         );
         assert_eq!(case.hyper.as_ref().unwrap().statuses, [200]);

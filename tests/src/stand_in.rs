@@ -31,15 +31,25 @@ impl StandIn {
     #[must_use]
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("a bound listener has an address");
+        let addr = listener
+            .local_addr()
+            .expect("a bound listener has an address");
         let stop = Arc::new(AtomicBool::new(false));
         let heard = stop.clone();
         let thread = thread::spawn(move || {
-            for stream in listener.incoming().take_while(|_| !heard.load(Ordering::Acquire)).flatten() {
+            for stream in listener
+                .incoming()
+                .take_while(|_| !heard.load(Ordering::Acquire))
+                .flatten()
+            {
                 thread::spawn(move || serve(stream));
             }
         });
-        StandIn { addr: addr.into(), stop, thread: Some(thread) }
+        StandIn {
+            addr: addr.into(),
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Where it listens.

@@ -68,7 +68,10 @@ impl Tally {
     /// A request that was answered with 2xx.
     pub fn answer(&mut self, took: Duration) {
         self.answered += 1;
-        self.answers.push((Instant::now(), u32::try_from(took.as_micros()).unwrap_or(u32::MAX)));
+        self.answers.push((
+            Instant::now(),
+            u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
+        ));
     }
 
     /// A connection that was closed as announced by `Connection: close`.
@@ -91,7 +94,12 @@ impl Tally {
         for (failure, count) in other.failures {
             *self.failures.entry(failure).or_default() += count;
         }
-        self.examples.extend(other.examples.into_iter().take(5_usize.saturating_sub(self.examples.len())));
+        self.examples.extend(
+            other
+                .examples
+                .into_iter()
+                .take(5_usize.saturating_sub(self.examples.len())),
+        );
         self.answers.extend(other.answers);
     }
 
@@ -122,7 +130,10 @@ impl Tally {
     /// The time within which `percent` of the answers came; zero when there were none.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Duration {
-        percentile_of(self.answers.iter().map(|(_, micros)| *micros).collect(), percent)
+        percentile_of(
+            self.answers.iter().map(|(_, micros)| *micros).collect(),
+            percent,
+        )
     }
 
     /// What came in each span of `width`, from `begun` on until the last answer.
@@ -130,14 +141,18 @@ impl Tally {
     pub fn windows(&self, begun: Instant, width: Duration) -> Vec<Window> {
         let mut sorted: Vec<Vec<u32>> = Vec::new();
         for (at, micros) in self.answers.iter().filter(|(at, _)| *at >= begun) {
-            let index = usize::try_from(at.duration_since(begun).as_micros() / width.as_micros().max(1));
+            let index =
+                usize::try_from(at.duration_since(begun).as_micros() / width.as_micros().max(1));
             let index = index.unwrap_or(usize::MAX >> 1);
             if sorted.len() <= index {
                 sorted.resize(index + 1, Vec::new());
             }
             sorted[index].push(*micros);
         }
-        let window = |micros: Vec<u32>| Window { answered: micros.len(), p99: percentile_of(micros, 99.0) };
+        let window = |micros: Vec<u32>| Window {
+            answered: micros.len(),
+            p99: percentile_of(micros, 99.0),
+        };
         sorted.into_iter().map(window).collect()
     }
 
@@ -154,16 +169,33 @@ impl Tally {
 fn percentile_of(mut micros: Vec<u32>, percent: f64) -> Duration {
     micros.sort_unstable();
     let last = micros.len().saturating_sub(1);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss
+    )]
     let index = ((last as f64) * percent / 100.0).round() as usize;
     Duration::from_micros(micros.get(index).copied().unwrap_or(0).into())
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (p50, p99, max) = (self.percentile(50.0), self.percentile(99.0), self.percentile(100.0));
-        write!(f, "{} answered (p50 {p50:?}, p99 {p99:?}, max {max:?}), ", self.answered)?;
-        write!(f, "{} polite closes, {} failed", self.polite_closes, self.failed())?;
+        let (p50, p99, max) = (
+            self.percentile(50.0),
+            self.percentile(99.0),
+            self.percentile(100.0),
+        );
+        write!(
+            f,
+            "{} answered (p50 {p50:?}, p99 {p99:?}, max {max:?}), ",
+            self.answered
+        )?;
+        write!(
+            f,
+            "{} polite closes, {} failed",
+            self.polite_closes,
+            self.failed()
+        )?;
         for (failure, count) in &self.failures {
             write!(f, ", {failure:?} {count}")?;
         }
@@ -186,7 +218,10 @@ mod tests {
         other.failure(Failure::Reset, || "b".into());
         other.failure(Failure::BadStatus(503), || "c".into());
         one.add(other);
-        assert_eq!((one.answered(), one.count(Failure::Reset), one.failed()), (1, 2, 3));
+        assert_eq!(
+            (one.answered(), one.count(Failure::Reset), one.failed()),
+            (1, 2, 3)
+        );
         assert!(one.to_string().contains("BadStatus(503) 1"), "{one}");
         assert!(!one.to_string().contains('\n'), "one line: {one}");
     }
@@ -204,7 +239,15 @@ mod tests {
         let (mut tally, begun) = (Tally::default(), Instant::now());
         (0..3).for_each(|_| tally.answer(Duration::from_micros(7)));
         let windows = tally.windows(begun, Duration::from_secs(3600));
-        assert_eq!(windows, [Window { answered: 3, p99: Duration::from_micros(7) }]);
-        assert!(tally.windows(Instant::now(), Duration::from_secs(1)).is_empty());
+        assert_eq!(
+            windows,
+            [Window {
+                answered: 3,
+                p99: Duration::from_micros(7)
+            }]
+        );
+        assert!(tally
+            .windows(Instant::now(), Duration::from_secs(1))
+            .is_empty());
     }
 }

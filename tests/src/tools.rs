@@ -18,7 +18,9 @@ use crate::program;
 /// Why it could not be installed.
 pub fn systemfd() -> Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND.get_or_init(|| install("systemfd", "0.4.6", &[])).clone()
+    FOUND
+        .get_or_init(|| install("systemfd", "0.4.6", &[]))
+        .clone()
 }
 
 /// cargo-watch 8.5.3, installed likewise. `cargo watch` finds it where its directory is in `PATH`.
@@ -28,7 +30,9 @@ pub fn systemfd() -> Result<PathBuf, String> {
 /// Why it could not be installed.
 pub fn cargo_watch() -> Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND.get_or_init(|| install("cargo-watch", "8.5.3", &[])).clone()
+    FOUND
+        .get_or_init(|| install("cargo-watch", "8.5.3", &[]))
+        .clone()
 }
 
 /// cargo-generate 0.23.4, installed likewise; without the libgit2 that it would compile, for no template is cloned here.
@@ -38,7 +42,9 @@ pub fn cargo_watch() -> Result<PathBuf, String> {
 /// Why it could not be installed.
 pub fn cargo_generate() -> Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND.get_or_init(|| install("cargo-generate", "0.23.4", &["--no-default-features"])).clone()
+    FOUND
+        .get_or_init(|| install("cargo-generate", "0.23.4", &["--no-default-features"]))
+        .clone()
 }
 
 /// Installs a tool, once for all that run tests in this target directory; a debug build, which is there sooner.
@@ -63,10 +69,18 @@ fn install(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf, String>
             name,
         ]);
         // what they have in common is compiled once
-        command.arg("--root").arg(&root).arg("--target-dir").arg(root.join("build")).args(flags);
+        command
+            .arg("--root")
+            .arg(&root)
+            .arg("--target-dir")
+            .arg(root.join("build"))
+            .args(flags);
         let output = command.output().map_err(said)?;
         if !output.status.success() {
-            return Err(format!("installing {name}: {}", String::from_utf8_lossy(&output.stderr)));
+            return Err(format!(
+                "installing {name}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
         }
     }
     Ok(binary)
@@ -78,7 +92,10 @@ fn install(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf, String>
 ///
 /// When Debian's packages chromium and chromium-driver are not installed.
 pub fn chromium() -> Result<(PathBuf, PathBuf), String> {
-    Ok((installed("/usr/bin/chromium", "chromium")?, installed("/usr/bin/chromedriver", "chromium-driver")?))
+    Ok((
+        installed("/usr/bin/chromium", "chromium")?,
+        installed("/usr/bin/chromedriver", "chromium-driver")?,
+    ))
 }
 
 /// systemd's own tool that passes a socket on to one program.
@@ -107,10 +124,18 @@ pub fn systemd_analyze() -> Result<PathBuf, String> {
 pub fn sandboxed_systemd() -> Result<PathBuf, String> {
     installed("/usr/lib/systemd/systemd", "systemd")?;
     installed("/bin/ip", "iproute2")?;
-    let apart = ["--pid", "--fork", "--mount", "--net", "--ipc", "--uts", "--cgroup", "true"];
-    let tried = Command::new("unshare").args(apart).output().map_err(|error| format!("unshare: {error}"))?;
+    let apart = [
+        "--pid", "--fork", "--mount", "--net", "--ipc", "--uts", "--cgroup", "true",
+    ];
+    let tried = Command::new("unshare")
+        .args(apart)
+        .output()
+        .map_err(|error| format!("unshare: {error}"))?;
     if !tried.status.success() {
-        return Err(format!("no namespaces here: {}", String::from_utf8_lossy(&tried.stderr).trim()));
+        return Err(format!(
+            "no namespaces here: {}",
+            String::from_utf8_lossy(&tried.stderr).trim()
+        ));
     }
     Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("support/with-units"))
 }
@@ -122,10 +147,16 @@ pub fn sandboxed_systemd() -> Result<PathBuf, String> {
 /// When it is not installed, or they may not be made here.
 pub fn namespaces() -> Result<PathBuf, String> {
     let apart = ["--pid", "--fork", "--kill-child", "--mount-proc", "true"];
-    let tried = Command::new("unshare").args(apart).output().map_err(|error| format!("unshare: {error}"))?;
+    let tried = Command::new("unshare")
+        .args(apart)
+        .output()
+        .map_err(|error| format!("unshare: {error}"))?;
     match tried.status.success() {
         true => Ok("unshare".into()),
-        false => Err(format!("no namespaces here: {}", String::from_utf8_lossy(&tried.stderr).trim())),
+        false => Err(format!(
+            "no namespaces here: {}",
+            String::from_utf8_lossy(&tried.stderr).trim()
+        )),
     }
 }
 
@@ -156,5 +187,6 @@ fn installed(path: &str, package: &str) -> Result<PathBuf, String> {
 /// The tool, or a word to whoever reads the output why the test was skipped.
 pub fn or_skip<T>(tool: Result<T, String>) -> Option<T> {
     // past the capturing of test output: a test that did not run must not look like one that passed
-    tool.map_err(|reason| writeln!(io::stderr(), "skipped: {reason}")).ok()
+    tool.map_err(|reason| writeln!(io::stderr(), "skipped: {reason}"))
+        .ok()
 }

@@ -16,7 +16,9 @@ async fn main() -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // closed when it accepts
-    let channel = asked_to("later").then(|| greet(&mut inherited)).transpose()?;
+    let channel = asked_to("later")
+        .then(|| greet(&mut inherited))
+        .transpose()?;
     let routes = Router::new()
         .route("/", get(|| async { "I am a stranger" }))
         .route("/pid", get(|| async { std::process::id().to_string() }));
@@ -34,13 +36,24 @@ fn asked_to(what: &str) -> bool {
 /// Says the greeting of version 999.
 fn greet(inherited: &mut listenfd::ListenFd) -> std::io::Result<OwnedFd> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let place = names.split(':').position(|name| name == "slackwater-handover");
+    let place = names
+        .split(':')
+        .position(|name| name == "slackwater-handover");
     let channel = place
         .map(|place| inherited.take_custom::<OwnedFd>(place, 1, 5, "a SEQPACKET socket"))
         .transpose()?
         .flatten();
     let channel = channel.ok_or_else(|| std::io::Error::other("no channel was passed"))?;
-    let greeting = [&b"slackwtr"[..], &999_u16.to_le_bytes(), &[0; 4], &std::process::id().to_le_bytes()];
-    rustix::net::send(&channel, &greeting.concat(), rustix::net::SendFlags::NOSIGNAL)?;
+    let greeting = [
+        &b"slackwtr"[..],
+        &999_u16.to_le_bytes(),
+        &[0; 4],
+        &std::process::id().to_le_bytes(),
+    ];
+    rustix::net::send(
+        &channel,
+        &greeting.concat(),
+        rustix::net::SendFlags::NOSIGNAL,
+    )?;
     Ok(channel)
 }

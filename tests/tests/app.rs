@@ -14,15 +14,25 @@ const LONG: Duration = Duration::from_secs(30);
 #[test]
 fn a_value_survives_reloads_until_what_it_was_made_from_changes() {
     let process = Launch::fixture().settings("[app]\npool = \"a\"\n").serve();
-    assert_eq!((process.get("/made"), process.get("/reason")), ("1".into(), "Start".into()));
+    assert_eq!(
+        (process.get("/made"), process.get("/reason")),
+        ("1".into(), "Start".into())
+    );
     process.reload();
-    assert_eq!((process.get("/made"), process.get("/reason")), ("1".into(), "Reload".into()));
+    assert_eq!(
+        (process.get("/made"), process.get("/reason")),
+        ("1".into(), "Reload".into())
+    );
     process.settings("[app]\npool = \"b\"\n");
     process.reload();
     assert_eq!(process.get("/made"), "2");
     process.settings("[app]\npool = \"c\"\nrefuse = true\n");
     process.refuse_reload();
-    assert_eq!(process.get("/made"), "2", "a refused generation leaves its value to nobody");
+    assert_eq!(
+        process.get("/made"),
+        "2",
+        "a refused generation leaves its value to nobody"
+    );
 }
 
 #[test]
@@ -32,7 +42,9 @@ fn a_generation_that_is_not_ready_is_refused() {
     let line = process.refuse_reload();
     assert!(line.contains("told to refuse"), "{line}");
     assert_eq!(process.get("/made"), "1");
-    let finished = Launch::fixture().settings("[app]\nrefuse = true\n").run(LONG);
+    let finished = Launch::fixture()
+        .settings("[app]\nrefuse = true\n")
+        .run(LONG);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
     assert!((finished.stdout + &finished.stderr).contains("told to refuse"));
 }
@@ -44,7 +56,13 @@ fn an_app_that_panics_refuses_its_generation_and_nothing_else() {
     let line = process.refuse_reload();
     assert!(line.contains("told to panic"), "{line}");
     assert_eq!(process.get("/made"), "1");
-    assert_eq!(Launch::fixture().settings("[app]\npanic = true\n").run(LONG).code(), Some(1));
+    assert_eq!(
+        Launch::fixture()
+            .settings("[app]\npanic = true\n")
+            .run(LONG)
+            .code(),
+        Some(1)
+    );
 }
 
 #[test]
@@ -55,12 +73,20 @@ fn a_hook_that_panics_refuses_its_generation_and_nothing_else() {
     assert!(line.contains("told to panic late"), "{line}");
     process.settings("");
     process.reload();
-    assert_eq!(Launch::fixture().settings("[app]\npanic_late = true\n").run(LONG).code(), Some(1));
+    assert_eq!(
+        Launch::fixture()
+            .settings("[app]\npanic_late = true\n")
+            .run(LONG)
+            .code(),
+        Some(1)
+    );
 }
 
 #[test]
 fn a_build_that_hangs_does_not_hold_a_stop() {
-    let mut process = Launch::fixture().settings("[shutdown]\nkeepalive_grace = \"50ms\"\n").serve();
+    let mut process = Launch::fixture()
+        .settings("[shutdown]\nkeepalive_grace = \"50ms\"\n")
+        .serve();
     process.settings("[app]\nhang = true\n[shutdown]\nkeepalive_grace = \"50ms\"\n");
     process.signal(Signal::HUP);
     assert_eq!(process.get("/made"), "1", "it serves meanwhile");
@@ -70,7 +96,9 @@ fn a_build_that_hangs_does_not_hold_a_stop() {
 
 #[test]
 fn background_tasks_end_with_their_generation_and_are_waited_for() {
-    let mut process = Launch::fixture().settings("[shutdown]\nkeepalive_grace = \"50ms\"\n").serve();
+    let mut process = Launch::fixture()
+        .settings("[shutdown]\nkeepalive_grace = \"50ms\"\n")
+        .serve();
     process.wait_for_log(0, "sweeper 1 begins");
     process.reload();
     process.wait_for_log(0, "sweeper 2 begins");
@@ -79,17 +107,24 @@ fn background_tasks_end_with_their_generation_and_are_waited_for() {
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     let log = process.log();
-    assert!(log.contains("sweeper 2 ends") && log.contains("generation 2 drains"), "{log}");
+    assert!(
+        log.contains("sweeper 2 ends") && log.contains("generation 2 drains"),
+        "{log}"
+    );
 }
 
 #[test]
 fn a_background_task_that_does_not_stop_is_cut_and_named() {
-    let settings = "[shutdown]\nkeepalive_grace = \"50ms\"\ngrace = \"500ms\"\nforce_after = \"200ms\"\n\
+    let settings =
+        "[shutdown]\nkeepalive_grace = \"50ms\"\ngrace = \"500ms\"\nforce_after = \"200ms\"\n\
                     [app]\ndeaf_task = true\n";
     let mut process = Launch::fixture().settings(settings).serve();
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    let told = process.log().lines().any(|line| line.contains("sweeper") && !line.contains("begins"));
+    let told = process
+        .log()
+        .lines()
+        .any(|line| line.contains("sweeper") && !line.contains("begins"));
     assert!(told, "the task that was cut is named:\n{}", process.log());
 }
 
@@ -113,12 +148,16 @@ fn a_handler_hears_that_its_generation_drains() {
 #[test]
 fn a_body_that_a_task_reads_after_the_answer_arrives_whole_and_the_connection_goes_on() {
     for release in ["10ms", "1h"] {
-        let process = Launch::fixture().settings(&format!("[http]\nidle_release = \"{release}\"\n")).serve();
+        let process = Launch::fixture()
+            .settings(&format!("[http]\nidle_release = \"{release}\"\n"))
+            .serve();
         let mut conn = process.conn();
-        conn.send("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello").unwrap();
+        conn.send("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
+            .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "taken");
         assert_eq!(conn.fate(ms(60)), Fate::KeptOpen);
-        conn.send("worldGET /made HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        conn.send("worldGET /made HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "1");
         let read = || (process.get("/read-later") == "10").then_some(());
         until(LONG, "the task has all of it", read);
@@ -128,12 +167,16 @@ fn a_body_that_a_task_reads_after_the_answer_arrives_whole_and_the_connection_go
 
 #[test]
 fn the_body_limit_is_the_setting_or_that_of_the_route() {
-    let process = Launch::fixture().settings("[http]\nbody_limit = \"64B\"\n").serve();
+    let process = Launch::fixture()
+        .settings("[http]\nbody_limit = \"64B\"\n")
+        .serve();
     let status = |path: &str, length: usize| {
         let mut conn = process.conn();
         let body = "x".repeat(length);
-        conn.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"))
-            .unwrap();
+        conn.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+        .unwrap();
         conn.answer().unwrap().status
     };
     assert_eq!((status("/collect", 64), status("/collect", 65)), (200, 413));
@@ -143,7 +186,9 @@ fn the_body_limit_is_the_setting_or_that_of_the_route() {
 
 #[test]
 fn a_chunked_body_past_the_limit_is_413_as_well() {
-    let process = Launch::fixture().settings("[http]\nbody_limit = \"64B\"\n").serve();
+    let process = Launch::fixture()
+        .settings("[http]\nbody_limit = \"64B\"\n")
+        .serve();
     let mut conn = process.conn();
     let chunk = format!("32\r\n{}\r\n", "x".repeat(0x32));
     conn.send(format!(
@@ -157,12 +202,20 @@ fn a_chunked_body_past_the_limit_is_413_as_well() {
 
 #[test]
 fn a_413_reaches_a_client_that_still_sends() {
-    let process = Launch::fixture().settings("[http]\nbody_limit = \"1KiB\"\n").serve();
+    let process = Launch::fixture()
+        .settings("[http]\nbody_limit = \"1KiB\"\n")
+        .serve();
     for length in ["Content-Length: 50000000", "Transfer-Encoding: chunked"] {
         let mut conn = process.conn();
         let mut sender = conn.try_clone().unwrap();
-        sender.send(format!("POST /collect HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n100000\r\n")).unwrap();
-        let upload = std::thread::spawn(move || sender.send_in_pieces(&vec![b'x'; 1 << 20], 16 << 10, ms(2)));
+        sender
+            .send(format!(
+                "POST /collect HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n100000\r\n"
+            ))
+            .unwrap();
+        let upload = std::thread::spawn(move || {
+            sender.send_in_pieces(&vec![b'x'; 1 << 20], 16 << 10, ms(2))
+        });
         let answer = conn.answer().unwrap();
         assert_eq!((answer.status, answer.closes()), (413, true), "{length}");
         let _ = upload.join().unwrap();
@@ -175,12 +228,18 @@ fn what_a_handler_leaves_of_a_body_is_not_taken_for_a_request() {
     let mut conn = process.conn();
     let rest = "GET /made HTTP/1.1\r\nHost: x\r\n\r\n";
     let length = 4 + rest.len();
-    conn.send(format!("POST /part HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\nfour{rest}"))
-        .unwrap();
+    conn.send(format!(
+        "POST /part HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\nfour{rest}"
+    ))
+    .unwrap();
     let answer = conn.answer().unwrap();
     assert_eq!(answer.text(), "four");
     if !answer.closes() {
-        assert_eq!(conn.fate(ms(100)), Fate::KeptOpen, "nothing more is answered");
+        assert_eq!(
+            conn.fate(ms(100)),
+            Fate::KeptOpen,
+            "nothing more is answered"
+        );
         assert_eq!(conn.ask("/reason").unwrap().text(), "Start");
     }
 }
@@ -192,17 +251,28 @@ fn a_connection_whose_client_goes_in_the_middle_of_a_body_is_let_go() {
     let before = process.proc().open_fds();
     for _ in 0..20 {
         let mut conn = process.conn();
-        conn.send("POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf").unwrap();
+        conn.send("POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+            .unwrap();
     }
-    until(LONG, "all are let go", || (process.proc().open_fds() <= before).then_some(()));
+    until(LONG, "all are let go", || {
+        (process.proc().open_fds() <= before).then_some(())
+    });
     let _ = Conn::open(&process.addr()).unwrap();
 }
 
 #[test]
 fn an_application_has_commands_of_its_own() {
-    let say = |args: &[&str]| Launch::fixture().settings("[app]\npool = \"p\"\n").args(args).run(LONG);
+    let say = |args: &[&str]| {
+        Launch::fixture()
+            .settings("[app]\npool = \"p\"\n")
+            .args(args)
+            .run(LONG)
+    };
     let said = say(&["say", "a", "b"]);
-    assert_eq!((said.code(), said.stdout.as_str()), (Some(0), "[\"a\", \"b\"] p\n"));
+    assert_eq!(
+        (said.code(), said.stdout.as_str()),
+        (Some(0), "[\"a\", \"b\"] p\n")
+    );
     let failed = say(&["say"]);
     assert_eq!(failed.code(), Some(1));
     assert!(failed.stderr.contains("nothing to say"), "{failed:?}");
@@ -211,7 +281,12 @@ fn an_application_has_commands_of_its_own() {
 
 #[test]
 fn a_check_builds_the_app_and_runs_its_self_check_without_serving() {
-    let check = |settings: &str| Launch::fixture().settings(settings).args(["check"]).run(LONG);
+    let check = |settings: &str| {
+        Launch::fixture()
+            .settings(settings)
+            .args(["check"])
+            .run(LONG)
+    };
     let sound = check("");
     assert_eq!(sound.code(), Some(0), "{sound:?}");
     assert_eq!(check("[app]\nrefuse = true\n").code(), Some(1));
@@ -223,6 +298,10 @@ fn routes_are_listed() {
     let finished = Launch::fixture().args(["routes"]).run(LONG);
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     for route in ["/made", "/until-drained", "/collect"] {
-        assert!(finished.stdout.contains(route), "{route}: {}", finished.stdout);
+        assert!(
+            finished.stdout.contains(route),
+            "{route}: {}",
+            finished.stdout
+        );
     }
 }

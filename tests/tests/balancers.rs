@@ -23,7 +23,12 @@ fn addr() -> Addr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let (number, pid) = (NEXT.fetch_add(1, Ordering::Relaxed), std::process::id());
     // the low ones are everybody's
-    let text = format!("127.{}.{}.{}:8080", 64 + (pid >> 8) % 64, pid % 256, number % 250);
+    let text = format!(
+        "127.{}.{}.{}:8080",
+        64 + (pid >> 8) % 64,
+        pid % 256,
+        number % 250
+    );
     Addr::parse(&text).unwrap()
 }
 
@@ -33,27 +38,35 @@ fn launch(addr: &Addr, settings: &str) -> Launch {
 
 fn load(balancer: &Balancer) -> Running {
     let load = Load::on(balancer.addr()).path("/pid");
-    load.clients(4, Pattern::KeepAlive).clients(2, Pattern::NewConnection).start()
+    load.clients(4, Pattern::KeepAlive)
+        .clients(2, Pattern::NewConnection)
+        .start()
 }
 
 /// Waits until the balancer has an answer of this process.
 fn is_asked(balancer: &Balancer, pid: u32) {
     until(LONG, "the balancer asks it", || {
-        let answer = Conn::open(balancer.addr()).and_then(|mut conn| conn.ask("/pid")).ok()?;
+        let answer = Conn::open(balancer.addr())
+            .and_then(|mut conn| conn.ask("/pid"))
+            .ok()?;
         (answer.text() == pid.to_string()).then_some(())
     });
 }
 
 /// As Kubernetes does it: TERM, the grace period, KILL; and another one in its place.
 fn restarted_in_turn(kind: Kind) {
-    let Some(_) = or_skip(kind.installed()) else { return };
+    let Some(_) = or_skip(kind.installed()) else {
+        return;
+    };
     let addrs = [addr(), addr(), addr()];
     // longer than it takes to be found not ready
     let settings = "shutdown.delay = \"3s\"\n";
     let launches = addrs.each_ref().map(|addr| launch(addr, settings));
     let mut servers: Vec<Process> = launches.iter().map(Launch::serve).collect();
     let balancer = Balancer::start(kind, &addr(), &addrs, Checks::Often);
-    servers.iter().for_each(|server| is_asked(&balancer, server.pid()));
+    servers
+        .iter()
+        .for_each(|server| is_asked(&balancer, server.pid()));
     let load = load(&balancer);
     for (server, launch) in servers.iter_mut().zip(&launches) {
         load.wait_for(50, LONG);
@@ -65,7 +78,11 @@ fn restarted_in_turn(kind: Kind) {
     }
     load.wait_for(50, LONG);
     let tally = load.stop();
-    assert!(tally.failed() == 0 && tally.answered() > 0, "{tally}\n{}", balancer.output());
+    assert!(
+        tally.failed() == 0 && tally.answered() > 0,
+        "{tally}\n{}",
+        balancer.output()
+    );
 }
 
 #[test]
@@ -84,7 +101,9 @@ fn closed(scrapers: &mut [Conn]) -> i64 {
         let text = conn.ask("/metrics").unwrap().text();
         let sum_of = |family: &str| -> i64 {
             let lines = text.lines().filter(|line| line.starts_with(family));
-            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum()
+            lines
+                .map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap())
+                .sum()
         };
         sum_of("slackwater_connections_accepted_total ") - sum_of("slackwater_connections{")
     };
@@ -102,14 +121,20 @@ fn surely_closed(scrapers: &mut [Conn]) -> i64 {
 
 /// In place: the balancer notices nothing, and each of its connections goes on.
 fn upgraded_in_place(kind: Kind) {
-    let Some(_) = or_skip(kind.installed()) else { return };
+    let Some(_) = or_skip(kind.installed()) else {
+        return;
+    };
     let addrs = [addr(), addr(), addr()];
     let settings = "metrics.path = \"/metrics\"\nupgrade.rollback_window = \"300ms\"\n";
-    let mut servers: Vec<Lineage> =
-        addrs.iter().map(|addr| Lineage::serve(&launch(addr, settings))).collect();
+    let mut servers: Vec<Lineage> = addrs
+        .iter()
+        .map(|addr| Lineage::serve(&launch(addr, settings)))
+        .collect();
     // whoever checks opens a connection for it and closes it
     let balancer = Balancer::start(kind, &addr(), &addrs, Checks::Once);
-    servers.iter().for_each(|server| is_asked(&balancer, server.newest()));
+    servers
+        .iter()
+        .for_each(|server| is_asked(&balancer, server.newest()));
     let mut scrapers: Vec<Conn> = addrs.iter().map(|addr| Conn::open(addr).unwrap()).collect();
     let load = load(&balancer);
     load.wait_for(200, LONG);
@@ -122,13 +147,21 @@ fn upgraded_in_place(kind: Kind) {
         load.wait_for(200, LONG);
     }
     let tally = load.stop();
-    assert!(tally.failed() == 0 && tally.answered() > 0, "{tally}\n{}", balancer.output());
+    assert!(
+        tally.failed() == 0 && tally.answered() > 0,
+        "{tally}\n{}",
+        balancer.output()
+    );
     let mut after = before;
     let none = maybe(LONG, || {
         after = closed(&mut scrapers);
         (after == before).then_some(())
     });
-    assert!(none.is_some(), "{} connections of the balancer were closed", after - before);
+    assert!(
+        none.is_some(),
+        "{} connections of the balancer were closed",
+        after - before
+    );
 }
 
 #[test]

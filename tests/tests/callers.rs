@@ -41,7 +41,10 @@ fn a_client_that_resets_is_noticed_while_the_handler_works_which_runs_to_its_end
         scrape.contains("{route=\"/works\",method=\"GET\",status=\"499\"} 1"),
         "its seat is free:\n{scrape}"
     );
-    assert!(scrape.contains("slackwater_connections{state=\"active\"} 1"), "the scrape itself:\n{scrape}");
+    assert!(
+        scrape.contains("slackwater_connections{state=\"active\"} 1"),
+        "the scrape itself:\n{scrape}"
+    );
     finish(&process, 0);
 }
 
@@ -60,7 +63,9 @@ fn a_handler_whose_client_closes_runs_to_its_end() {
 fn on_unix() -> Process {
     let launch = Launch::fixture();
     let path = launch.dir().path().join("app.sock");
-    launch.whole_settings(&format!("listen = \"unix:{}\"\n{SETTINGS}", path.display())).serve()
+    launch
+        .whole_settings(&format!("listen = \"unix:{}\"\n{SETTINGS}", path.display()))
+        .serve()
 }
 
 #[test]
@@ -145,7 +150,8 @@ fn a_connection_is_kept_and_pipelined_while_handlers_wait() {
     let mut conn = process.conn();
     fs::write(process.dir().path().join("enough"), "").unwrap();
     for _ in 0..20 {
-        conn.send("GET /works HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5)).unwrap();
+        conn.send("GET /works HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5))
+            .unwrap();
         for _ in 0..5 {
             assert_eq!(conn.answer().unwrap().text(), "done");
         }

@@ -57,7 +57,9 @@ async fn start(drained: &Arc<AtomicU32>) -> slackwater::Result<Client> {
         let drained = drained.clone();
         async move {
             assert_eq!(setup.reason(), slackwater::Reason::Test);
-            let mut app = App::with_state(Shown { greeting: settings.greeting });
+            let mut app = App::with_state(Shown {
+                greeting: settings.greeting,
+            });
             app.mount("/", routes![greet, echo, sum, name, wait]);
             app.on_ready(move || async move {
                 if settings.refuse {
@@ -72,20 +74,62 @@ async fn start(drained: &Arc<AtomicU32>) -> slackwater::Result<Client> {
             Ok(app)
         }
     };
-    testing::client(app).set("app.greeting", "Hi").set("http.body_limit", "1KiB").start().await
+    testing::client(app)
+        .set("app.greeting", "Hi")
+        .set("http.body_limit", "1KiB")
+        .start()
+        .await
 }
 
 #[slackwater::test]
 async fn an_application_is_asked_without_a_socket() -> slackwater::Result<()> {
     let client = start(&Arc::default()).await?;
     let answer = client.get("/greet/Z%C3%B6e").send().await?;
-    assert_eq!((answer.status(), answer.header("content-type")), (200, Some("text/plain;charset=utf-8")));
+    assert_eq!(
+        (answer.status(), answer.header("content-type")),
+        (200, Some("text/plain;charset=utf-8"))
+    );
     assert_eq!(answer.text().await?, "Hi, Zöe!");
-    assert_eq!(client.post("/echo").body("abc").send().await?.text().await?, "abc");
-    assert_eq!(client.post("/sum").json(&[1, 2]).send().await?.json::<i64>().await?, 3);
-    assert_eq!(client.post("/name").form(&[("name", "A & B")]).send().await?.text().await?, "A & B");
+    assert_eq!(
+        client
+            .post("/echo")
+            .body("abc")
+            .send()
+            .await?
+            .text()
+            .await?,
+        "abc"
+    );
+    assert_eq!(
+        client
+            .post("/sum")
+            .json(&[1, 2])
+            .send()
+            .await?
+            .json::<i64>()
+            .await?,
+        3
+    );
+    assert_eq!(
+        client
+            .post("/name")
+            .form(&[("name", "A & B")])
+            .send()
+            .await?
+            .text()
+            .await?,
+        "A & B"
+    );
     assert_eq!(client.post("/sum").body("[]").send().await?.status(), 415);
-    assert_eq!(client.post("/sum").json(&vec![0; 1025]).send().await?.status(), 413);
+    assert_eq!(
+        client
+            .post("/sum")
+            .json(&vec![0; 1025])
+            .send()
+            .await?
+            .status(),
+        413
+    );
     assert_eq!(client.request("BREW", "/").send().await?.status(), 501);
     assert_eq!(client.get("/livez").send().await?.status(), 200);
     let head = client.head("/greet/A").send().await?;
@@ -103,12 +147,27 @@ async fn a_generation_is_reloaded_with_other_settings_and_drained() -> slackwate
     client.set("app.greeting", "Ho")?;
     let (waited, reloaded) = futures_lite::future::zip(waiting, client.reload()).await;
     reloaded?;
-    assert_eq!(waited?.text().await?, "drained", "the old generation was told");
-    assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Ho, Ann!");
+    assert_eq!(
+        waited?.text().await?,
+        "drained",
+        "the old generation was told"
+    );
+    assert_eq!(
+        client.get("/greet/Ann").send().await?.text().await?,
+        "Ho, Ann!"
+    );
 
     client.set("app.refuse", true)?;
-    assert!(client.reload().await.unwrap_err().to_string().contains("on_ready"));
-    assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Ho, Ann!");
+    assert!(client
+        .reload()
+        .await
+        .unwrap_err()
+        .to_string()
+        .contains("on_ready"));
+    assert_eq!(
+        client.get("/greet/Ann").send().await?.text().await?,
+        "Ho, Ann!"
+    );
 
     client.drain().await?;
     assert_eq!(drained.load(Ordering::SeqCst), 2);
@@ -118,19 +177,40 @@ async fn a_generation_is_reloaded_with_other_settings_and_drained() -> slackwate
 
 #[slackwater::test]
 async fn a_start_that_fails_is_an_error() {
-    let without_greeting = testing::client(|_: Settings| async { Ok(App::new()) }).start().await.unwrap_err();
-    assert!(without_greeting.to_string().contains("greeting"), "{without_greeting}");
+    let without_greeting = testing::client(|_: Settings| async { Ok(App::new()) })
+        .start()
+        .await
+        .unwrap_err();
+    assert!(
+        without_greeting.to_string().contains("greeting"),
+        "{without_greeting}"
+    );
 }
 
 #[slackwater::test]
 async fn a_real_process_is_asked_in_the_same_words() -> slackwater::Result<()> {
-    let process =
-        || testing::process(program::playground()).set("app.greeting", "Hi").set("log.file", "/dev/null");
+    let process = || {
+        testing::process(program::playground())
+            .set("app.greeting", "Hi")
+            .set("log.file", "/dev/null")
+    };
     let client = process().start().await?;
     let generation: serde_json::Value = client.get("/generation").send().await?.json().await?;
     assert_eq!(generation["pid"], client.pid().unwrap());
-    assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Hi, Ann!");
-    assert_eq!(client.post("/echo").body("abc").send().await?.text().await?, "abc");
+    assert_eq!(
+        client.get("/greet/Ann").send().await?.text().await?,
+        "Hi, Ann!"
+    );
+    assert_eq!(
+        client
+            .post("/echo")
+            .body("abc")
+            .send()
+            .await?
+            .text()
+            .await?,
+        "abc"
+    );
     let mut stream = client.get("/stream/2").send().await?;
     assert_eq!(stream.piece().await?.as_deref(), Some(&b"chunk\n"[..]));
     client.reload().await?;
@@ -141,7 +221,16 @@ async fn a_real_process_is_asked_in_the_same_words() -> slackwater::Result<()> {
     client.drain().await?;
     assert!(client.get("/pid").send().await.is_err(), "it is gone");
 
-    let failing = process().set("app.fail_start", true).start().await.unwrap_err();
-    assert!(failing.to_string().contains("ended at its start: exit status: 1"), "{failing}");
+    let failing = process()
+        .set("app.fail_start", true)
+        .start()
+        .await
+        .unwrap_err();
+    assert!(
+        failing
+            .to_string()
+            .contains("ended at its start: exit status: 1"),
+        "{failing}"
+    );
     Ok(())
 }

@@ -21,7 +21,12 @@ const APART: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 fn namespaces() -> Result<(), String> {
     let tried = Command::new("unshare").args(APART).arg("true").output();
     let output = tried.map_err(|error| format!("unshare: {error}"))?;
-    let why = || format!("no namespaces here: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let why = || {
+        format!(
+            "no namespaces here: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+    };
     output.status.success().then_some(()).ok_or_else(why)
 }
 
@@ -42,27 +47,49 @@ impl Container {
             dir.join("app.control").display()
         );
         let launch = launch.settings(&settings);
-        let process = launch.clone().args(APART).args([program::playground()]).args(["-c", &file]).serve();
+        let process = launch
+            .clone()
+            .args(APART)
+            .args([program::playground()])
+            .args(["-c", &file])
+            .serve();
         let inside = until(LONG, "PID 1", || {
-            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.pid())).ok()?;
+            let children =
+                fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.pid())).ok()?;
             children.split_whitespace().next().map(str::to_owned)
         });
         let enter = launch.called("nsenter").args(["-t", &inside, "-p", "--"]);
         let operator = Operator::of(&enter.args([program::playground()]).args(["-c", &file]));
-        (Container { process, settings, file }, operator)
+        (
+            Container {
+                process,
+                settings,
+                file,
+            },
+            operator,
+        )
     }
 
     fn set(&self, more: &str) {
-        fs::write(&self.file, format!("listen = \"127.0.0.1:0\"\n{}{more}", self.settings)).unwrap();
+        fs::write(
+            &self.file,
+            format!("listen = \"127.0.0.1:0\"\n{}{more}", self.settings),
+        )
+        .unwrap();
     }
 }
 
 #[test]
 fn every_command_works_for_pid_1_and_for_the_generations_under_it() {
-    let Some(()) = or_skip(namespaces()) else { return };
+    let Some(()) = or_skip(namespaces()) else {
+        return;
+    };
     let (mut container, operator) = Container::start();
     let first = operator.first();
-    assert_eq!((&first["pid"], &first["waiter"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&first["pid"], &first["waiter"]),
+        (&1.into(), &serde_json::Value::Null)
+    );
     let mut idle = Idle::open(&container.process.addr(), 10, Before::OneRequest);
     let mut last = 1;
     for _ in 0..2 {
@@ -72,13 +99,18 @@ fn every_command_works_for_pid_1_and_for_the_generations_under_it() {
             let status = operator.status();
             let processes = status["processes"].as_array()?.clone();
             let serves = processes.len() == 1 && processes[0]["phase"] == "serving";
-            (status["waiter"] == 1 && serves).then(|| processes[0]["pid"].as_u64()).flatten()
+            (status["waiter"] == 1 && serves)
+                .then(|| processes[0]["pid"].as_u64())
+                .flatten()
         });
         assert!(new > last, "{new} after {last}");
         last = new;
     }
     let text = operator.ok(&["status"]);
-    assert!(text.contains("waiter") && text.contains("serving"), "{text}");
+    assert!(
+        text.contains("waiter") && text.contains("serving"),
+        "{text}"
+    );
     assert_eq!(container.process.get("/pid"), last.to_string());
     idle.ask_all("/pid").assert_flawless();
 
@@ -87,11 +119,15 @@ fn every_command_works_for_pid_1_and_for_the_generations_under_it() {
     operator.ok(&["resume"]);
     operator.ok(&["reopen"]);
     container.set("[app]\nfail_start = \"the database is gone\"\n");
-    assert!(operator.fails(&["upgrade"]).contains("the database is gone"));
+    assert!(operator
+        .fails(&["upgrade"])
+        .contains("the database is gone"));
     assert!(operator.fails(&["reload"]).contains("the database is gone"));
     container.set("[app]\nstart_delay = \"10m\"\n");
     let upgrade = operator.begin(&["upgrade"], "upgrade");
-    until(LONG, "it upgrades", || (operator.first()["phase"] == "upgrading").then_some(()));
+    until(LONG, "it upgrades", || {
+        (operator.first()["phase"] == "upgrading").then_some(())
+    });
     operator.ok(&["rollback"]);
     assert_eq!(upgrade.end().0, Some(1));
     assert_eq!(container.process.get("/pid"), last.to_string());

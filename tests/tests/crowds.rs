@@ -16,7 +16,9 @@ use crate::help::ms;
 const LONG: Duration = Duration::from_secs(30);
 
 fn with_http(settings: &str) -> Process {
-    Launch::playground().settings(&format!("[http]\n{settings}\n")).serve()
+    Launch::playground()
+        .settings(&format!("[http]\n{settings}\n"))
+        .serve()
 }
 
 /// Honest clients of every kind, who are patient with a loaded machine.
@@ -61,7 +63,9 @@ fn drip(conns: &mut [Conn], byte: &str) -> usize {
     let mut rounds = 0;
     until(LONG, "nobody drips any more", || {
         rounds += 1;
-        let open = conns.iter_mut().filter(|conn| conn.glance() == Fate::KeptOpen);
+        let open = conns
+            .iter_mut()
+            .filter(|conn| conn.glance() == Fate::KeptOpen);
         let dripping = open.filter_map(|conn| conn.send(byte).ok()).count();
         thread::sleep(ms(50));
         (dripping == 0).then_some(rounds)
@@ -80,7 +84,10 @@ fn ten_thousand_connections_that_say_nothing_cost_little_and_hinder_nobody() {
         assert_eq!(silent.map(|idle| idle.fates().open), Some(10_000));
         // parked they are an entry each, and what the allocator keeps of the time before that, in which all may have been
         // active at once
-        assert!(grown < 10_000 * 24, "{grown} KiB more for 10,000 connections");
+        assert!(
+            grown < 10_000 * 24,
+            "{grown} KiB more for 10,000 connections"
+        );
     });
 }
 
@@ -102,8 +109,10 @@ fn a_crowd_of_slow_heads_is_let_go_at_the_deadline_and_hinders_nobody() {
     all_the_while(&process, 200, || {
         let mut slow = crowd(&process, 1000, "GET / HTTP/1.1\r\nHost: x\r\nA: ");
         let grown = growth(&process, || assert!(drip(&mut slow, "b") > 1));
-        let refused =
-            slow.iter_mut().filter_map(|conn| conn.answer().ok()).filter(|answer| answer.status == 408);
+        let refused = slow
+            .iter_mut()
+            .filter_map(|conn| conn.answer().ok())
+            .filter(|answer| answer.status == 408);
         assert_eq!(refused.count(), 1000, "each is told why");
         assert!(grown < 64 << 10, "{grown} KiB more for 1000 slow heads");
     });
@@ -113,10 +122,13 @@ fn a_crowd_of_slow_heads_is_let_go_at_the_deadline_and_hinders_nobody() {
 fn a_crowd_of_bodies_that_stop_coming_is_let_go_at_the_deadline_and_hinders_nobody() {
     let process = with_http("body_timeout = \"1s\"");
     all_the_while(&process, 200, || {
-        let sent = "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nso far, so good";
+        let sent =
+            "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nso far, so good";
         let mut slow = crowd(&process, 1000, sent);
-        let refused =
-            slow.iter_mut().filter_map(|conn| conn.answer().ok()).filter(|answer| answer.status == 408);
+        let refused = slow
+            .iter_mut()
+            .filter_map(|conn| conn.answer().ok())
+            .filter(|answer| answer.status == 408);
         assert_eq!(refused.count(), 1000, "each is told why");
     });
 }
@@ -126,12 +138,19 @@ fn a_crowd_of_bodies_that_trickle_hinders_nobody() {
     let process = Launch::playground().serve();
     all_the_while(&process, 200, || {
         let grown = growth(&process, || {
-            let mut slow =
-                crowd(&process, 1000, "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n");
+            let mut slow = crowd(
+                &process,
+                1000,
+                "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n",
+            );
             let rounds = drip(&mut slow, "b");
             assert!(rounds >= 20, "each sent its 20 bytes one by one");
             let served = slow.iter_mut().filter_map(|conn| conn.answer().ok());
-            assert_eq!(served.filter(|answer| answer.text() == "20").count(), 1000, "slow is no crime");
+            assert_eq!(
+                served.filter(|answer| answer.text() == "20").count(),
+                1000,
+                "slow is no crime"
+            );
         });
         assert!(grown < 128 << 10, "{grown} KiB more for 1000 slow bodies");
     });
@@ -144,15 +163,26 @@ fn a_crowd_that_reads_nothing_is_let_go_at_the_deadline_and_hinders_nobody() {
         let before = process.proc().open_fds();
         let mut slow = Vec::new();
         let grown = growth(&process, || {
-            slow = crowd(&process, 50, "GET /bytes/1000000000 HTTP/1.1\r\nHost: x\r\n\r\n");
-            until(LONG, "all are in", || (process.proc().open_fds() > 50).then_some(()));
+            slow = crowd(
+                &process,
+                50,
+                "GET /bytes/1000000000 HTTP/1.1\r\nHost: x\r\n\r\n",
+            );
+            until(LONG, "all are in", || {
+                (process.proc().open_fds() > 50).then_some(())
+            });
             // honest clients come and go meanwhile, but a few
-            until(LONG, "they are let go", || (process.proc().open_fds() < before + 5).then_some(()));
+            until(LONG, "they are let go", || {
+                (process.proc().open_fds() < before + 5).then_some(())
+            });
         });
         assert!(grown < 32 << 10, "{grown} KiB more for 50 who read nothing");
         let was_cut = |conn: &mut Conn| {
             assert_eq!(conn.head().unwrap().status, 200);
-            matches!(conn.discard(1_000_000_000), Err(Failure::CutInTheMiddle | Failure::Reset))
+            matches!(
+                conn.discard(1_000_000_000),
+                Err(Failure::CutInTheMiddle | Failure::Reset)
+            )
         };
         let cut = slow.iter_mut().map(was_cut).filter(|&cut| cut).count();
         assert!(cut > 40, "{cut} of 50 were cut");
@@ -162,7 +192,10 @@ fn a_crowd_that_reads_nothing_is_let_go_at_the_deadline_and_hinders_nobody() {
 #[test]
 fn past_the_last_seat_newcomers_wait_and_those_who_are_in_are_served() {
     let process = with_http("max_connections = 20\nidle_timeout = \"3s\"\nidle_release = \"50ms\"");
-    let load = Load::on(&process.addr()).patience(LONG).clients(4, Pattern::KeepAlive).start();
+    let load = Load::on(&process.addr())
+        .patience(LONG)
+        .clients(4, Pattern::KeepAlive)
+        .start();
     load.wait_for(50, LONG);
     // more than there are seats for, and none of them says a word until its seat is taken away
     let flood = Idle::open(&process.addr(), 60, Before::Nothing);
@@ -175,7 +208,13 @@ fn past_the_last_seat_newcomers_wait_and_those_who_are_in_are_served() {
         "it waited, and was neither refused nor reset"
     );
     let fates = flood.fates();
-    assert_eq!((fates.reset, fates.spoken, fates.open + fates.closed), (0, 0, 60));
-    assert!(fates.closed >= 20, "the silent ones before it lost their seats: {fates:?}");
+    assert_eq!(
+        (fates.reset, fates.spoken, fates.open + fates.closed),
+        (0, 0, 60)
+    );
+    assert!(
+        fates.closed >= 20,
+        "the silent ones before it lost their seats: {fates:?}"
+    );
     load.stop().assert_flawless();
 }

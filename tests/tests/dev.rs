@@ -77,7 +77,9 @@ fn project(name: &str) -> Project {
 }
 
 fn develop(project: &Project) -> (Process, Addr) {
-    let mut process = project.launch(Path::new("cargo"), &["run", "--quiet", "--", "dev"]).start();
+    let mut process = project
+        .launch(Path::new("cargo"), &["run", "--quiet", "--", "dev"])
+        .start();
     let addr = answers(&mut process);
     (process, addr)
 }
@@ -93,7 +95,13 @@ fn page_with(process: &Process, addr: &Addr, text: &str) -> String {
 
 /// As [`Process::wait_for_log`], for what comes after a build.
 fn said(process: &Process, mark: usize, text: &str) -> String {
-    let line = || process.log_since(mark).lines().find(|line| line.contains(text)).map(str::to_owned);
+    let line = || {
+        process
+            .log_since(mark)
+            .lines()
+            .find(|line| line.contains(text))
+            .map(str::to_owned)
+    };
     wait::maybe(BUILD, line)
         .unwrap_or_else(|| panic!("does not say {text:?}; its output:\n{}", process.log()))
 }
@@ -123,7 +131,11 @@ fn changed_code_is_swapped_in_while_the_code_before_serves_and_nobody_waits_for_
     let mark = process.mark();
     project.edit("src/main.rs", "Ok(app)", "Ok(ap)");
     said(&process, mark, "the build failed");
-    assert!(process.log_since(mark).contains("cannot find value `ap`"), "{}", process.log());
+    assert!(
+        process.log_since(mark).contains("cannot find value `ap`"),
+        "{}",
+        process.log()
+    );
     let mark = process.mark();
     project.edit("src/main.rs", "Ok(ap)", "Err(\"no database\".into())");
     said(&process, mark, "The new code does not start");
@@ -133,20 +145,35 @@ fn changed_code_is_swapped_in_while_the_code_before_serves_and_nobody_waits_for_
     project.write("hold", "");
     project.edit("src/main.rs", "Err(\"no database\".into())", "Ok(app)");
     project.edit("src/main.rs", "the first", "the second");
-    wait::until(BUILD, "the build goes on", || project.root().join("held").exists().then_some(()));
+    wait::until(BUILD, "the build goes on", || {
+        project.root().join("held").exists().then_some(())
+    });
     load.wait_for(20, PATIENCE);
     page_with(&process, &addr, "the first");
     let fate = events.fate(Duration::ZERO);
-    assert!(matches!(fate, Fate::KeptOpen | Fate::Sent(_)), "{fate:?}\n{}", process.log());
+    assert!(
+        matches!(fate, Fate::KeptOpen | Fate::Sent(_)),
+        "{fate:?}\n{}",
+        process.log()
+    );
     std::fs::remove_file(project.root().join("hold")).unwrap();
     said(&process, mark, "swapped, pid");
     // the very next answer is the new code's
-    assert!(Conn::open(&addr).and_then(|mut conn| conn.ask("/")).unwrap().text().contains("the second"));
+    assert!(Conn::open(&addr)
+        .and_then(|mut conn| conn.ask("/"))
+        .unwrap()
+        .text()
+        .contains("the second"));
 
     load.wait_for(20, PATIENCE);
     load.stop().assert_flawless();
     process.signal(Signal::INT);
-    assert_eq!(process.wait_exit(PATIENCE).code(), Some(0), "{}", process.log());
+    assert_eq!(
+        process.wait_exit(PATIENCE).code(),
+        Some(0),
+        "{}",
+        process.log()
+    );
 }
 
 #[test]
@@ -154,18 +181,34 @@ fn settings_are_read_again_without_a_build_and_templates_after_one_that_changes_
     let project = project("dev-settings");
     let (process, addr) = develop(&project);
     let first = page_with(&process, &addr, "unset");
-    assert!(first.contains("nonce=\"c2xhY2s=\"></script></body>"), "{first}");
+    assert!(
+        first.contains("nonce=\"c2xhY2s=\"></script></body>"),
+        "{first}"
+    );
 
     let mark = process.mark();
-    project.write("slackwater.toml", "listen = \"127.0.0.1:0\"\n[http]\nidle_timeot = \"1s\"\n");
+    project.write(
+        "slackwater.toml",
+        "listen = \"127.0.0.1:0\"\n[http]\nidle_timeot = \"1s\"\n",
+    );
     let refused = said(&process, mark, "the settings are refused");
     assert!(refused.contains("idle_timeot: unknown key"), "{refused}");
     let mark = process.mark();
-    project.write("slackwater.toml", "listen = \"127.0.0.1:0\"\n[app]\ngreeting = \"set\"\n");
+    project.write(
+        "slackwater.toml",
+        "listen = \"127.0.0.1:0\"\n[app]\ngreeting = \"set\"\n",
+    );
     page_with(&process, &addr, "<p>set</p>");
-    project.write("templates/page.html", &TEMPLATE.replace("<h1>", "<h1 id=\"a\">"));
+    project.write(
+        "templates/page.html",
+        &TEMPLATE.replace("<h1>", "<h1 id=\"a\">"),
+    );
     page_with(&process, &addr, "<h1 id=\"a\">");
-    assert!(!process.log_since(mark).contains("swapped"), "{}", process.log());
+    assert!(
+        !process.log_since(mark).contains("swapped"),
+        "{}",
+        process.log()
+    );
 }
 
 #[test]
@@ -176,7 +219,10 @@ fn a_program_that_ended_is_started_again_with_the_next_change_on_the_same_socket
         "app.at(\"/events\")",
         "app.at(\"/end\").get(|_| async { if true { std::process::exit(7) } Ok(String::new()) });\n    app.at(\"/events\")",
     );
-    project.write("slackwater.toml", "listen = \"127.0.0.1:0\"\n[upgrade]\nrollback_window = \"60s\"\n");
+    project.write(
+        "slackwater.toml",
+        "listen = \"127.0.0.1:0\"\n[upgrade]\nrollback_window = \"60s\"\n",
+    );
     let (mut process, addr) = develop(&project);
     let mark = process.mark();
     let _ = Conn::open(&addr).and_then(|mut conn| conn.ask("/end"));
@@ -185,47 +231,89 @@ fn a_program_that_ended_is_started_again_with_the_next_change_on_the_same_socket
     let mut waits = Conn::open_patient(&addr, BUILD).unwrap();
     waits.get("/").unwrap();
     project.edit("src/main.rs", "the first", "the second");
-    assert!(waits.answer().unwrap().text().contains("the second"), "{}", process.log());
+    assert!(
+        waits.answer().unwrap().text().contains("the second"),
+        "{}",
+        process.log()
+    );
 
     // one that dies while its successor is on trial is not waited for
     let page = page_with(&process, &addr, "the second");
-    let before = page.split(['<', '>']).skip_while(|piece| *piece != "i").nth(1).unwrap();
+    let before = page
+        .split(['<', '>'])
+        .skip_while(|piece| *piece != "i")
+        .nth(1)
+        .unwrap();
     let mark = process.mark();
     project.edit("src/main.rs", "the second", "the third");
     said(&process, mark, "swapped, pid");
-    assert!(signal_to(before.parse().unwrap(), Signal::KILL), "{}", process.log());
+    assert!(
+        signal_to(before.parse().unwrap(), Signal::KILL),
+        "{}",
+        process.log()
+    );
     project.edit("src/main.rs", "the third", "the fourth");
     page_with(&process, &addr, "the fourth");
 
     // what is started by a loop that is gone goes too
     process.kill();
-    wait::until(PATIENCE, "the program ends with the loop", || Conn::open(&addr).is_err().then_some(()));
+    wait::until(PATIENCE, "the program ends with the loop", || {
+        Conn::open(&addr).is_err().then_some(())
+    });
 }
 
 #[test]
 fn an_open_page_follows_the_code_and_shows_what_is_wrong_with_it() {
-    let Some(browser) = or_skip(Browser::start()) else { return };
+    let Some(browser) = or_skip(Browser::start()) else {
+        return;
+    };
     let project = project("dev-page");
     let (process, addr) = develop(&project);
     browser.open(&format!("http://{addr}/"));
-    browser.until(PATIENCE, "return document.querySelector('h1').textContent === 'the first'");
+    browser.until(
+        PATIENCE,
+        "return document.querySelector('h1').textContent === 'the first'",
+    );
     project.edit("src/main.rs", "Ok(app)", "Ok(ap)");
     let shown =
         "const it = document.querySelector('slackwater-dev'); return !!it && it.textContent.includes(";
-    browser.until(BUILD, &format!("{shown}'cannot find value `ap` in this scope')"));
-    assert_eq!(browser.run("return document.querySelector('h1').textContent"), "the first");
+    browser.until(
+        BUILD,
+        &format!("{shown}'cannot find value `ap` in this scope')"),
+    );
+    assert_eq!(
+        browser.run("return document.querySelector('h1').textContent"),
+        "the first"
+    );
     project.edit("src/main.rs", "Ok(ap)", "Ok(app)");
     browser.until(BUILD, "return !document.querySelector('slackwater-dev')");
 
     let mark = process.mark();
     project.edit("src/main.rs", "the first", "the second");
-    browser.until(BUILD, "return document.querySelector('h1').textContent === 'the second'");
+    browser.until(
+        BUILD,
+        "return document.querySelector('h1').textContent === 'the second'",
+    );
     let times = said(&process, mark, "a page shows it");
-    assert!(["build", "start", "swap", "reload"].iter().all(|step| times.contains(step)), "{times}");
+    assert!(
+        ["build", "start", "swap", "reload"]
+            .iter()
+            .all(|step| times.contains(step)),
+        "{times}"
+    );
 
-    project.write("slackwater.toml", "listen = \"127.0.0.1:0\"\n[app]\ngreeting = \"set\"\n");
-    browser.until(BUILD, "return document.querySelector('p').textContent === 'set'");
-    assert_eq!(browser.run("return document.querySelector('slackwater-dev')"), serde_json::Value::Null);
+    project.write(
+        "slackwater.toml",
+        "listen = \"127.0.0.1:0\"\n[app]\ngreeting = \"set\"\n",
+    );
+    browser.until(
+        BUILD,
+        "return document.querySelector('p').textContent === 'set'",
+    );
+    assert_eq!(
+        browser.run("return document.querySelector('slackwater-dev')"),
+        serde_json::Value::Null
+    );
 }
 
 /// What is lost when cargo-watch starts the program anew.
@@ -239,34 +327,57 @@ enum Loss {
 /// Has cargo-watch 8.5.3 below systemfd run the program, and changes it while clients ask and a stream is open.
 fn watched(name: &str, watch_flags: &[&str], loss: Loss) {
     let tools = or_skip(systemfd()).zip(or_skip(cargo_watch()));
-    let Some((systemfd, watch)) = tools else { return };
+    let Some((systemfd, watch)) = tools else {
+        return;
+    };
     let project = project(name);
     // its own settings are for where nobody passes a socket
     let addr = free_addr();
     let path = std::env::var("PATH").unwrap_or_default();
     let tools = format!("{}:{path}", watch.parent().unwrap().display());
     let socket = format!("http::{addr}");
-    let command = [&["--no-pid", "-s", &socket, "--", "cargo", "watch"], watch_flags].concat();
-    let mut process = project.launch(&systemfd, &command).env("PATH", tools).start();
+    let command = [
+        &["--no-pid", "-s", &socket, "--", "cargo", "watch"],
+        watch_flags,
+    ]
+    .concat();
+    let mut process = project
+        .launch(&systemfd, &command)
+        .env("PATH", tools)
+        .start();
     page_with(&process, &addr, "the first");
-    let load = Load::on(&addr).clients(2, Pattern::NewConnection).patience(BUILD).at_most(BUILD).start();
+    let load = Load::on(&addr)
+        .clients(2, Pattern::NewConnection)
+        .patience(BUILD)
+        .at_most(BUILD)
+        .start();
     load.wait_for(20, PATIENCE);
     let _events = event_stream(&addr);
 
     project.edit("src/main.rs", "the first", "the second");
     page_with(&process, &addr, "the second");
     // every answer after the first new one is new
-    assert!(Conn::open(&addr).and_then(|mut conn| conn.ask("/")).unwrap().text().contains("the second"));
+    assert!(Conn::open(&addr)
+        .and_then(|mut conn| conn.ask("/"))
+        .unwrap()
+        .text()
+        .contains("the second"));
     load.wait_for(20, PATIENCE);
     let tally = load.stop();
     let cut = tally.count(Failure::Reset)
         + tally.count(Failure::ClosedBeforeAnswer)
         + tally.count(Failure::CutInTheMiddle);
     let most = if loss == Loss::InFlight { 2 } else { 0 };
-    assert!(tally.failed() == cut && cut <= most, "{tally}\n{}", process.log());
+    assert!(
+        tally.failed() == cut && cut <= most,
+        "{tally}\n{}",
+        process.log()
+    );
     process.signal(Signal::TERM);
     process.wait_exit(PATIENCE);
-    wait::until(PATIENCE, "the program ends with cargo-watch", || Conn::open(&addr).is_err().then_some(()));
+    wait::until(PATIENCE, "the program ends with cargo-watch", || {
+        Conn::open(&addr).is_err().then_some(())
+    });
 }
 
 #[test]
@@ -277,5 +388,9 @@ fn systemfd_and_cargo_watch_restart_it_and_nobody_is_refused() {
 
 #[test]
 fn cargo_watch_waits_for_a_program_that_no_shell_stands_before_and_nothing_is_lost() {
-    watched("dev-watch-exec", &["-s", "exec cargo run --quiet"], Loss::Nothing);
+    watched(
+        "dev-watch-exec",
+        &["-s", "exec cargo run --quiet"],
+        Loss::Nothing,
+    );
 }

@@ -24,15 +24,18 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 async fn app() -> slackwater::Result<App> {
     let mut app = App::new();
     app.at("/").get(|_| async { Ok("Hello, world!") });
-    app.at("/sleep/:ms").get(|request: slackwater::Request<()>| async move {
-        sleep(ms(request.param("ms")?.parse()?)).await;
-        Ok("slept")
-    });
+    app.at("/sleep/:ms")
+        .get(|request: slackwater::Request<()>| async move {
+            sleep(ms(request.param("ms")?.parse()?)).await;
+            Ok("slept")
+        });
     Ok(app)
 }
 
 fn start() -> (Handle, Addr) {
-    let server = Server::new(app).set("listen", "127.0.0.1:0").set("shutdown.keepalive_grace", "50ms");
+    let server = Server::new(app)
+        .set("listen", "127.0.0.1:0")
+        .set("shutdown.keepalive_grace", "50ms");
     let handle = block_on(server.start()).unwrap();
     let addr = Addr::parse(&handle.addresses()[0]).unwrap();
     (handle, addr)
@@ -46,7 +49,9 @@ fn ask(addr: &Addr, path: &str) -> Conn {
 
 /// Nobody listens any more. A child that another test has forked may have the socket until its exec.
 fn is_refused(addr: &Addr) {
-    until(LONG, "it is refused", || (Conn::open(addr).err() == Some(Failure::Refused)).then_some(()));
+    until(LONG, "it is refused", || {
+        (Conn::open(addr).err() == Some(Failure::Refused)).then_some(())
+    });
 }
 
 #[test]
@@ -55,12 +60,18 @@ fn a_shutdown_answers_what_is_in_flight_and_frees_the_port() {
     let mut conn = ask(&addr, "/sleep/300");
     assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
     let report = block_on(handle.shutdown(LONG)).unwrap();
-    assert!(report.cut.is_empty() && report.took >= ms(200), "{report:?}");
+    assert!(
+        report.cut.is_empty() && report.took >= ms(200),
+        "{report:?}"
+    );
     let answer = conn.answer().unwrap();
     assert!(answer.text() == "slept" && answer.closes(), "{answer:?}");
     is_refused(&addr);
     block_on(handle.ended());
-    assert!(block_on(handle.shutdown(LONG)).is_ok(), "a second time there is nothing left to do");
+    assert!(
+        block_on(handle.shutdown(LONG)).is_ok(),
+        "a second time there is nothing left to do"
+    );
 }
 
 #[test]
@@ -76,7 +87,10 @@ fn a_shutdown_past_its_deadline_says_so_and_close_ends_it_with_a_report() {
     assert_eq!(report.cut.len(), 1);
     assert!(report.cut[0].peer.starts_with("127.0.0.1:"), "{report:?}");
     assert!(
-        report.cut[0].request.as_deref().is_some_and(|request| request.contains("/sleep/")),
+        report.cut[0]
+            .request
+            .as_deref()
+            .is_some_and(|request| request.contains("/sleep/")),
         "{report:?}"
     );
     assert!(report.cut[0].age >= ms(200), "{report:?}");
@@ -97,7 +111,10 @@ fn two_servers_live_in_one_process() {
     let ((first, first_addr), (second, second_addr)) = (start(), start());
     block_on(first.shutdown(LONG)).unwrap();
     is_refused(&first_addr);
-    assert_eq!(ask(&second_addr, "/").answer().unwrap().text(), "Hello, world!");
+    assert_eq!(
+        ask(&second_addr, "/").answer().unwrap().text(),
+        "Hello, world!"
+    );
     block_on(second.shutdown(LONG)).unwrap();
 }
 
@@ -107,7 +124,10 @@ fn a_start_that_fails_gives_its_error() {
     let taken = block_on(Server::new(app).set("listen", &addr.to_string()).start()).unwrap_err();
     assert!(taken.is_socket() && !taken.is_config(), "{taken:?}");
     let refused = block_on(Server::new(app).set("http.idle_timeout", "soon").start()).unwrap_err();
-    assert!(refused.is_config() && refused.exit_code() == 78, "{refused:?}");
+    assert!(
+        refused.is_config() && refused.exit_code() == 78,
+        "{refused:?}"
+    );
     let failing = || async { Err::<App, slackwater::BoxError>("no database".into()) };
     let failed = block_on(Server::new(failing).set("listen", "127.0.0.1:0").start()).unwrap_err();
     assert!(failed.is_app(), "{failed:?}");

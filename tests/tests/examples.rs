@@ -39,7 +39,10 @@ fn hello_says_hello() {
 #[test]
 fn state_is_shared_and_survives_a_reload() {
     let process = launch("state").serve();
-    assert_eq!((process.get("/visits"), process.get("/visits")), ("1 so far\n".into(), "2 so far\n".into()));
+    assert_eq!(
+        (process.get("/visits"), process.get("/visits")),
+        ("1 so far\n".into(), "2 so far\n".into())
+    );
     process.reload();
     assert_eq!(process.get("/visits"), "3 so far\n");
 }
@@ -48,11 +51,23 @@ fn state_is_shared_and_survives_a_reload() {
 fn typed_api_keeps_todos_and_says_what_is_wrong() {
     let process = launch("typed_api").serve();
     let json = |method: &str, path: &str, body: &str| {
-        send(&process, method, path, "Content-Type: application/json", body)
+        send(
+            &process,
+            method,
+            path,
+            "Content-Type: application/json",
+            body,
+        )
     };
     let made = json("POST", "/todos", r#"{"title":"rest"}"#);
-    assert_eq!((made.status, made.header("location")), (201, Some("/todos/1")));
-    assert_eq!(made.json(), json!({ "id": 1, "title": "rest", "done": false }));
+    assert_eq!(
+        (made.status, made.header("location")),
+        (201, Some("/todos/1"))
+    );
+    assert_eq!(
+        made.json(),
+        json!({ "id": 1, "title": "rest", "done": false })
+    );
     json("POST", "/todos", r#"{"title":"tea","done":true}"#);
     let titles = |path: &str| {
         let all: Value = serde_json::from_str(&process.get(path)).unwrap();
@@ -64,15 +79,27 @@ fn typed_api_keeps_todos_and_says_what_is_wrong() {
     };
     assert_eq!(titles("/todos"), ["rest", "tea"]);
     assert_eq!(titles("/todos?done=true"), ["tea"]);
-    assert_eq!(json("PUT", "/todos/1", r#"{"title":"sleep","done":true}"#).status, 200);
-    assert_eq!(serde_json::from_str::<Value>(&process.get("/todos/1")).unwrap()["title"], "sleep");
+    assert_eq!(
+        json("PUT", "/todos/1", r#"{"title":"sleep","done":true}"#).status,
+        200
+    );
+    assert_eq!(
+        serde_json::from_str::<Value>(&process.get("/todos/1")).unwrap()["title"],
+        "sleep"
+    );
     assert_eq!(json("DELETE", "/todos/1", "").status, 204);
 
     let empty = json("POST", "/todos", r#"{"title":" "}"#);
-    assert_eq!((empty.status, &empty.json()["errors"][0]["field"]), (422, &json!("title")));
+    assert_eq!(
+        (empty.status, &empty.json()["errors"][0]["field"]),
+        (422, &json!("title"))
+    );
     assert_eq!(empty.json()["errors"][0]["detail"], "may not be empty");
     let gone = json("GET", "/todos/1", "");
-    assert_eq!((gone.status, &gone.json()["detail"]), (404, &json!("there is no todo 1")));
+    assert_eq!(
+        (gone.status, &gone.json()["detail"]),
+        (404, &json!("there is no todo 1"))
+    );
     assert_eq!(json("DELETE", "/todos/x", "").status, 404);
     assert_eq!(json("GET", "/todos?done=perhaps", "").status, 400);
 }
@@ -82,13 +109,21 @@ fn typed_api_is_described_as_the_specification_says() {
     let process = launch("typed_api").serve();
     let served: Value = serde_json::from_str(&process.get("/openapi.json")).unwrap();
     let printed = launch("typed_api").args(["routes", "--openapi"]).run(LONG);
-    assert_eq!(served, serde_json::from_str::<Value>(&printed.stdout).unwrap(), "{printed:?}");
+    assert_eq!(
+        served,
+        serde_json::from_str::<Value>(&printed.stdout).unwrap(),
+        "{printed:?}"
+    );
 
-    let schema =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/schema-3.1.json"))
-            .unwrap();
+    let schema = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/schema-3.1.json"),
+    )
+    .unwrap();
     let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
-    let faults: Vec<_> = schema.iter_errors(&served).map(|fault| fault.to_string()).collect();
+    let faults: Vec<_> = schema
+        .iter_errors(&served)
+        .map(|fault| fault.to_string())
+        .collect();
     assert!(faults.is_empty(), "{faults:?}");
     let mut broken = served.clone();
     broken["paths"]["/todos/{id}"]["get"]["parameters"][0]["in"] = "nowhere".into();
@@ -102,14 +137,23 @@ fn typed_api_is_described_as_the_specification_says() {
         "#/components/schemas/Todo"
     );
     for status in ["201", "400", "413", "415", "422"] {
-        assert!(create["responses"][status].is_object(), "{status}: {create}");
+        assert!(
+            create["responses"][status].is_object(),
+            "{status}: {create}"
+        );
     }
     let read = &served["paths"]["/todos/{id}"]["get"];
     assert_eq!(
-        (&read["parameters"][0]["name"], &read["parameters"][0]["schema"]["type"]),
+        (
+            &read["parameters"][0]["name"],
+            &read["parameters"][0]["schema"]["type"]
+        ),
         (&json!("id"), &json!("integer"))
     );
-    assert_eq!(served["paths"]["/todos"]["get"]["parameters"][0]["name"], "done");
+    assert_eq!(
+        served["paths"]["/todos"]["get"]["parameters"][0]["name"],
+        "done"
+    );
     assert!(!served.to_string().contains("x-undescribed"), "{served}");
 }
 
@@ -119,11 +163,26 @@ fn forms_remember_a_visitor() {
     let form = "Content-Type: application/x-www-form-urlencoded";
     let login = send(&process, "POST", "/login", form, "name=%3Cb%3EAnn");
     assert_eq!((login.status, login.header("location")), (303, Some("/")));
-    let cookie = login.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let cookie = login
+        .header("set-cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     let page = send(&process, "GET", "/", &format!("Cookie: {cookie}"), "");
     assert!(page.text().contains("Hello, &lt;b&gt;Ann!"), "{page:?}");
-    let logout = send(&process, "POST", "/logout", &format!("Cookie: {cookie}"), "");
-    assert!(logout.header("set-cookie").unwrap().contains("Max-Age=0"), "{logout:?}");
+    let logout = send(
+        &process,
+        "POST",
+        "/logout",
+        &format!("Cookie: {cookie}"),
+        "",
+    );
+    assert!(
+        logout.header("set-cookie").unwrap().contains("Max-Age=0"),
+        "{logout:?}"
+    );
     assert!(process.get("/").contains("Log in"));
 }
 
@@ -132,11 +191,17 @@ fn upload_takes_files_of_any_length() {
     let settings = "[http]\nbody_limit = \"1KiB\"\n[app]\ndir = \"files\"\n";
     let process = launch("upload").settings(settings).serve();
     let body = "x".repeat(3 << 20);
-    assert_eq!(send(&process, "PUT", "/files/a.txt", "Expect:", &body).text(), "3145728 bytes\n");
+    assert_eq!(
+        send(&process, "PUT", "/files/a.txt", "Expect:", &body).text(),
+        "3145728 bytes\n"
+    );
     let file = process.conn().ask("/files/a.txt").unwrap();
     assert_eq!((file.status, file.body.len()), (200, 3 << 20));
     assert_eq!(process.conn().ask("/files/none").unwrap().status, 404);
-    assert_eq!(send(&process, "PUT", "/files/..%2Fout", "Expect:", "x").status, 404);
+    assert_eq!(
+        send(&process, "PUT", "/files/..%2Fout", "Expect:", "x").status,
+        404
+    );
 }
 
 #[test]
@@ -155,7 +220,9 @@ fn sse_ticks_until_the_process_leaves() {
 #[test]
 fn websocket_sends_back_what_it_is_sent() {
     let process = launch("websocket").serve();
-    let Addr::Tcp(addr) = process.addr() else { panic!("a TCP address") };
+    let Addr::Tcp(addr) = process.addr() else {
+        panic!("a TCP address")
+    };
     let stream = std::net::TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     let (mut socket, _) = tungstenite::client(format!("ws://{addr}/echo"), stream).unwrap();
@@ -179,16 +246,28 @@ fn config_reload_takes_new_settings_and_refuses_wrong_ones() {
 
 #[test]
 fn graceful_shutdown_answers_what_it_has_begun() {
-    let mut process = launch("graceful_shutdown").settings("[shutdown]\ngrace = \"20s\"\n").serve();
+    let mut process = launch("graceful_shutdown")
+        .settings("[shutdown]\ngrace = \"20s\"\n")
+        .serve();
     let (mut slow, mut waiting) = (process.conn(), process.conn());
     slow.get("/slow").unwrap();
     waiting.get("/wait").unwrap();
-    assert_eq!((slow.fate(ms(50)), waiting.fate(ms(50))), (Fate::KeptOpen, Fate::KeptOpen));
+    assert_eq!(
+        (slow.fate(ms(50)), waiting.fate(ms(50))),
+        (Fate::KeptOpen, Fate::KeptOpen)
+    );
     process.signal(Signal::INT);
     assert_eq!(slow.answer().unwrap().text(), "done\n");
-    assert_eq!(waiting.answer().unwrap().text(), "the server has other plans\n");
+    assert_eq!(
+        waiting.answer().unwrap().text(),
+        "the server has other plans\n"
+    );
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(process.log().contains("put its broom away"), "{}", process.log());
+    assert!(
+        process.log().contains("put its broom away"),
+        "{}",
+        process.log()
+    );
 }
 
 #[test]
@@ -200,7 +279,10 @@ fn upgrade_hands_over_to_another_process() {
     lineage.upgrade();
     lineage.wait_for_log(mark, "built because of: Upgrade");
     let after = conn.ask("/").unwrap().text();
-    assert!(after.starts_with("version 1, process ") && after != before, "{before} {after}");
+    assert!(
+        after.starts_with("version 1, process ") && after != before,
+        "{before} {after}"
+    );
 }
 
 #[test]
@@ -208,23 +290,40 @@ fn socket_activation_serves_the_socket_that_it_is_given() {
     let (listener, addr) = held_socket();
     let mut early = Conn::open(&addr).unwrap();
     early.get("/").unwrap();
-    let _process = launch("socket_activation").socket("http", &listener).start();
-    assert_eq!(early.answer().unwrap().text(), "served on an inherited socket\n");
+    let _process = launch("socket_activation")
+        .socket("http", &listener)
+        .start();
+    assert_eq!(
+        early.answer().unwrap().text(),
+        "served on an inherited socket\n"
+    );
 }
 
 #[test]
 fn unix_socket_is_its_default_and_can_be_another() {
     let unset = launch("unix_socket");
     let path = unset.dir().path().join("here.sock");
-    let process = unset.whole_settings(&format!("listen = \"unix:{}\"\n", path.display())).serve();
+    let process = unset
+        .whole_settings(&format!("listen = \"unix:{}\"\n", path.display()))
+        .serve();
     assert_eq!(process.addr(), Addr::Unix(path));
-    assert!(process.get("/").starts_with("you are unix:"), "{}", process.get("/"));
-    let said = launch("unix_socket").no_settings().args(["config", "listen"]).run(LONG).stdout;
+    assert!(
+        process.get("/").starts_with("you are unix:"),
+        "{}",
+        process.get("/")
+    );
+    let said = launch("unix_socket")
+        .no_settings()
+        .args(["config", "listen"])
+        .run(LONG)
+        .stdout;
     assert!(said.contains("unix:/tmp/slackwater-example.sock"), "{said}");
 }
 
 #[test]
 fn testing_is_an_application_as_well() {
-    let process = launch("testing").settings("[app]\ngreeting = \"Hi\"\n").serve();
+    let process = launch("testing")
+        .settings("[app]\ngreeting = \"Hi\"\n")
+        .serve();
     assert_eq!(process.get("/greet/Ann"), "Hi, Ann!");
 }

@@ -26,7 +26,10 @@ const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 const GET: &[u8] = b"\x82\x86\x84\x41\x09localhost";
 
 fn run<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async { tokio::time::timeout(LONG, work).await.expect("in time") })
 }
 
@@ -43,8 +46,12 @@ impl Client {
 
     async fn with(process: &Process, builder: &h2::client::Builder) -> Self {
         let stream = TcpStream::connect(tcp(process)).await.unwrap();
-        let (requests, connection): (_, Connection<TcpStream>) = builder.handshake(stream).await.unwrap();
-        Client { requests, end: tokio::spawn(connection) }
+        let (requests, connection): (_, Connection<TcpStream>) =
+            builder.handshake(stream).await.unwrap();
+        Client {
+            requests,
+            end: tokio::spawn(connection),
+        }
     }
 
     async fn send(
@@ -53,8 +60,11 @@ impl Client {
         path: &str,
         body: Option<&'static [u8]>,
     ) -> Result<Response<RecvStream>, h2::Error> {
-        let request =
-            Request::builder().method(method).uri(format!("http://localhost{path}")).body(()).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://localhost{path}"))
+            .body(())
+            .unwrap();
         let mut requests = self.requests.clone().ready().await?;
         let (answer, mut stream) = requests.send_request(request, body.is_none())?;
         if let Some(body) = body {
@@ -110,7 +120,10 @@ fn requests_on_one_connection_are_answered_at_once() {
         let slow = client.get("/sleep/8000");
         let fast = async {
             for _ in 0..50 {
-                assert_eq!(client.get("/").await, (StatusCode::OK, "Hello, world!".into()));
+                assert_eq!(
+                    client.get("/").await,
+                    (StatusCode::OK, "Hello, world!".into())
+                );
             }
             std::time::Instant::now()
         };
@@ -118,7 +131,10 @@ fn requests_on_one_connection_are_answered_at_once() {
         let ((slept, slow_at), fast_at) = tokio::join!(slow, fast);
         assert_eq!(slept.1, "slept");
         assert!(fast_at < slow_at, "they did not wait for it");
-        let echoed = client.send("POST", "/echo", Some(b"there and back")).await.unwrap();
+        let echoed = client
+            .send("POST", "/echo", Some(b"there and back"))
+            .await
+            .unwrap();
         assert_eq!(text(echoed).await.unwrap(), "there and back");
         let head = client.send("HEAD", "/bytes/1000", None).await.unwrap();
         assert_eq!(head.headers()["content-length"], "1000");
@@ -130,20 +146,31 @@ fn requests_on_one_connection_are_answered_at_once() {
         }
         assert_eq!(client.get("/bytes/300000").await.1.len(), 300_000);
         assert_eq!(client.get("/nowhere").await.0, StatusCode::NOT_FOUND);
-        assert_eq!(client.get("/panic").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            client.get("/panic").await.0,
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
         assert_eq!(client.get("/ws").await.0, StatusCode::UPGRADE_REQUIRED);
         assert_eq!(client.get("/livez").await.0, StatusCode::OK);
-        assert_eq!(client.get("/greet/Ada").await.1, "Hello, Ada!", "and the connection goes on");
+        assert_eq!(
+            client.get("/greet/Ada").await.1,
+            "Hello, Ada!",
+            "and the connection goes on"
+        );
     });
 }
 
 #[test]
 fn limits_and_timeouts_are_those_of_any_request() {
-    let settings = "[http]\nrequest_timeout = \"400ms\"\nbody_timeout = \"300ms\"\nmax_streams = 7\n";
+    let settings =
+        "[http]\nrequest_timeout = \"400ms\"\nbody_timeout = \"300ms\"\nmax_streams = 7\n";
     let process = Launch::fixture().settings(settings).serve();
     run(async {
         let client = Client::open(&process).await;
-        let large = client.send("POST", "/small", Some(&[b'x'; 100])).await.unwrap();
+        let large = client
+            .send("POST", "/small", Some(&[b'x'; 100]))
+            .await
+            .unwrap();
         assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
         let late = client.send("GET", "/until-drained", None).await.unwrap();
         assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -159,9 +186,12 @@ fn limits_and_timeouts_are_those_of_any_request() {
 fn the_preface_may_come_byte_by_byte_and_what_only_begins_like_it_is_http_1() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
-    conn.send_in_pieces(PREFACE, 1, Duration::from_millis(2)).unwrap();
+    conn.send_in_pieces(PREFACE, 1, Duration::from_millis(2))
+        .unwrap();
     conn.send(SETTINGS).unwrap();
-    let Fate::Sent(bytes) = conn.fate(LONG) else { panic!("no settings") };
+    let Fate::Sent(bytes) = conn.fate(LONG) else {
+        panic!("no settings")
+    };
     assert_eq!(bytes[3], 4, "the first frame is SETTINGS: {bytes:?}");
 
     let mut other = process.conn();
@@ -169,14 +199,18 @@ fn the_preface_may_come_byte_by_byte_and_what_only_begins_like_it_is_http_1() {
     let answer = other.answer().unwrap();
     assert!(matches!(answer.status, 400 | 505), "{answer:?}");
     let mut post = process.conn();
-    post.send_in_pieces(b"P", 1, Duration::from_millis(20)).unwrap();
-    post.send("OST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+    post.send_in_pieces(b"P", 1, Duration::from_millis(20))
+        .unwrap();
+    post.send("OST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi")
+        .unwrap();
     assert_eq!(post.answer().unwrap().text(), "2");
 }
 
 #[test]
 fn a_stop_answers_what_is_in_flight_and_says_goaway() {
-    let mut process = Launch::playground().settings("[shutdown]\ngrace = \"20s\"\n").serve();
+    let mut process = Launch::playground()
+        .settings("[shutdown]\ngrace = \"20s\"\n")
+        .serve();
     run(async {
         let client = Client::open(&process).await;
         let idle = Client::open(&process).await;
@@ -191,7 +225,9 @@ fn a_stop_answers_what_is_in_flight_and_says_goaway() {
         drop((client.requests, idle.requests));
         for end in [client.end, idle.end] {
             let end = end.await.unwrap();
-            assert!(end.as_ref().is_ok_and(|()| true) || end.is_err_and(|error| error.is_go_away()));
+            assert!(
+                end.as_ref().is_ok_and(|()| true) || end.is_err_and(|error| error.is_go_away())
+            );
         }
     });
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
@@ -219,7 +255,10 @@ fn at_an_upgrade_the_old_process_finishes_its_streams_and_new_connections_are_th
         });
         assert_eq!(text(slept.unwrap()).await.unwrap(), "slept");
         let refused = client.send("GET", "/", None).await;
-        assert!(refused.is_err(), "the old process takes no more: {refused:?}");
+        assert!(
+            refused.is_err(),
+            "the old process takes no more: {refused:?}"
+        );
     });
     lineage.gone(old, LONG);
 }
@@ -260,20 +299,39 @@ impl Frames {
         let mut conn = raw(process);
         // :path is a literal that is not indexed, by the fourth name of the static table
         let length = u8::try_from(path.len()).unwrap();
-        let head = [b"\x82\x86\x04", &[length][..], path.as_bytes(), b"\x41\x09localhost"].concat();
+        let head = [
+            b"\x82\x86\x04",
+            &[length][..],
+            path.as_bytes(),
+            b"\x41\x09localhost",
+        ]
+        .concat();
         conn.send(frame(HEADERS, 5, 1, &head)).unwrap();
-        Frames { conn, bytes: Vec::new() }
+        Frames {
+            conn,
+            bytes: Vec::new(),
+        }
     }
 }
 
 #[test]
 fn goaway_is_said_when_a_drain_begins_and_not_when_it_ends() {
-    let mut process = Launch::playground().settings("[shutdown]\ngrace = \"20s\"\n").serve();
+    let mut process = Launch::playground()
+        .settings("[shutdown]\ngrace = \"20s\"\n")
+        .serve();
     let mut frames = Frames::asked(&process, "/sleep/10000");
     assert_eq!(process.get("/"), "Hello, world!");
     process.signal(Signal::TERM);
-    assert_eq!(frames.until(&[GOAWAY, HEADERS]), Some(GOAWAY), "before the answer");
-    assert_eq!(frames.until(&[HEADERS]), Some(HEADERS), "and the answer comes");
+    assert_eq!(
+        frames.until(&[GOAWAY, HEADERS]),
+        Some(GOAWAY),
+        "before the answer"
+    );
+    assert_eq!(
+        frames.until(&[HEADERS]),
+        Some(HEADERS),
+        "and the answer comes"
+    );
     drop(frames);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }
@@ -285,8 +343,16 @@ fn goaway_is_said_when_a_handover_begins() {
     let old = lineage.newest();
     let mut frames = Frames::asked(&lineage, "/sleep/12000");
     lineage.upgrade();
-    assert_eq!(frames.until(&[GOAWAY, HEADERS]), Some(GOAWAY), "before the answer");
-    assert_eq!(frames.until(&[HEADERS]), Some(HEADERS), "and the answer comes");
+    assert_eq!(
+        frames.until(&[GOAWAY, HEADERS]),
+        Some(GOAWAY),
+        "before the answer"
+    );
+    assert_eq!(
+        frames.until(&[HEADERS]),
+        Some(HEADERS),
+        "and the answer comes"
+    );
     drop(frames);
     lineage.gone(old, LONG);
 }
@@ -301,8 +367,13 @@ fn crumbs_of_cookies_are_one_field() {
             .iter()
             .fold(request, |request, crumb| request.header("cookie", *crumb));
         let mut requests = client.requests.clone().ready().await.unwrap();
-        let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
-        assert_eq!(text(answer.await.unwrap()).await.unwrap(), "a=1; b=2; c=3; d=4");
+        let (answer, _) = requests
+            .send_request(request.body(()).unwrap(), true)
+            .unwrap();
+        assert_eq!(
+            text(answer.await.unwrap()).await.unwrap(),
+            "a=1; b=2; c=3; d=4"
+        );
     });
 }
 
@@ -314,16 +385,24 @@ fn requests_are_logged_and_counted_as_any_others() {
         let client = Client::open(&process).await;
         assert_eq!(client.get("/greet/Ada").await.1, "Hello, Ada!");
         assert_eq!(client.get("/bytes/100000").await.1.len(), 100_000);
-        let echoed = client.send("POST", "/echo", Some(b"there and back")).await.unwrap();
+        let echoed = client
+            .send("POST", "/echo", Some(b"there and back"))
+            .await
+            .unwrap();
         assert_eq!(text(echoed).await.unwrap(), "there and back");
     });
     let line = process.wait_for_log(0, "/greet/Ada");
-    assert!(line.contains("HTTP/2.0") && line.contains("200") && line.contains("127.0.0.1:"), "{line}");
+    assert!(
+        line.contains("HTTP/2.0") && line.contains("200") && line.contains("127.0.0.1:"),
+        "{line}"
+    );
     let line = process.wait_for_log(0, "/bytes/100000");
     assert!(line.contains("100000,"), "{line}");
     let scrape = wait::until(LONG, "all are counted", || {
         let scrape = process.get("/metrics");
-        scrape.contains("route=\"/bytes/:n\",method=\"GET\",status=\"200\"} 1").then_some(scrape)
+        scrape
+            .contains("route=\"/bytes/:n\",method=\"GET\",status=\"200\"} 1")
+            .then_some(scrape)
     });
     for counted in [
         "http_requests_total{route=\"/greet/:name\",method=\"GET\",status=\"200\"} 1",
@@ -336,10 +415,16 @@ fn requests_are_logged_and_counted_as_any_others() {
 
 #[test]
 fn an_idle_connection_is_told_to_go() {
-    let process = Launch::playground().settings("[http]\nidle_timeout = \"2s\"\n").serve();
+    let process = Launch::playground()
+        .settings("[http]\nidle_timeout = \"2s\"\n")
+        .serve();
     run(async {
         let client = Client::open(&process).await;
-        assert_eq!(client.get("/sleep/3000").await.1, "slept", "one with a stream is not idle");
+        assert_eq!(
+            client.get("/sleep/3000").await.1,
+            "slept",
+            "one with a stream is not idle"
+        );
         let end = client.end.await.unwrap();
         assert!(end.is_ok() || end.is_err_and(|error| error.is_go_away()));
     });
@@ -347,11 +432,16 @@ fn an_idle_connection_is_told_to_go() {
 
 #[test]
 fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
-    let process = Launch::playground().settings("[http]\nwrite_timeout = \"500ms\"\n").serve();
+    let process = Launch::playground()
+        .settings("[http]\nwrite_timeout = \"500ms\"\n")
+        .serve();
     run(async {
         // the connection has room, the stream that is not read has none
-        let client =
-            Client::with(&process, h2::client::Builder::new().initial_connection_window_size(1 << 20)).await;
+        let client = Client::with(
+            &process,
+            h2::client::Builder::new().initial_connection_window_size(1 << 20),
+        )
+        .await;
         let stalled = client.send("GET", "/bytes/10000000", None).await.unwrap();
         let mut body = stalled.into_body();
         let end = loop {
@@ -374,7 +464,12 @@ fn a_client_that_opens_and_resets_streams_is_refused() {
     let mut flood = Vec::new();
     for stream in (1..20_001).step_by(2) {
         flood.extend(frame(1, 5, stream, GET));
-        flood.extend(frame(3, 0, stream, &u32::from(Reason::CANCEL).to_be_bytes()));
+        flood.extend(frame(
+            3,
+            0,
+            stream,
+            &u32::from(Reason::CANCEL).to_be_bytes(),
+        ));
     }
     let sent = conn.send(&flood);
     assert!(ends(&mut conn, sent), "it is still served");
@@ -383,7 +478,9 @@ fn a_client_that_opens_and_resets_streams_is_refused() {
 
 #[test]
 fn handlers_at_work_are_no_more_than_twice_the_streams() {
-    let process = Launch::fixture().settings("[http]\nmax_streams = 3\n").serve();
+    let process = Launch::fixture()
+        .settings("[http]\nmax_streams = 3\n")
+        .serve();
     run(async {
         let client = Client::open(&process).await;
         for handlers in 1..=6 {
@@ -396,7 +493,11 @@ fn handlers_at_work_are_no_more_than_twice_the_streams() {
             stream.send_reset(Reason::CANCEL);
         }
         assert_eq!(client.get("/made").await.0, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(process.get("/made"), "1", "another connection has streams of its own");
+        assert_eq!(
+            process.get("/made"),
+            "1",
+            "another connection has streams of its own"
+        );
         std::fs::write(process.dir().path().join("enough"), "").unwrap();
         wait::until(LONG, "they have ended", || {
             (process.log().matches("the work is done").count() == 6).then_some(())
@@ -407,16 +508,25 @@ fn handlers_at_work_are_no_more_than_twice_the_streams() {
 
 #[test]
 fn more_headers_than_allowed_are_431() {
-    let process = Launch::playground().settings("[http]\nmax_headers = 20\n").serve();
+    let process = Launch::playground()
+        .settings("[http]\nmax_headers = 20\n")
+        .serve();
     run(async {
         let client = Client::open(&process).await;
         let asked = |headers: usize| {
             let request = Request::get("http://localhost/");
-            (0..headers).fold(request, |request, number| request.header(format!("x-{number}"), "1"))
+            (0..headers).fold(request, |request, number| {
+                request.header(format!("x-{number}"), "1")
+            })
         };
-        for (headers, expected) in [(15, StatusCode::OK), (21, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        for (headers, expected) in [
+            (15, StatusCode::OK),
+            (21, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        ] {
             let mut requests = client.requests.clone().ready().await.unwrap();
-            let (answer, _) = requests.send_request(asked(headers).body(()).unwrap(), true).unwrap();
+            let (answer, _) = requests
+                .send_request(asked(headers).body(()).unwrap(), true)
+                .unwrap();
             assert_eq!(answer.await.unwrap().status(), expected, "{headers}");
         }
     });
@@ -433,8 +543,12 @@ fn a_client_that_resets_its_stream_or_goes_is_noticed_while_the_handler_works() 
     let mark = run(async {
         let client = Client::open(&process).await;
         let mut requests = client.requests.clone().ready().await.unwrap();
-        let (_answer, mut stream) =
-            requests.send_request(Request::get("http://localhost/works").body(()).unwrap(), true).unwrap();
+        let (_answer, mut stream) = requests
+            .send_request(
+                Request::get("http://localhost/works").body(()).unwrap(),
+                true,
+            )
+            .unwrap();
         assert_eq!(client.get("/made").await.1, "1", "it has come");
         stream.send_reset(Reason::CANCEL);
         assert_eq!(client.get("/made").await.1, "1", "the connection goes on");
@@ -494,7 +608,9 @@ fn pings_beside_requests_are_no_flood() {
             pings.ping(h2::Ping::opaque()).await.unwrap();
             pings.ping(h2::Ping::opaque()).await.unwrap();
             requests = requests.ready().await.unwrap();
-            let request = Request::get("http://localhost/bytes/1000").body(()).unwrap();
+            let request = Request::get("http://localhost/bytes/1000")
+                .body(())
+                .unwrap();
             let (answer, _) = requests.send_request(request, true).unwrap();
             assert_eq!(text(answer.await.unwrap()).await.unwrap().len(), 1000);
         }

@@ -28,16 +28,28 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 
 /// The pid of the process that answers on a connection.
 pub(crate) fn pid_on(conn: &mut Conn) -> u32 {
-    let answer = conn.ask("/pid").unwrap_or_else(|failure| panic!("no pid: {failure:?}"));
-    answer.text().parse().unwrap_or_else(|_| panic!("no pid: {answer:?}"))
+    let answer = conn
+        .ask("/pid")
+        .unwrap_or_else(|failure| panic!("no pid: {failure:?}"));
+    answer
+        .text()
+        .parse()
+        .unwrap_or_else(|_| panic!("no pid: {answer:?}"))
 }
 
 /// The pid of the process that answers on a new connection.
 pub(crate) fn pid_of_server(lineage: &Lineage) -> u32 {
-    lineage.get("/pid").parse().unwrap_or_else(|_| panic!("no pid; the output:\n{}", lineage.log()))
+    lineage
+        .get("/pid")
+        .parse()
+        .unwrap_or_else(|_| panic!("no pid; the output:\n{}", lineage.log()))
 }
 
 /// A port that was free a moment ago: some tools bind by themselves, and cannot say what they got.
 pub(crate) fn free_addr() -> Addr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().into()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .into()
 }

@@ -18,33 +18,52 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// A holder that is started with its own arguments and then the playground's path; it binds at `addr`.
 fn held_by(holder: &Path, args: &[&str], addr: &Addr) {
-    let launch = Launch::program(holder).args(args).args([program::playground()]);
-    let mut process = launch.whole_settings("[shutdown]\nkeepalive_grace = \"50ms\"\n").start();
+    let launch = Launch::program(holder)
+        .args(args)
+        .args([program::playground()]);
+    let mut process = launch
+        .whole_settings("[shutdown]\nkeepalive_grace = \"50ms\"\n")
+        .start();
     let ask = || Conn::open(addr).and_then(|mut conn| conn.ask("/")).ok();
     let answer = wait::maybe(LONG, ask).unwrap_or_else(|| panic!("{}", process.log()));
     assert_eq!(answer.text(), "Hello, world!");
-    assert_eq!(process.addresses(), std::slice::from_ref(addr), "{}", process.log());
+    assert_eq!(
+        process.addresses(),
+        std::slice::from_ref(addr),
+        "{}",
+        process.log()
+    );
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0), "{}", process.log());
 }
 
 #[test]
 fn systemfd_passes_its_socket_on() {
-    let Some(systemfd) = or_skip(systemfd()) else { return };
+    let Some(systemfd) = or_skip(systemfd()) else {
+        return;
+    };
     let addr = free_addr();
-    held_by(&systemfd, &["--no-pid", "-s", &format!("http::{addr}"), "--"], &addr);
+    held_by(
+        &systemfd,
+        &["--no-pid", "-s", &format!("http::{addr}"), "--"],
+        &addr,
+    );
 }
 
 #[test]
 fn systemd_socket_activate_passes_its_socket_on() {
-    let Some(activate) = or_skip(socket_activate()) else { return };
+    let Some(activate) = or_skip(socket_activate()) else {
+        return;
+    };
     let addr = free_addr();
     held_by(&activate, &["-l", &addr.to_string()], &addr);
 }
 
 #[test]
 fn a_socket_unit_of_systemd_passes_its_sockets_on() {
-    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let Some(with_units) = or_skip(sandboxed_systemd()) else {
+        return;
+    };
     let units = Dir::new();
     units.write(
         "app.socket",
@@ -59,7 +78,10 @@ fn a_socket_unit_of_systemd_passes_its_sockets_on() {
         systemctl stop app.service; ask 8080 /; cat /run/app.log";
     let said = beside_systemd(&with_units, &units, script);
     assert_eq!(said.matches("Hello, world!").count(), 2, "{said}");
-    assert!(said.contains("unit!") && said.contains("listening on 127.0.0.1:8080"), "{said}");
+    assert!(
+        said.contains("unit!") && said.contains("listening on 127.0.0.1:8080"),
+        "{said}"
+    );
 }
 
 /// Runs a script beside a systemd that knows these units; gives what it said.
@@ -69,7 +91,10 @@ fn beside_systemd(with_units: &Path, units: &Dir, script: &str) -> String {
         .arg(script)
         .output()
         .expect("the sandbox starts");
-    let (said, trouble) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (said, trouble) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{said}\n{trouble}");
     said.into_owned()
 }
@@ -83,7 +108,9 @@ const NOTIFY: &str = "[Unit]\nDefaultDependencies=no\n\
 
 #[test]
 fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
-    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let Some(with_units) = or_skip(sandboxed_systemd()) else {
+        return;
+    };
     let units = Dir::new();
     units.write("app.service", NOTIFY);
     // `systemctl start` returns with READY=1, and `systemctl reload` with the one that follows RELOADING=1
@@ -122,7 +149,9 @@ fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
 
 #[test]
 fn a_unit_of_systemd_survives_an_upgrade_that_is_rolled_back() {
-    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let Some(with_units) = or_skip(sandboxed_systemd()) else {
+        return;
+    };
     let units = Dir::new();
     units.write("app.service", &NOTIFY.replace("300ms", "60s"));
     let script = r#"set -e
@@ -144,10 +173,15 @@ fn a_unit_of_systemd_survives_an_upgrade_that_is_rolled_back() {
 
 #[test]
 fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
-    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let Some(with_units) = or_skip(sandboxed_systemd()) else {
+        return;
+    };
     let units = Dir::new();
     units.install(&program::stranger(), "stranger");
-    program::script(&units.path().join("other"), "#!/bin/sh\nexec @STAGE@/units/stranger ready\n");
+    program::script(
+        &units.path().join("other"),
+        "#!/bin/sh\nexec @STAGE@/units/stranger ready\n",
+    );
     let settings = "Environment=SLACKWATER_UPGRADE__HANDSHAKE=notify \
                     SLACKWATER_UPGRADE__EXEC=@STAGE@/units/other SLACKWATER_LISTEN=127.0.0.1:8080\n";
     units.write("app.service", &(NOTIFY.to_owned() + settings));
@@ -175,7 +209,9 @@ fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
 
 #[test]
 fn a_process_that_ends_during_the_next_but_one_upgrade_leaves_systemd_its_main_one() {
-    let Some(with_units) = or_skip(sandboxed_systemd()) else { return };
+    let Some(with_units) = or_skip(sandboxed_systemd()) else {
+        return;
+    };
     let units = Dir::new();
     units.write("app.service", &NOTIFY.replace("300ms", "3s"));
     // the first one drains until the third is on trial, and the second is there to hear of its end
@@ -194,7 +230,11 @@ fn a_process_that_ends_during_the_next_but_one_upgrade_leaves_systemd_its_main_o
         echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
         systemctl stop app; cat /run/app.log"#;
     let said = beside_systemd(&with_units, &units, script);
-    for line in ["the second is gone", "success 0 active running", "answered by main: yes"] {
+    for line in [
+        "the second is gone",
+        "success 0 active running",
+        "answered by main: yes",
+    ] {
         assert!(said.contains(line), "{line:?} is not in: {said}");
     }
 }

@@ -11,22 +11,34 @@ use crate::help::ms;
 
 /// A server whose idle connections are parked at once, and one whose are not.
 fn parking_and_not() -> [Process; 2] {
-    ["\"10ms\"", "\"1h\""]
-        .map(|release| Launch::playground().settings(&format!("[http]\nidle_release = {release}\n")).serve())
+    ["\"10ms\"", "\"1h\""].map(|release| {
+        Launch::playground()
+            .settings(&format!("[http]\nidle_release = {release}\n"))
+            .serve()
+    })
 }
 
 #[test]
 fn the_routes_of_the_playground_answer() {
-    let process =
-        Launch::playground().env("PLAYGROUND_BUILD", "b7").settings("[app]\ngreeting = \"Moin\"\n").serve();
+    let process = Launch::playground()
+        .env("PLAYGROUND_BUILD", "b7")
+        .settings("[app]\ngreeting = \"Moin\"\n")
+        .serve();
     assert_eq!(process.get("/"), "Hello, world!");
     assert_eq!(process.get("/greet/Ada"), "Moin, Ada!");
     assert_eq!(process.get("/pid"), process.pid().to_string());
     assert_eq!(process.get("/sleep/5"), "slept");
     assert_eq!(process.get("/bytes/100000").len(), 100_000);
-    assert!(process.get("/peer").starts_with("127.0.0.1:"), "{}", process.get("/peer"));
+    assert!(
+        process.get("/peer").starts_with("127.0.0.1:"),
+        "{}",
+        process.get("/peer")
+    );
     let generation = process.conn().ask("/generation").unwrap().json();
-    assert_eq!((&generation["pid"], &generation["build"]), (&process.pid().into(), &"b7".into()));
+    assert_eq!(
+        (&generation["pid"], &generation["build"]),
+        (&process.pid().into(), &"b7".into())
+    );
     assert_eq!(generation["greeting"], "Moin");
     assert_eq!(process.conn().ask("/nowhere").unwrap().status, 404);
     assert_eq!(process.conn().ask("/livez").unwrap().status, 200);
@@ -37,7 +49,10 @@ fn a_connection_is_kept_and_answers_in_order() {
     for process in parking_and_not() {
         let mut conn = process.conn();
         for number in 0..50 {
-            assert_eq!(conn.ask(&format!("/greet/{number}")).unwrap().text(), format!("Hello, {number}!"));
+            assert_eq!(
+                conn.ask(&format!("/greet/{number}")).unwrap().text(),
+                format!("Hello, {number}!")
+            );
         }
         assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
         assert_eq!(conn.ask("/bytes/3").unwrap().body.len(), 3);
@@ -54,7 +69,10 @@ fn forty_requests_in_one_segment_are_answered_in_order() {
                 .collect();
             conn.send(all).unwrap();
             for number in 0..40 {
-                assert_eq!(conn.answer().unwrap().text(), format!("Hello, {round}-{number}!"));
+                assert_eq!(
+                    conn.answer().unwrap().text(),
+                    format!("Hello, {round}-{number}!")
+                );
             }
             assert_eq!(conn.fate(ms(40)), Fate::KeptOpen);
         }
@@ -65,8 +83,10 @@ fn forty_requests_in_one_segment_are_answered_in_order() {
 fn a_pipeline_with_a_slow_request_and_half_a_request_at_its_end_loses_nothing() {
     for process in parking_and_not() {
         let mut conn = process.conn();
-        conn.send("GET /sleep/100 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nGET /pi")
-            .unwrap();
+        conn.send(
+            "GET /sleep/100 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nGET /pi",
+        )
+        .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "slept");
         assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
         assert_eq!(conn.fate(ms(60)), Fate::KeptOpen);
@@ -108,19 +128,32 @@ fn a_client_that_half_closes_after_its_request_is_answered() {
 fn head_gives_the_length_and_no_body() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
-    conn.send("HEAD /bytes/1000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    conn.send("HEAD /bytes/1000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
     let head = conn.head().unwrap();
-    assert_eq!((head.status, head.header("content-length")), (200, Some("1000")));
-    assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!", "nothing of a body is in the way");
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("1000"))
+    );
+    assert_eq!(
+        conn.ask("/").unwrap().text(),
+        "Hello, world!",
+        "nothing of a body is in the way"
+    );
 }
 
 #[test]
 fn bodies_stream_both_ways() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
-    conn.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").unwrap();
+    conn.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        .unwrap();
     let mut answer = conn.head().unwrap();
-    assert_eq!(conn.chunk().unwrap().unwrap(), b"first", "it comes back before the request has ended");
+    assert_eq!(
+        conn.chunk().unwrap().unwrap(),
+        b"first",
+        "it comes back before the request has ended"
+    );
     conn.send("6\r\nsecond\r\n0\r\n\r\n").unwrap();
     conn.body(&mut answer).unwrap();
     assert_eq!(answer.text(), "second");
@@ -133,7 +166,10 @@ fn an_upload_of_any_length_is_taken_and_does_not_fill_memory() {
     assert_eq!(process.get("/"), "Hello, world!");
     let (before, length) = (process.proc().rss_kib(), 64 << 20);
     let mut conn = process.conn();
-    conn.send(format!("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).unwrap();
+    conn.send(format!(
+        "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    ))
+    .unwrap();
     let piece = vec![b'x'; 1 << 20];
     for _ in 0..length / piece.len() {
         conn.send(&piece).unwrap();
@@ -150,7 +186,10 @@ fn a_stream_comes_as_it_is_made() {
     // some 28 hours of it
     conn.get("/stream/1000000").unwrap();
     assert_eq!(conn.head().unwrap().status, 200);
-    assert!(conn.chunk().unwrap().is_some(), "the first chunk does not wait for the last");
+    assert!(
+        conn.chunk().unwrap().is_some(),
+        "the first chunk does not wait for the last"
+    );
     conn = process.conn();
     conn.get("/stream/5").unwrap();
     assert_eq!(conn.head().unwrap().status, 200);
@@ -168,7 +207,8 @@ fn events_are_sent_as_a_stream() {
     conn.get("/events").unwrap();
     let head = conn.head().unwrap();
     assert!(
-        head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")),
+        head.header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/event-stream")),
         "{head:?}"
     );
     assert!(conn.chunk().unwrap().is_some());
@@ -188,8 +228,11 @@ fn a_panic_before_a_body_is_read_closes_the_connection_and_keeps_nothing() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     let body = "x".repeat(300_000);
-    conn.send(format!("GET /panic HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
-        .unwrap();
+    conn.send(format!(
+        "GET /panic HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+    .unwrap();
     let answer = conn.answer().unwrap();
     assert!(answer.status == 500 && answer.closes(), "{answer:?}");
     let end = conn.fate(Duration::from_secs(20));
@@ -200,8 +243,10 @@ fn a_panic_before_a_body_is_read_closes_the_connection_and_keeps_nothing() {
 fn expect_100_continue_is_answered_when_the_body_is_wanted() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
-    conn.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-        .unwrap();
+    conn.send(
+        "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+    )
+    .unwrap();
     assert_eq!(conn.answer().unwrap().status, 100);
     conn.send("ok").unwrap();
     assert_eq!(conn.answer().unwrap().text(), "2");
@@ -211,7 +256,8 @@ fn expect_100_continue_is_answered_when_the_body_is_wanted() {
 fn http_1_0_is_spoken_with_and_without_keep_alive() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
-    conn.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
+    conn.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .unwrap();
     assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
     conn.send("GET / HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
@@ -221,9 +267,13 @@ fn http_1_0_is_spoken_with_and_without_keep_alive() {
 #[test]
 fn many_clients_of_all_kinds_are_served_without_a_failure() {
     for process in parking_and_not() {
-        let load =
-            Load::on(&process.addr()).clients(8, Pattern::KeepAlive).clients(4, Pattern::NewConnection);
-        let load = load.clients(8, Pattern::Thinking(ms(12))).clients(4, Pattern::Thinking(ms(9))).start();
+        let load = Load::on(&process.addr())
+            .clients(8, Pattern::KeepAlive)
+            .clients(4, Pattern::NewConnection);
+        let load = load
+            .clients(8, Pattern::Thinking(ms(12)))
+            .clients(4, Pattern::Thinking(ms(9)))
+            .start();
         load.wait_for(1500, Duration::from_secs(60));
         let tally = load.stop();
         tally.assert_flawless();
@@ -233,14 +283,20 @@ fn many_clients_of_all_kinds_are_served_without_a_failure() {
 
 #[test]
 fn connections_that_come_and_go_leave_no_descriptor_behind() {
-    let process = Launch::playground().settings("[http]\nidle_release = \"10ms\"\n").serve();
+    let process = Launch::playground()
+        .settings("[http]\nidle_release = \"10ms\"\n")
+        .serve();
     assert_eq!(process.get("/"), "Hello, world!");
     let before = process.proc().open_fds();
     for _ in 0..3 {
         let mut conns: Vec<Conn> = (0..50).map(|_| process.conn()).collect();
-        conns.iter_mut().for_each(|conn| drop(conn.ask("/").unwrap()));
+        conns
+            .iter_mut()
+            .for_each(|conn| drop(conn.ask("/").unwrap()));
     }
-    slackwater_tests::wait::until(Duration::from_secs(10), "all descriptors are closed", || {
-        (process.proc().open_fds() <= before).then_some(())
-    });
+    slackwater_tests::wait::until(
+        Duration::from_secs(10),
+        "all descriptors are closed",
+        || (process.proc().open_fds() <= before).then_some(()),
+    );
 }

@@ -25,7 +25,9 @@ fn the_pid_file_is_there_as_long_as_the_process() {
 
 #[test]
 fn a_pid_file_that_cannot_be_written_is_warned_of_and_no_more() {
-    let process = Launch::playground().settings("pid_file = \"no/such/dir/app.pid\"\n").serve();
+    let process = Launch::playground()
+        .settings("pid_file = \"no/such/dir/app.pid\"\n")
+        .serve();
     process.wait_for_log(0, "no/such/dir/app.pid");
     assert_eq!(process.get("/"), "Hello, world!");
 }
@@ -33,8 +35,8 @@ fn a_pid_file_that_cannot_be_written_is_warned_of_and_no_more() {
 #[test]
 fn a_pid_file_of_a_start_that_failed_does_not_exist() {
     let (_theirs, taken) = held_socket();
-    let launch =
-        Launch::playground().whole_settings(&format!("listen = \"{taken}\"\npid_file = \"app.pid\"\n"));
+    let launch = Launch::playground()
+        .whole_settings(&format!("listen = \"{taken}\"\npid_file = \"app.pid\"\n"));
     assert_eq!(launch.run(LONG).code(), Some(1));
     assert!(!launch.dir().path().join("app.pid").exists());
 }
@@ -45,8 +47,11 @@ fn many_reloads_leave_nothing_behind() {
     for _ in 0..10 {
         process.reload();
     }
-    let (fds, threads, memory) =
-        (process.proc().open_fds(), process.proc().threads(), process.proc().rss_kib());
+    let (fds, threads, memory) = (
+        process.proc().open_fds(),
+        process.proc().threads(),
+        process.proc().rss_kib(),
+    );
     for _ in 0..100 {
         process.reload();
     }
@@ -59,7 +64,15 @@ fn many_reloads_leave_nothing_behind() {
 
 #[test]
 fn as_many_threads_as_set_run() {
-    let one = Launch::playground().settings("threads = 1\n").serve().proc().threads();
-    let eight = Launch::playground().settings("threads = 8\n").serve().proc().threads();
+    let one = Launch::playground()
+        .settings("threads = 1\n")
+        .serve()
+        .proc()
+        .threads();
+    let eight = Launch::playground()
+        .settings("threads = 8\n")
+        .serve()
+        .proc()
+        .threads();
     assert_eq!(eight, one + 7);
 }

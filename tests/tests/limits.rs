@@ -15,7 +15,9 @@ use crate::help::ms;
 const LONG: Duration = Duration::from_secs(30);
 
 fn with_http(settings: &str) -> Process {
-    Launch::playground().settings(&format!("[http]\n{settings}\n")).serve()
+    Launch::playground()
+        .settings(&format!("[http]\n{settings}\n"))
+        .serve()
 }
 
 #[test]
@@ -46,7 +48,11 @@ fn the_clock_of_a_head_starts_with_its_first_byte() {
     let mut conn = process.conn();
     assert_eq!(conn.fate(ms(700)), Fate::KeptOpen, "nothing was sent yet");
     assert_eq!(conn.ask("/").unwrap().status, 200);
-    assert_eq!(conn.fate(ms(700)), Fate::KeptOpen, "nothing of the next one was sent yet");
+    assert_eq!(
+        conn.fate(ms(700)),
+        Fate::KeptOpen,
+        "nothing of the next one was sent yet"
+    );
     let begun = Instant::now();
     conn.send("G").unwrap();
     let (answer, took) = (conn.answer().unwrap(), begun.elapsed());
@@ -60,7 +66,9 @@ fn an_idle_connection_is_closed_at_its_deadline() {
     for before in [Before::OneRequest, Before::Nothing] {
         let idle = Idle::open(&process.addr(), 10, before);
         assert_eq!(idle.fates().open, 10);
-        until(LONG, &format!("all are closed, {before:?}"), || (idle.fates().closed == 10).then_some(()));
+        until(LONG, &format!("all are closed, {before:?}"), || {
+            (idle.fates().closed == 10).then_some(())
+        });
     }
 }
 
@@ -70,7 +78,10 @@ fn a_body_that_never_comes_is_408_at_its_deadline() {
     for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         let mut conn = process.conn();
         let begun = Instant::now();
-        conn.send(format!("POST /upload HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n")).unwrap();
+        conn.send(format!(
+            "POST /upload HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n"
+        ))
+        .unwrap();
         let (answer, took) = (conn.answer().unwrap(), begun.elapsed());
         assert_eq!(answer.status, 408, "{framing}");
         assert!((ms(350)..LONG).contains(&took), "{took:?}");
@@ -83,11 +94,16 @@ fn a_body_of_a_gibibyte_that_nobody_wants_is_refused_unread() {
     let process = with_http("body_timeout = \"1h\"");
     for path in ["/", "/greet/x", "/nowhere"] {
         let mut conn = process.conn();
-        conn.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\nabc"))
-            .unwrap();
+        conn.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\nabc"
+        ))
+        .unwrap();
         // it does not wait for the body, which would take an hour
         let answer = conn.answer().unwrap();
-        assert!((400..500).contains(&answer.status) && answer.closes(), "{path}: {answer:?}");
+        assert!(
+            (400..500).contains(&answer.status) && answer.closes(),
+            "{path}: {answer:?}"
+        );
         assert_eq!(conn.fate(LONG), Fate::Closed);
     }
 }
@@ -98,10 +114,16 @@ fn a_refusal_reaches_a_client_that_still_sends() {
     for _ in 0..5 {
         let mut conn = process.conn();
         let mut sender = conn.try_clone().unwrap();
-        sender.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n").unwrap();
-        let upload = thread::spawn(move || sender.send_in_pieces(&vec![b'x'; 1 << 20], 16 << 10, ms(2)));
+        sender
+            .send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n")
+            .unwrap();
+        let upload =
+            thread::spawn(move || sender.send_in_pieces(&vec![b'x'; 1 << 20], 16 << 10, ms(2)));
         let answer = conn.answer().unwrap();
-        assert!((400..500).contains(&answer.status) && answer.closes(), "{answer:?}");
+        assert!(
+            (400..500).contains(&answer.status) && answer.closes(),
+            "{answer:?}"
+        );
         // what it sent meanwhile was taken and thrown away, until it was told that nobody listens
         let _ = upload.join().unwrap();
     }
@@ -112,11 +134,16 @@ fn a_head_past_its_size_is_431() {
     let process = with_http("max_header_bytes = \"16KiB\"");
     let huge = "x".repeat(40 << 10);
     let mut conn = process.conn();
-    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\nA: {huge}\r\n\r\n")).unwrap();
+    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\nA: {huge}\r\n\r\n"))
+        .unwrap();
     assert_eq!(conn.answer().unwrap().status, 431);
     assert_eq!(conn.fate(LONG), Fate::Closed);
     let mut conn = process.conn();
-    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", &huge[..10 << 10])).unwrap();
+    conn.send(format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n",
+        &huge[..10 << 10]
+    ))
+    .unwrap();
     assert_eq!(conn.answer().unwrap().status, 200);
 }
 
@@ -125,7 +152,8 @@ fn more_headers_than_allowed_are_431() {
     let process = Launch::playground().serve();
     let many: String = (0..150).map(|number| format!("A{number}: b\r\n")).collect();
     let mut conn = process.conn();
-    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n")).unwrap();
+    conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"))
+        .unwrap();
     assert_eq!(conn.answer().unwrap().status, 431);
 }
 
@@ -141,7 +169,10 @@ fn a_head_without_end_does_not_fill_memory() {
         // it is refused long before: then sending fails, or what is sent is thrown away
         let sent = (0..32).take_while(|_| conn.send(&flood).is_ok()).count();
         let grown = process.proc().rss_kib().saturating_sub(before);
-        assert!(grown < 8 << 10, "{grown} KiB more after {sent} MiB of {start:?}");
+        assert!(
+            grown < 8 << 10,
+            "{grown} KiB more after {sent} MiB of {start:?}"
+        );
     }
     assert_eq!(process.get("/"), "Hello, world!");
 }
@@ -163,7 +194,10 @@ fn a_client_that_takes_nothing_is_let_go() {
     let mut head = conn.head().unwrap();
     assert_eq!(head.status, 200);
     process.wait_for_log(0, "/bytes/100000000");
-    assert!(matches!(conn.body(&mut head), Err(Failure::CutInTheMiddle | Failure::Reset)));
+    assert!(matches!(
+        conn.body(&mut head),
+        Err(Failure::CutInTheMiddle | Failure::Reset)
+    ));
 }
 
 #[test]
@@ -175,7 +209,8 @@ fn clients_that_do_nothing_cost_nothing() {
     let asleep = || {
         let (before, begun) = (process.proc().switches(), Instant::now());
         thread::sleep(ms(500));
-        let a_second = (process.proc().switches() - before) * 1000 / begun.elapsed().as_millis() as u64;
+        let a_second =
+            (process.proc().switches() - before) * 1000 / begun.elapsed().as_millis() as u64;
         (a_second < 100).then_some(())
     };
     until(LONG, "it sleeps", asleep);
@@ -197,12 +232,24 @@ fn each_timeout_changes_with_a_reload_for_connections_that_are_open() {
     let long = "header_timeout = \"1h\"\nbody_timeout = \"1h\"\nidle_timeout = \"1h\"\n";
     for (setting, sent, expected) in [
         ("header_timeout", "GET / HTTP/1.1\r\n", 408),
-        ("body_timeout", "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe", 408),
-        ("request_timeout", "GET /sleep/3600000 HTTP/1.1\r\nHost: x\r\n\r\n", 503),
+        (
+            "body_timeout",
+            "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe",
+            408,
+        ),
+        (
+            "request_timeout",
+            "GET /sleep/3600000 HTTP/1.1\r\nHost: x\r\n\r\n",
+            503,
+        ),
     ] {
         let (_process, mut conn) = reloaded(long, &format!("{setting} = \"200ms\""));
         conn.send(sent).unwrap();
-        assert_eq!(conn.answer().map(|answer| answer.status), Ok(expected), "{setting}");
+        assert_eq!(
+            conn.answer().map(|answer| answer.status),
+            Ok(expected),
+            "{setting}"
+        );
     }
     for release in ["20ms", "1h"] {
         let release = format!("idle_release = \"{release}\"\n");
@@ -216,32 +263,50 @@ fn each_timeout_changes_with_a_reload_for_connections_that_are_open() {
     let before = process.proc().open_fds();
     conn.get("/bytes/100000000").unwrap();
     assert_eq!(conn.head().unwrap().status, 200);
-    until(LONG, "write_timeout", || (process.proc().open_fds() < before).then_some(()));
+    until(LONG, "write_timeout", || {
+        (process.proc().open_fds() < before).then_some(())
+    });
 }
 
 #[test]
 fn each_size_changes_with_a_reload_for_connections_that_are_open() {
     let many: String = (0..60).map(|number| format!("A{number}: b\r\n")).collect();
     for (setting, sent, expected) in [
-        ("max_headers = 50", format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"), 431),
+        (
+            "max_headers = 50",
+            format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
+            431,
+        ),
         (
             "max_header_bytes = \"9KiB\"",
             format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(10_000)),
             431,
         ),
-        ("request_timeout = \"none\"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 200),
+        (
+            "request_timeout = \"none\"",
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            200,
+        ),
     ] {
         let (process, mut conn) = reloaded("", setting);
         conn.send(&sent).unwrap();
-        assert_eq!(conn.answer().map(|answer| answer.status), Ok(expected), "{setting}");
+        assert_eq!(
+            conn.answer().map(|answer| answer.status),
+            Ok(expected),
+            "{setting}"
+        );
         assert_eq!(process.get("/"), "Hello, world!");
     }
-    let process = Launch::fixture().settings("[http]\nbody_limit = \"1KiB\"\n").serve();
+    let process = Launch::fixture()
+        .settings("[http]\nbody_limit = \"1KiB\"\n")
+        .serve();
     let mut conn = process.conn();
     let mut collect = |length: usize| {
         let body = "x".repeat(length);
-        conn.send(format!("POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"))
-            .unwrap();
+        conn.send(format!(
+            "POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+        .unwrap();
         conn.answer().map(|answer| answer.status)
     };
     assert_eq!(collect(1000), Ok(200));
@@ -259,7 +324,11 @@ fn more_seats_by_a_reload_let_in_who_waits() {
     let inside = Idle::open(&process.addr(), 2, Before::OneRequest);
     let mut waiting = process.conn();
     waiting.get("/").unwrap();
-    assert_eq!(waiting.fate(ms(300)), Fate::KeptOpen, "there is no seat for it");
+    assert_eq!(
+        waiting.fate(ms(300)),
+        Fate::KeptOpen,
+        "there is no seat for it"
+    );
     process.settings("[http]\nmax_connections = 3\n");
     process.reload();
     assert_eq!(waiting.answer().unwrap().text(), "Hello, world!");

@@ -32,16 +32,27 @@ fn each_line_is_json_with_time_level_and_message() {
 
 #[test]
 fn pretty_lines_say_the_same() {
-    let process = Launch::playground().env("SLACKWATER_LOG__FORMAT", "pretty").serve();
-    assert!(process.log().contains("listening on 127.0.0.1:"), "{}", process.log());
+    let process = Launch::playground()
+        .env("SLACKWATER_LOG__FORMAT", "pretty")
+        .serve();
+    assert!(
+        process.log().contains("listening on 127.0.0.1:"),
+        "{}",
+        process.log()
+    );
 }
 
 #[test]
 fn a_log_that_is_off_says_nothing() {
     let (listener, addr) = held_socket();
-    let launch = Launch::playground().env("SLACKWATER_LOG__FORMAT", "off").socket("web", &listener);
+    let launch = Launch::playground()
+        .env("SLACKWATER_LOG__FORMAT", "off")
+        .socket("web", &listener);
     let process = launch.start();
-    assert_eq!(Conn::open(&addr).unwrap().ask("/").unwrap().text(), "Hello, world!");
+    assert_eq!(
+        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        "Hello, world!"
+    );
     assert_eq!(process.log(), "");
 }
 
@@ -49,19 +60,36 @@ fn a_log_that_is_off_says_nothing() {
 fn a_log_file_is_reopened_when_told() {
     let (listener, addr) = held_socket();
     let settings = "[log]\nfile = \"app.log\"\naccess = true\n";
-    let process = Launch::playground().settings(settings).socket("web", &listener).start();
-    assert_eq!(Conn::open(&addr).unwrap().ask("/greet/one").unwrap().status, 200);
+    let process = Launch::playground()
+        .settings(settings)
+        .socket("web", &listener)
+        .start();
+    assert_eq!(
+        Conn::open(&addr).unwrap().ask("/greet/one").unwrap().status,
+        200
+    );
     let dir = process.dir();
     until(LONG, "the file has the first request", || {
         dir.read("app.log").contains("/greet/one").then_some(())
     });
     fs::rename(dir.path().join("app.log"), dir.path().join("app.log.1")).unwrap();
     process.signal(Signal::USR1);
-    until(LONG, "a new file", || dir.path().join("app.log").exists().then_some(()));
-    assert_eq!(Conn::open(&addr).unwrap().ask("/greet/two").unwrap().status, 200);
-    until(LONG, "the new file has the second", || dir.read("app.log").contains("/greet/two").then_some(()));
+    until(LONG, "a new file", || {
+        dir.path().join("app.log").exists().then_some(())
+    });
+    assert_eq!(
+        Conn::open(&addr).unwrap().ask("/greet/two").unwrap().status,
+        200
+    );
+    until(LONG, "the new file has the second", || {
+        dir.read("app.log").contains("/greet/two").then_some(())
+    });
     assert!(!dir.read("app.log.1").contains("/greet/two"));
-    assert!(dir.read("app.log").contains(said::REOPENED), "{}", dir.read("app.log"));
+    assert!(
+        dir.read("app.log").contains(said::REOPENED),
+        "{}",
+        dir.read("app.log")
+    );
 }
 
 #[test]
@@ -82,14 +110,20 @@ fn a_client_that_goes_away_is_no_error_of_the_log() {
     let mut process = Launch::playground().serve();
     for path in ["/echo", "/upload"] {
         let mut conn = process.conn();
-        conn.send(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc"))
-            .unwrap();
+        conn.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc"
+        ))
+        .unwrap();
         drop(conn);
     }
     process.get("/");
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(!process.log().contains("\"level\":\"error\""), "{}", process.log());
+    assert!(
+        !process.log().contains("\"level\":\"error\""),
+        "{}",
+        process.log()
+    );
 }
 
 #[test]
@@ -98,8 +132,9 @@ fn an_output_that_nobody_reads_any_more_kills_neither_process_nor_request() {
         let (listener, addr) = held_socket();
         let (gone, stdout) = UnixStream::pair().unwrap();
         drop(gone);
-        let launch =
-            Launch::playground().settings("[log]\naccess = true\n").env("SLACKWATER_LOG__FORMAT", format);
+        let launch = Launch::playground()
+            .settings("[log]\naccess = true\n")
+            .env("SLACKWATER_LOG__FORMAT", format);
         let mut process = launch.stdout(&stdout).socket("web", &listener).start();
         let mut conn = Conn::open(&addr).unwrap();
         for _ in 0..5 {
@@ -121,8 +156,9 @@ fn an_output_whose_reader_hangs_holds_up_neither_process_nor_request() {
         stdout.set_nonblocking(true).unwrap();
         while stdout.write(&[b'x'; 4096]).is_ok() {}
         stdout.set_nonblocking(false).unwrap();
-        let launch =
-            Launch::playground().settings("[log]\naccess = true\n").env("SLACKWATER_LOG__FORMAT", format);
+        let launch = Launch::playground()
+            .settings("[log]\naccess = true\n")
+            .env("SLACKWATER_LOG__FORMAT", format);
         let mut process = launch.stdout(&stdout).socket("web", &listener).start();
         let mut conn = Conn::open(&addr).unwrap();
         for _ in 0..5 {
@@ -135,10 +171,15 @@ fn an_output_whose_reader_hangs_holds_up_neither_process_nor_request() {
 
 #[test]
 fn a_log_file_that_cannot_be_opened_is_refused_with_its_key() {
-    let finished = Launch::playground().settings("[log]\nfile = \"no/such/dir/app.log\"\n").run(LONG);
+    let finished = Launch::playground()
+        .settings("[log]\nfile = \"no/such/dir/app.log\"\n")
+        .run(LONG);
     assert_ne!(finished.code(), Some(0));
     let said = finished.stdout + &finished.stderr;
-    assert!(said.contains("log.file") && said.contains("no/such/dir"), "{said}");
+    assert!(
+        said.contains("log.file") && said.contains("no/such/dir"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -149,6 +190,10 @@ fn a_whole_life_is_told_in_one_line_a_step() {
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     let log = process.log();
     for step in ["listening on", said::RELOADED, said::LEAVING] {
-        assert_eq!(log.to_lowercase().matches(step).count(), 1, "{step}:\n{log}");
+        assert_eq!(
+            log.to_lowercase().matches(step).count(),
+            1,
+            "{step}:\n{log}"
+        );
     }
 }

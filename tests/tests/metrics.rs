@@ -30,7 +30,9 @@ fn read(text: &str) -> Scrape {
 }
 
 fn scrape(addr: &Addr) -> Scrape {
-    let answer = Conn::open(addr).and_then(|mut conn| conn.ask("/metrics")).unwrap();
+    let answer = Conn::open(addr)
+        .and_then(|mut conn| conn.ask("/metrics"))
+        .unwrap();
     assert_eq!(answer.status, 200);
     read(&answer.text())
 }
@@ -48,8 +50,9 @@ fn counted(addr: &Addr, series: &str, value: f64) -> Scrape {
 }
 
 fn with_path(settings: &str) -> Launch {
-    Launch::playground()
-        .settings(&format!("metrics.path = \"/metrics\"\ncontrol.socket = \"app.control\"\n{settings}"))
+    Launch::playground().settings(&format!(
+        "metrics.path = \"/metrics\"\ncontrol.socket = \"app.control\"\n{settings}"
+    ))
 }
 
 fn requests(route: &str, method: &str, status: u16) -> String {
@@ -73,16 +76,24 @@ fn requests_are_counted_by_route_template_method_and_status() {
     counted(&process.addr(), &requests("/panic", "GET", 500), 1.0);
     let scrape = counted(&process.addr(), &requests("/greet/:name", "GET", 200), 2.0);
     assert_eq!(scrape[&requests("(unmatched)", "GET", 404)], 1.0);
-    assert_eq!(scrape[r#"http_request_duration_seconds_count{route="/greet/:name",method="GET"}"#], 2.0);
+    assert_eq!(
+        scrape[r#"http_request_duration_seconds_count{route="/greet/:name",method="GET"}"#],
+        2.0
+    );
     assert_eq!(
         scrape[r#"http_request_duration_seconds_bucket{le="+Inf",route="/greet/:name",method="GET"}"#],
         2.0
     );
     assert!(scrape["http_response_body_bytes_total"] >= "Hello, ann!Hello, bob!".len() as f64);
     assert!(scrape["slackwater_connections_accepted_total"] >= 4.0);
-    assert_eq!(scrape[r#"slackwater_connections{state="active"}"#], 1.0, "the scrape itself");
+    assert_eq!(
+        scrape[r#"slackwater_connections{state="active"}"#], 1.0,
+        "the scrape itself"
+    );
     assert_eq!(scrape["slackwater_generation"], 1.0);
-    assert!(scrape.keys().any(|name| name.starts_with("slackwater_build_info{version=\"0.1.0\"")));
+    assert!(scrape
+        .keys()
+        .any(|name| name.starts_with("slackwater_build_info{version=\"0.1.0\"")));
 }
 
 #[test]
@@ -90,13 +101,17 @@ fn a_method_that_nobody_knows_makes_no_series_of_its_own() {
     let process = with_path("").serve();
     let mut conn = process.conn();
     for method in ["BREW", "PROPFIND"] {
-        conn.send(format!("{method} /greet/ann HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
+        conn.send(format!("{method} /greet/ann HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .unwrap();
         let _ = conn.answer();
         conn = process.conn();
     }
     let names = until(LONG, "they are counted", || {
         let names: Vec<String> = scrape(&process.addr()).into_keys().collect();
-        names.iter().any(|name| name.contains("method=\"other\"")).then_some(names)
+        names
+            .iter()
+            .any(|name| name.contains("method=\"other\""))
+            .then_some(names)
     });
     assert!(!names.iter().any(|name| name.contains("BREW")), "{names:?}");
 }
@@ -105,7 +120,8 @@ fn a_method_that_nobody_knows_makes_no_series_of_its_own() {
 fn bytes_of_request_bodies_are_counted() {
     let process = with_path("").serve();
     let mut conn = process.conn();
-    conn.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n1234567").unwrap();
+    conn.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n1234567")
+        .unwrap();
     assert_eq!(conn.answer().unwrap().text(), "7");
     counted(&process.addr(), "http_request_body_bytes_total", 7.0);
 }
@@ -116,14 +132,20 @@ fn reloads_are_counted_by_what_came_of_them() {
     process.reload();
     process.settings("metrics.path = \"/metrics\"\nnonsense = 1\n");
     process.refuse_reload();
-    let scrape = counted(&process.addr(), r#"slackwater_reloads_total{outcome="refused"}"#, 1.0);
+    let scrape = counted(
+        &process.addr(),
+        r#"slackwater_reloads_total{outcome="refused"}"#,
+        1.0,
+    );
     assert_eq!(scrape[r#"slackwater_reloads_total{outcome="done"}"#], 1.0);
     assert_eq!(scrape["slackwater_generation"], 2.0);
 }
 
 /// The address of the listener for metrics: the one that is no listener for requests.
 fn alone(process: &Process) -> Addr {
-    until(LONG, "two listeners", || process.addresses().get(1).cloned())
+    until(LONG, "two listeners", || {
+        process.addresses().get(1).cloned()
+    })
 }
 
 #[test]
@@ -134,7 +156,14 @@ fn a_listener_of_its_own_answers_nothing_else_and_travels() {
     let addr = alone(&lineage);
     assert_eq!(scrape(&addr)["slackwater_generation"], 1.0);
     let ask = |addr: &Addr, path| Conn::open(addr).unwrap().ask(path).unwrap().status;
-    assert_eq!((ask(&addr, "/"), ask(&addr, "/greet/ann"), ask(&addr, "/readyz")), (404, 404, 200));
+    assert_eq!(
+        (
+            ask(&addr, "/"),
+            ask(&addr, "/greet/ann"),
+            ask(&addr, "/readyz")
+        ),
+        (404, 404, 200)
+    );
     assert_eq!(ask(&lineage.addr(), "/metrics"), 404, "not for everybody");
     let mut kept = Conn::open(&addr).unwrap();
     kept.ask("/metrics").unwrap();
@@ -165,17 +194,24 @@ fn a_rolled_back_upgrade_is_counted_and_the_old_process_counts_on() {
     lineage.begin();
     lineage.wait_for_log(mark, slackwater_tests::said::HANDING_OVER);
     operator.ok(&["rollback"]);
-    counted(&lineage.addr(), r#"slackwater_upgrades_total{outcome="failed"}"#, 1.0);
+    counted(
+        &lineage.addr(),
+        r#"slackwater_upgrades_total{outcome="failed"}"#,
+        1.0,
+    );
     lineage.get("/greet/ann");
     counted(&lineage.addr(), &requests("/greet/:name", "GET", 200), 1.0);
 }
 
 #[test]
 fn counters_never_go_back_while_20_upgrades_run() {
-    let launch = with_path("upgrade.rollback_window = \"100ms\"\nshutdown.keepalive_grace = \"50ms\"\n");
+    let launch =
+        with_path("upgrade.rollback_window = \"100ms\"\nshutdown.keepalive_grace = \"50ms\"\n");
     let (mut lineage, operator) = (Lineage::serve(&launch), Operator::of(&launch));
     let addr = lineage.addr();
-    let load = Load::on(&addr).clients(3, Pattern::KeepAlive).clients(1, Pattern::NewConnection);
+    let load = Load::on(&addr)
+        .clients(3, Pattern::KeepAlive)
+        .clients(1, Pattern::NewConnection);
     let load = load.path("/greet/ann").start();
     let over = Arc::new(AtomicBool::new(false));
     let scraping = {
@@ -186,7 +222,11 @@ fn counters_never_go_back_while_20_upgrades_run() {
                 // one connection that stays, and one for each
                 for now in [read(&kept.ask("/metrics").unwrap().text()), scrape(&addr)] {
                     for (name, before) in last.iter().filter(|(name, _)| is_counter(name)) {
-                        assert!(now.get(name) >= Some(before), "{name} was {before}, is {:?}", now.get(name));
+                        assert!(
+                            now.get(name) >= Some(before),
+                            "{name} was {before}, is {:?}",
+                            now.get(name)
+                        );
                     }
                     (last, count) = (now, count + 1);
                 }
@@ -211,11 +251,17 @@ fn counters_never_go_back_while_20_upgrades_run() {
     // whatever the old processes have answered is there in the end
     counted(&addr, r#"slackwater_upgrades_total{outcome="done"}"#, 20.0);
     counted(&addr, "slackwater_drain_duration_seconds_count", 20.0);
-    counted(&addr, &requests("/greet/:name", "GET", 200), tally.answered() as f64);
+    counted(
+        &addr,
+        &requests("/greet/:name", "GET", 200),
+        tally.answered() as f64,
+    );
     lineage.signal(Signal::TERM);
 }
 
 fn is_counter(name: &str) -> bool {
     let name = name.split('{').next().unwrap_or(name);
-    ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end))
+    ["_total", "_count", "_sum", "_bucket"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }

@@ -8,7 +8,10 @@ const RUSTC: &str = "rustc 1.95.";
 #[test]
 fn each_mistake_is_told_what_to_write() {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc).arg("--version").output().expect("rustc runs");
+    let said = Command::new(rustc)
+        .arg("--version")
+        .output()
+        .expect("rustc runs");
     let version = String::from_utf8_lossy(&said.stdout);
     if !version.starts_with(RUSTC) {
         println!("skipped: the messages are those of {RUSTC}*, and this is {version}");

@@ -17,13 +17,19 @@ const LONG: Duration = Duration::from_secs(20);
 /// Asks with more headers than usual.
 fn ask(process: &Process, request: &str, headers: &str) -> Answer {
     let mut conn = process.conn();
-    conn.send(format!("{request} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).unwrap();
+    conn.send(format!(
+        "{request} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"
+    ))
+    .unwrap();
     conn.answer().unwrap()
 }
 
 /// All values of a header.
 fn all<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
-    let named = answer.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    let named = answer
+        .headers
+        .iter()
+        .filter(|(known, _)| known.eq_ignore_ascii_case(name));
     named.map(|(_, value)| value.as_str()).collect()
 }
 
@@ -31,27 +37,53 @@ fn all<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
 fn sessions_know_their_visitors() {
     let process = Launch::fixture().serve();
     let first = ask(&process, "GET /visits", "");
-    let cookie = all(&first, "set-cookie")[0].split(';').next().unwrap().to_owned();
+    let cookie = all(&first, "set-cookie")[0]
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     assert_eq!(first.text(), "1");
-    assert_eq!(ask(&process, "GET /visits", &format!("Cookie: {cookie}\r\n")).text(), "2");
-    assert_eq!(ask(&process, "GET /visits", &format!("Cookie: a=b\r\nCookie: {cookie}\r\n")).text(), "3");
+    assert_eq!(
+        ask(&process, "GET /visits", &format!("Cookie: {cookie}\r\n")).text(),
+        "2"
+    );
+    assert_eq!(
+        ask(
+            &process,
+            "GET /visits",
+            &format!("Cookie: a=b\r\nCookie: {cookie}\r\n")
+        )
+        .text(),
+        "3"
+    );
     assert_eq!(ask(&process, "GET /visits", "").text(), "1", "a stranger");
 }
 
 #[test]
 fn cookies_are_set_read_and_removed() {
     let process = Launch::fixture().serve();
-    let mut set: Vec<String> =
-        all(&ask(&process, "PUT /cookie", ""), "set-cookie").into_iter().map(str::to_owned).collect();
+    let mut set: Vec<String> = all(&ask(&process, "PUT /cookie", ""), "set-cookie")
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     set.sort();
     assert_eq!(set.len(), 2, "{set:?}");
     assert!(set[0].starts_with("size=small"), "{set:?}");
     let taste = set[1].split(';').next().unwrap();
-    assert!(taste.starts_with("taste=sweet") && set[1].contains("HttpOnly"), "{set:?}");
-    assert_eq!(ask(&process, "GET /cookie", &format!("Cookie: {taste}\r\n")).text(), "sweet and sour");
+    assert!(
+        taste.starts_with("taste=sweet") && set[1].contains("HttpOnly"),
+        "{set:?}"
+    );
+    assert_eq!(
+        ask(&process, "GET /cookie", &format!("Cookie: {taste}\r\n")).text(),
+        "sweet and sour"
+    );
     assert_eq!(ask(&process, "GET /cookie", "").text(), "none");
     let removed = ask(&process, "DELETE /cookie", &format!("Cookie: {taste}\r\n"));
-    assert!(all(&removed, "set-cookie")[0].contains("Max-Age=0"), "{removed:?}");
+    assert!(
+        all(&removed, "set-cookie")[0].contains("Max-Age=0"),
+        "{removed:?}"
+    );
 }
 
 #[test]
@@ -60,12 +92,29 @@ fn cors_answers_its_preflight_and_shares_with_friends_only() {
     let preflight = "Origin: https://friend.example\r\nAccess-Control-Request-Method: POST\r\n";
     let allowed = ask(&process, "OPTIONS /cors", preflight);
     assert_eq!(allowed.status, 200);
-    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://friend.example"));
-    assert_eq!(allowed.header("access-control-allow-methods"), Some("GET, POST, OPTIONS"));
+    assert_eq!(
+        allowed.header("access-control-allow-origin"),
+        Some("https://friend.example")
+    );
+    assert_eq!(
+        allowed.header("access-control-allow-methods"),
+        Some("GET, POST, OPTIONS")
+    );
     let shared = ask(&process, "GET /cors", "Origin: https://friend.example\r\n");
     assert_eq!(shared.text(), "shared");
-    assert_eq!(shared.header("access-control-allow-credentials"), Some("true"));
-    assert_eq!(ask(&process, "GET /cors", "Origin: https://stranger.example\r\n").status, 401);
+    assert_eq!(
+        shared.header("access-control-allow-credentials"),
+        Some("true")
+    );
+    assert_eq!(
+        ask(
+            &process,
+            "GET /cors",
+            "Origin: https://stranger.example\r\n"
+        )
+        .status,
+        401
+    );
 }
 
 #[test]
@@ -74,7 +123,11 @@ fn files_and_directories_are_served_and_nothing_beside_them() {
     let files = launch.dir().path().join("files");
     fs::create_dir_all(files.join("deep")).unwrap();
     launch.dir().write("secret.txt", "secret");
-    for (name, text) in [("one.txt", "one"), ("deep/page.html", "<p>"), ("big.bin", &*"x".repeat(3 << 20))] {
+    for (name, text) in [
+        ("one.txt", "one"),
+        ("deep/page.html", "<p>"),
+        ("big.bin", &*"x".repeat(3 << 20)),
+    ] {
         fs::write(files.join(name), text).unwrap();
     }
     let process = launch.serve();
@@ -82,10 +135,16 @@ fn files_and_directories_are_served_and_nothing_beside_them() {
     assert_eq!(process.get("/files/one.txt"), "one");
     let page = ask(&process, "GET /files/deep/page.html", "");
     assert!(
-        page.text() == "<p>" && page.header("content-type").is_some_and(|kind| kind.starts_with("text/html"))
+        page.text() == "<p>"
+            && page
+                .header("content-type")
+                .is_some_and(|kind| kind.starts_with("text/html"))
     );
     let big = ask(&process, "GET /files/big.bin", "");
-    assert_eq!((big.body.len(), big.header("content-length")), (3 << 20, Some("3145728")));
+    assert_eq!(
+        (big.body.len(), big.header("content-length")),
+        (3 << 20, Some("3145728"))
+    );
     for outside in [
         "/files/../secret.txt",
         "/files/%2e%2e/secret.txt",
@@ -100,10 +159,16 @@ fn files_and_directories_are_served_and_nothing_beside_them() {
         &format!("/files/{}", "x".repeat(300)),
     ] {
         let answer = ask(&process, &format!("GET {outside}"), "");
-        assert!(answer.status == 404 || answer.status == 403, "{outside}: {answer:?}");
+        assert!(
+            answer.status == 404 || answer.status == 403,
+            "{outside}: {answer:?}"
+        );
     }
     let refused = ask(&process, "POST /files/one.txt", "Content-Length: 0\r\n");
-    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(
+        (refused.status, refused.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
 }
 
 #[test]
@@ -115,14 +180,24 @@ fn a_middleware_hands_something_to_a_handler_by_the_extensions() {
 fn a_response_has_trailers_after_its_body() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
-    conn.send("GET /trailers HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: close\r\n\r\n").unwrap();
+    conn.send("GET /trailers HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let head = conn.head().unwrap();
-    assert_eq!(head.header("transfer-encoding"), Some("chunked"), "{head:?}");
-    let Fate::Sent(mut rest) = conn.fate(LONG) else { panic!("no body") };
+    assert_eq!(
+        head.header("transfer-encoding"),
+        Some("chunked"),
+        "{head:?}"
+    );
+    let Fate::Sent(mut rest) = conn.fate(LONG) else {
+        panic!("no body")
+    };
     while let Fate::Sent(more) = conn.fate(LONG) {
         rest.extend(more);
     }
-    assert_eq!(String::from_utf8_lossy(&rest), "8\r\nthe body\r\n0\r\nx-length: 8\r\n\r\n");
+    assert_eq!(
+        String::from_utf8_lossy(&rest),
+        "8\r\nthe body\r\n0\r\nx-length: 8\r\n\r\n"
+    );
 }
 
 #[test]
@@ -130,12 +205,18 @@ fn server_sent_events_come_as_tide_writes_them() {
     let process = Launch::fixture().serve();
     let events = ask(&process, "GET /counted", "Accept: text/event-stream\r\n");
     let kind = events.header("content-type");
-    assert!(kind.is_some_and(|kind| kind.starts_with("text/event-stream")), "{events:?}");
+    assert!(
+        kind.is_some_and(|kind| kind.starts_with("text/event-stream")),
+        "{events:?}"
+    );
     assert_eq!(events.header("cache-control"), Some("no-cache"));
     let data: Vec<String> = events
         .text()
         .lines()
-        .filter_map(|line| line.strip_prefix("data:").map(|data| data.trim().to_owned()))
+        .filter_map(|line| {
+            line.strip_prefix("data:")
+                .map(|data| data.trim().to_owned())
+        })
         .collect();
     assert_eq!(data, ["1", "2", "3"]);
 }
@@ -162,14 +243,19 @@ fn a_handler_whose_client_left_runs_to_its_end_and_its_connection_is_let_go() {
     process.wait_for_log(mark, "something slow begins");
     drop(conn);
     process.wait_for_log(mark, "something slow ends");
-    until(LONG, "its connection is let go", || (process.proc().open_fds() <= before).then_some(()));
+    until(LONG, "its connection is let go", || {
+        (process.proc().open_fds() <= before).then_some(())
+    });
 }
 
 #[test]
 fn an_error_is_told_as_json_to_a_program_and_as_a_page_to_a_browser() {
     let process = Launch::fixture().serve();
     let told = ask(&process, "GET /fails", "Accept: */*\r\n");
-    assert_eq!((told.status, told.header("content-type")), (503, Some("application/problem+json")));
+    assert_eq!(
+        (told.status, told.header("content-type")),
+        (503, Some("application/problem+json"))
+    );
     assert_eq!(told.json()["title"], "Service Unavailable");
     assert_eq!(told.json()["status"], 503);
     // the programs under test are debug builds
@@ -182,20 +268,39 @@ fn an_error_is_told_as_json_to_a_program_and_as_a_page_to_a_browser() {
     ] {
         let page = ask(&process, &format!("GET {path}"), browser);
         assert_eq!(page.status, status);
-        assert!(page.text().contains(title) && !page.text().contains("<away>"), "{page:?}");
+        assert!(
+            page.text().contains(title) && !page.text().contains("<away>"),
+            "{page:?}"
+        );
         let head = {
             let mut conn = process.conn();
-            conn.send(format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n{browser}\r\n")).unwrap();
+            conn.send(format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n{browser}\r\n"))
+                .unwrap();
             conn.head().unwrap()
         };
-        assert_eq!(head.header("content-length"), page.header("content-length"), "{path}");
+        assert_eq!(
+            head.header("content-length"),
+            page.header("content-length"),
+            "{path}"
+        );
     }
-    let refused = ask(&process, "POST /visitor", &format!("{browser}Content-Length: 0\r\n"));
+    let refused = ask(
+        &process,
+        "POST /visitor",
+        &format!("{browser}Content-Length: 0\r\n"),
+    );
     assert_eq!(
-        (refused.status, refused.header("allow"), refused.header("vary")),
+        (
+            refused.status,
+            refused.header("allow"),
+            refused.header("vary")
+        ),
         (405, Some("GET, HEAD"), Some("accept"))
     );
-    assert!(refused.text().contains("<h1>405 Method Not Allowed</h1>"), "{refused:?}");
+    assert!(
+        refused.text().contains("<h1>405 Method Not Allowed</h1>"),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -209,7 +314,11 @@ fn an_application_has_error_pages_of_its_own() {
         let answer = ask(&process, &format!("GET {path}"), "");
         assert_eq!((answer.status, answer.text().as_str()), (status, text));
     }
-    assert_eq!(ask(&process, "GET /nothing", "").json()["status"], 404, "outside of it the framework's");
+    assert_eq!(
+        ask(&process, "GET /nothing", "").json()["status"],
+        404,
+        "outside of it the framework's"
+    );
 }
 
 #[test]
@@ -220,12 +329,17 @@ fn a_gibibyte_is_echoed_in_constant_memory() {
     let mut conn = Conn::open_patient(&process.addr(), Duration::from_secs(120)).unwrap();
     let mut sender = conn.try_clone().unwrap();
     let upload = thread::spawn(move || {
-        sender.send(format!("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"))?;
+        sender.send(format!(
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        ))?;
         let piece = vec![b'x'; 1 << 20];
         (0..length >> 20).try_for_each(|_| sender.send(&piece))
     });
     let answer = conn.head().unwrap();
-    assert_eq!((answer.status, answer.header("content-length")), (200, Some("1073741824")));
+    assert_eq!(
+        (answer.status, answer.header("content-length")),
+        (200, Some("1073741824"))
+    );
     assert_eq!(conn.discard(length), Ok(()));
     upload.join().unwrap().unwrap();
     assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!");
@@ -247,7 +361,10 @@ fn a_handler_is_asked_for_no_more_than_its_client_takes() {
     assert_eq!(process.get("/"), "Hello, world!");
     thread::sleep(ms(300));
     let grown = process.proc().peak_kib().saturating_sub(before);
-    assert!(grown < 32 << 10, "{grown} KiB more for 20 clients who do not read");
+    assert!(
+        grown < 32 << 10,
+        "{grown} KiB more for 20 clients who do not read"
+    );
 }
 
 #[test]
@@ -256,7 +373,8 @@ fn a_client_is_taken_no_more_from_than_its_handler_reads() {
     assert_eq!(process.get("/"), "root");
     let before = process.proc().peak_kib();
     let mut conn = Conn::open_patient(&process.addr(), ms(1500)).unwrap();
-    conn.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
+    conn.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+        .unwrap();
     let piece = vec![b'x'; 1 << 20];
     // nothing of the echo is read: so after some megabytes, in sockets, nothing more is taken
     let taken = (0..200).take_while(|_| conn.send(&piece).is_ok()).count();

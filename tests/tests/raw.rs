@@ -41,7 +41,13 @@ fn every_raw_request_of_the_table_has_its_one_answer_whole() {
 
 #[test]
 fn every_raw_request_of_the_table_has_the_same_answer_byte_by_byte() {
-    on_a_server(|case| if case.bytes.len() <= LONGEST { vec![Manner::ByteByByte] } else { vec![] });
+    on_a_server(|case| {
+        if case.bytes.len() <= LONGEST {
+            vec![Manner::ByteByByte]
+        } else {
+            vec![]
+        }
+    });
 }
 
 #[test]
@@ -61,8 +67,14 @@ fn plain_hyper_answers_as_the_table_says_that_it_does() {
         |_| vec![Manner::Whole],
         |case, manner| {
             let differs = case.hyper.as_ref().map(|differs| {
-                let answers = differs.statuses.iter().map(|&status| Right { status, ..Right::default() });
-                Expected { answers: answers.collect(), fate: differs.fate }
+                let answers = differs.statuses.iter().map(|&status| Right {
+                    status,
+                    ..Right::default()
+                });
+                Expected {
+                    answers: answers.collect(),
+                    fate: differs.fate,
+                }
             });
             match differs {
                 Some(differs) if differs.fate == Fate::Any => Ok(()),
@@ -83,8 +95,13 @@ fn plain_hyper_answers_as_the_table_says_that_it_does() {
 fn on_a_server(manners: impl Fn(&Case) -> Vec<Manner>) {
     let process = Launch::fixture().serve();
     let addr = process.addr();
-    let wrong = each(&table(), manners, |case, manner| try_case(&addr, case, manner, &case.right));
-    assert_eq!(process.conn().ask("/").map(|answer| answer.text()), Ok("root".to_owned()));
+    let wrong = each(&table(), manners, |case, manner| {
+        try_case(&addr, case, manner, &case.right)
+    });
+    assert_eq!(
+        process.conn().ask("/").map(|answer| answer.text()),
+        Ok("root".to_owned())
+    );
     assert!(!process.log().contains("panicked"), "{}", process.log());
     assert!(
         wrong.is_empty(),
@@ -100,8 +117,10 @@ fn each(
     manners: impl Fn(&Case) -> Vec<Manner>,
     attempt: impl Fn(&Case, Manner) -> Result<(), String> + Sync,
 ) -> Vec<String> {
-    let all: Vec<(&Case, Manner)> =
-        cases.iter().flat_map(|case| manners(case).into_iter().map(move |manner| (case, manner))).collect();
+    let all: Vec<(&Case, Manner)> = cases
+        .iter()
+        .flat_map(|case| manners(case).into_iter().map(move |manner| (case, manner)))
+        .collect();
     assert!(all.len() > 100, "the table is there");
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
@@ -110,7 +129,10 @@ fn each(
                 while let Some((case, manner)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(why) = attempt(case, *manner) {
                         let line = format!("{} ({manner:?}): {why}\n    {}", case.name, case.rfc);
-                        wrong.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                        wrong
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(line);
                     }
                 }
             });
@@ -182,22 +204,38 @@ fn receive(conn: &mut Conn, right: &Right) -> Result<Answer, String> {
 }
 
 fn check(answer: &Answer, right: &Right) -> Result<(), String> {
-    let said =
-        |what: &str| Err(format!("{what}: {} {:?} {:?}", answer.status, answer.headers, answer.text()));
+    let said = |what: &str| {
+        Err(format!(
+            "{what}: {} {:?} {:?}",
+            answer.status,
+            answer.headers,
+            answer.text()
+        ))
+    };
     if answer.status != right.status {
         return said(&format!("not {}", right.status));
     }
-    if right.body.as_ref().is_some_and(|body| *body != answer.text()) {
+    if right
+        .body
+        .as_ref()
+        .is_some_and(|body| *body != answer.text())
+    {
         return said("another body");
     }
     for (name, value) in &right.with {
         match (answer.header(name), value) {
             (None, _) => return said(&format!("no {name}")),
-            (Some(is), Some(value)) if is != value => return said(&format!("{name} is not {value}")),
+            (Some(is), Some(value)) if is != value => {
+                return said(&format!("{name} is not {value}"))
+            }
             (Some(_), _) => {}
         }
     }
-    match right.without.iter().find(|name| answer.header(name).is_some()) {
+    match right
+        .without
+        .iter()
+        .find(|name| answer.header(name).is_some())
+    {
         Some(name) => said(&format!("it has {name}")),
         None => Ok(()),
     }
@@ -208,9 +246,13 @@ fn goes_on(conn: &mut Conn, closes: bool) -> Result<(), String> {
     if closes {
         return Err("the answer says that the connection closes".to_owned());
     }
-    let marker = conn.ask("/status/418").map_err(|failure| format!("not kept: {failure:?}"))?;
+    let marker = conn
+        .ask("/status/418")
+        .map_err(|failure| format!("not kept: {failure:?}"))?;
     let right = (marker.status, marker.text()) == (418, "body".to_owned());
-    right.then_some(()).ok_or_else(|| format!("something else is answered: {marker:?}"))
+    right
+        .then_some(())
+        .ok_or_else(|| format!("something else is answered: {marker:?}"))
 }
 
 fn ends(conn: &mut Conn) -> Result<(), String> {

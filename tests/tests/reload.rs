@@ -19,7 +19,9 @@ fn greeting(word: &str) -> String {
 
 fn generation(process: &Process) -> u64 {
     let answer = process.conn().ask("/generation").unwrap();
-    answer.json()["generation"].as_u64().unwrap_or_else(|| panic!("no generation in {}", answer.text()))
+    answer.json()["generation"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no generation in {}", answer.text()))
 }
 
 #[test]
@@ -30,7 +32,10 @@ fn the_next_request_after_the_log_says_so_sees_the_new_settings() {
     for word in ["Moin", "Servus", "Ahoi"] {
         process.settings(&greeting(word));
         let line = process.reload();
-        assert_eq!(kept.ask("/greet/Ada").unwrap().text(), format!("{word}, Ada!"));
+        assert_eq!(
+            kept.ask("/greet/Ada").unwrap().text(),
+            format!("{word}, Ada!")
+        );
         assert!(
             line.contains("app.greeting") || process.log().contains("app.greeting"),
             "the key is named: {line}"
@@ -44,7 +49,10 @@ fn reloads_under_load_fail_nothing_and_close_nothing() {
     let addr = process.addr();
     let before = generation(&process);
     let mut idle = Idle::open(&addr, 200, Before::OneRequest);
-    let load = Load::on(&addr).clients(16, Pattern::KeepAlive).clients(4, Pattern::NewConnection).start();
+    let load = Load::on(&addr)
+        .clients(16, Pattern::KeepAlive)
+        .clients(4, Pattern::NewConnection)
+        .start();
     for number in 1..=20 {
         load.wait_for(20, Duration::from_secs(20));
         process.settings(&greeting(&number.to_string()));
@@ -53,8 +61,18 @@ fn reloads_under_load_fail_nothing_and_close_nothing() {
     }
     let tally = load.stop();
     tally.assert_flawless();
-    assert_eq!(tally.polite_closes(), 0, "no keep-alive connection is closed: {tally}");
-    assert_eq!(idle.fates(), Fates { open: 200, ..Fates::default() });
+    assert_eq!(
+        tally.polite_closes(),
+        0,
+        "no keep-alive connection is closed: {tally}"
+    );
+    assert_eq!(
+        idle.fates(),
+        Fates {
+            open: 200,
+            ..Fates::default()
+        }
+    );
     idle.ask_all("/").assert_flawless();
     assert_eq!(generation(&process), before + 20);
 }
@@ -63,7 +81,10 @@ fn reloads_under_load_fail_nothing_and_close_nothing() {
 fn a_broken_file_changes_nothing_and_is_named_with_line_and_key() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let before = generation(&process);
-    process.settings(&format!("{}[http]\nidle_timeout = \"soon\"\n", greeting("Moin")));
+    process.settings(&format!(
+        "{}[http]\nidle_timeout = \"soon\"\n",
+        greeting("Moin")
+    ));
     let mark = process.mark();
     process.refuse_reload();
     let log = process.log_since(mark);
@@ -71,10 +92,17 @@ fn a_broken_file_changes_nothing_and_is_named_with_line_and_key() {
     assert!(log.contains("http.idle_timeout"), "key: {log}");
     process.settings("listen = [\n");
     process.refuse_reload();
-    assert_eq!((process.get("/greet/Ada").as_str(), generation(&process)), ("Hello, Ada!", before));
+    assert_eq!(
+        (process.get("/greet/Ada").as_str(), generation(&process)),
+        ("Hello, Ada!", before)
+    );
     process.settings(&greeting("Servus"));
     process.reload();
-    assert_eq!(process.get("/greet/Ada"), "Servus, Ada!", "a refused reload leaves nothing behind");
+    assert_eq!(
+        process.get("/greet/Ada"),
+        "Servus, Ada!",
+        "a refused reload leaves nothing behind"
+    );
 }
 
 #[test]
@@ -85,11 +113,16 @@ fn a_new_listener_whose_port_is_taken_changes_nothing() {
     let fds = process.proc().open_fds();
     process.whole_settings(&(listen + &greeting("Moin")));
     let line = process.refuse_reload();
-    assert!(line.contains(&taken.to_string()) && line.contains("listen"), "{line}");
+    assert!(
+        line.contains(&taken.to_string()) && line.contains("listen"),
+        "{line}"
+    );
     assert_eq!(process.get("/greet/Ada"), "Hello, Ada!");
-    until(Duration::from_secs(5), "no descriptor is left behind", || {
-        (process.proc().open_fds() <= fds).then_some(())
-    });
+    until(
+        Duration::from_secs(5),
+        "no descriptor is left behind",
+        || (process.proc().open_fds() <= fds).then_some(()),
+    );
 }
 
 #[test]
@@ -98,7 +131,10 @@ fn an_app_that_fails_changes_nothing() {
     let before = generation(&process);
     process.settings(&(greeting("Moin") + "fail_start = true\n"));
     process.refuse_reload();
-    assert_eq!((process.get("/greet/Ada").as_str(), generation(&process)), ("Hello, Ada!", before));
+    assert_eq!(
+        (process.get("/greet/Ada").as_str(), generation(&process)),
+        ("Hello, Ada!", before)
+    );
 }
 
 #[test]
@@ -109,11 +145,19 @@ fn listeners_are_added_and_removed() {
     process.whole_settings("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:web.sock\"]\n");
     process.reload();
     let addrs = process.addresses();
-    let second = addrs.iter().find(|addr| addr.to_string().starts_with("127.0.0.2:")).unwrap().clone();
+    let second = addrs
+        .iter()
+        .find(|addr| addr.to_string().starts_with("127.0.0.2:"))
+        .unwrap()
+        .clone();
     let unix = slackwater_tests::addr::Addr::Unix(socket.clone());
     let mut kept = Conn::open(&second).unwrap();
     for addr in [&first, &second, &unix] {
-        assert_eq!(Conn::open(addr).unwrap().ask("/").unwrap().text(), "Hello, world!", "{addr}");
+        assert_eq!(
+            Conn::open(addr).unwrap().ask("/").unwrap().text(),
+            "Hello, world!",
+            "{addr}"
+        );
     }
     kept.ask("/").unwrap();
     process.settings("");
@@ -121,9 +165,20 @@ fn listeners_are_added_and_removed() {
     until(Duration::from_secs(5), "the second is gone", || {
         (Conn::open(&second).err() == Some(Failure::Refused)).then_some(())
     });
-    until(Duration::from_secs(5), "the Unix socket's path is gone", || (!socket.exists()).then_some(()));
-    assert_eq!(kept.ask("/").unwrap().text(), "Hello, world!", "connections outlive their listener");
-    assert_eq!(Conn::open(&first).unwrap().ask("/").unwrap().text(), "Hello, world!");
+    until(
+        Duration::from_secs(5),
+        "the Unix socket's path is gone",
+        || (!socket.exists()).then_some(()),
+    );
+    assert_eq!(
+        kept.ask("/").unwrap().text(),
+        "Hello, world!",
+        "connections outlive their listener"
+    );
+    assert_eq!(
+        Conn::open(&first).unwrap().ask("/").unwrap().text(),
+        "Hello, world!"
+    );
 }
 
 #[test]
@@ -143,7 +198,11 @@ fn requests_in_flight_end_on_the_generation_that_they_began_on() {
         chunks += 1;
     }
     assert_eq!(chunks, 8);
-    assert_eq!(stream.ask("/greet/Ada").unwrap().text(), "Moin, Ada!", "and the connection goes on");
+    assert_eq!(
+        stream.ask("/greet/Ada").unwrap().text(),
+        "Moin, Ada!",
+        "and the connection goes on"
+    );
 }
 
 #[test]
@@ -163,7 +222,12 @@ fn many_hups_while_one_reload_runs_are_one_more() {
         (process.log_since(mark).matches(said::RELOADED).count() >= 2).then_some(())
     });
     // a third would be live by then
-    assert_eq!(Conn::open(&process.addr()).unwrap().fate(Duration::from_secs(3)), Fate::KeptOpen);
+    assert_eq!(
+        Conn::open(&process.addr())
+            .unwrap()
+            .fate(Duration::from_secs(3)),
+        Fate::KeptOpen
+    );
     assert_eq!(generation(&process), before + 2);
 }
 
@@ -174,7 +238,11 @@ fn a_key_that_needs_a_new_process_is_named_and_the_rest_applied() {
     let mark = process.mark();
     process.reload();
     assert_eq!(process.get("/greet/Ada"), "Moin, Ada!");
-    assert!(process.log_since(mark).contains("threads"), "{}", process.log_since(mark));
+    assert!(
+        process.log_since(mark).contains("threads"),
+        "{}",
+        process.log_since(mark)
+    );
 }
 
 #[test]

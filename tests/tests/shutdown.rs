@@ -17,7 +17,8 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() {
-    let settings = "[shutdown]\nkeepalive_grace = \"200ms\"\ngrace = \"5s\"\nforce_after = \"300ms\"\n";
+    let settings =
+        "[shutdown]\nkeepalive_grace = \"200ms\"\ngrace = \"5s\"\nforce_after = \"300ms\"\n";
     let mut process = Launch::playground().settings(settings).serve();
     let idle = Idle::open(&process.addr(), 100, Before::OneRequest);
     let (mut sleeper, mut stream) = (process.conn(), process.conn());
@@ -28,9 +29,19 @@ fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() 
 
     let begun = Instant::now();
     process.signal(Signal::TERM);
-    until(LONG, "idle connections are closed", || (idle.fates().closed == 100).then_some(()));
-    assert!(begun.elapsed() >= ms(190), "they have keepalive_grace: {:?}", begun.elapsed());
-    assert_eq!(sleeper.glance(), Fate::KeptOpen, "they do not wait for requests in flight");
+    until(LONG, "idle connections are closed", || {
+        (idle.fates().closed == 100).then_some(())
+    });
+    assert!(
+        begun.elapsed() >= ms(190),
+        "they have keepalive_grace: {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(
+        sleeper.glance(),
+        Fate::KeptOpen,
+        "they do not wait for requests in flight"
+    );
     let slept = sleeper.answer().unwrap();
     assert!(slept.text() == "slept" && slept.closes(), "{slept:?}");
     let end = loop {
@@ -40,16 +51,32 @@ fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() 
         }
     };
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(matches!(end, Ok(None) | Err(Failure::CutInTheMiddle | Failure::Reset)), "{end:?}");
-    assert!(process.log().contains("/stream/"), "what was cut is named:\n{}", process.log());
+    assert!(
+        matches!(
+            end,
+            Ok(None) | Err(Failure::CutInTheMiddle | Failure::Reset)
+        ),
+        "{end:?}"
+    );
+    assert!(
+        process.log().contains("/stream/"),
+        "what was cut is named:\n{}",
+        process.log()
+    );
 }
 
 #[test]
 fn every_request_that_was_read_is_answered() {
-    let mut process = Launch::playground().settings("[shutdown]\ngrace = \"20s\"\n").serve();
+    let mut process = Launch::playground()
+        .settings("[shutdown]\ngrace = \"20s\"\n")
+        .serve();
     let mut conns: Vec<Conn> = (0..30).map(|_| process.conn()).collect();
-    conns.iter_mut().for_each(|conn| conn.get("/sleep/5000").unwrap());
-    until(LONG, "all are read", || process.get("/").contains("Hello").then_some(()));
+    conns
+        .iter_mut()
+        .for_each(|conn| conn.get("/sleep/5000").unwrap());
+    until(LONG, "all are read", || {
+        process.get("/").contains("Hello").then_some(())
+    });
     process.signal(Signal::TERM);
     for conn in &mut conns {
         let answer = conn.answer().unwrap();
@@ -61,8 +88,9 @@ fn every_request_that_was_read_is_answered() {
 
 #[test]
 fn an_idle_connection_may_send_one_last_request() {
-    let mut process =
-        Launch::playground().settings("[shutdown]\nkeepalive_grace = \"10s\"\ngrace = \"20s\"\n").serve();
+    let mut process = Launch::playground()
+        .settings("[shutdown]\nkeepalive_grace = \"10s\"\ngrace = \"20s\"\n")
+        .serve();
     let (mut kept, mut opened_ahead) = (process.conn(), process.conn());
     kept.ask("/").unwrap();
     let mark = process.mark();
@@ -78,14 +106,18 @@ fn an_idle_connection_may_send_one_last_request() {
 
 #[test]
 fn a_connection_that_has_sent_nothing_does_not_hold_the_process() {
-    let mut process =
-        Launch::playground().settings("[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"20s\"\n").serve();
+    let mut process = Launch::playground()
+        .settings("[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"20s\"\n")
+        .serve();
     let silent = Idle::open(&process.addr(), 20, Before::Nothing);
     assert_eq!(process.get("/"), "Hello, world!");
     process.signal(Signal::TERM);
     let (took, status) = timed(|| process.wait_exit(LONG));
     assert_eq!(status.code(), Some(0));
-    assert!(took < Duration::from_secs(15), "less than the grace: {took:?}");
+    assert!(
+        took < Duration::from_secs(15),
+        "less than the grace: {took:?}"
+    );
     assert_eq!(silent.fates().closed, 20);
 }
 
@@ -107,7 +139,9 @@ fn a_lame_duck_is_not_ready_and_still_accepts() {
     let mut process = Launch::playground().settings(settings).serve();
     let begun = Instant::now();
     process.signal(Signal::TERM);
-    until(LONG, "readiness is gone", || (process.conn().ask("/readyz").ok()?.status == 503).then_some(()));
+    until(LONG, "readiness is gone", || {
+        (process.conn().ask("/readyz").ok()?.status == 503).then_some(())
+    });
     assert_eq!(process.get("/"), "Hello, world!");
     assert_eq!(process.conn().ask("/livez").unwrap().status, 200);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
@@ -116,7 +150,9 @@ fn a_lame_duck_is_not_ready_and_still_accepts() {
 
 #[test]
 fn int_has_no_delay() {
-    let mut process = Launch::playground().settings("[shutdown]\ndelay = \"30s\"\n").serve();
+    let mut process = Launch::playground()
+        .settings("[shutdown]\ndelay = \"30s\"\n")
+        .serve();
     process.signal(Signal::INT);
     assert_eq!(process.wait_exit(Duration::from_secs(15)).code(), Some(0));
 }
@@ -158,9 +194,13 @@ fn no_request_fails_in_a_loop_of_stops_while_another_holds_the_socket() {
     let (listener, addr) = held_socket();
     // time for all who are busy to be told: it goes as soon as they are
     let settings = "[shutdown]\nkeepalive_grace = \"10s\"\ngrace = \"20s\"\n";
-    let launch = Launch::playground().settings(settings).socket("web", &listener);
+    let launch = Launch::playground()
+        .settings(settings)
+        .socket("web", &listener);
     let mut process = launch.serve();
-    let load = Load::on(&addr).clients(8, Pattern::KeepAlive).clients(2, Pattern::NewConnection);
+    let load = Load::on(&addr)
+        .clients(8, Pattern::KeepAlive)
+        .clients(2, Pattern::NewConnection);
     let load = load.patience(Duration::from_secs(30)).start();
     for _ in 0..5 {
         load.wait_for(100, Duration::from_secs(30));
@@ -179,10 +219,16 @@ fn a_debug_build_that_is_told_to_stop_waits_for_nothing_that_does_not_end() {
     let mut process = Launch::playground().serve();
     let mut asked = process.conn();
     asked.get("/sleep/30000").unwrap();
-    until(LONG, "it is in its handler", || process.get("/").contains("Hello").then_some(()));
+    until(LONG, "it is in its handler", || {
+        process.get("/").contains("Hello").then_some(())
+    });
     let mark = process.mark();
     process.signal(Signal::TERM);
     // a release build gives it 20 s
     assert_eq!(process.wait_exit(Duration::from_secs(10)).code(), Some(0));
-    assert!(process.log_since(mark).contains("/sleep/30000"), "it names what it cut: {}", process.log());
+    assert!(
+        process.log_since(mark).contains("/sleep/30000"),
+        "it names what it cut: {}",
+        process.log()
+    );
 }

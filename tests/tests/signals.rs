@@ -48,9 +48,11 @@ fn winch_pauses_and_hup_resumes() {
     let mark = process.mark();
     process.signal(Signal::WINCH);
     process.wait_for_log(mark, said::PAUSED);
-    until(Duration::from_secs(5), "the idle connection is closed", || {
-        (idle.glance() == Fate::Closed).then_some(())
-    });
+    until(
+        Duration::from_secs(5),
+        "the idle connection is closed",
+        || (idle.glance() == Fate::Closed).then_some(()),
+    );
     // the socket is still there: the kernel takes the connection, and nobody answers it
     let mut waiting = Conn::open(&addr).unwrap();
     waiting.get("/").unwrap();
@@ -58,7 +60,11 @@ fn winch_pauses_and_hup_resumes() {
     let mark = process.mark();
     process.signal(Signal::HUP);
     process.wait_for_log(mark, said::RESUMED);
-    assert_eq!(waiting.answer().unwrap().text(), "Hello, world!", "what waited is answered");
+    assert_eq!(
+        waiting.answer().unwrap().text(),
+        "Hello, world!",
+        "what waited is answered"
+    );
     assert_eq!(process.conn().ask("/readyz").unwrap().status, 200);
 }
 
@@ -92,9 +98,11 @@ fn a_second_term_cuts_at_once() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
     asked.get("/sleep/60000").unwrap();
-    until(Duration::from_secs(5), "the request is in its handler", || {
-        process.get("/").contains("Hello").then_some(())
-    });
+    until(
+        Duration::from_secs(5),
+        "the request is in its handler",
+        || process.get("/").contains("Hello").then_some(()),
+    );
     let mark = process.mark();
     process.signal(Signal::TERM);
     process.wait_for_log(mark, said::LEAVING);
@@ -102,7 +110,10 @@ fn a_second_term_cuts_at_once() {
     assert_eq!(process.wait_exit(Duration::from_secs(15)).code(), Some(0));
     let log = process.log_since(mark);
     assert!(log.contains("/sleep/"), "it names what it cut: {log}");
-    assert!(matches!(asked.answer(), Err(Failure::ClosedBeforeAnswer | Failure::Reset)));
+    assert!(matches!(
+        asked.answer(),
+        Err(Failure::ClosedBeforeAnswer | Failure::Reset)
+    ));
 }
 
 #[test]
@@ -111,13 +122,19 @@ fn a_term_after_quit_goes_on_leaving_and_the_next_one_cuts() {
     let mut asked = process.conn();
     asked.get("/sleep/3000").unwrap();
     let mark = process.mark();
-    until(Duration::from_secs(5), "the request is in its handler", || {
-        process.get("/").contains("Hello").then_some(())
-    });
+    until(
+        Duration::from_secs(5),
+        "the request is in its handler",
+        || process.get("/").contains("Hello").then_some(()),
+    );
     process.signal(Signal::QUIT);
     process.wait_for_log(mark, said::LEAVING);
     process.signal(Signal::TERM);
-    assert_eq!(asked.answer().unwrap().text(), "slept", "one TERM after QUIT cuts nothing");
+    assert_eq!(
+        asked.answer().unwrap().text(),
+        "slept",
+        "one TERM after QUIT cuts nothing"
+    );
     assert_eq!(exit_code(&mut process), Some(0));
 }
 
@@ -126,9 +143,11 @@ fn a_leaving_process_refuses_hup_and_usr2() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
     asked.get("/sleep/5000").unwrap();
-    until(Duration::from_secs(5), "the request is in its handler", || {
-        process.get("/").contains("Hello").then_some(())
-    });
+    until(
+        Duration::from_secs(5),
+        "the request is in its handler",
+        || process.get("/").contains("Hello").then_some(()),
+    );
     let mark = process.mark();
     process.signal(Signal::TERM);
     process.wait_for_log(mark, said::LEAVING);
@@ -144,9 +163,13 @@ fn a_leaving_process_refuses_hup_and_usr2() {
 
 #[test]
 fn hup_usr1_usr2_and_winch_do_not_kill_a_process_that_starts() {
-    let mut process = Launch::playground().settings("[app]\nstart_delay = \"5s\"\n").start();
+    let mut process = Launch::playground()
+        .settings("[app]\nstart_delay = \"5s\"\n")
+        .start();
     until(Duration::from_secs(10), "handlers are installed", || {
-        caught(&process).contains(&Signal::HUP.as_raw()).then_some(())
+        caught(&process)
+            .contains(&Signal::HUP.as_raw())
+            .then_some(())
     });
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::WINCH] {
         process.signal(signal);
@@ -159,9 +182,13 @@ fn hup_usr1_usr2_and_winch_do_not_kill_a_process_that_starts() {
 
 #[test]
 fn a_process_that_starts_can_be_told_to_leave() {
-    let mut process = Launch::playground().settings("[app]\nstart_delay = \"60s\"\n").start();
+    let mut process = Launch::playground()
+        .settings("[app]\nstart_delay = \"60s\"\n")
+        .start();
     until(Duration::from_secs(10), "handlers are installed", || {
-        caught(&process).contains(&Signal::TERM.as_raw()).then_some(())
+        caught(&process)
+            .contains(&Signal::TERM.as_raw())
+            .then_some(())
     });
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(Duration::from_secs(15)).code(), Some(0));
@@ -169,8 +196,14 @@ fn a_process_that_starts_can_be_told_to_leave() {
 
 /// The signals that a process catches, by number.
 fn caught(process: &Process) -> Vec<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .unwrap_or_default();
     let mask = u64::from_str_radix(mask.trim(), 16).unwrap_or(0);
-    (1..=64).filter(|number| mask & (1 << (number - 1)) != 0).collect()
+    (1..=64)
+        .filter(|number| mask & (1 << (number - 1)) != 0)
+        .collect()
 }

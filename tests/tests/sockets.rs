@@ -21,15 +21,28 @@ fn an_inherited_socket_stands_in_for_the_configured_one() {
     let (listener, addr) = held_socket();
     let process = Launch::playground().socket("web", &listener).serve();
     assert_eq!(process.addresses(), std::slice::from_ref(&addr));
-    assert_eq!(Conn::open(&addr).unwrap().ask("/").unwrap().text(), "Hello, world!");
-    assert!(process.log().contains("127.0.0.1:0"), "it says what it did not bind:\n{}", process.log());
+    assert_eq!(
+        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        "Hello, world!"
+    );
+    assert!(
+        process.log().contains("127.0.0.1:0"),
+        "it says what it did not bind:\n{}",
+        process.log()
+    );
 }
 
 #[test]
 fn an_inherited_socket_without_settings_is_served() {
     let (listener, addr) = held_socket();
-    let _process = Launch::playground().no_settings().socket("", &listener).serve();
-    assert_eq!(Conn::open(&addr).unwrap().ask("/").unwrap().text(), "Hello, world!");
+    let _process = Launch::playground()
+        .no_settings()
+        .socket("", &listener)
+        .serve();
+    assert_eq!(
+        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        "Hello, world!"
+    );
 }
 
 #[test]
@@ -50,7 +63,9 @@ fn a_short_backlog_is_made_long() {
     rustix::net::listen(&listener, 1).unwrap();
     let process = Launch::playground().socket("web", &listener).serve();
     process.signal(Signal::STOP);
-    let mut waiting: Vec<Conn> = (0..100).map(|_| Conn::open_patient(&addr, LONG).unwrap()).collect();
+    let mut waiting: Vec<Conn> = (0..100)
+        .map(|_| Conn::open_patient(&addr, LONG).unwrap())
+        .collect();
     process.signal(Signal::CONT);
     for conn in &mut waiting {
         assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!");
@@ -63,7 +78,10 @@ fn a_socket_that_blocks_is_served_all_the_same() {
     listener.set_nonblocking(false).unwrap();
     let _process = Launch::playground().socket("web", &listener).serve();
     for _ in 0..20 {
-        assert_eq!(Conn::open(&addr).unwrap().ask("/").unwrap().text(), "Hello, world!");
+        assert_eq!(
+            Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+            "Hello, world!"
+        );
     }
 }
 
@@ -73,7 +91,11 @@ fn sockets_are_picked_by_name() {
     let launch = Launch::playground().whole_settings("listen = \"fd:admin\"\n");
     let process = launch.socket("web", &web).socket("admin", &admin).serve();
     assert_eq!(process.addresses(), [admin_addr]);
-    assert!(process.log().contains("web"), "what is not served is named:\n{}", process.log());
+    assert!(
+        process.log().contains("web"),
+        "what is not served is named:\n{}",
+        process.log()
+    );
     // not closed: a connection to it still waits in its queue
     assert!(Conn::open(&web_addr).is_ok());
 }
@@ -94,7 +116,14 @@ fn unix_sockets_are_inherited_too() {
     let path = launch.dir().path().join("held.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let mut process = launch.settings(QUICK).socket("web", &listener).serve();
-    assert_eq!(Conn::open(&Addr::Unix(path.clone())).unwrap().ask("/").unwrap().text(), "Hello, world!");
+    assert_eq!(
+        Conn::open(&Addr::Unix(path.clone()))
+            .unwrap()
+            .ask("/")
+            .unwrap()
+            .text(),
+        "Hello, world!"
+    );
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     assert!(path.exists(), "the path belongs to who bound it");
@@ -104,16 +133,28 @@ fn unix_sockets_are_inherited_too() {
 fn several_addresses_are_served_at_once() {
     let v6 = TcpListener::bind("[::1]:0").is_ok();
     let sixth = if v6 { ", \"[::1]:0\"" } else { "" };
-    let listen = format!("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:web.sock\"{sixth}]\n{QUICK}");
+    let listen =
+        format!("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:web.sock\"{sixth}]\n{QUICK}");
     let mut process = Launch::playground().whole_settings(&listen).serve();
     let path = process.dir().path().join("web.sock");
-    let tcp = || process.addresses().into_iter().filter(|addr| matches!(addr, Addr::Tcp(_)));
+    let tcp = || {
+        process
+            .addresses()
+            .into_iter()
+            .filter(|addr| matches!(addr, Addr::Tcp(_)))
+    };
     // it is ready by the first, and says the others after it
     let expected = if v6 { 3 } else { 2 };
-    until(LONG, "all addresses are said", || (tcp().count() == expected).then_some(()));
+    until(LONG, "all addresses are said", || {
+        (tcp().count() == expected).then_some(())
+    });
     let all: Vec<Addr> = tcp().chain([Addr::Unix(path.clone())]).collect();
     for addr in &all {
-        assert_eq!(Conn::open(addr).unwrap().ask("/").unwrap().text(), "Hello, world!", "{addr}");
+        assert_eq!(
+            Conn::open(addr).unwrap().ask("/").unwrap().text(),
+            "Hello, world!",
+            "{addr}"
+        );
     }
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
@@ -127,12 +168,20 @@ fn the_path_of_a_living_process_is_not_taken_and_that_of_a_dead_one_is() {
     let path = launch.dir().path().join("web.sock");
     let addr = Addr::Unix(path.clone());
     let mut living = launch.start();
-    let up = || Conn::open(&addr).and_then(|mut conn| conn.ask("/")).ok().map(|answer| answer.text());
+    let up = || {
+        Conn::open(&addr)
+            .and_then(|mut conn| conn.ask("/"))
+            .ok()
+            .map(|answer| answer.text())
+    };
     assert_eq!(until(LONG, "the first serves", up), "Hello, world!");
     let second = launch.run(LONG);
     assert_eq!(second.code(), Some(1), "{second:?}");
     assert!((second.stdout + &second.stderr).contains("web.sock"));
-    assert_eq!(Conn::open(&addr).unwrap().ask("/").unwrap().text(), "Hello, world!");
+    assert_eq!(
+        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        "Hello, world!"
+    );
     living.signal(Signal::KILL);
     living.wait_exit(LONG);
     assert!(path.exists(), "a killed process leaves its path behind");
@@ -165,31 +214,48 @@ fn a_path_that_was_bound_anew_by_another_is_left_alone() {
 #[test]
 fn a_taken_port_is_refused_and_the_setting_named() {
     let (_theirs, taken) = held_socket();
-    let finished = Launch::playground().whole_settings(&format!("listen = \"{taken}\"\n")).run(LONG);
+    let finished = Launch::playground()
+        .whole_settings(&format!("listen = \"{taken}\"\n"))
+        .run(LONG);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
     let said = finished.stdout + &finished.stderr;
-    assert!(said.contains(&taken.to_string()) && said.contains("listen"), "{said}");
+    assert!(
+        said.contains(&taken.to_string()) && said.contains("listen"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_descriptor_that_is_no_stream_listener_is_named() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let file = fs::File::open("/dev/null").unwrap();
-    let launch = Launch::playground().socket("datagrams", &udp).socket("file", &file);
+    let launch = Launch::playground()
+        .socket("datagrams", &udp)
+        .socket("file", &file);
     let process = launch.serve();
     for name in ["datagrams", "file"] {
         assert!(process.log().contains(name), "{name}:\n{}", process.log());
     }
-    assert_eq!(process.get("/"), "Hello, world!", "and what is configured is served");
+    assert_eq!(
+        process.get("/"),
+        "Hello, world!",
+        "and what is configured is served"
+    );
 }
 
 #[test]
 fn a_descriptor_that_is_asked_for_and_is_no_stream_listener_is_refused() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let finished = Launch::playground().whole_settings("listen = \"fd:web\"\n").socket("web", &udp).run(LONG);
+    let finished = Launch::playground()
+        .whole_settings("listen = \"fd:web\"\n")
+        .socket("web", &udp)
+        .run(LONG);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
     let said = finished.stdout + &finished.stderr;
-    assert!(said.contains("web") && said.contains("listen") && said.contains("datagram"), "{said}");
+    assert!(
+        said.contains("web") && said.contains("listen") && said.contains("datagram"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -197,10 +263,16 @@ fn connections_past_the_limit_wait_their_turn() {
     let settings = "[http]\nmax_connections = 4\n";
     let process = Launch::playground().settings(settings).serve();
     let mut first: Vec<Conn> = (0..4).map(|_| process.conn()).collect();
-    first.iter_mut().for_each(|conn| drop(conn.ask("/").unwrap()));
+    first
+        .iter_mut()
+        .for_each(|conn| drop(conn.ask("/").unwrap()));
     let mut fifth = process.conn();
     fifth.get("/").unwrap();
     assert_eq!(fifth.fate(ms(300)), Fate::KeptOpen, "the fifth waits");
     first.pop();
-    assert_eq!(fifth.answer().unwrap().text(), "Hello, world!", "until another has gone");
+    assert_eq!(
+        fifth.answer().unwrap().text(),
+        "Hello, world!",
+        "until another has gone"
+    );
 }

@@ -17,7 +17,10 @@ fn listening(process: &Process, path: &str) -> Conn {
     let mut conn = process.conn();
     conn.get(path).unwrap();
     let head = conn.head().unwrap();
-    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(
+        (head.status, head.header("content-type")),
+        (200, Some("text/event-stream"))
+    );
     assert_eq!(head.header("cache-control"), Some("no-cache"));
     conn.chunk().unwrap().expect("an event");
     conn
@@ -35,7 +38,9 @@ fn rest(conn: &mut Conn) -> String {
 /// The hint that a stream ends with, in milliseconds.
 fn hint(rest: &str) -> u64 {
     let last = rest.trim_end().lines().last().unwrap_or_default();
-    let millis = last.strip_prefix("retry: ").and_then(|millis| millis.parse().ok());
+    let millis = last
+        .strip_prefix("retry: ")
+        .and_then(|millis| millis.parse().ok());
     millis.unwrap_or_else(|| panic!("no hint at the end of {rest:?}"))
 }
 
@@ -44,8 +49,14 @@ fn a_stop_ends_all_streams_with_hints_that_differ() {
     let mut process = Launch::playground().settings(SPREAD).serve();
     let mut streams: Vec<_> = (0..8).map(|_| listening(&process, "/events")).collect();
     process.signal(Signal::TERM);
-    let mut hints: Vec<_> = streams.iter_mut().map(|stream| hint(&rest(stream))).collect();
-    assert!(hints.iter().all(|hint| (100..=500).contains(hint)), "{hints:?}");
+    let mut hints: Vec<_> = streams
+        .iter_mut()
+        .map(|stream| hint(&rest(stream)))
+        .collect();
+    assert!(
+        hints.iter().all(|hint| (100..=500).contains(hint)),
+        "{hints:?}"
+    );
     hints.sort_unstable();
     hints.dedup();
     assert!(hints.len() > 1, "all of them come back at once: {hints:?}");
@@ -83,6 +94,9 @@ fn the_events_of_tide_itself_end_when_their_handler_hears_of_the_drain() {
     let mut stream = listening(&process, "/tide-events");
     process.signal(Signal::TERM);
     let rest = rest(&mut stream);
-    assert!(rest.contains("event:last") && rest.contains("data:2"), "{rest:?}");
+    assert!(
+        rest.contains("event:last") && rest.contains("data:2"),
+        "{rest:?}"
+    );
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }

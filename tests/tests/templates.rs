@@ -22,9 +22,13 @@ fn workspace() -> &'static Path {
 fn generate(generator: &Path, template: &str, name: &str) -> Result<Project, String> {
     let project = Project::at(name);
     let mut command = Command::new(generator);
-    command.args(["generate", "--init", "--silent", "--vcs", "none", "--name", name, "--path"]);
+    command.args([
+        "generate", "--init", "--silent", "--vcs", "none", "--name", name, "--path",
+    ]);
     command.arg(workspace().join("templates").join(template));
-    command.args(["-d", &format!("slackwater_path={}", workspace().display())]).current_dir(project.root());
+    command
+        .args(["-d", &format!("slackwater_path={}", workspace().display())])
+        .current_dir(project.root());
     let output = command.output().expect("cargo-generate starts");
     match output.status.success() {
         true => Ok(project),
@@ -34,13 +38,16 @@ fn generate(generator: &Path, template: &str, name: &str) -> Result<Project, Str
 
 fn generated(template: &str, name: &str) -> Option<Project> {
     let generator = or_skip(cargo_generate())?;
-    let project = generate(&generator, template, name).unwrap_or_else(|error| panic!("{template}: {error}"));
+    let project =
+        generate(&generator, template, name).unwrap_or_else(|error| panic!("{template}: {error}"));
     project.use_our_lock();
     Some(project)
 }
 
 fn page(process: &Process, text: &str) {
-    wait::until(PATIENCE, text, || process.get("/").contains(text).then_some(()));
+    wait::until(PATIENCE, text, || {
+        process.get("/").contains(text).then_some(())
+    });
 }
 
 /// Runs it, reloads it with another greeting, changes its page, and upgrades it, while clients ask.
@@ -49,12 +56,18 @@ fn live_through(project: &Project, name: &str) {
     let binary = program::target_dir().join("debug").join(name);
     // beside the settings, as it is where nothing else says where to build
     std::fs::create_dir_all(project.root().join("target")).unwrap();
-    project.edit("slackwater.toml", "127.0.0.1:8080", &free_addr().to_string());
+    project.edit(
+        "slackwater.toml",
+        "127.0.0.1:8080",
+        &free_addr().to_string(),
+    );
     let mut process = project.launch(&binary, &[]).start();
     let addr = answers(&mut process);
     page(&process, "Hello, world!");
-    let load =
-        Load::on(&addr).clients(2, Pattern::KeepAlive).clients(1, Pattern::NewConnection).at_most(BUILD);
+    let load = Load::on(&addr)
+        .clients(2, Pattern::KeepAlive)
+        .clients(1, Pattern::NewConnection)
+        .at_most(BUILD);
     let load = load.start();
 
     project.edit("slackwater.toml", "\"Hello\"", "\"Good evening\"");
@@ -63,24 +76,40 @@ fn live_through(project: &Project, name: &str) {
     project.edit("src/index.html", ", world!", ", everybody!");
     project.cargo(&["build", "--quiet"]);
     let upgraded = project.launch(&binary, &["upgrade"]).run(BUILD);
-    assert_eq!(upgraded.code(), Some(0), "{}{}{}", upgraded.stdout, upgraded.stderr, process.log());
+    assert_eq!(
+        upgraded.code(),
+        Some(0),
+        "{}{}{}",
+        upgraded.stdout,
+        upgraded.stderr,
+        process.log()
+    );
     page(&process, "Good evening, everybody!");
 
     load.wait_for(20, PATIENCE);
     load.stop().assert_flawless();
     process.signal(Signal::TERM);
-    assert_eq!(process.wait_exit(PATIENCE).code(), Some(0), "{}", process.log());
+    assert_eq!(
+        process.wait_exit(PATIENCE).code(),
+        Some(0),
+        "{}",
+        process.log()
+    );
 }
 
 #[test]
 fn the_minimal_template_is_built_run_reloaded_and_upgraded() {
-    let Some(project) = generated("minimal", "tpl-minimal") else { return };
+    let Some(project) = generated("minimal", "tpl-minimal") else {
+        return;
+    };
     live_through(&project, "tpl-minimal");
 }
 
 #[test]
 fn the_service_template_is_built_tested_run_reloaded_and_upgraded() {
-    let Some(project) = generated("service", "tpl-service") else { return };
+    let Some(project) = generated("service", "tpl-service") else {
+        return;
+    };
     project.cargo(&["test", "--quiet"]);
     project.cargo(&["run", "--quiet", "--", "-p", "release", "check"]);
     live_through(&project, "tpl-service");
@@ -88,15 +117,28 @@ fn the_service_template_is_built_tested_run_reloaded_and_upgraded() {
 
 /// What a tool that checks files says to these arguments.
 fn approve(tool: &Path, args: &[&str]) {
-    let output = Command::new(tool).args(args).output().expect("the tool starts");
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{} {args:?}: {}\n{}", tool.display(), output.status, said.concat());
+    let output = Command::new(tool)
+        .args(args)
+        .output()
+        .expect("the tool starts");
+    let said =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(
+        output.status.success(),
+        "{} {args:?}: {}\n{}",
+        tool.display(),
+        output.status,
+        said.concat()
+    );
 }
 
 #[test]
 fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
-    let Some(generator) = or_skip(cargo_generate()) else { return };
-    let project = generate(&generator, "service", "tpl-deploy").unwrap_or_else(|error| panic!("{error}"));
+    let Some(generator) = or_skip(cargo_generate()) else {
+        return;
+    };
+    let project =
+        generate(&generator, "service", "tpl-deploy").unwrap_or_else(|error| panic!("{error}"));
     let path = |name: &str| project.root().join(name).to_string_lossy().into_owned();
     if let Some(systemd_analyze) = or_skip(systemd_analyze()) {
         // it looks whether the program is there
@@ -105,19 +147,37 @@ fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
             "ExecStart=/usr/local/bin/tpl-deploy",
             "ExecStart=/bin/true",
         );
-        let units = [path("deploy/tpl-deploy.service"), path("deploy/tpl-deploy.socket")];
+        let units = [
+            path("deploy/tpl-deploy.service"),
+            path("deploy/tpl-deploy.socket"),
+        ];
         approve(&systemd_analyze, &["verify", &units[0], &units[1]]);
     }
     if let Some(nginx) = or_skip(Kind::Nginx.installed()) {
         // it binds what it is to listen on
-        project.edit("deploy/nginx.conf", "listen 80;", &format!("listen {};", free_addr()));
+        project.edit(
+            "deploy/nginx.conf",
+            "listen 80;",
+            &format!("listen {};", free_addr()),
+        );
         let around = format!(
             "pid {};\nevents {{}}\nhttp {{ access_log off; include {}; }}\n",
             path("pid"),
             path("deploy/nginx.conf")
         );
         project.write("nginx.conf", &around);
-        approve(&nginx, &["-t", "-e", "stderr", "-p", &path(""), "-c", &path("nginx.conf")]);
+        approve(
+            &nginx,
+            &[
+                "-t",
+                "-e",
+                "stderr",
+                "-p",
+                &path(""),
+                "-c",
+                &path("nginx.conf"),
+            ],
+        );
     }
     if let Some(haproxy) = or_skip(Kind::HaProxy.installed()) {
         let around = format!(
@@ -126,13 +186,24 @@ fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
             free_addr()
         );
         project.write("around.cfg", &around);
-        approve(&haproxy, &["-c", "-f", &path("around.cfg"), "-f", &path("deploy/haproxy.cfg")]);
+        approve(
+            &haproxy,
+            &[
+                "-c",
+                "-f",
+                &path("around.cfg"),
+                "-f",
+                &path("deploy/haproxy.cfg"),
+            ],
+        );
     }
 }
 
 #[test]
 fn a_name_that_a_dependency_has_is_refused() {
-    let Some(generator) = or_skip(cargo_generate()) else { return };
+    let Some(generator) = or_skip(cargo_generate()) else {
+        return;
+    };
     let refused = generate(&generator, "minimal", "tide").expect_err("refused");
     assert!(refused.contains("taken by a crate"), "{refused}");
 }
@@ -141,22 +212,32 @@ fn a_name_that_a_dependency_has_is_refused() {
 fn number_after(text: &str, key: &str) -> u32 {
     let (_, rest) = text.split_once(key).unwrap_or_else(|| panic!("no {key:?}"));
     let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().unwrap_or_else(|_| panic!("no number after {key:?}"))
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end]
+        .parse()
+        .unwrap_or_else(|_| panic!("no number after {key:?}"))
 }
 
 #[test]
 fn whoever_stops_the_service_waits_longer_than_it_takes_to_stop() {
-    let read =
-        |path: &str| std::fs::read_to_string(workspace().join("templates/service").join(path)).unwrap();
+    let read = |path: &str| {
+        std::fs::read_to_string(workspace().join("templates/service").join(path)).unwrap()
+    };
     let settings = read("slackwater.toml");
     let (_, shutdown) = settings.split_once("[profile.release.shutdown]").unwrap();
     let delay = number_after(shutdown, "delay = ");
-    let stop = delay + number_after(shutdown, "grace = ") + number_after(shutdown, "force_after = ");
+    let stop =
+        delay + number_after(shutdown, "grace = ") + number_after(shutdown, "force_after = ");
     let kubernetes = read("deploy/kubernetes.yaml");
     assert!(stop < number_after(&kubernetes, "terminationGracePeriodSeconds:"));
     let (_, readiness) = kubernetes.split_once("readinessProbe:").unwrap();
-    assert!(delay > number_after(readiness, "periodSeconds:") * number_after(readiness, "failureThreshold:"));
+    assert!(
+        delay
+            > number_after(readiness, "periodSeconds:")
+                * number_after(readiness, "failureThreshold:")
+    );
     let unit = read("deploy/{{project-name}}.service");
     assert!(stop < number_after(&unit, "TimeoutStopSec="));
     let haproxy = read("deploy/haproxy.cfg");

@@ -56,14 +56,21 @@ fn upgrades_in_a_row_fail_no_request_and_close_no_connection() {
     tally.assert_flawless();
     assert_eq!(tally.polite_closes(), 0, "{tally}");
     for idle in [&mut kept, &mut ahead] {
-        assert_eq!(idle.fates(), Fates { open: 100, ..Fates::default() });
+        assert_eq!(
+            idle.fates(),
+            Fates {
+                open: 100,
+                ..Fates::default()
+            }
+        );
         idle.ask_all_of(lineage.newest()).assert_flawless();
     }
 }
 
 #[test]
 fn idle_connections_are_answered_by_the_new_process_before_it_is_confirmed() {
-    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let mut idle = Idle::open(&lineage.addr(), 300, Before::OneRequest);
     let mark = lineage.mark();
     let new = lineage.begin();
@@ -81,7 +88,11 @@ fn a_request_in_flight_is_answered_by_the_old_process_and_the_next_by_the_new() 
     let new = lineage.upgrade();
     let answer = conn.answer().unwrap();
     assert!(answer.text() == "slept" && !answer.closes(), "{answer:?}");
-    assert!(begun.elapsed() >= ms(1800), "it was not answered by another: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= ms(1800),
+        "it was not answered by another: {:?}",
+        begun.elapsed()
+    );
     assert_eq!(pid_on(&mut conn), new);
     lineage.gone(old, SOON);
     assert_eq!(pid_on(&mut conn), new);
@@ -104,7 +115,8 @@ fn an_answer_that_is_being_sent_is_sent_to_its_end_and_the_connection_travels() 
 fn a_request_body_that_is_coming_is_read_to_its_end_by_the_old_process() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let mut conn = lineage.conn();
-    conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234").unwrap();
+    conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
+        .unwrap();
     let new = lineage.upgrade();
     conn.send("56789").unwrap();
     assert_eq!(conn.answer().unwrap().text(), "10");
@@ -130,7 +142,11 @@ fn an_endless_answer_drains_within_grace_while_the_new_process_serves() {
     assert_eq!(pid_of_server(&lineage), newer);
     lineage.gone(new, SOON);
     lineage.gone(old, SOON);
-    assert!(confirmed.elapsed() >= ms(1500), "it had its grace: {:?}", confirmed.elapsed());
+    assert!(
+        confirmed.elapsed() >= ms(1500),
+        "it had its grace: {:?}",
+        confirmed.elapsed()
+    );
 }
 
 #[test]
@@ -156,7 +172,10 @@ fn a_head_that_was_coming_before_the_upgrade_has_no_more_time_than_any_other() {
     lineage.upgrade();
     let _ = conn.answer();
     let took = begun.elapsed();
-    assert!(took > ms(11_500) && took < ms(20_900), "since it began, not since it travelled: {took:?}");
+    assert!(
+        took > ms(11_500) && took < ms(20_900),
+        "since it began, not since it travelled: {took:?}"
+    );
 }
 
 #[test]
@@ -170,7 +189,11 @@ fn a_request_that_outlasts_two_upgrades_is_answered_and_its_client_is_not_surpri
     let answer = conn.answer().unwrap();
     assert_eq!(answer.text(), "slept");
     if !answer.closes() {
-        assert_eq!(pid_on(&mut conn), third, "kept alive, it reaches the newest");
+        assert_eq!(
+            pid_on(&mut conn),
+            third,
+            "kept alive, it reaches the newest"
+        );
     }
     lineage.gone(first, SOON);
     lineage.gone(second, SOON);
@@ -207,12 +230,18 @@ fn the_last_connection_of_a_process_that_leaves_travels_too() {
         let old = lineage.newest();
         // its answer comes when the old process has nothing else left to do, and may go
         let mut conn = lineage.conn();
-        conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234").unwrap();
+        conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
+            .unwrap();
         let new = lineage.upgrade();
         conn.send("56789").unwrap();
         assert_eq!(conn.answer().unwrap().text(), "10");
         let next = conn.ask("/pid").map(|answer| answer.text());
-        assert_eq!(next, Ok(new.to_string()), "round {round}; the output:\n{}", lineage.log());
+        assert_eq!(
+            next,
+            Ok(new.to_string()),
+            "round {round}; the output:\n{}",
+            lineage.log()
+        );
         lineage.gone(old, SOON);
     }
 }
@@ -234,7 +263,10 @@ fn a_long_head_that_is_half_read_travels_whole() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let mut conn = lineage.conn();
     let padding = "x".repeat(30_000);
-    conn.send(format!("GET /pid HTTP/1.1\r\nHost: a\r\nPadding: {padding}")).unwrap();
+    conn.send(format!(
+        "GET /pid HTTP/1.1\r\nHost: a\r\nPadding: {padding}"
+    ))
+    .unwrap();
     thread::sleep(ms(100));
     let new = lineage.upgrade();
     conn.send("\r\n\r\n").unwrap();
@@ -251,7 +283,9 @@ fn a_connection_that_ends_in_the_new_process_ends_while_the_old_one_has_a_copy()
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
     for conn in [&mut idle, &mut done] {
-        until(LONG, "it is answered by the new one", || (pid_on(conn) == new).then_some(()));
+        until(LONG, "it is answered by the new one", || {
+            (pid_on(conn) == new).then_some(())
+        });
     }
     done.get("/pid").unwrap();
     done.half_close().unwrap();
@@ -286,16 +320,23 @@ fn usr2_during_a_reload_is_refused() {
 
 #[test]
 fn the_pid_file_is_that_of_the_newest() {
-    let mut lineage =
-        Lineage::serve(&Launch::playground().settings(&format!("pid_file = \"app.pid\"\n{WINDOW}")));
+    let mut lineage = Lineage::serve(
+        &Launch::playground().settings(&format!("pid_file = \"app.pid\"\n{WINDOW}")),
+    );
     let file = |lineage: &Lineage| lineage.dir().read("app.pid").trim().parse::<u32>().ok();
-    until(LONG, "it is written", || (file(&lineage) == Some(lineage.newest())).then_some(()));
+    until(LONG, "it is written", || {
+        (file(&lineage) == Some(lineage.newest())).then_some(())
+    });
     for _ in 0..2 {
         let old = lineage.newest();
         let new = lineage.upgrade();
         assert_eq!(file(&lineage), Some(new));
         lineage.gone(old, SOON);
-        assert_eq!(file(&lineage), Some(new), "the old one leaves it alone when it goes");
+        assert_eq!(
+            file(&lineage),
+            Some(new),
+            "the old one leaves it alone when it goes"
+        );
     }
     lineage.signal(Signal::TERM);
     lineage.gone(lineage.newest(), LONG);
@@ -342,7 +383,8 @@ fn usr2_while_the_new_process_starts_is_refused_and_the_upgrade_goes_on() {
 
 #[test]
 fn a_stop_of_the_new_process_in_its_window_is_no_death() {
-    let settings = "[upgrade]\nrollback_window = \"30s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\n";
+    let settings =
+        "[upgrade]\nrollback_window = \"30s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
@@ -352,7 +394,11 @@ fn a_stop_of_the_new_process_in_its_window_is_no_death() {
     lineage.signal(Signal::TERM);
     lineage.gone(old, LONG);
     lineage.gone(new, LONG);
-    assert!(!lineage.log_since(mark).contains(said::ROLLED_BACK), "{}", lineage.log());
+    assert!(
+        !lineage.log_since(mark).contains(said::ROLLED_BACK),
+        "{}",
+        lineage.log()
+    );
     assert_eq!(idle.fates().closed, 20, "politely");
 }
 
@@ -375,7 +421,11 @@ fn nothing_piles_up_over_upgrades() {
         let last = measure(&lineage);
         (last.fds <= first.fds).then_some(last)
     });
-    assert_eq!((last.listening, last.zombies), (first.listening, 0), "{first:?} {last:?}");
+    assert_eq!(
+        (last.listening, last.zombies),
+        (first.listening, 0),
+        "{first:?} {last:?}"
+    );
     assert!(last.rss_kib < first.rss_kib * 12 / 10, "{first:?} {last:?}");
     assert!(last.threads <= first.threads + 1, "{first:?} {last:?}");
     assert_eq!(lineage.alive(), [lineage.newest()]);

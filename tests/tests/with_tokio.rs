@@ -26,7 +26,10 @@ fn built() -> PathBuf {
         cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tokio/Cargo.toml"));
         cargo.arg("--target-dir").arg(program::target_dir());
         let status = cargo.status();
-        assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "building it: {status:?}");
+        assert!(
+            status.as_ref().is_ok_and(std::process::ExitStatus::success),
+            "building it: {status:?}"
+        );
         program::target_dir().join("debug/slackwater-tokio")
     };
     BUILT.get_or_init(build).clone()
@@ -41,7 +44,13 @@ fn launch(settings: &str) -> Launch {
 
 /// Clients who make it use both.
 fn load(process: &Process) -> Vec<Running> {
-    let on = |path, pattern| Load::on(&process.addr()).path(path).patience(LONG).clients(2, pattern).start();
+    let on = |path, pattern| {
+        Load::on(&process.addr())
+            .path(path)
+            .patience(LONG)
+            .clients(2, pattern)
+            .start()
+    };
     let loads = vec![
         on("/fetch", Pattern::KeepAlive),
         on("/visits", Pattern::KeepAlive),
@@ -60,13 +69,18 @@ fn flawless(loads: Vec<Running>) {
 }
 
 fn ticks(process: &Process, generation: u64) -> u64 {
-    process.get(&format!("/ticks/{generation}")).parse().unwrap()
+    process
+        .get(&format!("/ticks/{generation}"))
+        .parse()
+        .unwrap()
 }
 
 /// The task of a generation writes rows.
 fn ticking(process: &Process, generation: u64) {
     let before = ticks(process, generation);
-    until(LONG, "the task goes on", || (ticks(process, generation) > before + 2).then_some(()));
+    until(LONG, "the task goes on", || {
+        (ticks(process, generation) > before + 2).then_some(())
+    });
 }
 
 #[test]
@@ -78,7 +92,8 @@ fn crates_that_need_tokio_work_in_app_in_handlers_and_in_tasks() {
     assert_eq!(process.get("/nap/5"), "rested");
     for _ in 0..3 {
         let mut conn = process.conn();
-        conn.send("POST /visits HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
+        conn.send("POST /visits HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "welcome");
     }
     assert_eq!(process.get("/visits"), "3");
@@ -100,10 +115,16 @@ fn a_pool_survives_a_reload_and_the_task_of_the_old_generation_ends() {
 #[test]
 fn an_app_that_fails_in_such_a_crate_refuses_the_reload() {
     let process = launch("").serve();
-    process.settings("[app]\ndatabase = \"no/such/directory/shop.db\"\nupstream = \"http://127.0.0.1:9/\"\n");
+    process.settings(
+        "[app]\ndatabase = \"no/such/directory/shop.db\"\nupstream = \"http://127.0.0.1:9/\"\n",
+    );
     let line = process.refuse_reload();
     assert!(line.contains("unable to open database file"), "{line}");
-    assert_eq!(process.get("/fetch"), "root", "the generation before goes on");
+    assert_eq!(
+        process.get("/fetch"),
+        "root",
+        "the generation before goes on"
+    );
     ticking(&process, 1);
 }
 
@@ -128,5 +149,9 @@ fn a_stop_answers_what_waits_for_tokio_and_joins_the_task() {
     process.signal(Signal::TERM);
     assert_eq!(conn.answer().unwrap().text(), "rested");
     assert_eq!(process.wait_exit(LONG).code(), Some(0), "{}", process.log());
-    assert!(process.log().contains("the ticker of generation 1 ends"), "{}", process.log());
+    assert!(
+        process.log().contains("the ticker of generation 1 ends"),
+        "{}",
+        process.log()
+    );
 }

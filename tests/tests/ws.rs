@@ -20,8 +20,14 @@ const SPREAD: &str = "[shutdown]\ngrace = \"20s\"\nclose_spread = \"400ms\"\n";
 
 type Client = WebSocket<TcpStream>;
 
-fn open(addr: &Addr, path: &str, headers: &[(&'static str, &str)]) -> Result<(Client, Option<String>), u16> {
-    let Addr::Tcp(addr) = addr else { panic!("{addr} is no address for this client") };
+fn open(
+    addr: &Addr,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<(Client, Option<String>), u16> {
+    let Addr::Tcp(addr) = addr else {
+        panic!("{addr} is no address for this client")
+    };
     let stream = TcpStream::connect_timeout(addr, LONG).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     let mut request = format!("ws://{addr}{path}").into_client_request().unwrap();
@@ -31,15 +37,22 @@ fn open(addr: &Addr, path: &str, headers: &[(&'static str, &str)]) -> Result<(Cl
     match tungstenite::client(request, stream) {
         Ok((client, response)) => {
             let protocol = response.headers().get("sec-websocket-protocol");
-            Ok((client, protocol.map(|protocol| protocol.to_str().unwrap().to_owned())))
+            Ok((
+                client,
+                protocol.map(|protocol| protocol.to_str().unwrap().to_owned()),
+            ))
         }
-        Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
+        Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
+            Err(response.status().as_u16())
+        }
         Err(error) => panic!("{error}"),
     }
 }
 
 fn client(process: &Process, path: &str) -> Client {
-    open(&process.addr(), path, &[]).unwrap_or_else(|status| panic!("{path}: {status}")).0
+    open(&process.addr(), path, &[])
+        .unwrap_or_else(|status| panic!("{path}: {status}"))
+        .0
 }
 
 fn echo(client: &mut Client, text: &str) {
@@ -66,7 +79,10 @@ fn closed(client: &mut Client) -> (u16, String) {
 
 /// A handshake, byte for byte as it should be; lines are left out or added by the caller.
 fn handshake(lines: &[&str]) -> String {
-    format!("GET /ws HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n", lines.join("\r\n"))
+    format!(
+        "GET /ws HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n",
+        lines.join("\r\n")
+    )
 }
 
 const GOOD: [&str; 4] = [
@@ -85,15 +101,25 @@ fn messages_come_back_as_they_were_sent_whole_and_in_fragments() {
     let bytes: Vec<u8> = (0..=255).collect();
     client.send(Message::from(bytes.clone())).unwrap();
     assert_eq!(client.read().unwrap(), Message::from(bytes));
-    let fragment =
-        |text: &str, code, last| Message::Frame(Frame::message(text.to_owned(), OpCode::Data(code), last));
+    let fragment = |text: &str, code, last| {
+        Message::Frame(Frame::message(text.to_owned(), OpCode::Data(code), last))
+    };
     client.send(fragment("one ", Data::Text, false)).unwrap();
     client.send(Message::Ping("between".into())).unwrap();
-    client.send(fragment("two ", Data::Continue, false)).unwrap();
-    client.send(fragment("three", Data::Continue, true)).unwrap();
+    client
+        .send(fragment("two ", Data::Continue, false))
+        .unwrap();
+    client
+        .send(fragment("three", Data::Continue, true))
+        .unwrap();
     assert_eq!(client.read().unwrap(), Message::Pong("between".into()));
     assert_eq!(client.read().unwrap(), Message::from("one two three"));
-    client.close(Some(CloseFrame { code: CloseCode::Library(4000), reason: "enough".into() })).unwrap();
+    client
+        .close(Some(CloseFrame {
+            code: CloseCode::Library(4000),
+            reason: "enough".into(),
+        }))
+        .unwrap();
     assert_eq!(closed(&mut client), (4000, "enough".into()));
 }
 
@@ -104,9 +130,17 @@ fn the_accept_key_is_the_one_of_the_rfc() {
     conn.send(handshake(&GOOD)).unwrap();
     let head = conn.head().unwrap();
     assert_eq!(head.status, 101);
-    assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(
+        head.header("sec-websocket-accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
     assert_eq!(head.header("upgrade"), Some("websocket"));
-    assert_eq!(head.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
+    assert_eq!(
+        head.header("connection")
+            .map(str::to_ascii_lowercase)
+            .as_deref(),
+        Some("upgrade")
+    );
 }
 
 #[test]
@@ -122,9 +156,30 @@ fn a_bad_handshake_is_refused_with_what_would_be_right() {
         (&[connection, upgrade, key], 426),
         (&[connection, upgrade, "Sec-WebSocket-Version: 8", key], 426),
         (&[connection, upgrade, version], 400),
-        (&[connection, upgrade, version, "Sec-WebSocket-Key: c2hvcnQ="], 400),
-        (&[connection, upgrade, version, key, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="], 400),
-        (&[connection, upgrade, version, key, "Origin: https://evil.example"], 403),
+        (
+            &[connection, upgrade, version, "Sec-WebSocket-Key: c2hvcnQ="],
+            400,
+        ),
+        (
+            &[
+                connection,
+                upgrade,
+                version,
+                key,
+                "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+            ],
+            400,
+        ),
+        (
+            &[
+                connection,
+                upgrade,
+                version,
+                key,
+                "Origin: https://evil.example",
+            ],
+            403,
+        ),
     ];
     for (lines, status) in cases {
         let mut conn = process.conn();
@@ -133,11 +188,16 @@ fn a_bad_handshake_is_refused_with_what_would_be_right() {
         assert_eq!(answer.status, status, "{lines:?}: {answer:?}");
         if status == 426 {
             assert_eq!(answer.header("upgrade"), Some("websocket"), "{answer:?}");
-            assert_eq!(answer.header("sec-websocket-version"), Some("13"), "{answer:?}");
+            assert_eq!(
+                answer.header("sec-websocket-version"),
+                Some("13"),
+                "{answer:?}"
+            );
         }
     }
     let mut old = process.conn();
-    old.send(handshake(&GOOD).replace("HTTP/1.1", "HTTP/1.0")).unwrap();
+    old.send(handshake(&GOOD).replace("HTTP/1.1", "HTTP/1.0"))
+        .unwrap();
     assert_eq!(old.answer().unwrap().status, 426, "HTTP/1.0 cannot upgrade");
 }
 
@@ -148,13 +208,23 @@ fn a_subprotocol_is_agreed_on_and_origins_are_let_in_by_name() {
     let (mut client, protocol) = chat(&[("sec-websocket-protocol", "chat.v1, chat.v2")]).unwrap();
     assert_eq!(protocol.as_deref(), Some("chat.v2"));
     assert_eq!(client.read().unwrap(), Message::from("chat.v2"));
-    assert_eq!(closed(&mut client), (1000, String::new()), "the handler has returned");
+    assert_eq!(
+        closed(&mut client),
+        (1000, String::new()),
+        "the handler has returned"
+    );
     let (mut client, protocol) = chat(&[]).unwrap();
-    assert_eq!((client.read().unwrap(), protocol), (Message::from("none"), None));
+    assert_eq!(
+        (client.read().unwrap(), protocol),
+        (Message::from("none"), None)
+    );
     let own = format!("http://{}", process.addr());
     assert!(chat(&[("origin", &own)]).is_ok());
     assert!(chat(&[("origin", "https://friend.example")]).is_ok());
-    assert_eq!(chat(&[("origin", "https://evil.example")]).map(|_| ()), Err(403));
+    assert_eq!(
+        chat(&[("origin", "https://evil.example")]).map(|_| ()),
+        Err(403)
+    );
 }
 
 #[test]
@@ -171,7 +241,9 @@ fn each_way_to_end_has_its_code() {
 
 #[test]
 fn what_breaks_the_rules_is_closed_with_the_reason() {
-    let process = Launch::playground().settings("[http]\nbody_limit = \"1KiB\"\n").serve();
+    let process = Launch::playground()
+        .settings("[http]\nbody_limit = \"1KiB\"\n")
+        .serve();
     let mut long = client(&process, "/ws");
     echo(&mut long, &"x".repeat(1024));
     long.send("x".repeat(1025).into()).unwrap();
@@ -190,7 +262,9 @@ fn what_breaks_the_rules_is_closed_with_the_reason() {
         conn.send(handshake(&GOOD)).unwrap();
         assert_eq!(conn.head().unwrap().status, 101);
         conn.send(bytes).unwrap();
-        let Fate::Sent(frame) = conn.fate(LONG) else { panic!("{what}: no close") };
+        let Fate::Sent(frame) = conn.fate(LONG) else {
+            panic!("{what}: no close")
+        };
         assert_eq!(frame[0], 0x88, "{what}: {frame:?}");
         assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), code, "{what}");
         assert_eq!(conn.fate(LONG), Fate::Closed, "{what}");
@@ -204,8 +278,11 @@ fn a_frame_that_announces_more_than_the_limit_is_refused_before_it_comes() {
     let mut conn = process.conn();
     conn.send(handshake(&GOOD)).unwrap();
     assert_eq!(conn.head().unwrap().status, 101);
-    conn.send(b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0").unwrap();
-    let Fate::Sent(frame) = conn.fate(LONG) else { panic!("no close") };
+    conn.send(b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0")
+        .unwrap();
+    let Fate::Sent(frame) = conn.fate(LONG) else {
+        panic!("no close")
+    };
     assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), 1009);
 }
 
@@ -213,7 +290,8 @@ fn a_frame_that_announces_more_than_the_limit_is_refused_before_it_comes() {
 fn a_client_that_is_silent_is_pinged_and_given_up_when_it_does_not_answer() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
-    conn.send(handshake(&GOOD).replace("/ws", "/pinging")).unwrap();
+    conn.send(handshake(&GOOD).replace("/ws", "/pinging"))
+        .unwrap();
     assert_eq!(conn.head().unwrap().status, 101);
     assert_eq!(conn.fate(LONG), Fate::Sent(vec![0x89, 0]), "a ping");
     assert_eq!(conn.fate(LONG), Fate::Closed);
@@ -231,7 +309,8 @@ fn a_client_that_is_silent_is_pinged_and_given_up_when_it_does_not_answer() {
 fn a_client_in_the_middle_of_a_message_is_not_silent() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
-    conn.send(handshake(&GOOD).replace("/ws", "/pinging")).unwrap();
+    conn.send(handshake(&GOOD).replace("/ws", "/pinging"))
+        .unwrap();
     assert_eq!(conn.head().unwrap().status, 101);
     // 40 bytes, masked with nothing, for longer than two pings go unanswered
     conn.send([0x82, 0x80 | 40, 0, 0, 0, 0]).unwrap();
@@ -253,7 +332,9 @@ fn a_client_that_takes_nothing_is_given_up() {
         sent += 1;
         assert!(sent < 10_000, "the server takes what it cannot give back");
     }
-    until(LONG, "its descriptor is free again", || (process.proc().open_fds() <= fds).then_some(()));
+    until(LONG, "its descriptor is free again", || {
+        (process.proc().open_fds() <= fds).then_some(())
+    });
 }
 
 #[test]
@@ -278,13 +359,19 @@ fn a_client_that_does_not_answer_the_close_is_cut_and_named() {
     assert_eq!(conn.head().unwrap().status, 101);
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(process.log().contains("GET /ws"), "the route of what was cut is named:\n{}", process.log());
+    assert!(
+        process.log().contains("GET /ws"),
+        "the route of what was cut is named:\n{}",
+        process.log()
+    );
     assert!(matches!(conn.fate(LONG), Fate::Sent(frame) if frame[0] == 0x88));
 }
 
 #[test]
 fn a_reload_moves_clients_to_the_new_generation() {
-    let process = Launch::playground().settings(&format!("{SPREAD}[log]\nlevel = \"debug\"\n")).serve();
+    let process = Launch::playground()
+        .settings(&format!("{SPREAD}[log]\nlevel = \"debug\"\n"))
+        .serve();
     let mut old = client(&process, "/ws");
     echo(&mut old, "before");
     let mark = process.mark();
@@ -311,7 +398,9 @@ fn after_an_upgrade_clients_are_told_to_come_to_the_new_process() {
 
 #[test]
 fn a_handler_that_does_not_listen_is_told_to_go_all_the_same() {
-    let mut process = Launch::fixture().settings("[shutdown]\nclose_spread = \"0s\"\n").serve();
+    let mut process = Launch::fixture()
+        .settings("[shutdown]\nclose_spread = \"0s\"\n")
+        .serve();
     let mut deaf = client(&process, "/deaf");
     deaf.send(Message::Ping("hello?".into())).unwrap();
     assert_eq!(deaf.read().unwrap(), Message::Pong("hello?".into()));

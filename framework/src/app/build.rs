@@ -121,7 +121,10 @@ impl Erased {
         T: DeserializeOwned + 'static,
         F: Fn(&mut Loaded, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync + 'static,
     {
-        Erased(Arc::new(Function { build, read: |loaded| settings::<T>(loaded).map(drop) }))
+        Erased(Arc::new(Function {
+            build,
+            read: |loaded| settings::<T>(loaded).map(drop),
+        }))
     }
 }
 
@@ -176,7 +179,8 @@ where
 fn settings<T: DeserializeOwned + 'static>(loaded: &mut Loaded) -> Result<T, Error> {
     if TypeId::of::<T>() == TypeId::of::<()>() {
         let nothing = T::deserialize(UnitDeserializer::<UnitError>::new());
-        return nothing.map_err(|error| Error::new(Kind::App, "settings of type `()`").because(error));
+        return nothing
+            .map_err(|error| Error::new(Kind::App, "settings of type `()`").because(error));
     }
     loaded.app()
 }
@@ -196,7 +200,10 @@ where
         match made {
             Ok(Ok(app)) => app.build(),
             Ok(Err(error)) => Err(Error::new(Kind::App, "`app` failed").because(error)),
-            Err(payload) => Err(Error::new(Kind::App, format!("`app` panicked: {}", panic_text(&*payload)))),
+            Err(payload) => Err(Error::new(
+                Kind::App,
+                format!("`app` panicked: {}", panic_text(&*payload)),
+            )),
         }
     })
 }
@@ -210,7 +217,9 @@ where
     Box::new(|| {
         Box::pin(async {
             let acted = AssertUnwindSafe(async { act().await }).catch_unwind().await;
-            acted.unwrap_or_else(|payload| Err(format!("it panicked: {}", panic_text(&*payload)).into()))
+            acted.unwrap_or_else(|payload| {
+                Err(format!("it panicked: {}", panic_text(&*payload)).into())
+            })
         })
     })
 }
@@ -222,7 +231,11 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// If two routes are the same.
     pub(crate) fn build(self) -> Result<Built, Error> {
         let mut routes = self.table.check()?;
-        let allow = Allow::of(routes.iter().map(|route| (route.method.as_str(), route.path.as_str())));
+        let allow = Allow::of(
+            routes
+                .iter()
+                .map(|route| (route.method.as_str(), route.path.as_str())),
+        );
         let unlisted = Listed {
             method: "ANY".to_owned(),
             path: "/*".to_owned(),
@@ -243,10 +256,21 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         };
         #[cfg(feature = "openapi")]
         let api = {
-            self.documents.iter().for_each(|document| document.fill(&routes));
-            self.documents.into_iter().next().map(|document| document.api)
+            self.documents
+                .iter()
+                .for_each(|document| document.fill(&routes));
+            self.documents
+                .into_iter()
+                .next()
+                .map(|document| document.api)
         };
-        let App { tasks, on_ready, on_drain, checks, .. } = self;
+        let App {
+            tasks,
+            on_ready,
+            on_drain,
+            checks,
+            ..
+        } = self;
         Ok(Built {
             service,
             routes,
@@ -303,7 +327,8 @@ mod tests {
         assert!(build(with_unit).is_ok());
         assert!(build(|settings: Settings| async move {
             let mut app = App::with_state(settings.greeting);
-            app.at("/").get(|request: tide::Request<String>| async move { Ok(request.state().clone()) });
+            app.at("/")
+                .get(|request: tide::Request<String>| async move { Ok(request.state().clone()) });
             Ok(app)
         })
         .is_ok_and(|built| built.routes.len() == 1));
@@ -333,9 +358,13 @@ mod tests {
 
     #[test]
     fn settings_are_read_without_a_call_of_the_function() {
-        let Erased(application) = (|_: Settings| async { Err::<App, _>("called".into()) }).into_application();
+        let Erased(application) =
+            (|_: Settings| async { Err::<App, _>("called".into()) }).into_application();
         let mut loaded = Sources::new("test").load().unwrap();
-        assert!(application.read(&mut loaded).unwrap_err().is_config(), "app.greeting is missing");
+        assert!(
+            application.read(&mut loaded).unwrap_err().is_config(),
+            "app.greeting is missing"
+        );
         let mut sources = Sources::new("test");
         sources.sets = vec!["app.greeting=hi".into()];
         application.read(&mut sources.load().unwrap()).unwrap();
@@ -346,7 +375,9 @@ mod tests {
         let built = build(|| async {
             let mut inner = App::with_state(1);
             inner.task("inner", |stop| async move { stop.wait().await });
-            inner.on_ready(|| async { Err("not ready".into()) }).on_drain(|| async { panic!("going") });
+            inner
+                .on_ready(|| async { Err("not ready".into()) })
+                .on_drain(|| async { panic!("going") });
             let mut app = App::new();
             app.task("outer", |_| async {}).nest("/inner", inner);
             Ok(app)
@@ -361,7 +392,10 @@ mod tests {
         for hook in built.on_ready {
             assert_eq!(block_on(hook()).unwrap_err().to_string(), "not ready");
         }
-        let said = built.on_drain.into_iter().map(|hook| block_on(hook()).unwrap_err().to_string());
+        let said = built
+            .on_drain
+            .into_iter()
+            .map(|hook| block_on(hook()).unwrap_err().to_string());
         assert_eq!(said.collect::<Vec<_>>(), ["it panicked: going"]);
     }
 }

@@ -41,13 +41,22 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     ///     Ok(())
     /// });
     /// ```
-    pub fn check<F, Fut>(&mut self, name: impl Into<String>, within: Duration, check: F) -> &mut Self
+    pub fn check<F, Fut>(
+        &mut self,
+        name: impl Into<String>,
+        within: Duration,
+        check: F,
+    ) -> &mut Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
         let run = Arc::new(move || Box::pin(check()) as BoxFuture<Result<()>>);
-        self.checks.push(Check { name: name.into(), within, run });
+        self.checks.push(Check {
+            name: name.into(),
+            within,
+            run,
+        });
         self
     }
 }

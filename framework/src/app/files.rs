@@ -20,7 +20,9 @@ impl<S: Clone + Send + Sync + 'static> Middleware<S> for NoFile {
             return Ok(Response::new(StatusCode::NotFound));
         }
         let response = next.run(request).await;
-        let error = response.error().and_then(|error| error.downcast_ref::<io::Error>());
+        let error = response
+            .error()
+            .and_then(|error| error.downcast_ref::<io::Error>());
         if error.is_some_and(names_no_file) {
             return Ok(Response::new(StatusCode::NotFound));
         }
@@ -29,5 +31,8 @@ impl<S: Clone + Send + Sync + 'static> Middleware<S> for NoFile {
 }
 
 fn names_no_file(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::InvalidFilename)
+    matches!(
+        error.kind(),
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+    )
 }

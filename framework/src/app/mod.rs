@@ -24,7 +24,9 @@ pub(crate) use build::{Application, Built, Hook, Task};
 pub(crate) use check::Check;
 #[cfg(feature = "cookies")]
 pub use extract::Cookies;
-pub use extract::{BodyStream, Draining, Form, FromRequest, Header, Json, Path, Peer, Query, State};
+pub use extract::{
+    BodyStream, Draining, Form, FromRequest, Header, Json, Path, Peer, Query, State,
+};
 pub use rejection::{FieldError, Rejection};
 pub use request::{BodyLimit, RequestExt};
 pub use route::Route;
@@ -216,7 +218,9 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         self.table.mount(route.path(), Location::caller());
         match app.origin {
             Origin::Ours => {}
-            Origin::Opened | Origin::Given => self.table.add_unknown(route.path(), Location::caller()),
+            Origin::Opened | Origin::Given => {
+                self.table.add_unknown(route.path(), Location::caller())
+            }
         }
         self.table.take_in(route.path(), app.table);
         route.nest(app.server);
@@ -225,7 +229,11 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         self.on_drain.extend(app.on_drain);
         self.checks.extend(app.checks);
         #[cfg(feature = "openapi")]
-        self.documents.extend(app.documents.into_iter().map(|document| document.below(prefix)));
+        self.documents.extend(
+            app.documents
+                .into_iter()
+                .map(|document| document.below(prefix)),
+        );
         self
     }
 
@@ -262,7 +270,10 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     {
         // called within the future: a panic of the call is the task's, too
         let start = Box::new(|stop| Box::pin(async { start(stop).await }) as _);
-        self.tasks.push(Task { name: name.into(), start });
+        self.tasks.push(Task {
+            name: name.into(),
+            start,
+        });
         self
     }
 
@@ -319,6 +330,8 @@ impl<S: Clone + Send + Sync + 'static> From<Server<S>> for App<S> {
 
 impl<S> fmt::Debug for App<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("routes", &self.table).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("routes", &self.table)
+            .finish_non_exhaustive()
     }
 }

@@ -76,7 +76,13 @@ impl FieldError {
     /// ```
     #[must_use]
     pub fn new(place: &'static str, field: impl Into<String>, detail: impl Into<String>) -> Self {
-        FieldError { place, field: field.into(), detail: detail.into(), expected: None, found: None }
+        FieldError {
+            place,
+            field: field.into(),
+            detail: detail.into(),
+            expected: None,
+            found: None,
+        }
     }
 
     pub(super) fn found(mut self, expected: &str, found: &str) -> Self {
@@ -118,7 +124,12 @@ impl FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FieldError { place, field, detail, .. } = self;
+        let FieldError {
+            place,
+            field,
+            detail,
+            ..
+        } = self;
         match field.as_str() {
             "" => write!(f, "{place}: {detail}"),
             _ => write!(f, "{place} {field}: {detail}"),
@@ -272,8 +283,18 @@ impl Rejection {
     }
 
     fn document(&self) -> Vec<u8> {
-        let Inner { status, kind, detail, fields, source, .. } = &*self.0;
-        let cause = source.as_deref().filter(|_| cfg!(debug_assertions)).map(|source| chain(source));
+        let Inner {
+            status,
+            kind,
+            detail,
+            fields,
+            source,
+            ..
+        } = &*self.0;
+        let cause = source
+            .as_deref()
+            .filter(|_| cfg!(debug_assertions))
+            .map(|source| chain(source));
         let problem = Problem {
             kind: kind.as_deref(),
             title: status.canonical_reason(),

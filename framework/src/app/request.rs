@@ -99,7 +99,10 @@ impl<S> RequestExt for Request<S> {
     }
 
     fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
-        given(self).map(|given| given.caller.clone()).unwrap_or_default().hung_up()
+        given(self)
+            .map(|given| given.caller.clone())
+            .unwrap_or_default()
+            .hung_up()
     }
 
     fn set_body_limit(&self, bytes: u64) {

@@ -41,7 +41,10 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     /// api.at("/version").get(|_| async { Ok("1") });      // GET /api/version
     /// ```
     pub fn at<'b>(&'b mut self, path: &str) -> Route<'b, S> {
-        Route { route: self.route.at(path), table: &mut *self.table }
+        Route {
+            route: self.route.at(path),
+            table: &mut *self.table,
+        }
     }
 
     /// The path of this route, with the names of its parameters.
@@ -96,7 +99,8 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
             };
             add(&mut route);
             for method in info.methods() {
-                self.table.add(Methods::One(*method), route.path(), Source::Function(info));
+                self.table
+                    .add(Methods::One(*method), route.path(), Source::Function(info));
             }
         }
         self
@@ -115,7 +119,8 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
         Inner: Clone + Send + Sync + 'static,
     {
         self.table.mount(self.route.path(), Location::caller());
-        self.table.add_unknown(self.route.path(), Location::caller());
+        self.table
+            .add_unknown(self.route.path(), Location::caller());
         self.route.nest(server);
         self
     }
@@ -133,9 +138,13 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     #[track_caller]
     pub fn serve_dir(&mut self, directory: impl AsRef<Path>) -> io::Result<()> {
         let below = self.route.path().to_owned();
-        self.route.at("").with(NoFile { below }).serve_dir(directory)?;
+        self.route
+            .at("")
+            .with(NoFile { below })
+            .serve_dir(directory)?;
         let files = self.route.at("*");
-        self.table.add(Methods::One(Method::Get), files.path(), Location::caller());
+        self.table
+            .add(Methods::One(Method::Get), files.path(), Location::caller());
         Ok(())
     }
 
@@ -152,7 +161,11 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     #[track_caller]
     pub fn serve_file(&mut self, file: impl AsRef<Path>) -> io::Result<()> {
         self.route.serve_file(file)?;
-        self.table.add(Methods::One(Method::Get), self.route.path(), Location::caller());
+        self.table.add(
+            Methods::One(Method::Get),
+            self.route.path(),
+            Location::caller(),
+        );
         Ok(())
     }
 
@@ -164,7 +177,8 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     /// ```
     #[track_caller]
     pub fn method(&mut self, method: Method, endpoint: impl Endpoint<S>) -> &mut Self {
-        self.table.add(Methods::One(method), self.route.path(), Location::caller());
+        self.table
+            .add(Methods::One(method), self.route.path(), Location::caller());
         self.route.method(method, endpoint);
         self
     }
@@ -177,7 +191,8 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
     /// ```
     #[track_caller]
     pub fn all(&mut self, endpoint: impl Endpoint<S>) -> &mut Self {
-        self.table.add(Methods::Any, self.route.path(), Location::caller());
+        self.table
+            .add(Methods::Any, self.route.path(), Location::caller());
         self.route.all(endpoint);
         self
     }

@@ -61,11 +61,19 @@ pub(super) enum Methods {
 
 impl Table {
     pub(super) fn add(&mut self, methods: Methods, path: &str, source: impl Into<Source>) {
-        self.routes.push(Entry { methods, path: with_slash(path), source: source.into() });
+        self.routes.push(Entry {
+            methods,
+            path: with_slash(path),
+            source: source.into(),
+        });
     }
 
     pub(super) fn mount(&mut self, path: &str, source: &'static Location<'static>) {
-        self.mounts.push(Entry { methods: Methods::Any, path: with_slash(path), source: source.into() });
+        self.mounts.push(Entry {
+            methods: Methods::Any,
+            path: with_slash(path),
+            source: source.into(),
+        });
     }
 
     /// A server below `path` whose routes cannot be listed.
@@ -75,7 +83,10 @@ impl Table {
 
     /// The routes of an application that was put under `prefix`.
     pub(super) fn take_in(&mut self, prefix: &str, inner: Table) {
-        let moved = |entry: Entry| Entry { path: join(prefix, &entry.path), ..entry };
+        let moved = |entry: Entry| Entry {
+            path: join(prefix, &entry.path),
+            ..entry
+        };
         self.routes.extend(inner.routes.into_iter().map(moved));
         self.mounts.extend(inner.mounts.into_iter().map(moved));
     }
@@ -156,7 +167,11 @@ impl fmt::Display for Methods {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { methods, path, source } = self;
+        let Entry {
+            methods,
+            path,
+            source,
+        } = self;
         write!(f, "{methods} {path} ({source})")
     }
 }
@@ -165,14 +180,18 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Call(location) => write!(f, "{}:{}", location.file(), location.line()),
-            Source::Function(info) => write!(f, "`{}`, {}:{}", info.name(), info.file(), info.line()),
+            Source::Function(info) => {
+                write!(f, "`{}`, {}:{}", info.name(), info.file(), info.line())
+            }
         }
     }
 }
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.routes.iter().map(Entry::to_string)).finish()
+        f.debug_list()
+            .entries(self.routes.iter().map(Entry::to_string))
+            .finish()
     }
 }
 
@@ -188,9 +207,11 @@ mod tests {
         let mut app = App::new();
         build(&mut app);
         match app.build() {
-            Ok(built) => {
-                Ok(built.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect())
-            }
+            Ok(built) => Ok(built
+                .routes
+                .iter()
+                .map(|route| format!("{} {}", route.method, route.path))
+                .collect()),
             Err(error) => Err(error.to_string()),
         }
     }

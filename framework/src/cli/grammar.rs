@@ -18,9 +18,13 @@ pub(super) fn grammar(meta: &Meta) -> Clap {
     let mut built_in = vec![
         Clap::new("serve").about("Serve until told to stop (the default)"),
         Clap::new("check").about("Load and validate the configuration and build the app"),
-        Clap::new("config").about("Print the settings in force, and where each came from").arg(
-            Arg::new("key").value_name("KEY").help("A key such as http.body_limit, or a table such as http"),
-        ),
+        Clap::new("config")
+            .about("Print the settings in force, and where each came from")
+            .arg(
+                Arg::new("key")
+                    .value_name("KEY")
+                    .help("A key such as http.body_limit, or a table such as http"),
+            ),
         routes(),
     ];
     #[cfg(feature = "control")]
@@ -41,7 +45,12 @@ pub(super) fn grammar(meta: &Meta) -> Clap {
         .version(meta.version.clone())
         .disable_help_subcommand(true)
         .args(flags())
-        .subcommands(built_in.into_iter().chain(custom).map(|command| command.args(flags())))
+        .subcommands(
+            built_in
+                .into_iter()
+                .chain(custom)
+                .map(|command| command.args(flags())),
+        )
 }
 
 fn routes() -> Clap {
@@ -59,28 +68,53 @@ fn routes() -> Clap {
 /// Commands for a process that runs already.
 #[cfg(feature = "control")]
 fn operating() -> impl Iterator<Item = Clap> {
-    let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let flag = |name, help| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
     let status = Clap::new("status")
         .about("Show the running processes: phase, connections, requests")
         .arg(flag("json", "One JSON object a line, for programs"))
-        .arg(flag("watch", "Again and again, until interrupted or nothing runs any more"));
+        .arg(flag(
+            "watch",
+            "Again and again, until interrupted or nothing runs any more",
+        ));
     let asking = [
         ("reload", "Have the running process read its settings anew"),
-        ("upgrade", "Have the running process replaced by the program as it is now"),
-        ("rollback", "End an upgrade that is not confirmed yet: the old process serves on"),
+        (
+            "upgrade",
+            "Have the running process replaced by the program as it is now",
+        ),
+        (
+            "rollback",
+            "End an upgrade that is not confirmed yet: the old process serves on",
+        ),
         ("pause", "Stop accepting, and stay"),
         ("resume", "Accept again after a pause"),
-        ("drain", "Stop accepting at once, let what has begun finish, and end"),
-        ("stop", "The same, after shutdown.delay in which balancers can look elsewhere"),
+        (
+            "drain",
+            "Stop accepting at once, let what has begun finish, and end",
+        ),
+        (
+            "stop",
+            "The same, after shutdown.delay in which balancers can look elsewhere",
+        ),
         ("reopen", "Open the log anew, after it was rotated"),
     ];
-    [status].into_iter().chain(asking.map(|(name, about)| Clap::new(name).about(about)))
+    [status]
+        .into_iter()
+        .chain(asking.map(|(name, about)| Clap::new(name).about(about)))
 }
 
 /// The development loop.
 #[cfg(feature = "dev")]
 fn developing() -> Clap {
-    let flags = Arg::new("flags").value_name("CARGO FLAGS").num_args(0..).last(true);
+    let flags = Arg::new("flags")
+        .value_name("CARGO FLAGS")
+        .num_args(0..)
+        .last(true);
     let flags = flags.help("What cargo is told besides which program to build");
     Clap::new("dev")
         .about("Serve, and swap in each new version of the program that builds")
@@ -89,9 +123,14 @@ fn developing() -> Clap {
 
 /// Texts that are made of this grammar.
 fn about_itself() -> [Clap; 2] {
-    let shell = Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell));
+    let shell = Arg::new("shell")
+        .value_name("SHELL")
+        .required(true)
+        .value_parser(value_parser!(Shell));
     [
-        Clap::new("completions").about("Print a script that completes this command line").arg(shell),
+        Clap::new("completions")
+            .about("Print a script that completes this command line")
+            .arg(shell),
         Clap::new("man").about("Print a man page, in roff"),
     ]
 }
@@ -115,7 +154,9 @@ fn flags() -> [Arg; 3] {
             .value_name("KEY=VALUE")
             .action(ArgAction::Append)
             .value_parser(key_and_value)
-            .help("Override one setting; not for secrets, which others see in the list of processes"),
+            .help(
+                "Override one setting; not for secrets, which others see in the list of processes",
+            ),
     ]
 }
 

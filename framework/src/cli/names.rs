@@ -36,14 +36,18 @@ pub(super) fn refuse_collisions(custom: &[(String, String)]) -> Result<(), Error
     let usage = |what: String| Err(Error::new(Kind::Usage, what));
     let mut seen = BTreeSet::new();
     for (name, _) in custom {
-        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let plain = name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if name.is_empty() || name.starts_with('-') || !plain {
             return usage(format!(
                 "the application's command {name:?} cannot be typed: use letters, digits, - and _"
             ));
         }
         if RESERVED.contains(&name.as_str()) {
-            return usage(format!("the application's command {name:?} has the name of a built-in one"));
+            return usage(format!(
+                "the application's command {name:?} has the name of a built-in one"
+            ));
         }
         if !seen.insert(name) {
             return usage(format!("the application's command {name:?} is added twice"));
@@ -69,9 +73,8 @@ pub(super) fn lacking(error: &clap::Error) -> Option<String> {
 fn feature_of(command: &str) -> Option<&'static str> {
     match command {
         "dev" => Some("dev"),
-        "status" | "reload" | "upgrade" | "rollback" | "pause" | "resume" | "drain" | "stop" | "reopen" => {
-            Some("control")
-        }
+        "status" | "reload" | "upgrade" | "rollback" | "pause" | "resume" | "drain" | "stop"
+        | "reopen" => Some("control"),
         _ => None,
     }
 }
@@ -84,13 +87,22 @@ mod tests {
 
     #[test]
     fn a_command_that_a_build_lacks_names_the_feature_that_brings_it() {
-        let without = Clap::new("shop").subcommand_required(true).subcommand(Clap::new("serve"));
+        let without = Clap::new("shop")
+            .subcommand_required(true)
+            .subcommand(Clap::new("serve"));
         let said = |line: &str| {
-            let error = without.clone().try_get_matches_from(line.split_whitespace()).unwrap_err();
+            let error = without
+                .clone()
+                .try_get_matches_from(line.split_whitespace())
+                .unwrap_err();
             lacking(&error)
         };
-        assert!(said("shop dev").unwrap().contains("slackwater's feature `dev`"));
-        assert!(said("shop reload").unwrap().contains("slackwater's feature `control`"));
+        assert!(said("shop dev")
+            .unwrap()
+            .contains("slackwater's feature `dev`"));
+        assert!(said("shop reload")
+            .unwrap()
+            .contains("slackwater's feature `control`"));
         assert_eq!((said("shop nonsense"), said("shop help --x")), (None, None));
     }
 
@@ -104,6 +116,9 @@ mod tests {
         }
         assert_eq!(collision("migrate"), Ok(()));
         let error = collision("reload").unwrap_err();
-        assert_eq!(error, r#"the application's command "reload" has the name of a built-in one"#);
+        assert_eq!(
+            error,
+            r#"the application's command "reload" has the name of a built-in one"#
+        );
     }
 }

@@ -57,11 +57,17 @@ pub(crate) fn parse(meta: &Meta, args: impl Iterator<Item = OsString>) -> Result
         text: format!("{error}\n"),
         to: Stream::Stderr,
     })?;
-    let matches = grammar(meta).try_get_matches_from(args).map_err(|error| Exit {
-        code: if error.use_stderr() { 2 } else { 0 },
-        text: lacking(&error).unwrap_or_else(|| error.render().to_string()),
-        to: if error.use_stderr() { Stream::Stderr } else { Stream::Stdout },
-    })?;
+    let matches = grammar(meta)
+        .try_get_matches_from(args)
+        .map_err(|error| Exit {
+            code: if error.use_stderr() { 2 } else { 0 },
+            text: lacking(&error).unwrap_or_else(|| error.render().to_string()),
+            to: if error.use_stderr() {
+                Stream::Stderr
+            } else {
+                Stream::Stdout
+            },
+        })?;
     match matches.subcommand() {
         Some(("completions", below)) => Err(written(completions(meta, below))),
         Some(("man", _)) => Err(written(manual(meta))),
@@ -71,7 +77,11 @@ pub(crate) fn parse(meta: &Meta, args: impl Iterator<Item = OsString>) -> Result
 
 /// What is made of the grammar itself goes to standard output, and that is all.
 fn written(text: Vec<u8>) -> Exit {
-    Exit { code: 0, text: String::from_utf8_lossy(&text).into_owned(), to: Stream::Stdout }
+    Exit {
+        code: 0,
+        text: String::from_utf8_lossy(&text).into_owned(),
+        to: Stream::Stdout,
+    }
 }
 
 fn completions(meta: &Meta, matches: &ArgMatches) -> Vec<u8> {
@@ -88,7 +98,9 @@ fn manual(meta: &Meta) -> Vec<u8> {
     grammar.build();
     let mut text = Vec::new();
     let own = Man::new(grammar.clone()).render(&mut text);
-    let below = grammar.get_subcommands().filter(|command| !command.is_hide_set());
+    let below = grammar
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
     // memory takes all that is written to it
     let _ = own.and_then(|()| {
         below.cloned().try_for_each(|command| {
@@ -105,9 +117,17 @@ fn invocation(matches: &ArgMatches) -> Invocation {
         Some((name, below)) => (command(name, below), Some(below)),
     };
     let levels = || [Some(matches), below].into_iter().flatten();
-    let last = |name| levels().filter_map(|level| level.get_one::<String>(name)).next_back();
-    let file = levels().filter_map(|level| level.get_one::<PathBuf>("config-file")).next_back();
-    let sets = levels().filter_map(|level| level.get_many::<String>("set")).flatten();
+    let last = |name| {
+        levels()
+            .filter_map(|level| level.get_one::<String>(name))
+            .next_back()
+    };
+    let file = levels()
+        .filter_map(|level| level.get_one::<PathBuf>("config-file"))
+        .next_back();
+    let sets = levels()
+        .filter_map(|level| level.get_many::<String>("set"))
+        .flatten();
     Invocation {
         command,
         config_file: file.cloned(),
@@ -120,12 +140,17 @@ fn command(name: &str, matches: &ArgMatches) -> Command {
     match name {
         "serve" => Command::Serve,
         "check" => Command::Check,
-        "config" => Command::Config { key: matches.get_one::<String>("key").cloned() },
+        "config" => Command::Config {
+            key: matches.get_one::<String>("key").cloned(),
+        },
         #[cfg(feature = "openapi")]
         "routes" if matches.get_flag("openapi") => Command::OpenApi,
         "routes" => Command::Routes,
         #[cfg(feature = "control")]
-        "status" => Command::Status { json: matches.get_flag("json"), watch: matches.get_flag("watch") },
+        "status" => Command::Status {
+            json: matches.get_flag("json"),
+            watch: matches.get_flag("watch"),
+        },
         #[cfg(feature = "control")]
         "reload" => Command::Reload,
         #[cfg(feature = "control")]
@@ -145,11 +170,18 @@ fn command(name: &str, matches: &ArgMatches) -> Command {
         #[cfg(feature = "dev")]
         "dev" => {
             let flags = matches.get_many::<OsString>("flags").into_iter().flatten();
-            Command::Dev { flags: flags.cloned().collect() }
+            Command::Dev {
+                flags: flags.cloned().collect(),
+            }
         }
         custom => Command::Custom {
             name: custom.to_owned(),
-            args: matches.get_many::<OsString>("args").into_iter().flatten().cloned().collect(),
+            args: matches
+                .get_many::<OsString>("args")
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
         },
     }
 }
@@ -160,12 +192,21 @@ mod tests {
 
     fn run(line: &str) -> Result<Invocation, Exit> {
         let custom = vec![("migrate".to_owned(), "apply migrations".to_owned())];
-        let meta = Meta { name: "shop".into(), version: "1.2.3".into(), custom };
+        let meta = Meta {
+            name: "shop".into(),
+            version: "1.2.3".into(),
+            custom,
+        };
         parse(&meta, line.split_whitespace().map(OsString::from))
     }
 
     fn invocation(command: Command) -> Invocation {
-        Invocation { command, config_file: None, profile: None, sets: Vec::new() }
+        Invocation {
+            command,
+            config_file: None,
+            profile: None,
+            sets: Vec::new(),
+        }
     }
 
     #[test]
@@ -178,7 +219,9 @@ mod tests {
     #[test]
     fn flags_stand_before_and_after_the_command() {
         let expected = Invocation {
-            command: Command::Config { key: Some("http".into()) },
+            command: Command::Config {
+                key: Some("http".into()),
+            },
             config_file: Some("b.toml".into()),
             profile: Some("dev".into()),
             sets: vec!["x=1".into(), "y=a=b".into()],
@@ -189,19 +232,36 @@ mod tests {
 
     #[test]
     fn commands_of_the_application_get_what_follows_them() {
-        let args = ["--dry-run", "-n", "3", "--set"].map(OsString::from).to_vec();
-        let command = Command::Custom { name: "migrate".into(), args };
-        let expected = Invocation { profile: Some("dev".into()), ..invocation(command) };
-        assert_eq!(run("shop migrate -p dev --dry-run -n 3 --set"), Ok(expected));
+        let args = ["--dry-run", "-n", "3", "--set"]
+            .map(OsString::from)
+            .to_vec();
+        let command = Command::Custom {
+            name: "migrate".into(),
+            args,
+        };
+        let expected = Invocation {
+            profile: Some("dev".into()),
+            ..invocation(command)
+        };
+        assert_eq!(
+            run("shop migrate -p dev --dry-run -n 3 --set"),
+            Ok(expected)
+        );
     }
 
     #[cfg(feature = "dev")]
     #[test]
     fn flags_for_cargo_stand_behind_two_dashes() {
         let flags = ["--features", "x"].map(OsString::from).to_vec();
-        let expected = Invocation { sets: vec!["a=1".into()], ..invocation(Command::Dev { flags }) };
+        let expected = Invocation {
+            sets: vec!["a=1".into()],
+            ..invocation(Command::Dev { flags })
+        };
         assert_eq!(run("shop dev --set a=1 -- --features x"), Ok(expected));
-        assert_eq!(run("shop dev"), Ok(invocation(Command::Dev { flags: vec![] })));
+        assert_eq!(
+            run("shop dev"),
+            Ok(invocation(Command::Dev { flags: vec![] }))
+        );
         assert_eq!(run("shop dev --features x").unwrap_err().code, 2);
     }
 
@@ -209,7 +269,11 @@ mod tests {
     fn the_version_goes_to_standard_output() {
         assert_eq!(
             run("shop --version"),
-            Err(Exit { code: 0, text: "shop 1.2.3\n".into(), to: Stream::Stdout })
+            Err(Exit {
+                code: 0,
+                text: "shop 1.2.3\n".into(),
+                to: Stream::Stdout
+            })
         );
         let help = run("shop --help").unwrap_err();
         assert_eq!((help.code, help.to), (0, Stream::Stdout));
@@ -222,19 +286,31 @@ mod tests {
             let text = run(&format!("shop completions {shell}")).unwrap_err();
             assert_eq!((text.code, text.to), (0, Stream::Stdout));
             assert!(
-                ["routes", "migrate", "completions"].iter().all(|name| text.text.contains(name)),
+                ["routes", "migrate", "completions"]
+                    .iter()
+                    .all(|name| text.text.contains(name)),
                 "{shell}"
             );
         }
         let page = run("shop man").unwrap_err();
         assert_eq!((page.code, page.to), (0, Stream::Stdout));
-        assert!(page.text.contains(".TH shop 1") && page.text.contains("apply migrations"), "{}", page.text);
+        assert!(
+            page.text.contains(".TH shop 1") && page.text.contains("apply migrations"),
+            "{}",
+            page.text
+        );
         assert_eq!(run("shop completions").unwrap_err().code, 2);
     }
 
     #[test]
     fn usage_errors_exit_with_2() {
-        for line in ["shop nonsense", "shop --wrong", "shop --set x", "shop check more", "shop -c"] {
+        for line in [
+            "shop nonsense",
+            "shop --wrong",
+            "shop --set x",
+            "shop check more",
+            "shop -c",
+        ] {
             let exit = run(line).unwrap_err();
             assert_eq!((exit.code, exit.to), (2, Stream::Stderr), "{line}");
         }

@@ -33,13 +33,19 @@ impl fmt::Display for Change {
 ///
 /// What only moved from one source to another, or is spelled differently, is no change.
 pub(crate) fn diff(old: &Loaded, new: &Loaded) -> Vec<Change> {
-    let mut before: BTreeMap<String, Entry> =
-        entries(old).into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+    let mut before: BTreeMap<String, Entry> = entries(old)
+        .into_iter()
+        .map(|entry| (entry.key.clone(), entry))
+        .collect();
     let mut changes = Vec::new();
     for entry in entries(new) {
         let earlier = before.remove(&entry.key);
         if earlier.as_ref().map(|earlier| &earlier.value) != Some(&entry.value) {
-            changes.push(change(earlier.map(|earlier| earlier.shown(old)), &entry, entry.shown(new)));
+            changes.push(change(
+                earlier.map(|earlier| earlier.shown(old)),
+                &entry,
+                entry.shown(new),
+            ));
         }
     }
     let gone = before.into_values().map(|entry| Change {
@@ -54,7 +60,12 @@ pub(crate) fn diff(old: &Loaded, new: &Loaded) -> Vec<Change> {
 
 fn change(from: Option<String>, entry: &Entry, to: String) -> Change {
     let from = from.unwrap_or_else(|| "unset".into());
-    Change { key: entry.key.clone(), class: class(&entry.key), from, to }
+    Change {
+        key: entry.key.clone(),
+        class: class(&entry.key),
+        from,
+        to,
+    }
 }
 
 /// The application's own keys are live: each reload calls `app` anew.

@@ -35,19 +35,33 @@ pub(crate) fn config_text(loaded: &Loaded, key: Option<&str>) -> Result<String, 
         let names: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
         entries.retain(|entry| entry.key == key || entry.key.starts_with(&below));
         if entries.is_empty() && key != "app" {
-            let sections = names.iter().filter_map(|name| name.rsplit_once('.')).map(|(section, _)| section);
+            let sections = names
+                .iter()
+                .filter_map(|name| name.rsplit_once('.'))
+                .map(|(section, _)| section);
             let near = suggestion(key, names.iter().map(String::as_str).chain(sections));
-            return Err(Error::new(Kind::Usage, format!("config: there is no key {key}{near}")));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("config: there is no key {key}{near}"),
+            ));
         }
     }
     let settings: Vec<String> = entries.iter().map(|entry| entry.setting(loaded)).collect();
     /// Longer ones push their comment to the right.
     const WIDEST: usize = 48;
-    let width = settings.iter().map(|setting| setting.chars().count()).filter(|width| *width <= WIDEST).max();
+    let width = settings
+        .iter()
+        .map(|setting| setting.chars().count())
+        .filter(|width| *width <= WIDEST)
+        .max();
     let mut text = key.and_then(Field::find).map(about).unwrap_or_default();
     for (entry, setting) in entries.iter().zip(settings) {
-        let _ =
-            writeln!(text, "{setting:width$}  # {}", entry.place(loaded), width = width.unwrap_or_default());
+        let _ = writeln!(
+            text,
+            "{setting:width$}  # {}",
+            entry.place(loaded),
+            width = width.unwrap_or_default()
+        );
     }
     Ok(text)
 }
@@ -55,7 +69,12 @@ pub(crate) fn config_text(loaded: &Loaded, key: Option<&str>) -> Result<String, 
 /// The entry of the reference, as comments.
 fn about(field: &Field) -> String {
     let default = toml_text(&(field.show)(&Config::default()), &|_, _| false);
-    let Field { about, class, example, .. } = field;
+    let Field {
+        about,
+        class,
+        example,
+        ..
+    } = field;
     let expects = (field.expects)();
     format!("# {about}\n# {expects}; default {default}; for example {example}; class: {class}\n")
 }
@@ -66,7 +85,10 @@ pub(crate) fn check_text(name: &str, loaded: &Loaded) -> String {
         Some(file) => file.display().to_string(),
         None => format!("no {}", loaded.home().display()),
     };
-    let mut text = format!("{name}: configuration ok ({file}, profile {})\n", loaded.profile);
+    let mut text = format!(
+        "{name}: configuration ok ({file}, profile {})\n",
+        loaded.profile
+    );
     for warning in &loaded.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
@@ -78,12 +100,19 @@ pub(super) fn entries(loaded: &Loaded) -> Vec<Entry> {
     let ours = Config::FIELDS.iter().map(|field| Entry {
         key: field.key.into(),
         value: (field.show)(&loaded.config),
-        origin: loaded.value(field.key).map_or(Origin::Default, |value| loaded.origin(value.tag())),
+        origin: loaded
+            .value(field.key)
+            .map_or(Origin::Default, |value| loaded.origin(value.tag())),
     });
     let mut entries: Vec<Entry> = ours.collect();
     if let Some(Value::Dict(_, app)) = loaded.values.get("app") {
         for (key, value) in app {
-            leaves(loaded, value, &KeyPath::Key(&KeyPath::Key(&KeyPath::Root, "app"), key), &mut entries);
+            leaves(
+                loaded,
+                value,
+                &KeyPath::Key(&KeyPath::Key(&KeyPath::Root, "app"), key),
+                &mut entries,
+            );
         }
     }
     entries
@@ -111,7 +140,10 @@ impl Entry {
             true if self.value.to_empty().is_none() => format!("{HIDDEN:?}"),
             _ => {
                 let hidden = |below: &str, value: &Value| {
-                    loaded.is_secret(&format!("{}.{below}", self.key), &loaded.origin(value.tag()))
+                    loaded.is_secret(
+                        &format!("{}.{below}", self.key),
+                        &loaded.origin(value.tag()),
+                    )
                 };
                 toml_text(&self.value, &hidden)
             }
@@ -119,7 +151,11 @@ impl Entry {
     }
 
     fn setting(&self, loaded: &Loaded) -> String {
-        let unset = if self.value.to_empty().is_some() { "# " } else { "" };
+        let unset = if self.value.to_empty().is_some() {
+            "# "
+        } else {
+            ""
+        };
         format!("{unset}{} = {}", self.key, self.shown(loaded))
     }
 
@@ -152,13 +188,19 @@ pub(super) fn toml_text(value: &Value, hidden: &dyn Fn(&str, &Value) -> bool) ->
             let list: Vec<String> = list.iter().map(|value| toml_text(value, hidden)).collect();
             format!("[{}]", list.join(", "))
         }
-        Value::Dict(_, table) => datetime(table).map_or_else(|| table_text(table, hidden), str::to_owned),
+        Value::Dict(_, table) => {
+            datetime(table).map_or_else(|| table_text(table, hidden), str::to_owned)
+        }
     }
 }
 
 fn table_text(table: &Dict, hidden: &dyn Fn(&str, &Value) -> bool) -> String {
     let pair = |(name, value): (&String, &Value)| {
-        let shown = if hidden(name, value) { format!("{HIDDEN:?}") } else { toml_text(value, hidden) };
+        let shown = if hidden(name, value) {
+            format!("{HIDDEN:?}")
+        } else {
+            toml_text(value, hidden)
+        };
         format!("{} = {shown}", key_text(name))
     };
     let pairs: Vec<String> = table.iter().map(pair).collect();

@@ -53,9 +53,12 @@ impl Field {
 
     /// Whether keys begin with this name and a dot: `http`.
     pub(crate) fn is_section(name: &str) -> bool {
-        Config::FIELDS
-            .iter()
-            .any(|field| field.key.split_once('.').is_some_and(|(section, _)| section == name))
+        Config::FIELDS.iter().any(|field| {
+            field
+                .key
+                .split_once('.')
+                .is_some_and(|(section, _)| section == name)
+        })
     }
 }
 

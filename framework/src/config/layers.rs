@@ -48,13 +48,17 @@ impl Layer {
                 put(&mut values, &segments(field.key), value);
             }
         }
-        Layer { origin: Origin::Default, values }
+        Layer {
+            origin: Origin::Default,
+            values,
+        }
     }
 
     /// What the framework's part of this layer may not hold, as key and what is wrong; it is taken out.
     pub(super) fn remove_unknown(&mut self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
-        self.values.retain(|name, value| keep(name, value, &mut wrong));
+        self.values
+            .retain(|name, value| keep(name, value, &mut wrong));
         wrong
     }
 }
@@ -73,7 +77,10 @@ fn keep(name: &str, value: &mut Value, wrong: &mut Vec<(String, String)>) -> boo
         }),
         Value::Dict(..) if name == "app" => {}
         _ if section || name == "app" => {
-            wrong.push((path.to_string(), format!("expected a table, found {}", describe(value))));
+            wrong.push((
+                path.to_string(),
+                format!("expected a table, found {}", describe(value)),
+            ));
             return false;
         }
         _ if Field::find(name).is_some() => {}
@@ -88,7 +95,10 @@ fn keep(name: &str, value: &mut Value, wrong: &mut Vec<(String, String)>) -> boo
 /// What to say of a key that the framework does not have.
 pub(super) fn unknown(key: &str) -> String {
     let keys = Config::FIELDS.iter().map(|field| field.key);
-    let sections = keys.clone().filter_map(|key| Some(key.split_once('.')?.0)).chain(["app", "profile"]);
+    let sections = keys
+        .clone()
+        .filter_map(|key| Some(key.split_once('.')?.0))
+        .chain(["app", "profile"]);
     let near = match key.contains('.') {
         true => suggestion(key, keys),
         false => suggestion(key, keys.chain(sections)),
@@ -115,14 +125,19 @@ impl File {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                return Err(Error::new(Kind::Config, format!("cannot read configuration file {shown}"))
-                    .because(error))
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("cannot read configuration file {shown}"),
+                )
+                .because(error))
             }
         };
         let text = String::from_utf8(bytes).map_err(|error| {
-            let line =
-                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count()
-                    + 1;
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1;
             Error::new(Kind::Config, format!("{shown}:{line}: not UTF-8 text"))
         })?;
         File::parse(path, &text).map(Some)
@@ -132,7 +147,10 @@ impl File {
         let at = |byte, what: &str| {
             let (line, column) = position(text, byte);
             let what: Vec<&str> = what.lines().filter(|line| !line.is_empty()).collect();
-            Error::new(Kind::Config, format!("{}:{line}:{column}: {}", path.display(), what.join(", ")))
+            Error::new(
+                Kind::Config,
+                format!("{}:{line}:{column}: {}", path.display(), what.join(", ")),
+            )
         };
         let document = ImDocument::parse(text)
             .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message()))?;
@@ -152,7 +170,12 @@ impl File {
                 return Err(Error::new(Kind::Config, what));
             }
         };
-        Ok(File { path: path.to_owned(), lines, values, profiles })
+        Ok(File {
+            path: path.to_owned(),
+            lines,
+            values,
+            profiles,
+        })
     }
 }
 
@@ -185,7 +208,9 @@ pub(super) fn meaning(name: &str, value: &str, prefix: &str, below: &Figment) ->
         return in_app(path, below);
     }
     let dotted = path.join(".");
-    let in_file = dotted.strip_suffix("_file").filter(|key| Field::find(key).is_some());
+    let in_file = dotted
+        .strip_suffix("_file")
+        .filter(|key| Field::find(key).is_some());
     match (Field::find(&dotted), in_file) {
         (Some(_), _) => Meaning::Value(path),
         (None, Some(key)) => Meaning::InFile(segments(key)),
@@ -196,7 +221,9 @@ pub(super) fn meaning(name: &str, value: &str, prefix: &str, below: &Figment) ->
 fn unknown_variable(name: &str, dotted: &str, prefix: &str) -> String {
     if Field::is_section(dotted) || dotted == "app" {
         let example = variable(prefix, dotted);
-        return format!("environment {name}: a table has no value, ignored; set its keys, as {example}__KEY");
+        return format!(
+            "environment {name}: a table has no value, ignored; set its keys, as {example}__KEY"
+        );
     }
     let near = nearest(dotted, Config::FIELDS.iter().map(|field| field.key));
     let near = match near {
@@ -231,7 +258,11 @@ fn spelled(mut path: Vec<String>, app: Option<&Value>) -> (Vec<String>, bool) {
     let mut here = app;
     for segment in path.iter_mut().skip(1) {
         let table = here.and_then(Value::as_dict);
-        let entry = table.and_then(|table| table.iter().find(|(key, _)| key.eq_ignore_ascii_case(segment)));
+        let entry = table.and_then(|table| {
+            table
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(segment))
+        });
         if let Some((key, _)) = entry {
             segment.clone_from(key);
         }
@@ -245,30 +276,41 @@ fn is_from_kubernetes(key: &str, value: &str) -> bool {
     let of_service = |rest: &str| rest.is_empty() || rest.ends_with('_');
     let port = |rest: &str| {
         let mut words = rest.split('_');
-        let number =
-            words.next().is_some_and(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()));
+        let number = words
+            .next()
+            .is_some_and(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()));
         number && matches!(words.next(), Some("tcp" | "udp" | "sctp"))
     };
     if key.contains("__") {
         return false;
     }
     let url = value.contains("://") && key.strip_suffix("port").is_some_and(of_service);
-    let numbered =
-        key.match_indices("port_").any(|(at, word)| of_service(&key[..at]) && port(&key[at + word.len()..]));
+    let numbered = key
+        .match_indices("port_")
+        .any(|(at, word)| of_service(&key[..at]) && port(&key[at + word.len()..]));
     let service = ["service_host", "service_port"];
-    let named = service.iter().any(|word| key.strip_suffix(word).is_some_and(of_service));
+    let named = service
+        .iter()
+        .any(|word| key.strip_suffix(word).is_some_and(of_service));
     url || numbered || named || key.starts_with("service_port_") || key.contains("_service_port_")
 }
 
 /// `KEY=VALUE` of the command line; the key as TOML writes it.
 pub(super) fn assignment(set: &str) -> Result<(Vec<String>, String), Error> {
     let usage = |what: String| Error::new(Kind::Usage, what);
-    let (key, value) =
-        set.split_once('=').ok_or_else(|| usage(format!("--set {set}: expected KEY=VALUE")))?;
+    let (key, value) = set
+        .split_once('=')
+        .ok_or_else(|| usage(format!("--set {set}: expected KEY=VALUE")))?;
     let keys = toml_edit::Key::parse(key.trim()).map_err(|_| {
-        usage(format!("--set {}: {key:?} is no key; write it as in http.body_limit", key.trim()))
+        usage(format!(
+            "--set {}: {key:?} is no key; write it as in http.body_limit",
+            key.trim()
+        ))
     })?;
-    Ok((keys.iter().map(|key| key.get().to_owned()).collect(), value.to_owned()))
+    Ok((
+        keys.iter().map(|key| key.get().to_owned()).collect(),
+        value.to_owned(),
+    ))
 }
 
 /// A value that was written as TOML or JSON inside of text.
@@ -298,7 +340,9 @@ fn put(values: &mut Dict, path: &[String], value: Value) {
             values.insert(last.clone(), value);
         }
         [first, rest @ ..] => {
-            let table = values.entry(first.clone()).or_insert_with(|| Dict::new().into());
+            let table = values
+                .entry(first.clone())
+                .or_insert_with(|| Dict::new().into());
             if let Value::Dict(_, table) = table {
                 put(table, rest, value);
             }

@@ -64,12 +64,26 @@ fn read<T: DeserializeOwned>(loaded: &Loaded) -> Result<(T, Notes), Error> {
     read_with(loaded, AnyText::Guess).map_err(|_| Error::new(Kind::Config, refused.report(loaded)))
 }
 
-fn read_with<T: DeserializeOwned>(loaded: &Loaded, any_text: AnyText) -> Result<(T, Notes), Misfit> {
+fn read_with<T: DeserializeOwned>(
+    loaded: &Loaded,
+    any_text: AnyText,
+) -> Result<(T, Notes), Misfit> {
     let empty = Value::from(Dict::new());
     let value = loaded.values.get("app").unwrap_or(&empty);
-    let reader = Reader { loaded, any_text, notes: RefCell::default() };
+    let reader = Reader {
+        loaded,
+        any_text,
+        notes: RefCell::default(),
+    };
     let path = KeyPath::Key(&KeyPath::Root, "app");
-    let node = Node { value, tag: value.tag(), path: &path, reader: &reader, siblings: &[], hidden: false };
+    let node = Node {
+        value,
+        tag: value.tag(),
+        path: &path,
+        reader: &reader,
+        siblings: &[],
+        hidden: false,
+    };
     let settings = T::deserialize(node)?;
     Ok((settings, reader.notes.into_inner()))
 }
@@ -99,8 +113,19 @@ impl<'a> Node<'a> {
     where
         'a: 'b,
     {
-        let tag = if value.tag().is_default() { self.tag } else { value.tag() };
-        Node { value, tag, path, siblings: &[], reader: self.reader, hidden: self.hidden }
+        let tag = if value.tag().is_default() {
+            self.tag
+        } else {
+            value.tag()
+        };
+        Node {
+            value,
+            tag,
+            path,
+            siblings: &[],
+            reader: self.reader,
+            hidden: self.hidden,
+        }
     }
 
     fn origin(&self) -> Origin {
@@ -110,15 +135,26 @@ impl<'a> Node<'a> {
     fn place(&self) -> Place {
         let (key, origin) = (self.path.to_string(), self.origin());
         let hidden = self.hidden || self.reader.loaded.is_secret(&key, &origin);
-        Place { key, origin, hidden }
+        Place {
+            key,
+            origin,
+            hidden,
+        }
     }
 
     /// The text, if it came from outside and has no type of its own.
     fn text(&self) -> Result<Option<&'a str>, Misfit> {
-        let Value::String(_, text) = self.value else { return Ok(None) };
+        let Value::String(_, text) = self.value else {
+            return Ok(None);
+        };
         let origin = self.origin();
         if let Origin::VariableFile(name) = &origin {
-            let failure = self.reader.loaded.named_files.get(name).and_then(|file| file.failure.clone());
+            let failure = self
+                .reader
+                .loaded
+                .named_files
+                .get(name)
+                .and_then(|file| file.failure.clone());
             if let Some(failure) = failure {
                 return Err(Misfit::unreadable(failure));
             }
@@ -134,8 +170,15 @@ impl<'a> Node<'a> {
         let key = self.path.to_string();
         let name = key.rsplit('.').next().unwrap_or_default();
         let near = suggestion(name, self.siblings.iter().copied());
-        let fault = self.reader.loaded.fault(&key, &self.origin(), format!("unknown key, ignored{near}"));
-        self.reader.notes.borrow_mut().unknown.push(fault.to_string());
+        let fault =
+            self.reader
+                .loaded
+                .fault(&key, &self.origin(), format!("unknown key, ignored{near}"));
+        self.reader
+            .notes
+            .borrow_mut()
+            .unknown
+            .push(fault.to_string());
     }
 
     fn any<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
@@ -161,7 +204,10 @@ impl<'a> Node<'a> {
                 Some(text) => visitor.visit_str(text),
                 None => visitor.visit_map(Table::new(self, table, &[])),
             },
-            Value::Array(_, list) => visitor.visit_seq(List { node: self, rest: list.iter().enumerate() }),
+            Value::Array(_, list) => visitor.visit_seq(List {
+                node: self,
+                rest: list.iter().enumerate(),
+            }),
         }
     }
 
@@ -188,7 +234,9 @@ impl<'a> Node<'a> {
     }
 
     fn list<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let Some(text) = self.text()? else { return self.any(visitor) };
+        let Some(text) = self.text()? else {
+            return self.any(visitor);
+        };
         let list = match inline(text) {
             Some(list @ Value::Array(..)) => list,
             _ if text.trim().is_empty() => Value::from(Vec::<Value>::new()),
@@ -257,9 +305,12 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let KeyPath::Key(KeyPath::Root, _) = self.path else { return self.any(visitor) };
+        let KeyPath::Key(KeyPath::Root, _) = self.path else {
+            return self.any(visitor);
+        };
         for (key, value) in self.value.as_dict().into_iter().flatten() {
-            self.child(value, &KeyPath::Key(self.path, key)).note_unknown();
+            self.child(value, &KeyPath::Key(self.path, key))
+                .note_unknown();
         }
         visitor.visit_unit()
     }
@@ -279,9 +330,15 @@ impl<'de> Deserializer<'de> for Node<'_> {
     ) -> Result<V::Value, Misfit> {
         if name == SECRET {
             self.hidden = true;
-            self.reader.notes.borrow_mut().secrets.push(self.path.to_string());
+            self.reader
+                .notes
+                .borrow_mut()
+                .secrets
+                .push(self.path.to_string());
         }
-        visitor.visit_newtype_struct(self).map_err(|misfit| misfit.at(|| self.place()))
+        visitor
+            .visit_newtype_struct(self)
+            .map_err(|misfit| misfit.at(|| self.place()))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Misfit> {
@@ -298,7 +355,8 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        self.table(&[], visitor).map_err(|misfit| misfit.at(|| self.place()))
+        self.table(&[], visitor)
+            .map_err(|misfit| misfit.at(|| self.place()))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -307,7 +365,8 @@ impl<'de> Deserializer<'de> for Node<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Misfit> {
-        self.table(fields, visitor).map_err(|misfit| misfit.at(|| self.place()))
+        self.table(fields, visitor)
+            .map_err(|misfit| misfit.at(|| self.place()))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -316,7 +375,8 @@ impl<'de> Deserializer<'de> for Node<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Misfit> {
-        self.choice(visitor).map_err(|misfit| misfit.at(|| self.place()))
+        self.choice(visitor)
+            .map_err(|misfit| misfit.at(|| self.place()))
     }
 
     /// Only keys that no field has are read like this.
@@ -334,8 +394,13 @@ struct List<'a> {
 impl<'de> de::SeqAccess<'de> for List<'_> {
     type Error = Misfit;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
-        let Some((index, value)) = self.rest.next() else { return Ok(None) };
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misfit> {
+        let Some((index, value)) = self.rest.next() else {
+            return Ok(None);
+        };
         let path = KeyPath::Index(self.node.path, index);
         seed.deserialize(self.node.child(value, &path)).map(Some)
     }
@@ -350,7 +415,12 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn new(node: Node<'a>, table: &'a Dict, fields: &'static [&'static str]) -> Self {
-        Table { node, fields, rest: table.iter(), next: None }
+        Table {
+            node,
+            fields,
+            rest: table.iter(),
+            next: None,
+        }
     }
 
     /// The field that a key from outside means: case is lost there, and `KEY_FILE` may be a name of its own.
@@ -359,7 +429,12 @@ impl<'a> Table<'a> {
         if !origin.is_text() || self.fields.contains(&key) {
             return (key, Cow::Borrowed(value));
         }
-        let field = |name: &str| self.fields.iter().find(|field| field.eq_ignore_ascii_case(name)).copied();
+        let field = |name: &str| {
+            self.fields
+                .iter()
+                .find(|field| field.eq_ignore_ascii_case(name))
+                .copied()
+        };
         let file = match &origin {
             Origin::VariableFile(variable) => self.node.reader.loaded.named_files.get(variable),
             _ => None,
@@ -375,8 +450,13 @@ impl<'a> Table<'a> {
 impl<'de> de::MapAccess<'de> for Table<'_> {
     type Error = Misfit;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
-        let Some((key, value)) = self.rest.next() else { return Ok(None) };
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Misfit> {
+        let Some((key, value)) = self.rest.next() else {
+            return Ok(None);
+        };
         let (key, value) = self.meant(key, value);
         let path = KeyPath::Key(self.node.path, key);
         let deserializer: StrDeserializer<'_, Misfit> = key.into_deserializer();
@@ -392,7 +472,10 @@ impl<'de> de::MapAccess<'de> for Table<'_> {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
         let path = KeyPath::Key(self.node.path, key);
-        let node = Node { siblings: self.fields, ..self.node.child(&value, &path) };
+        let node = Node {
+            siblings: self.fields,
+            ..self.node.child(&value, &path)
+        };
         seed.deserialize(node)
     }
 }

@@ -35,7 +35,9 @@ impl Listen {
     pub(crate) fn parse(entry: &str) -> Result<Listen, String> {
         if let Some(path) = entry.strip_prefix("unix:") {
             let whole = !path.is_empty() && !path.contains('\0');
-            return whole.then(|| Listen::Unix(path.into())).ok_or_else(|| wrong(entry, "a path is missing"));
+            return whole
+                .then(|| Listen::Unix(path.into()))
+                .ok_or_else(|| wrong(entry, "a path is missing"));
         }
         if let Some(name) = entry.strip_prefix("fd:") {
             return (!name.is_empty())
@@ -52,16 +54,23 @@ impl Listen {
             None => return Err(wrong(entry, "the port is missing")),
         };
         let host = host_of(host).map_err(|why| wrong(entry, &why))?;
-        let port = port.parse().map_err(|_| wrong(entry, &format!("{port:?} is no port (0 to 65535)")))?;
+        let port = port
+            .parse()
+            .map_err(|_| wrong(entry, &format!("{port:?} is no port (0 to 65535)")))?;
         Ok(Listen::Tcp { host, port })
     }
 }
 
 fn host_of(host: &str) -> Result<String, String> {
-    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    if let Some(address) = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
         let without_zone = address.split('%').next().unwrap_or_default();
         let valid = without_zone.parse::<Ipv6Addr>().is_ok();
-        return valid.then(|| address.into()).ok_or_else(|| format!("{address:?} is no IPv6 address"));
+        return valid
+            .then(|| address.into())
+            .ok_or_else(|| format!("{address:?} is no IPv6 address"));
     }
     if host.contains("//") {
         return Err("it is an address, not a URL: leave out what is before the host".into());
@@ -70,7 +79,10 @@ fn host_of(host: &str) -> Result<String, String> {
         return Err("an IPv6 address stands in brackets, as in \"[::1]:8080\"".into());
     }
     let name = |c: char| c.is_alphanumeric() || "-._".contains(c);
-    host.chars().all(name).then(|| host.into()).ok_or_else(|| format!("{host:?} is no name of a host"))
+    host.chars()
+        .all(name)
+        .then(|| host.into())
+        .ok_or_else(|| format!("{host:?} is no name of a host"))
 }
 
 fn wrong(entry: &str, why: &str) -> String {
@@ -98,7 +110,8 @@ impl Codec for Addresses {
         }
         if addresses.is_empty() {
             return Err(
-                "the list is empty; leave the key out to serve inherited sockets or 127.0.0.1:8080".into()
+                "the list is empty; leave the key out to serve inherited sockets or 127.0.0.1:8080"
+                    .into(),
             );
         }
         Ok(Some(addresses))
@@ -108,7 +121,11 @@ impl Codec for Addresses {
         match value.as_deref() {
             None => Value::from(Empty::None),
             Some([one]) => one.to_string().into(),
-            Some(list) => list.iter().map(Listen::to_string).collect::<Vec<_>>().into(),
+            Some(list) => list
+                .iter()
+                .map(Listen::to_string)
+                .collect::<Vec<_>>()
+                .into(),
         }
     }
 }
@@ -127,8 +144,14 @@ fn entries(given: Given<'_>) -> Result<Vec<String>, String> {
 
 fn strings(list: &[Value]) -> Result<Vec<String>, String> {
     let string = |value| {
-        let entry = Given { value, form: Form::Typed };
-        entry.string().map(str::to_owned).ok_or_else(|| entry.expected(&Addresses::expects()))
+        let entry = Given {
+            value,
+            form: Form::Typed,
+        };
+        entry
+            .string()
+            .map(str::to_owned)
+            .ok_or_else(|| entry.expected(&Addresses::expects()))
     };
     list.iter().map(string).collect()
 }

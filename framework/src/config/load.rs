@@ -91,25 +91,44 @@ impl Sources {
             (None, Some(path)) if !path.is_empty() => Some((path.into(), variable.as_str())),
             _ => None,
         };
-        let Some((path, namer)) = named else { return File::read(&self.default_file) };
-        let missing =
-            || format!("configuration file {} does not exist, but {namer} names it", path.display());
-        File::read(&path)?.map(Some).ok_or_else(|| Error::new(Kind::Config, missing()))
+        let Some((path, namer)) = named else {
+            return File::read(&self.default_file);
+        };
+        let missing = || {
+            format!(
+                "configuration file {} does not exist, but {namer} names it",
+                path.display()
+            )
+        };
+        File::read(&path)?
+            .map(Some)
+            .ok_or_else(|| Error::new(Kind::Config, missing()))
     }
 
     fn variable(&self, name: &str) -> Option<&OsString> {
-        self.env.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.env
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     fn selected_profile(&self) -> Result<String, Error> {
         let variable = format!("{}PROFILE", self.env_prefix);
-        let from_build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        let from_build = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        };
         match (&self.profile, self.variable(&variable)) {
             (Some(name), _) => Ok(name.clone()),
-            (None, Some(name)) if !name.is_empty() => name
-                .to_str()
-                .map(str::to_owned)
-                .ok_or_else(|| Error::new(Kind::Config, format!("environment {variable}: not UTF-8 text"))),
+            (None, Some(name)) if !name.is_empty() => {
+                name.to_str().map(str::to_owned).ok_or_else(|| {
+                    Error::new(
+                        Kind::Config,
+                        format!("environment {variable}: not UTF-8 text"),
+                    )
+                })
+            }
             _ => Ok(from_build.into()),
         }
     }
@@ -148,11 +167,22 @@ impl<'a> Load<'a> {
     }
 
     fn application(&mut self) -> Result<(), Error> {
-        let Some(figment) = &self.sources.figment else { return Ok(()) };
-        let values = figment.clone().select(&self.profile).find_value("").map_err(|error| {
-            Error::new(Kind::Config, "application: its own settings cannot be read").because(error)
-        })?;
-        self.checked(Origin::Application, values.into_dict().unwrap_or_default(), "");
+        let Some(figment) = &self.sources.figment else {
+            return Ok(());
+        };
+        let values = figment
+            .clone()
+            .select(&self.profile)
+            .find_value("")
+            .map_err(|error| {
+                Error::new(Kind::Config, "application: its own settings cannot be read")
+                    .because(error)
+            })?;
+        self.checked(
+            Origin::Application,
+            values.into_dict().unwrap_or_default(),
+            "",
+        );
         Ok(())
     }
 
@@ -161,13 +191,26 @@ impl<'a> Load<'a> {
         let mut layer = Layer { origin, values };
         for (key, what) in layer.remove_unknown() {
             let line = self.lines.line(&format!("{above}{key}"));
-            self.faults.push(Fault { origin: Some(layer.origin.clone()), line, key, what });
+            self.faults.push(Fault {
+                origin: Some(layer.origin.clone()),
+                line,
+                key,
+                what,
+            });
         }
         self.lay(layer);
     }
 
     fn file(&mut self, file: Option<File>) {
-        let Some(File { path, lines, values, mut profiles }) = file else { return };
+        let Some(File {
+            path,
+            lines,
+            values,
+            mut profiles,
+        }) = file
+        else {
+            return;
+        };
         self.lines = lines;
         self.files.push(path.clone());
         self.file = Some(path.clone());
@@ -180,29 +223,54 @@ impl<'a> Load<'a> {
             Some(_) => {
                 let key = profile_path(&self.profile);
                 let (line, what) = (self.lines.line(&key), "expected a table".into());
-                self.faults.push(Fault { origin: Some(Origin::File(path)), line, key, what });
+                self.faults.push(Fault {
+                    origin: Some(Origin::File(path)),
+                    line,
+                    key,
+                    what,
+                });
             }
             None if ["debug", "release"].contains(&self.profile.as_str()) => {}
             None => {
                 let near = suggestion(
                     &self.profile,
-                    profiles.keys().map(String::as_str).chain(["debug", "release"]),
+                    profiles
+                        .keys()
+                        .map(String::as_str)
+                        .chain(["debug", "release"]),
                 );
                 let key = profile_path(&self.profile);
-                self.warnings.push(format!("{}: there is no [{key}]{near}", path.display()));
+                self.warnings
+                    .push(format!("{}: there is no [{key}]{near}", path.display()));
             }
         }
     }
 
     fn port(&mut self, port: Option<&OsString>) {
-        let Some(port) = port.filter(|port| !port.is_empty()) else { return };
-        let address = if cfg!(debug_assertions) { "127.0.0.1" } else { "0.0.0.0" };
-        match port.to_str().and_then(|port| port.trim().parse::<u16>().ok()) {
+        let Some(port) = port.filter(|port| !port.is_empty()) else {
+            return;
+        };
+        let address = if cfg!(debug_assertions) {
+            "127.0.0.1"
+        } else {
+            "0.0.0.0"
+        };
+        match port
+            .to_str()
+            .and_then(|port| port.trim().parse::<u16>().ok())
+        {
             Some(port) => {
-                self.lay(Layer::one(Origin::Port, &segments("listen"), format!("{address}:{port}")));
+                self.lay(Layer::one(
+                    Origin::Port,
+                    &segments("listen"),
+                    format!("{address}:{port}"),
+                ));
             }
             None => {
-                let what = format!("expected a port (0 to 65535), found {:?}", port.to_string_lossy());
+                let what = format!(
+                    "expected a port (0 to 65535), found {:?}",
+                    port.to_string_lossy()
+                );
                 self.fault(Origin::Port, "listen", what);
             }
         }
@@ -231,7 +299,11 @@ impl<'a> Load<'a> {
             };
             match seen.insert(path, name.clone()) {
                 Some(other) => {
-                    self.fault(layer.origin, "", format!("set as well as {other}; leave one of them out"));
+                    self.fault(
+                        layer.origin,
+                        "",
+                        format!("set as well as {other}; leave one of them out"),
+                    );
                 }
                 None => self.lay(layer),
             }
@@ -241,9 +313,15 @@ impl<'a> Load<'a> {
     /// The variables with the prefix, in whatever case, sorted by name; `None` is a value that is no text.
     fn prefixed_variables(&self) -> Vec<(String, Option<String>)> {
         let prefix = self.sources.env_prefix.as_str();
-        let ours =
-            |name: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        let variables = self.sources.env.iter().filter_map(|(name, value)| Some((name.to_str()?, value)));
+        let ours = |name: &str| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        let variables = self
+            .sources
+            .env
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_str()?, value)));
         let mut found: Vec<_> = variables
             .filter(|(name, _)| ours(name))
             .map(|(name, value)| (name.to_owned(), value.to_str().map(str::to_owned)))
@@ -267,7 +345,13 @@ impl<'a> Load<'a> {
             }
         };
         if path[0] == "app" {
-            self.named_files.insert(name.into(), NamedFile { path: file.into(), failure });
+            self.named_files.insert(
+                name.into(),
+                NamedFile {
+                    path: file.into(),
+                    failure,
+                },
+            );
         } else if let Some(failure) = failure {
             self.fault(origin, "", failure);
             return None;
@@ -279,7 +363,11 @@ impl<'a> Load<'a> {
         for set in &self.sources.sets {
             let (path, value) = assignment(set)?;
             let key = path.iter().fold(String::new(), |key, part| {
-                format!("{key}{}{}", if key.is_empty() { "" } else { "." }, key_text(part))
+                format!(
+                    "{key}{}{}",
+                    if key.is_empty() { "" } else { "." },
+                    key_text(part)
+                )
             });
             if Field::find(&key).is_some() || path[0] == "app" && path.len() > 1 {
                 self.lay(Layer::one(Origin::Set, &path, value));
@@ -297,7 +385,12 @@ impl<'a> Load<'a> {
     }
 
     fn fault(&mut self, origin: Origin, key: &str, what: String) {
-        self.faults.push(Fault { origin: Some(origin), line: None, key: key.into(), what });
+        self.faults.push(Fault {
+            origin: Some(origin),
+            line: None,
+            key: key.into(),
+            what,
+        });
     }
 
     fn finish(self) -> Result<Loaded, Error> {
@@ -308,14 +401,22 @@ impl<'a> Load<'a> {
 
     /// What was laid over each other, not read yet, and what is wrong with it so far.
     fn loaded(mut self) -> (Loaded, Vec<Fault>) {
-        let values = self.figment.find_value("").ok().and_then(Value::into_dict).unwrap_or_default();
+        let values = self
+            .figment
+            .find_value("")
+            .ok()
+            .and_then(Value::into_dict)
+            .unwrap_or_default();
         let sources = self.sources;
         let faults = std::mem::take(&mut self.faults);
         let loaded = Loaded {
             config: Config::default(),
             warnings: self.warnings,
             files: self.files,
-            home: self.file.clone().unwrap_or_else(|| sources.default_file.clone()),
+            home: self
+                .file
+                .clone()
+                .unwrap_or_else(|| sources.default_file.clone()),
             file: self.file,
             profile: self.profile,
             figment: self.figment,

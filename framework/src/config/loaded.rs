@@ -50,8 +50,14 @@ impl Loaded {
         let (config, misread) = self.read_each();
         faults.extend(misread);
         for (keys, what) in config.contradictions() {
-            let origin = |key| self.value(key).map_or(Origin::Default, |value| self.origin(value.tag()));
-            let set = keys.into_iter().find(|key| origin(key) != Origin::Default).unwrap_or(keys[0]);
+            let origin = |key| {
+                self.value(key)
+                    .map_or(Origin::Default, |value| self.origin(value.tag()))
+            };
+            let set = keys
+                .into_iter()
+                .find(|key| origin(key) != Origin::Default)
+                .unwrap_or(keys[0]);
             faults.push(self.fault(set, &origin(set), what));
         }
         if faults.is_empty() {
@@ -72,9 +78,15 @@ impl Loaded {
     fn read_each(&self) -> (Config, Vec<Fault>) {
         let (mut config, mut faults) = (Config::default(), Vec::new());
         for field in Config::FIELDS {
-            let Some(value) = self.value(field.key) else { continue };
+            let Some(value) = self.value(field.key) else {
+                continue;
+            };
             let origin = self.origin(value.tag());
-            let form = if origin.is_text() { Form::Text } else { Form::Typed };
+            let form = if origin.is_text() {
+                Form::Text
+            } else {
+                Form::Typed
+            };
             if let Err(what) = (field.read)(&mut config, Given { value, form }) {
                 faults.push(self.fault(field.key, &origin, what));
             }
@@ -127,11 +139,14 @@ impl Loaded {
 /// the environment tells no case.
 fn hides(noted: &str, key: &str) -> bool {
     let plain = |path: &str| {
-        let outside = path.split('[').map(|piece| piece.split_once(']').map_or(piece, |(_, rest)| rest));
+        let outside = path
+            .split('[')
+            .map(|piece| piece.split_once(']').map_or(piece, |(_, rest)| rest));
         outside.collect::<String>().to_lowercase()
     };
     let (noted, key) = (plain(noted), plain(key));
-    key.strip_prefix(&noted).is_some_and(|below| below.is_empty() || below.starts_with('.'))
+    key.strip_prefix(&noted)
+        .is_some_and(|below| below.is_empty() || below.starts_with('.'))
 }
 
 /// `profile.NAME`, as the lines of a file have it.
@@ -154,7 +169,11 @@ mod tests {
         ] {
             assert!(hides(noted, key), "{noted} {key}");
         }
-        for (noted, key) in [("app.pin", "app.pins"), ("app.smtp.pin", "app.smtp"), ("app.a", "app.b")] {
+        for (noted, key) in [
+            ("app.pin", "app.pins"),
+            ("app.smtp.pin", "app.smtp"),
+            ("app.a", "app.b"),
+        ] {
             assert!(!hides(noted, key), "{noted} {key}");
         }
     }

@@ -66,7 +66,11 @@ impl Misfit {
 
     /// The line that the user reads.
     pub(super) fn report(self, loaded: &Loaded) -> String {
-        let nowhere = || Place { key: "app".into(), origin: Origin::Default, hidden: false };
+        let nowhere = || Place {
+            key: "app".into(),
+            origin: Origin::Default,
+            hidden: false,
+        };
         let place = self.at.map_or_else(nowhere, |place| *place);
         let what = match self.what {
             What::Missing(name) => return missing(loaded, &place, name),
@@ -88,20 +92,31 @@ impl Misfit {
 /// A type that checks several fields at once may quote those that are secret.
 fn without_secrets(text: String, loaded: &Loaded) -> String {
     let entries = entries(loaded);
-    let secrets = entries.iter().filter(|entry| loaded.is_secret(&entry.key, &entry.origin));
-    let quotable = secrets.filter_map(|entry| entry.value.as_str()).filter(|secret| !secret.is_empty());
+    let secrets = entries
+        .iter()
+        .filter(|entry| loaded.is_secret(&entry.key, &entry.origin));
+    let quotable = secrets
+        .filter_map(|entry| entry.value.as_str())
+        .filter(|secret| !secret.is_empty());
     quotable.fold(text, |text, secret| text.replace(secret, HIDDEN))
 }
 
 fn missing(loaded: &Loaded, place: &Place, name: &str) -> String {
-    let Place { key: holder, origin, .. } = place;
+    let Place {
+        key: holder,
+        origin,
+        ..
+    } = place;
     let key = format!("{holder}.{}", key_text(name));
     if holder.contains('[') {
         // An entry of a list cannot be set from elsewhere: where it is says enough.
         return loaded.fault(&key, origin, "missing").to_string();
     }
     let variable = variable(&loaded.env_prefix, &key);
-    format!("{key}: missing; set it in {} under [{holder}], or as {variable}", loaded.home().display())
+    format!(
+        "{key}: missing; set it in {} under [{holder}], or as {variable}",
+        loaded.home().display()
+    )
 }
 
 impl fmt::Display for What {
@@ -115,7 +130,11 @@ impl fmt::Display for What {
             }
             What::Variant { found, expected } => {
                 let near = suggestion(found, expected.iter().copied());
-                write!(f, "expected one of {}, found {found:?}{near}", expected.join(", "))
+                write!(
+                    f,
+                    "expected one of {}, found {found:?}{near}",
+                    expected.join(", ")
+                )
             }
             What::Refused(text) | What::Unreadable(text) => f.write_str(text),
         }
@@ -136,7 +155,10 @@ impl de::Error for Misfit {
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Misfit::new(What::Expected { expected: expectation(&expected.to_string()), found: unexpected(found) })
+        Misfit::new(What::Expected {
+            expected: expectation(&expected.to_string()),
+            found: unexpected(found),
+        })
     }
 
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -148,18 +170,25 @@ impl de::Error for Misfit {
     }
 
     fn unknown_field(found: &str, expected: &'static [&'static str]) -> Self {
-        Misfit::new(What::Unknown { found: found.into(), expected })
+        Misfit::new(What::Unknown {
+            found: found.into(),
+            expected,
+        })
     }
 
     fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
-        Misfit::new(What::Variant { found: found.into(), expected })
+        Misfit::new(What::Variant {
+            found: found.into(),
+            expected,
+        })
     }
 }
 
 /// serde's names of Rust's types, in the words of a settings file.
 fn expectation(serde: &str) -> String {
     match serde {
-        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => {
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128"
+        | "usize" => {
             format!("a whole number ({serde})")
         }
         "f32" | "f64" => "a number".into(),

@@ -216,7 +216,11 @@ impl Shutdown {
 
     /// Half of the grace is left to whoever is told last, however this build is stopped.
     pub(crate) fn spread(&self) -> Duration {
-        let hurry = if cfg!(debug_assertions) { Hurry::Development } else { Hurry::No };
+        let hurry = if cfg!(debug_assertions) {
+            Hurry::Development
+        } else {
+            Hurry::No
+        };
         self.close_spread.min(self.grace(hurry) / 2)
     }
 }
@@ -228,19 +232,27 @@ impl Config {
         let Health { live, ready } = &self.health;
         if live == ready && !live.is_empty() {
             let keys = ["health.ready", "health.live"];
-            faults.push((keys, format!("health.live and health.ready must differ, both are {live:?}")));
+            faults.push((
+                keys,
+                format!("health.live and health.ready must differ, both are {live:?}"),
+            ));
         }
         let Metrics { listen, path } = &self.metrics;
         // the tests of this module read every key
         if cfg!(not(any(feature = "metrics", test))) && (listen.is_some() || !path.is_empty()) {
             let keys = ["metrics.path", "metrics.listen"];
-            faults.push((keys, "this program was built without slackwater's feature `metrics`".into()));
+            faults.push((
+                keys,
+                "this program was built without slackwater's feature `metrics`".into(),
+            ));
         }
         if !path.is_empty() && [live, ready].contains(&path) {
             let keys = ["metrics.path", "health.ready"];
             faults.push((
                 keys,
-                format!("metrics.path must differ from health.live and health.ready, it is {path:?}"),
+                format!(
+                    "metrics.path must differ from health.live and health.ready, it is {path:?}"
+                ),
             ));
         }
         faults

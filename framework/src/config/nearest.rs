@@ -23,7 +23,9 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// `; did you mean NAME?`, or nothing.
 pub(super) fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+    nearest(name, known)
+        .map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -33,8 +33,16 @@ pub(crate) enum Origin {
     Set,
 }
 
-const NAMES: [&str; 8] =
-    ["default", "application", "file", "profile ", "PORT", "environment", "environment file", "--set"];
+const NAMES: [&str; 8] = [
+    "default",
+    "application",
+    "file",
+    "profile ",
+    "PORT",
+    "environment",
+    "environment file",
+    "--set",
+];
 
 impl Origin {
     pub(super) fn metadata(&self) -> Metadata {
@@ -43,7 +51,9 @@ impl Origin {
             Origin::Default => Metadata::named(default),
             Origin::Application => Metadata::named(application),
             Origin::File(path) => Metadata::from(file, path.as_path()),
-            Origin::Profile(path, name) => Metadata::from(format!("{profile}{name}"), path.as_path()),
+            Origin::Profile(path, name) => {
+                Metadata::from(format!("{profile}{name}"), path.as_path())
+            }
             Origin::Port => Metadata::named(port),
             Origin::Variable(name) => Metadata::from(variable, name.as_str()),
             Origin::VariableFile(name) => Metadata::from(variable_file, name.as_str()),
@@ -53,7 +63,9 @@ impl Origin {
 
     /// The origin behind a tag; what figment does not know came with the application's own figment.
     pub(super) fn of(figment: &Figment, tag: Tag) -> Origin {
-        let Some(metadata) = figment.get_metadata(tag) else { return Origin::Application };
+        let Some(metadata) = figment.get_metadata(tag) else {
+            return Origin::Application;
+        };
         let [default, _, file, profile, port, variable, variable_file, set] = NAMES;
         match (&*metadata.name, &metadata.source) {
             (name, Some(Source::File(path))) if name == file => Origin::File(path.clone()),
@@ -61,7 +73,9 @@ impl Origin {
                 Some(profile) => Origin::Profile(path.clone(), profile.into()),
                 None => Origin::Application,
             },
-            (name, Some(Source::Custom(source))) if name == variable => Origin::Variable(source.clone()),
+            (name, Some(Source::Custom(source))) if name == variable => {
+                Origin::Variable(source.clone())
+            }
             (name, Some(Source::Custom(source))) if name == variable_file => {
                 Origin::VariableFile(source.clone())
             }
@@ -74,7 +88,10 @@ impl Origin {
 
     /// Whether values from there are text that takes the type of its target.
     pub(super) fn is_text(&self) -> bool {
-        matches!(self, Origin::Variable(_) | Origin::VariableFile(_) | Origin::Set)
+        matches!(
+            self,
+            Origin::Variable(_) | Origin::VariableFile(_) | Origin::Set
+        )
     }
 }
 
@@ -103,8 +120,10 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn of(document: &ImDocument<&str>) -> Lines {
         let newlines = document.raw().match_indices('\n').map(|(byte, _)| byte + 1);
-        let mut lines =
-            Lines { by_key: BTreeMap::new(), starts: std::iter::once(0).chain(newlines).collect() };
+        let mut lines = Lines {
+            by_key: BTreeMap::new(),
+            starts: std::iter::once(0).chain(newlines).collect(),
+        };
         lines.table(document.as_table(), &KeyPath::Root);
         lines
     }
@@ -122,7 +141,10 @@ impl Lines {
 
     fn table(&mut self, table: &dyn TableLike, path: &KeyPath<'_>) {
         for (key, item) in table.iter() {
-            let span = table.key(key).and_then(|key| key.span()).or_else(|| item.span());
+            let span = table
+                .key(key)
+                .and_then(|key| key.span())
+                .or_else(|| item.span());
             let path = KeyPath::Key(path, key);
             self.note(&path, span);
             match item {
@@ -163,7 +185,10 @@ impl Lines {
 pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
 }
 
 /// The way to a value: `app.servers[2].url`.
@@ -201,7 +226,12 @@ pub(super) struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { origin, line, key, what } = self;
+        let Fault {
+            origin,
+            line,
+            key,
+            what,
+        } = self;
         let what = without_user_info(what);
         match (origin, line) {
             (Some(Origin::File(path) | Origin::Profile(path, _)), line) => {

@@ -16,9 +16,15 @@ fn reference() -> String {
         let this = field.key.split_once('.').map_or("", |(section, _)| section);
         if section != Some(this) {
             section = Some(this);
-            let head =
-                if this.is_empty() { "At the top of the file".to_owned() } else { format!("`[{this}]`") };
-            let _ = write!(text, "\n# {head}\n\n| key | default | class | what it is |\n|---|---|---|---|\n");
+            let head = if this.is_empty() {
+                "At the top of the file".to_owned()
+            } else {
+                format!("`[{this}]`")
+            };
+            let _ = write!(
+                text,
+                "\n# {head}\n\n| key | default | class | what it is |\n|---|---|---|---|\n"
+            );
         }
         text.push_str(&row(field));
     }
@@ -31,7 +37,8 @@ fn row(field: &Field) -> String {
         Value::Empty(..) => "unset".to_owned(),
         value => format!("`{}`", toml_text(&value, &|_, _| false)),
     };
-    let (class, about, expects, example) = (field.class, field.about, (field.expects)(), field.example);
+    let (class, about, expects, example) =
+        (field.class, field.about, (field.expects)(), field.example);
     let about = plain(about);
     let expects = plain(&expects);
     format!("| `{name}` | {default} | {class} | {about}. Takes {expects}; `{name} = {example}` |\n")
@@ -53,7 +60,10 @@ fn the_page_of_all_settings_is_made_from_their_declarations() {
         return;
     }
     let how = "SLACKWATER_WRITE_REFERENCE=1 cargo test -p slackwater --lib reference writes it";
-    assert!(page.ends_with(&format!("{MARK}\n{reference}")), "docs/settings.md is not up to date: {how}");
+    assert!(
+        page.ends_with(&format!("{MARK}\n{reference}")),
+        "docs/settings.md is not up to date: {how}"
+    );
 }
 
 /// What the generated part comes after.

@@ -88,7 +88,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
 /// Whether a key names a secret: `db_password`, `apiKey`, `github.token`; not `keyboard`, `keepalive_grace`.
 pub(super) fn is_secret(key: &str) -> bool {
     words(key).iter().any(|word| {
-        let within = ["password", "passwd", "passphrase", "secret", "token", "credential"];
+        let within = [
+            "password",
+            "passwd",
+            "passphrase",
+            "secret",
+            "token",
+            "credential",
+        ];
         within.iter().any(|name| word.contains(name))
             || ["key", "keys"].iter().any(|end| word.ends_with(end))
             || word == "dsn"
@@ -104,7 +111,10 @@ fn words(name: &str) -> Vec<String> {
             words.push(String::new());
         }
         if c.is_alphanumeric() {
-            words.last_mut().into_iter().for_each(|word| word.extend(c.to_lowercase()));
+            words
+                .last_mut()
+                .into_iter()
+                .for_each(|word| word.extend(c.to_lowercase()));
         }
         before = c;
     }
@@ -116,7 +126,9 @@ pub(super) fn without_user_info(text: &str) -> String {
     let mut pieces = text.split("://");
     let mut shown = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        let end = piece.find(|c: char| c.is_whitespace() || "\"'<>".contains(c)).unwrap_or(piece.len());
+        let end = piece
+            .find(|c: char| c.is_whitespace() || "\"'<>".contains(c))
+            .unwrap_or(piece.len());
         let (url, after) = piece.split_at(end);
         shown += &format!("://{}{after}", hide_user_info(url));
     }
@@ -126,7 +138,9 @@ pub(super) fn without_user_info(text: &str) -> String {
 /// A URL from behind its `//`. A password in it may hold any character, also those that should have been escaped.
 fn hide_user_info(url: &str) -> String {
     let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
-    let port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
     let at = match authority.rfind('@') {
         Some(at) => Some(at),
         None if authority.contains(':') && !port => url.rfind('@'),
@@ -171,7 +185,10 @@ mod tests {
             ("postgres://u:p/w@host/db", "postgres://u:***@host/db"),
             ("https://ghp_1234@github.com/x", "https://***@github.com/x"),
             ("a://u:p@h,b://v:q@i", "a://u:***@h,b://v:***@i"),
-            ("http://host:80/path?mail=a@b", "http://host:80/path?mail=a@b"),
+            (
+                "http://host:80/path?mail=a@b",
+                "http://host:80/path?mail=a@b",
+            ),
             ("mail me@home", "mail me@home"),
         ];
         for (text, shown) in cases {

@@ -27,13 +27,18 @@ impl Drop for Given {
 fn given(toml: impl AsRef<[u8]>) -> Given {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let directory = std::env::temp_dir().join(format!("slackwater-config-{}-{count}", std::process::id()));
+    let directory =
+        std::env::temp_dir().join(format!("slackwater-config-{}-{count}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let default_file = directory.join("slackwater.toml");
     std::fs::write(&default_file, toml).unwrap();
     Given {
         directory,
-        sources: Sources { default_file, profile: Some("debug".into()), ..Sources::new("shop") },
+        sources: Sources {
+            default_file,
+            profile: Some("debug".into()),
+            ..Sources::new("shop")
+        },
     }
 }
 
@@ -63,7 +68,8 @@ impl Given {
     }
 
     fn plain(&self, text: impl ToString) -> String {
-        text.to_string().replace(&format!("{}/", self.directory.display()), "")
+        text.to_string()
+            .replace(&format!("{}/", self.directory.display()), "")
     }
 
     fn load(&self) -> Loaded {
@@ -83,7 +89,11 @@ impl Given {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.load().warnings.iter().map(|warning| self.plain(warning)).collect()
+        self.load()
+            .warnings
+            .iter()
+            .map(|warning| self.plain(warning))
+            .collect()
     }
 
     fn explained(&self, key: &str) -> String {
@@ -97,12 +107,18 @@ struct Greeting {
 }
 
 fn tcp(host: &str, port: u16) -> Listen {
-    Listen::Tcp { host: host.into(), port }
+    Listen::Tcp {
+        host: host.into(),
+        port,
+    }
 }
 
 #[test]
 fn without_any_source_the_defaults_hold() {
-    let nowhere = Sources { default_file: "does-not-exist.toml".into(), ..Sources::new("shop") };
+    let nowhere = Sources {
+        default_file: "does-not-exist.toml".into(),
+        ..Sources::new("shop")
+    };
     let loaded = nowhere.load().unwrap();
     assert_eq!(loaded.config, Config::default());
     assert_eq!((loaded.warnings, loaded.files), (vec![], vec![]));
@@ -121,8 +137,18 @@ fn each_source_wins_over_those_before_it() {
     assert_eq!(with(given("")), 1);
     assert_eq!(with(given(in_file)), 2);
     assert_eq!(with(given(in_profile)), 3);
-    assert_eq!(with(given(in_profile).env("SLACKWATER_HTTP__MAX_HEADERS", "4")), 4);
-    assert_eq!(with(given(in_profile).env("slackwater_http__max_headers", "4").set("http.max_headers=5")), 5);
+    assert_eq!(
+        with(given(in_profile).env("SLACKWATER_HTTP__MAX_HEADERS", "4")),
+        4
+    );
+    assert_eq!(
+        with(
+            given(in_profile)
+                .env("slackwater_http__max_headers", "4")
+                .set("http.max_headers=5")
+        ),
+        5
+    );
 }
 
 #[test]
@@ -132,21 +158,36 @@ fn a_profile_overrides_only_what_it_names() {
     assert_eq!((http.max_headers, http.body_limit), (3, Some(5)));
     assert_eq!(given(toml).load().config.http.max_headers, 2);
     let warned = given(toml).profile("stagin").warnings();
-    assert_eq!(warned, ["slackwater.toml: there is no [profile.stagin]; did you mean staging?"]);
+    assert_eq!(
+        warned,
+        ["slackwater.toml: there is no [profile.stagin]; did you mean staging?"]
+    );
 }
 
 #[test]
 fn port_stands_between_the_file_and_the_environment() {
     let file = r#"listen = "unix:app.sock""#;
-    let address =
-        if cfg!(debug_assertions) { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED }.to_string();
+    let address = if cfg!(debug_assertions) {
+        Ipv4Addr::LOCALHOST
+    } else {
+        Ipv4Addr::UNSPECIFIED
+    }
+    .to_string();
     let listen = |given: Given| given.load().config.listen.unwrap();
     assert_eq!(listen(given(file)), [Listen::Unix("app.sock".into())]);
-    assert_eq!(listen(given(file).env("PORT", "5000")), [tcp(&address, 5000)]);
-    let both = given(file).env("PORT", "5000").env("SLACKWATER_LISTEN", "[::1]:1,fd:web");
+    assert_eq!(
+        listen(given(file).env("PORT", "5000")),
+        [tcp(&address, 5000)]
+    );
+    let both = given(file)
+        .env("PORT", "5000")
+        .env("SLACKWATER_LISTEN", "[::1]:1,fd:web");
     assert_eq!(listen(both), [tcp("::1", 1), Listen::Fd("web".into())]);
     let wrong = given(file).env("PORT", "tcp").refused();
-    assert_eq!(wrong, r#"environment PORT: expected a port (0 to 65535), found "tcp""#);
+    assert_eq!(
+        wrong,
+        r#"environment PORT: expected a port (0 to 65535), found "tcp""#
+    );
 }
 
 #[test]
@@ -165,8 +206,10 @@ grace = "1 eternity"
 lvel = "info"
 format = "jsn"
 "#;
-    let given =
-        given(toml).env("SLACKWATER_HTTP__BODY_LIMIT", "lots").set("http.x=1").set("reload.watch=maybe");
+    let given = given(toml)
+        .env("SLACKWATER_HTTP__BODY_LIMIT", "lots")
+        .set("http.x=1")
+        .set("reload.watch=maybe");
     let expected = r#"
 environment SLACKWATER_HTTP__BODY_LIMIT: expected a size such as "2MiB" or "none", found string "lots"
 --set http.x: unknown key
@@ -205,38 +248,68 @@ fn broken_files_are_refused_with_their_place() {
         given("backlog = 1\n[http\n").refused(),
         "slackwater.toml:2:6: invalid table header, expected `.`, `]`"
     );
-    assert_eq!(given("a = 1\na = 2\n").refused(), "slackwater.toml:2:1: duplicate key `a` in document root");
-    assert_eq!(given(b"\n# \xff\n").refused(), "slackwater.toml:2: not UTF-8 text");
+    assert_eq!(
+        given("a = 1\na = 2\n").refused(),
+        "slackwater.toml:2:1: duplicate key `a` in document root"
+    );
+    assert_eq!(
+        given(b"\n# \xff\n").refused(),
+        "slackwater.toml:2: not UTF-8 text"
+    );
     assert_eq!(
         given("profile = 1").refused(),
         "slackwater.toml:1: profile: expected a table, found integer 1"
     );
-    assert_eq!(given("app = 1").refused(), "slackwater.toml:1: app: expected a table, found integer 1");
-    assert_eq!(given("http = 1").refused(), "slackwater.toml:1: http: expected a table, found integer 1");
+    assert_eq!(
+        given("app = 1").refused(),
+        "slackwater.toml:1: app: expected a table, found integer 1"
+    );
+    assert_eq!(
+        given("http = 1").refused(),
+        "slackwater.toml:1: http: expected a table, found integer 1"
+    );
     assert_eq!(
         given("greeting = 'hi'").refused(),
         "slackwater.toml:1: greeting: unknown key; the application's own settings belong under [app]"
     );
     let mut directory = given("");
     directory.sources.file = Some(directory.directory.clone());
-    assert!(directory.refused().ends_with(": Is a directory (os error 21)"), "{}", directory.refused());
+    assert!(
+        directory
+            .refused()
+            .ends_with(": Is a directory (os error 21)"),
+        "{}",
+        directory.refused()
+    );
     directory.sources.file = Some(directory.directory.join("shop.toml"));
-    assert_eq!(directory.refused(), "configuration file shop.toml does not exist, but -c names it");
+    assert_eq!(
+        directory.refused(),
+        "configuration file shop.toml does not exist, but -c names it"
+    );
 }
 
 #[test]
 fn a_timeout_of_nothing_is_refused() {
     let refused = given("[http]\nidle_timeout = '0s'").refused();
-    assert_eq!(refused, r#"slackwater.toml:2: http.idle_timeout: must be at least 1ms or "none", found 0s"#);
+    assert_eq!(
+        refused,
+        r#"slackwater.toml:2: http.idle_timeout: must be at least 1ms or "none", found 0s"#
+    );
 }
 
 #[test]
 fn health_routes_must_differ() {
     let refused = given("[health]\nlive = \"/readyz\"").refused();
-    let expected =
-        r#"slackwater.toml:2: health.live: health.live and health.ready must differ, both are "/readyz""#;
+    let expected = r#"slackwater.toml:2: health.live: health.live and health.ready must differ, both are "/readyz""#;
     assert_eq!(refused, expected);
-    assert_eq!(given("[health]\nlive = ''\nready = ''").load().config.health.ready, "");
+    assert_eq!(
+        given("[health]\nlive = ''\nready = ''")
+            .load()
+            .config
+            .health
+            .ready,
+        ""
+    );
 }
 
 #[test]
@@ -247,8 +320,14 @@ fn entries_of_listen_are_parsed() {
         ("[fe80::1%eth0]:1", Ok(tcp("fe80::1%eth0", 1))),
         ("unix:run/app.sock", Ok(Listen::Unix("run/app.sock".into()))),
         ("fd:web", Ok(Listen::Fd("web".into()))),
-        ("::1:80", Err("an IPv6 address stands in brackets, as in \"[::1]:8080\"")),
-        ("http://a:80", Err("it is an address, not a URL: leave out what is before the host")),
+        (
+            "::1:80",
+            Err("an IPv6 address stands in brackets, as in \"[::1]:8080\""),
+        ),
+        (
+            "http://a:80",
+            Err("it is an address, not a URL: leave out what is before the host"),
+        ),
         ("a:65536", Err("\"65536\" is no port (0 to 65535)")),
         ("a", Err("the port is missing")),
         ("unix:", Err("a path is missing")),
@@ -267,12 +346,29 @@ fn entries_of_listen_are_parsed() {
 #[test]
 fn every_example_reads_and_differs_from_the_default() {
     for field in Config::FIELDS {
-        let (loaded, defaults) =
-            (given(format!("{} = {}", field.key, field.example)).load(), Config::default());
-        assert_ne!((field.show)(&loaded.config), (field.show)(&defaults), "{}", field.key);
-        assert!(!field.about.is_empty() && !(field.expects)().is_empty(), "{}", field.key);
+        let (loaded, defaults) = (
+            given(format!("{} = {}", field.key, field.example)).load(),
+            Config::default(),
+        );
+        assert_ne!(
+            (field.show)(&loaded.config),
+            (field.show)(&defaults),
+            "{}",
+            field.key
+        );
+        assert!(
+            !field.about.is_empty() && !(field.expects)().is_empty(),
+            "{}",
+            field.key
+        );
         let changes = diff(&given("").load(), &loaded);
-        assert_eq!(changes.iter().map(|change| change.key.as_str()).collect::<Vec<_>>(), [field.key]);
+        assert_eq!(
+            changes
+                .iter()
+                .map(|change| change.key.as_str())
+                .collect::<Vec<_>>(),
+            [field.key]
+        );
     }
 }
 
@@ -301,10 +397,16 @@ fn strange_variables_are_warned_of_and_those_of_kubernetes_are_not() {
 fn a_variable_may_name_a_file_that_holds_the_value() {
     let base = given("").file("limit", "1MiB\n").file("password", "123\n");
     let (limit, password) = (base.path("limit"), base.path("password"));
-    let given =
-        base.env("SLACKWATER_HTTP__BODY_LIMIT_FILE", &limit).env("SLACKWATER_APP__GREETING_FILE", &password);
+    let given = base
+        .env("SLACKWATER_HTTP__BODY_LIMIT_FILE", &limit)
+        .env("SLACKWATER_APP__GREETING_FILE", &password);
     assert_eq!(given.load().config.http.body_limit, Some(1 << 20));
-    assert_eq!(given.app::<Greeting>(), Greeting { greeting: "123".into() });
+    assert_eq!(
+        given.app::<Greeting>(),
+        Greeting {
+            greeting: "123".into()
+        }
+    );
     assert_eq!(
         given.explained("app"),
         "app.greeting = \"***\"  # environment SLACKWATER_APP__GREETING_FILE\n"
@@ -314,7 +416,10 @@ fn a_variable_may_name_a_file_that_holds_the_value() {
     struct KeyFile {
         greeting_file: PathBuf,
     }
-    assert_eq!(given.app::<KeyFile>().greeting_file, PathBuf::from(&password));
+    assert_eq!(
+        given.app::<KeyFile>().greeting_file,
+        PathBuf::from(&password)
+    );
 
     let given = given.env("SLACKWATER_APP__GREETING", "x");
     let refused = "environment SLACKWATER_APP__GREETING_FILE: set as well as SLACKWATER_APP__GREETING; leave one of them out";
@@ -376,8 +481,9 @@ fn text_from_outside_takes_the_type_of_its_target() {
         ("MAP__A", "1"),
         ("LETTER", "7"),
     ];
-    let given =
-        texts.iter().fold(given(""), |given, (key, text)| given.env(&format!("SLACKWATER_APP__{key}"), text));
+    let given = texts.iter().fold(given(""), |given, (key, text)| {
+        given.env(&format!("SLACKWATER_APP__{key}"), text)
+    });
     let expected = All {
         password: "123456".into(),
         number: 123_456,
@@ -389,7 +495,10 @@ fn text_from_outside_takes_the_type_of_its_target() {
         inline: vec!["a,b".into(), "c".into()],
         mode: Mode::Fast,
         other: Mode::Slow(3),
-        server: Server { url: "a".into(), weight: 2.0 },
+        server: Server {
+            url: "a".into(),
+            weight: 2.0,
+        },
         map: BTreeMap::from([("a".into(), 1)]),
         letter: '7',
     };
@@ -444,7 +553,10 @@ fn what_does_not_fit_the_settings_is_refused_with_its_place() {
         "app.db.url: missing; set it in slackwater.toml under [app.db], or as SLACKWATER_APP__DB__URL"
     );
     let servers = "[app]\ngreeting = ''\n[[app.servers]]\nurl = ''\n[[app.servers]]\n";
-    assert_eq!(refused(servers), "slackwater.toml:5: app.servers[1].url: missing");
+    assert_eq!(
+        refused(servers),
+        "slackwater.toml:5: app.servers[1].url: missing"
+    );
     assert_eq!(
         refused(&format!("{servers}url = ''\nweight = 300")),
         "slackwater.toml:7: app.servers[1].weight: expected a whole number (u8), found integer 300"
@@ -457,7 +569,9 @@ fn what_does_not_fit_the_settings_is_refused_with_its_place() {
         refused("[app]\ngreeting = ''\npin = 'swordfish'"),
         "slackwater.toml:3: app.pin: expected a whole number (u8); what was found is secret"
     );
-    let set = given("").set("app.greeting=x").set("app.db={ url = 'a', weight = 'heavy' }");
+    let set = given("")
+        .set("app.greeting=x")
+        .set("app.db={ url = 'a', weight = 'heavy' }");
     assert_eq!(
         set.app_refused::<Shop>(),
         "--set app.db.weight: expected a whole number (u8), found string \"heavy\""
@@ -468,8 +582,11 @@ fn what_does_not_fit_the_settings_is_refused_with_its_place() {
 fn unknown_keys_of_the_application_are_warned_of() {
     let mut loaded = given("[app]\ngreeting = ''\ngreting = ''\n[app.nothing]\nx = 1").load();
     loaded.app::<Greeting>().unwrap();
-    let warnings: Vec<_> =
-        loaded.warnings.iter().map(|warning| warning.rsplit_once('/').unwrap().1).collect();
+    let warnings: Vec<_> = loaded
+        .warnings
+        .iter()
+        .map(|warning| warning.rsplit_once('/').unwrap().1)
+        .collect();
     let expected = [
         "slackwater.toml:3: app.greting: unknown key, ignored; did you mean greeting?",
         "slackwater.toml:4: app.nothing: unknown key, ignored",
@@ -500,16 +617,20 @@ fn an_error_of_the_application_s_own_type_quotes_no_secret() {
     }
     impl<'de> Deserialize<'de> for Checked {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            Checked::try_from(BTreeMap::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            Checked::try_from(BTreeMap::deserialize(deserializer)?)
+                .map_err(serde::de::Error::custom)
         }
     }
-    let refused = given("[app]\npassword = 'swordfish'\ndb = 'pg://u:p@h'").app_refused::<Checked>();
+    let refused =
+        given("[app]\npassword = 'swordfish'\ndb = 'pg://u:p@h'").app_refused::<Checked>();
     assert_eq!(refused, "app: \"***\" does not open pg://u:***@h");
 }
 
 #[test]
 fn dates_read_as_text() {
-    let greeting = given("[app]\ngreeting = 1979-05-27T07:32:00Z").app::<Greeting>().greeting;
+    let greeting = given("[app]\ngreeting = 1979-05-27T07:32:00Z")
+        .app::<Greeting>()
+        .greeting;
     assert_eq!(greeting, "1979-05-27T07:32:00Z");
 }
 
@@ -526,12 +647,21 @@ list = [1, { token = "x", b = 2.0 }]
 [profile.debug.log]
 level = "warn"
 "#;
-    let mut given = given(toml).env("SLACKWATER_BACKLOG", "128").env("PORT", "1").set("app.greeting=\"hi\"");
+    let mut given = given(toml)
+        .env("SLACKWATER_BACKLOG", "128")
+        .env("PORT", "1")
+        .set("app.greeting=\"hi\"");
     given.sources.figment = Some(Figment::from(("app.title", "Shop")));
     let text = given.plain(config_text(&given.load(), None).unwrap());
-    let lines: Vec<String> =
-        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let address = if cfg!(debug_assertions) { "127.0.0.1" } else { "0.0.0.0" };
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let address = if cfg!(debug_assertions) {
+        "127.0.0.1"
+    } else {
+        "0.0.0.0"
+    };
     for line in [
         &format!("listen = \"{address}:1\" # PORT"),
         "backlog = 128 # environment SLACKWATER_BACKLOG",
@@ -545,7 +675,10 @@ level = "warn"
         "app.nested.list = [1, { b = 2.0, token = \"***\" }] # slackwater.toml:8",
         "app.title = \"Shop\" # application",
     ] {
-        assert!(lines.iter().any(|found| found == line), "{line}\nis not in\n{text}");
+        assert!(
+            lines.iter().any(|found| found == line),
+            "{line}\nis not in\n{text}"
+        );
     }
     assert_eq!(given.explained("log").lines().count(), 4);
     let expected = "# 431 past it; hyper takes no less than 8KiB, and no more fits into a message of the handover\n\
@@ -553,7 +686,10 @@ level = "warn"
                     http.max_header_bytes = \"64KiB\"  # default\n";
     assert_eq!(given.explained("http.max_header_bytes"), expected);
     let error = config_text(&given.load(), Some("http.body_limt")).unwrap_err();
-    assert_eq!(error.to_string(), "config: there is no key http.body_limt; did you mean http.body_limit?");
+    assert_eq!(
+        error.to_string(),
+        "config: there is no key http.body_limt; did you mean http.body_limit?"
+    );
     assert_eq!(error.exit_code(), 2);
 }
 
@@ -565,7 +701,9 @@ fn a_value_of_the_type_secret_is_not_shown_either() {
     }
     let mut loaded = given("[app]\npin = '4711'").load();
     assert_eq!(loaded.app::<Hidden>().unwrap().pin.reveal(), "4711");
-    assert!(config_text(&loaded, Some("app.pin")).unwrap().starts_with("app.pin = \"***\""));
+    assert!(config_text(&loaded, Some("app.pin"))
+        .unwrap()
+        .starts_with("app.pin = \"***\""));
 }
 
 #[test]
@@ -588,7 +726,8 @@ fn what_a_secret_holds_and_a_list_of_secrets_are_not_shown_either() {
         pins: Vec<Secret<String>>,
         servers: Vec<Server>,
     }
-    let text = "[app]\nsmtp.user = 'Ada4711'\npins = ['4711']\nservers = [{ name = 'one', pin = '4711' }]";
+    let text =
+        "[app]\nsmtp.user = 'Ada4711'\npins = ['4711']\nservers = [{ name = 'one', pin = '4711' }]";
     let mut loaded = given(text).load();
     assert_eq!(loaded.app::<Hidden>().unwrap().pins[0].reveal(), "4711");
     let shown = config_text(&loaded, Some("app")).unwrap();
@@ -605,8 +744,11 @@ fn check_tells_what_it_read() {
 
 #[test]
 fn a_diff_names_what_changed_and_hides_secrets() {
-    let old = given("threads = 2\n[http]\nbody_limit = '1MiB'\n[app]\npassword = 'a'\ngone = 1").load();
-    let new = given("threads = 3\n[http]\nbody_limit = '1024KiB'\n[app]\npassword = 'b'\nadded = 'x'").load();
+    let old =
+        given("threads = 2\n[http]\nbody_limit = '1MiB'\n[app]\npassword = 'a'\ngone = 1").load();
+    let new =
+        given("threads = 3\n[http]\nbody_limit = '1024KiB'\n[app]\npassword = 'b'\nadded = 'x'")
+            .load();
     let change = |key: &str, class, from: &str, to: &str| Change {
         key: key.into(),
         class,
@@ -626,15 +768,33 @@ fn a_diff_names_what_changed_and_hides_secrets() {
 #[test]
 fn keys_that_are_too_deep_harm_nobody() {
     let deep = "A__".repeat(40_000);
-    given("").env(&format!("SLACKWATER_APP__{deep}B"), "1").load();
-    assert!(given("").set(&format!("app.{}b=1", "a.".repeat(40_000))).sources.load().is_err());
-    assert!(given(format!("app.{}b=1", "a.".repeat(40_000))).sources.load().is_err());
+    given("")
+        .env(&format!("SLACKWATER_APP__{deep}B"), "1")
+        .load();
+    assert!(given("")
+        .set(&format!("app.{}b=1", "a.".repeat(40_000)))
+        .sources
+        .load()
+        .is_err());
+    assert!(given(format!("app.{}b=1", "a.".repeat(40_000)))
+        .sources
+        .load()
+        .is_err());
     let brackets = "[".repeat(100_000);
-    given("").set(&format!("app.x={brackets}")).load().app::<BTreeMap<String, Vec<String>>>().unwrap();
+    given("")
+        .set(&format!("app.x={brackets}"))
+        .load()
+        .app::<BTreeMap<String, Vec<String>>>()
+        .unwrap();
 }
 
 fn settings_text() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(Config::FIELDS.iter().map(|field| field.key).collect::<Vec<_>>());
+    let key = prop::sample::select(
+        Config::FIELDS
+            .iter()
+            .map(|field| field.key)
+            .collect::<Vec<_>>(),
+    );
     let value = prop_oneof![
         prop::sample::select(vec![
             "\"none\"",
@@ -652,8 +812,12 @@ fn settings_text() -> impl Strategy<Value = String> {
         .prop_map(str::to_owned),
         "[ -~]{0,12}",
     ];
-    prop::collection::vec((key, value), 0..4)
-        .prop_map(|lines| lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect())
+    prop::collection::vec((key, value), 0..4).prop_map(|lines| {
+        lines
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect()
+    })
 }
 
 proptest! {

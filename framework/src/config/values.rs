@@ -72,7 +72,9 @@ pub(super) fn switch(text: &str) -> Option<bool> {
 
 /// The number, if it is whole.
 pub(super) fn whole(number: Num) -> Option<i128> {
-    number.to_i128().or_else(|| i128::try_from(number.to_u128()?).ok())
+    number
+        .to_i128()
+        .or_else(|| i128::try_from(number.to_u128()?).ok())
 }
 
 /// A date or time of TOML, which figment has as a table with this one key.
@@ -124,9 +126,14 @@ numbers!(i32, u64, usize);
 
 fn narrow<N: Number>(number: i128, min: u64, spell: fn(i128) -> String) -> Result<N, String> {
     if number < i128::from(min) {
-        return Err(format!("must be at least {}, found {}", spell(min.into()), spell(number)));
+        return Err(format!(
+            "must be at least {}, found {}",
+            spell(min.into()),
+            spell(number)
+        ));
     }
-    N::try_from(number).map_err(|_| format!("must be at most {}, found {}", spell(N::MAX), spell(number)))
+    N::try_from(number)
+        .map_err(|_| format!("must be at most {}, found {}", spell(N::MAX), spell(number)))
 }
 
 /// A whole number, `MIN` or more.
@@ -140,7 +147,9 @@ impl<N: Number, const MIN: u64> Codec for Whole<N, MIN> {
     }
 
     fn read(given: Given<'_>) -> Result<N, String> {
-        let number = given.whole().ok_or_else(|| given.expected(&Self::expects()))?;
+        let number = given
+            .whole()
+            .ok_or_else(|| given.expected(&Self::expects()))?;
         narrow(number, MIN, |number| number.to_string())
     }
 
@@ -160,10 +169,21 @@ impl<N: Number, const MIN: u64, const MAX: u64> Codec for Size<N, MIN, MAX> {
     }
 
     fn read(given: Given<'_>) -> Result<N, String> {
-        let parsed = || Some(i128::from(given.string()?.trim().parse::<ByteSize>().ok()?.as_u64()));
-        let bytes = given.whole().or_else(parsed).ok_or_else(|| given.expected(&Self::expects()))?;
+        let parsed = || {
+            Some(i128::from(
+                given.string()?.trim().parse::<ByteSize>().ok()?.as_u64(),
+            ))
+        };
+        let bytes = given
+            .whole()
+            .or_else(parsed)
+            .ok_or_else(|| given.expected(&Self::expects()))?;
         if bytes > i128::from(MAX) {
-            return Err(format!("must be at most {}, found {}", size_text(MAX.into()), size_text(bytes)));
+            return Err(format!(
+                "must be at most {}, found {}",
+                size_text(MAX.into()),
+                size_text(bytes)
+            ));
         }
         narrow(bytes, MIN, size_text)
     }
@@ -176,7 +196,10 @@ impl<N: Number, const MIN: u64, const MAX: u64> Codec for Size<N, MIN, MAX> {
 /// Bytes in the largest unit that leaves no remainder.
 fn size_text(bytes: i128) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match units.into_iter().find(|(_, unit)| bytes != 0 && bytes % unit == 0) {
+    match units
+        .into_iter()
+        .find(|(_, unit)| bytes != 0 && bytes % unit == 0)
+    {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => format!("{bytes}B"),
     }
@@ -198,15 +221,27 @@ impl<const MIN: u64> Codec for Span<MIN> {
 
     fn read(given: Given<'_>) -> Result<Duration, String> {
         if let Some(number) = given.whole() {
-            return Err(format!("{}; with its unit: \"{number}s\"", given.expected(&Self::expects())));
+            return Err(format!(
+                "{}; with its unit: \"{number}s\"",
+                given.expected(&Self::expects())
+            ));
         }
-        let parsed = given.string().and_then(|text| humantime::parse_duration(text.trim()).ok());
+        let parsed = given
+            .string()
+            .and_then(|text| humantime::parse_duration(text.trim()).ok());
         let span = parsed.ok_or_else(|| given.expected(&Self::expects()))?;
         if span < Duration::from_millis(MIN) {
-            return Err(format!("must be at least {MIN}ms, found {}", span_text(span)));
+            return Err(format!(
+                "must be at least {MIN}ms, found {}",
+                span_text(span)
+            ));
         }
         if span > LONGEST {
-            return Err(format!("must be at most {}, found {}", span_text(LONGEST), span_text(span)));
+            return Err(format!(
+                "must be at most {}, found {}",
+                span_text(LONGEST),
+                span_text(span)
+            ));
         }
         Ok(span)
     }
@@ -266,7 +301,9 @@ impl Codec for Switch {
     }
 
     fn read(given: Given<'_>) -> Result<bool, String> {
-        given.switch().ok_or_else(|| given.expected(&Self::expects()))
+        given
+            .switch()
+            .ok_or_else(|| given.expected(&Self::expects()))
     }
 
     fn show(value: &bool) -> Value {
@@ -285,7 +322,10 @@ impl Codec for Text {
     }
 
     fn read(given: Given<'_>) -> Result<String, String> {
-        given.string().map(str::to_owned).ok_or_else(|| given.expected(&Self::expects()))
+        given
+            .string()
+            .map(str::to_owned)
+            .ok_or_else(|| given.expected(&Self::expects()))
     }
 
     fn show(value: &String) -> Value {
@@ -304,7 +344,9 @@ impl Codec for OptionalPath {
     }
 
     fn read(given: Given<'_>) -> Result<Option<PathBuf>, String> {
-        let text = given.string().ok_or_else(|| given.expected(&Self::expects()))?;
+        let text = given
+            .string()
+            .ok_or_else(|| given.expected(&Self::expects()))?;
         if text.contains('\0') {
             return Err(given.expected("a path without NUL"));
         }
@@ -312,7 +354,10 @@ impl Codec for OptionalPath {
     }
 
     fn show(value: &Option<PathBuf>) -> Value {
-        value.as_ref().map_or_else(String::new, |path| path.to_string_lossy().into_owned()).into()
+        value
+            .as_ref()
+            .map_or_else(String::new, |path| path.to_string_lossy().into_owned())
+            .into()
     }
 }
 
@@ -327,10 +372,13 @@ impl Codec for Route {
     }
 
     fn read(given: Given<'_>) -> Result<String, String> {
-        let plain =
-            |path: &str| !path.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c));
+        let plain = |path: &str| {
+            !path.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c))
+        };
         match given.string() {
-            Some(path) if path.is_empty() || path.starts_with('/') && plain(path) => Ok(path.to_owned()),
+            Some(path) if path.is_empty() || path.starts_with('/') && plain(path) => {
+                Ok(path.to_owned())
+            }
             _ => Err(given.expected(&Self::expects())),
         }
     }
@@ -368,7 +416,10 @@ impl<T: Named> Codec for Choice<T> {
     type Value = T;
 
     fn expects() -> String {
-        let names: Vec<String> = T::NAMES.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let names: Vec<String> = T::NAMES
+            .iter()
+            .map(|(name, _)| format!("{name:?}"))
+            .collect();
         match names.split_last() {
             Some((last, others)) => format!("{} or {last}", others.join(", ")),
             None => String::new(),

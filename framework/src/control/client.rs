@@ -53,11 +53,15 @@ impl Client {
         let upgrades = |path: &PathBuf| {
             let stream = UnixStream::connect(path).ok()?;
             match status(stream).ok()?.phase.as_str() {
-                "upgrading" | "swapping" | "handing_over" | "confirming" | "sharing" | "standby" => Some(()),
+                "upgrading" | "swapping" | "handing_over" | "confirming" | "sharing"
+                | "standby" => Some(()),
                 _ => None,
             }
         };
-        let old = processes(place).into_iter().map(|(_, path)| path).find(|path| upgrades(path).is_some());
+        let old = processes(place)
+            .into_iter()
+            .map(|(_, path)| path)
+            .find(|path| upgrades(path).is_some());
         let Some(old) = old else {
             return Err(failed(
                 "no upgrade is under way that could be rolled back: one can until it is confirmed \
@@ -74,7 +78,10 @@ impl Client {
     /// Nothing runs, or it belongs to somebody else.
     pub(crate) fn status(&self) -> Result<Found, Error> {
         let (path, stream) = self.connect()?;
-        let mut found = Found { processes: vec![], silent: vec![] };
+        let mut found = Found {
+            processes: vec![],
+            silent: vec![],
+        };
         let first = peer(&stream).map_or(0, |peer| peer.pid);
         found.hear(first, stream);
         for (pid, name) in processes(&path) {
@@ -93,19 +100,27 @@ impl Client {
         for path in self.places.paths() {
             match UnixStream::connect(path) {
                 Ok(stream) => return Ok((path.clone(), stream)),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(anothers(path)),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(anothers(path))
+                }
                 Err(error) => tried.push(format!("{}: {error}", path.display())),
             }
         }
         // while the first one starts, nobody has the place yet
         let starting = self.places.paths().iter().flat_map(|place| {
-            processes(place).into_iter().map(|(_, name)| (place.clone(), UnixStream::connect(name)))
+            processes(place)
+                .into_iter()
+                .map(|(_, name)| (place.clone(), UnixStream::connect(name)))
         });
-        let connected = |(place, stream): (PathBuf, io::Result<UnixStream>)| Some((place, stream.ok()?));
+        let connected =
+            |(place, stream): (PathBuf, io::Result<UnixStream>)| Some((place, stream.ok()?));
         starting.filter_map(connected).next().ok_or_else(|| {
             Error::new(
                 Kind::NotRunning,
-                format!("nothing is running: no process answers at {}", tried.join("; ")),
+                format!(
+                    "nothing is running: no process answers at {}",
+                    tried.join("; ")
+                ),
             )
         })
     }
@@ -143,7 +158,9 @@ fn converse(
     match exchange(stream, ask, silence, meanwhile)? {
         Answer::Done(said) => Ok(said),
         Answer::Failed(why) => Err(failed(why)),
-        Answer::Status(_) | Answer::Progress(_) => Err(failed("the running process says what was not asked")),
+        Answer::Status(_) | Answer::Progress(_) => {
+            Err(failed("the running process says what was not asked"))
+        }
     }
 }
 
@@ -154,16 +171,31 @@ fn exchange(
     mut meanwhile: impl FnMut(&Process),
 ) -> Result<Answer, Error> {
     let pid = peer(&stream).map_or(0, |peer| peer.pid);
-    let set = stream.set_read_timeout(Some(silence)).and_then(|()| stream.set_write_timeout(Some(silence)));
-    set.and_then(|()| stream.write_all(&line(&Request::new(ask)))).map_err(|error| lost(&error))?;
+    let set = stream
+        .set_read_timeout(Some(silence))
+        .and_then(|()| stream.set_write_timeout(Some(silence)));
+    set.and_then(|()| stream.write_all(&line(&Request::new(ask))))
+        .map_err(|error| lost(&error))?;
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
-        let read = reader.by_ref().take(16 * MAX_LINE as u64).read_until(b'\n', &mut line);
+        let read = reader
+            .by_ref()
+            .take(16 * MAX_LINE as u64)
+            .read_until(b'\n', &mut line);
         match read {
-            Ok(0) => return Err(failed(format!("the process {pid} has ended without an answer"))),
+            Ok(0) => {
+                return Err(failed(format!(
+                    "the process {pid} has ended without an answer"
+                )))
+            }
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
                 return Err(failed(format!(
                     "the process {pid} has not answered for {silence:?}: it hangs or is stopped"
                 )));
@@ -182,7 +214,10 @@ fn exchange(
 /// The socket is there, and this user may not connect to it.
 fn anothers(path: &Path) -> Error {
     let ours = rustix::process::geteuid().as_raw();
-    let owner = fs::symlink_metadata(path).map(|found| found.uid()).ok().filter(|owner| *owner != ours);
+    let owner = fs::symlink_metadata(path)
+        .map(|found| found.uid())
+        .ok()
+        .filter(|owner| *owner != ours);
     let path = path.display();
     failed(match owner {
         Some(owner) => format!(

@@ -36,7 +36,10 @@ impl Places {
         }
         let configuration = absolute(loaded.file.as_deref().unwrap_or(around.default_file));
         let file = file_name(around.name, &configuration);
-        let runtime = around.runtime.map(Path::new).filter(|path| path.is_absolute());
+        let runtime = around
+            .runtime
+            .map(Path::new)
+            .filter(|path| path.is_absolute());
         let directories = runtime.into_iter().chain([Path::new("/run")]);
         Places(directories.map(|directory| directory.join(&file)).collect())
     }
@@ -53,7 +56,10 @@ impl Places {
 
 /// `shop-9f86d081884c7d65.control`: two configurations of one application are two sockets.
 fn file_name(name: &str, configuration: &Path) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
     format!("{plain}-{:016x}.control", fnv(configuration.as_os_str()))
 }
 
@@ -61,7 +67,9 @@ fn file_name(name: &str, configuration: &Path) -> String {
 /// find a process of yesterday.
 fn fnv(text: &OsStr) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    text.as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step)
+    text.as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// The name under which one process is reached, whoever holds the place itself: the path, a dot and the pid.
@@ -73,15 +81,25 @@ pub(super) fn of_process(place: &Path, pid: u32) -> PathBuf {
 
 /// The processes that have such a name beside the place, with their pids.
 pub(super) fn processes(place: &Path) -> Vec<(u32, PathBuf)> {
-    let (Some(directory), Some(name)) = (place.parent(), place.file_name()) else { return vec![] };
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let (Some(directory), Some(name)) = (place.parent(), place.file_name()) else {
+        return vec![];
+    };
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
     let pid = |file: &OsStr| {
-        let file = file.to_str()?.strip_prefix(name.to_str()?)?.strip_prefix('.')?;
+        let file = file
+            .to_str()?
+            .strip_prefix(name.to_str()?)?
+            .strip_prefix('.')?;
         file.parse::<u32>().ok()
     };
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut found: Vec<_> =
-        entries.filter_map(|entry| Some((pid(&entry.file_name())?, entry.path()))).collect();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| Some((pid(&entry.file_name())?, entry.path())))
+        .collect();
     found.sort_unstable();
     found
 }
@@ -102,7 +120,11 @@ mod tests {
             runtime: runtime.map(OsStr::new),
         };
         let places = Places::of(&sources.load().unwrap(), around);
-        places.0.iter().map(|path| path.display().to_string()).collect()
+        places
+            .0
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect()
     }
 
     #[test]
@@ -111,11 +133,17 @@ mod tests {
             places(&["control.socket=run/a.control", "pid_file=x.pid"], None),
             ["/srv/shop/run/a.control"]
         );
-        assert_eq!(places(&["pid_file=./run/app.pid"], None), ["/srv/shop/run/app.control"]);
+        assert_eq!(
+            places(&["pid_file=./run/app.pid"], None),
+            ["/srv/shop/run/app.control"]
+        );
         let hash = fnv(OsStr::new("/srv/shop/slackwater.toml"));
         let file = format!("my-shop-{hash:016x}.control");
         assert_eq!(places(&[], None), [format!("/run/{file}")]);
-        assert_eq!(places(&[], Some("/run/user/7")), [format!("/run/user/7/{file}"), format!("/run/{file}")]);
+        assert_eq!(
+            places(&[], Some("/run/user/7")),
+            [format!("/run/user/7/{file}"), format!("/run/{file}")]
+        );
         assert_eq!(places(&[], Some("relative")), [format!("/run/{file}")]);
     }
 

@@ -110,7 +110,10 @@ struct Raw {
 
 impl Request {
     pub(crate) fn new(ask: Ask) -> Self {
-        Request { slackwater: VERSION, ask }
+        Request {
+            slackwater: VERSION,
+            ask,
+        }
     }
 
     /// Reads a line, and gives what is asked.
@@ -118,7 +121,8 @@ impl Request {
     /// # Errors
     /// Why it is no request of this version, for whoever sent it.
     pub(crate) fn read(line: &[u8]) -> Result<Ask, String> {
-        let raw: Raw = serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"))?;
+        let raw: Raw =
+            serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"))?;
         if raw.slackwater != VERSION {
             let other = raw.slackwater;
             return Err(format!(
@@ -127,7 +131,8 @@ impl Request {
             ));
         }
         let name = serde_json::Value::String(raw.ask);
-        Ask::deserialize(&name).map_err(|_| format!("the running process cannot be asked for {name}"))
+        Ask::deserialize(&name)
+            .map_err(|_| format!("the running process cannot be asked for {name}"))
     }
 }
 
@@ -178,23 +183,37 @@ mod tests {
         for ask in ASKS {
             let line = line(&Request::new(ask));
             assert_eq!(Request::read(&line), Ok(ask));
-            assert!(String::from_utf8(line).unwrap().contains(&format!("\"{}\"", ask.name())));
+            assert!(String::from_utf8(line)
+                .unwrap()
+                .contains(&format!("\"{}\"", ask.name())));
         }
     }
 
     #[test]
     fn another_version_is_told_which_one_is_spoken() {
         let error = Request::read(br#"{"slackwater":2,"ask":"dance","tempo":120}"#).unwrap_err();
-        assert!(error.contains("version 1") && error.contains("version 2"), "{error}");
+        assert!(
+            error.contains("version 1") && error.contains("version 2"),
+            "{error}"
+        );
         let error = Request::read(br#"{"slackwater":1,"ask":"dance"}"#).unwrap_err();
         assert!(error.contains("dance"), "{error}");
     }
 
     #[test]
     fn members_that_a_later_version_adds_are_ignored_and_missing_ones_are_nothing() {
-        assert_eq!(Request::read(br#"{"slackwater":1,"ask":"stop","why":"night"}"#), Ok(Ask::Stop));
+        assert_eq!(
+            Request::read(br#"{"slackwater":1,"ask":"stop","why":"night"}"#),
+            Ok(Ask::Stop)
+        );
         let status: Answer = serde_json::from_str(r#"{"status":{"pid":7,"mood":"good"}}"#).unwrap();
-        assert_eq!(status, Answer::Status(Box::new(Process { pid: 7, ..Process::default() })));
+        assert_eq!(
+            status,
+            Answer::Status(Box::new(Process {
+                pid: 7,
+                ..Process::default()
+            }))
+        );
     }
 
     proptest! {

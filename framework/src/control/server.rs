@@ -50,7 +50,12 @@ impl Server {
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => {
-                            task::spawn(converse(stream, desk.clone(), is_over.clone(), seats.squeeze_in()));
+                            task::spawn(converse(
+                                stream,
+                                desk.clone(),
+                                is_over.clone(),
+                                seats.squeeze_in(),
+                            ));
                         }
                         Err(error) => {
                             log::debug!("the control socket cannot be accepted on: {error}");
@@ -61,7 +66,12 @@ impl Server {
             };
             future::or(accept, wait_for(&place)).await;
         });
-        Ok(Server { socket, listens: Some(listens), conversations, over })
+        Ok(Server {
+            socket,
+            listens: Some(listens),
+            conversations,
+            over,
+        })
     }
 
     /// The process ends: whoever still waits hears so, and nobody is listened to any more.
@@ -93,7 +103,9 @@ async fn converse(stream: Async<UnixStream>, desk: Desk, over: Token, _seat: Sea
 
 async fn answer(mut stream: Async<UnixStream>, desk: &Desk, over: Token) -> io::Result<()> {
     // read in any case: closing with something unread would cut the answer
-    let line = timeout(PATIENCE, read_line(&mut stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let line = timeout(PATIENCE, read_line(&mut stream))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
     if let Err(why) = may_ask(&stream) {
         log::warn!("refused at the control socket: {why}");
         return say(&mut stream, &Answer::Failed(why)).await;
@@ -111,7 +123,12 @@ async fn answer(mut stream: Async<UnixStream>, desk: &Desk, over: Token) -> io::
 }
 
 /// Passes the answers on, and tells meanwhile how the process stands.
-async fn outcome(stream: &mut Async<UnixStream>, desk: &Desk, ask: Ask, over: Token) -> io::Result<()> {
+async fn outcome(
+    stream: &mut Async<UnixStream>,
+    desk: &Desk,
+    ask: Ask,
+    over: Token,
+) -> io::Result<()> {
     let answers = desk(ask);
     loop {
         let next = async { Some(answers.recv().await) };
@@ -131,7 +148,9 @@ async fn outcome(stream: &mut Async<UnixStream>, desk: &Desk, ask: Ask, over: To
                     return Ok(());
                 }
             }
-            Some(Err(_)) => return say(stream, &Answer::Failed("the process has ended".into())).await,
+            Some(Err(_)) => {
+                return say(stream, &Answer::Failed("the process has ended".into())).await
+            }
             None => {
                 if let Ok(Answer::Status(process)) = desk(Ask::Status).recv().await {
                     say(stream, &Answer::Progress(process)).await?;
@@ -146,7 +165,10 @@ fn may_ask(stream: &Async<UnixStream>) -> Result<(), String> {
     let ours = rustix::process::geteuid().as_raw();
     match peer(stream) {
         Some(peer) if peer.uid == ours || peer.uid == 0 => Ok(()),
-        Some(peer) => Err(format!("this process belongs to user {ours}; user {} may not ask it", peer.uid)),
+        Some(peer) => Err(format!(
+            "this process belongs to user {ours}; user {} may not ask it",
+            peer.uid
+        )),
         None => Err("the operating system does not say who asks".into()),
     }
 }
@@ -169,5 +191,7 @@ async fn read_line(stream: &mut Async<UnixStream>) -> io::Result<Vec<u8>> {
 
 async fn say(stream: &mut Async<UnixStream>, answer: &Answer) -> io::Result<()> {
     let line = line(answer);
-    timeout(PATIENCE, stream.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
+    timeout(PATIENCE, stream.write_all(&line))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
 }

@@ -24,7 +24,10 @@ const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
 /// # Errors
 /// Nothing runs, or what was asked failed: in the running process' own words.
 pub(crate) fn command(client: &Client, ask: Ask) -> Result<String, Error> {
-    let mut line = Line { shown: false, on_terminal: io::stderr().is_terminal() };
+    let mut line = Line {
+        shown: false,
+        on_terminal: io::stderr().is_terminal(),
+    };
     let outcome = client.ask(ask, |process| line.show(&progress(process)));
     line.clear();
     Ok(format!("{}\n", outcome?))
@@ -42,9 +45,16 @@ pub(crate) fn status(client: &Client, json: bool, watch: bool) -> Result<String,
     loop {
         let text = shown(&client.status()?);
         let mut out = io::stdout().lock();
-        let clear = if !json && out.is_terminal() { CLEAR_SCREEN } else { "" };
+        let clear = if !json && out.is_terminal() {
+            CLEAR_SCREEN
+        } else {
+            ""
+        };
         let gap = if json || !clear.is_empty() { "" } else { "\n" };
-        if write!(out, "{clear}{text}{gap}").and_then(|()| out.flush()).is_err() {
+        if write!(out, "{clear}{text}{gap}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             // whoever read it is gone
             return Ok(String::new());
         }
@@ -87,7 +97,12 @@ fn progress(process: &Process) -> String {
         let _ = write!(text, ", {} handed over", connections.given);
     }
     if let Some(oldest) = &process.oldest_request {
-        let _ = write!(text, "; longest {} for {}", plain(&oldest.request), short(oldest.age_ms));
+        let _ = write!(
+            text,
+            "; longest {} for {}",
+            plain(&oldest.request),
+            short(oldest.age_ms)
+        );
     }
     text
 }
@@ -155,9 +170,17 @@ fn row(process: &Process) -> [String; 11] {
         connections.parked.to_string(),
         connections.tunnels.to_string(),
         process.requests.to_string(),
-        process.oldest_request.as_ref().map_or(String::new(), |oldest| {
-            format!("{} from {}, {}", plain(&oldest.request), plain(&oldest.peer), short(oldest.age_ms))
-        }),
+        process
+            .oldest_request
+            .as_ref()
+            .map_or(String::new(), |oldest| {
+                format!(
+                    "{} from {}, {}",
+                    plain(&oldest.request),
+                    plain(&oldest.peer),
+                    short(oldest.age_ms)
+                )
+            }),
     ]
 }
 
@@ -186,14 +209,23 @@ fn moved(process: &Process) -> String {
         let _ = write!(text, "; took over {} connections", connections.taken);
     }
     if let Some(successor) = process.successor {
-        let _ = write!(text, "; upgrades to {successor}, has handed over {} connections", connections.given);
+        let _ = write!(
+            text,
+            "; upgrades to {successor}, has handed over {} connections",
+            connections.given
+        );
     }
     text
 }
 
 /// Columns as wide as their widest field, two spaces between them, nothing at the end of a line.
 fn aligned(rows: &[[String; 11]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..11).map(width).collect();
     let mut text = String::new();
     for row in rows {
@@ -209,7 +241,15 @@ fn aligned(rows: &[[String; 11]]) -> String {
 
 /// What a client chose must not steer the operator's terminal.
 fn plain(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_debug().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 /// `340ms`, `7.2s`, `3m 5s`, `2h 3m`, `4days 1h`.
@@ -237,7 +277,14 @@ mod tests {
             phase: "handing_over".into(),
             uptime_ms: 3_723_000,
             listening: vec!["127.0.0.1:8080".into()],
-            connections: Connections { active: 3, idle: 4, parked: 5, tunnels: 0, taken: 0, given: 9 },
+            connections: Connections {
+                active: 3,
+                idle: 4,
+                parked: 5,
+                tunnels: 0,
+                taken: 0,
+                given: 9,
+            },
             requests: 1000,
             oldest_request: Some(OldestRequest {
                 request: "GET /a\u{1b}[2J".into(),
@@ -252,13 +299,25 @@ mod tests {
 
     #[test]
     fn a_table_names_the_waiter_and_the_processes_under_it() {
-        let text = table(&Found { processes: vec![process()], silent: vec![70] });
+        let text = table(&Found {
+            processes: vec![process()],
+            silent: vec![70],
+        });
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].starts_with("1    waiter"), "{text}");
-        assert!(lines[2].starts_with("71   handing over  1h 2m  1.2.3"), "{text}");
-        assert!(lines[2].ends_with(r"GET /a\u{1b}[2J from 127.0.0.1:5, 7.2s"), "{text}");
+        assert!(
+            lines[2].starts_with("71   handing over  1h 2m  1.2.3"),
+            "{text}"
+        );
+        assert!(
+            lines[2].ends_with(r"GET /a\u{1b}[2J from 127.0.0.1:5, 7.2s"),
+            "{text}"
+        );
         assert!(lines[3].starts_with("70   no answer"), "{text}");
-        assert_eq!(lines[4], "71: listens on 127.0.0.1:8080; upgrades to 72, has handed over 9 connections");
+        assert_eq!(
+            lines[4],
+            "71: listens on 127.0.0.1:8080; upgrades to 72, has handed over 9 connections"
+        );
     }
 
     #[test]
@@ -269,9 +328,15 @@ mod tests {
 
     #[test]
     fn programs_get_one_object_a_line() {
-        let text = as_json(&Found { processes: vec![process()], silent: vec![] });
+        let text = as_json(&Found {
+            processes: vec![process()],
+            silent: vec![],
+        });
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&value["waiter"], &value["processes"][0]["pid"]), (&1.into(), &71.into()));
+        assert_eq!(
+            (&value["waiter"], &value["processes"][0]["pid"]),
+            (&1.into(), &71.into())
+        );
         assert!(text.ends_with("}\n") && value.get("silent").is_none());
     }
 }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use rustix::net::{bind, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    bind, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
+};
 
 use super::path::{of_process, processes, Places};
 use crate::error::{Error, Kind};
@@ -68,7 +70,10 @@ impl Socket {
         }
         Err(Error::new(
             Kind::Io,
-            format!("no control socket can be made ({}); set control.socket", tried.join("; ")),
+            format!(
+                "no control socket can be made ({}); set control.socket",
+                tried.join("; ")
+            ),
         ))
     }
 
@@ -78,7 +83,13 @@ impl Socket {
         let listener = UnixListener::from(listen_privately(&own)?);
         let found = fs::symlink_metadata(&own)?;
         let identity = (found.dev(), found.ino());
-        Ok(Socket { listener, own, place: place.to_owned(), identity, standing: Mutex::new(Standing::Aside) })
+        Ok(Socket {
+            listener,
+            own,
+            place: place.to_owned(),
+            identity,
+            standing: Mutex::new(Standing::Aside),
+        })
     }
 
     pub(crate) fn listener(&self) -> &UnixListener {
@@ -92,7 +103,11 @@ impl Socket {
     /// The place belongs to another process that lives, or cannot be written.
     pub(crate) fn put_in_place(&self, family: &[u32]) -> Result<(), Error> {
         let put = self.put(family);
-        *self.standing() = if put.is_ok() { Standing::Holds } else { Standing::Waits };
+        *self.standing() = if put.is_ok() {
+            Standing::Holds
+        } else {
+            Standing::Waits
+        };
         put
     }
 
@@ -104,8 +119,14 @@ impl Socket {
 
     fn put(&self, family: &[u32]) -> Result<(), Error> {
         let failed = |error: io::Error| {
-            Error::new(Kind::Io, format!("the control socket cannot be put at {}", self.place.display()))
-                .because(error)
+            Error::new(
+                Kind::Io,
+                format!(
+                    "the control socket cannot be put at {}",
+                    self.place.display()
+                ),
+            )
+            .because(error)
         };
         if self.is_here(&self.place) {
             return Ok(());
@@ -114,16 +135,23 @@ impl Socket {
             Holder::Nobody | Holder::Stale => {}
             Holder::Alive(Some(pid)) if family.contains(&pid) => {}
             Holder::Alive(pid) => {
-                let whose = pid.map_or("another process".into(), |pid| format!("process {pid}, which runs"));
+                let whose = pid.map_or("another process".into(), |pid| {
+                    format!("process {pid}, which runs")
+                });
                 let place = self.place.display();
-                return Err(Error::new(Kind::Io, format!("the control socket {place} is that of {whose}")));
+                return Err(Error::new(
+                    Kind::Io,
+                    format!("the control socket {place} is that of {whose}"),
+                ));
             }
         }
         let mut draft = self.own.clone().into_os_string();
         draft.push(".new");
         let draft = PathBuf::from(draft);
         let _ = fs::remove_file(&draft);
-        fs::hard_link(&self.own, &draft).and_then(|()| fs::rename(&draft, &self.place)).map_err(failed)
+        fs::hard_link(&self.own, &draft)
+            .and_then(|()| fs::rename(&draft, &self.place))
+            .map_err(failed)
     }
 
     /// Takes away the names of processes that were killed.
@@ -137,7 +165,10 @@ impl Socket {
         for name in [&self.place, &self.own] {
             if self.is_here(name) {
                 if let Err(error) = fs::remove_file(name) {
-                    log::warn!("the control socket {} cannot be removed: {error}", name.display());
+                    log::warn!(
+                        "the control socket {} cannot be removed: {error}",
+                        name.display()
+                    );
                 }
             }
         }
@@ -194,7 +225,10 @@ pub(super) struct Peer {
 
 pub(super) fn peer(stream: &impl std::os::fd::AsFd) -> Option<Peer> {
     let found = getsockopt(stream, PeerCredentials).ok()?;
-    Some(Peer { pid: u32::try_from(found.pid()).unwrap_or(0), uid: found.uid() })
+    Some(Peer {
+        pid: u32::try_from(found.pid()).unwrap_or(0),
+        uid: found.uid(),
+    })
 }
 
 #[cfg(test)]
@@ -216,7 +250,10 @@ mod tests {
         let socket = Socket::open(&places).unwrap();
         assert!(!path.exists(), "not before it accepts");
         socket.put_in_place(&[]).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         socket.put_in_place(&[]).unwrap();
         socket.remove();
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
@@ -228,7 +265,10 @@ mod tests {
         let theirs = UnixListener::bind(&path).unwrap();
         let socket = Socket::open(&places).unwrap();
         let error = socket.put_in_place(&[]).unwrap_err().to_string();
-        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
         assert!(!socket.try_again());
         drop(theirs);
         assert!(socket.try_again());
@@ -254,7 +294,8 @@ mod tests {
         let places = Places::at(Path::new("/nonexistent/app.control"));
         let error = Socket::open(&places).unwrap_err().chain();
         assert!(
-            error.contains("/nonexistent/app.control: No such file") && error.contains("control.socket"),
+            error.contains("/nonexistent/app.control: No such file")
+                && error.contains("control.socket"),
             "{error}"
         );
     }

@@ -67,10 +67,16 @@ impl Build {
             command.arg("--color=always");
         }
         // a group of its own, so that compilers end with it when it is given up
-        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| {
-            Error::new(Kind::Io, format!("cannot start {}", command.get_program().to_string_lossy()))
-                .because(error)
+            Error::new(
+                Kind::Io,
+                format!("cannot start {}", command.get_program().to_string_lossy()),
+            )
+            .because(error)
         })?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let target = package.target.clone();
@@ -78,7 +84,11 @@ impl Build {
             let outcome = follow(child, &target, show, colours);
             let _ = events.send(Event::Built(number, outcome));
         });
-        Ok(Build { number, began, group })
+        Ok(Build {
+            number,
+            began,
+            group,
+        })
     }
 
     /// Ends it before its time.
@@ -93,7 +103,12 @@ impl Build {
 fn follow(mut child: Child, target: &Target, show: Show, colours: Colours) -> Outcome {
     let progress = child.stderr.take().map(|stderr| copy_lines(stderr, show));
     let mut told = Told::default();
-    let lines = child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
+    let lines = child
+        .stdout
+        .take()
+        .map(BufReader::new)
+        .into_iter()
+        .flat_map(BufRead::lines);
     for line in lines.map_while(Result::ok) {
         // what is no message of cargo's is a build script's or a macro's own word
         match serde_json::from_str(&line) {
@@ -101,7 +116,9 @@ fn follow(mut child: Child, target: &Target, show: Show, colours: Colours) -> Ou
             Err(_) => print(&format!("{line}\n")),
         }
     }
-    let said = progress.and_then(|thread| thread.join().ok()).unwrap_or_default();
+    let said = progress
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or_default();
     // whether it succeeded is known from what it said; the keeper reaps all its children itself
     let _ = child.wait();
     match told.executable {
@@ -109,13 +126,21 @@ fn follow(mut child: Child, target: &Target, show: Show, colours: Colours) -> Ou
             let inputs = inputs(&executable);
             told.packages.sort();
             told.packages.dedup();
-            Outcome::Passed(Passed { executable, packages: told.packages, inputs })
+            Outcome::Passed(Passed {
+                executable,
+                packages: told.packages,
+                inputs,
+            })
         }
         _ => {
             if show == Show::Errors {
                 print(&said);
             }
-            Outcome::Failed(if told.errors.is_empty() { said } else { told.errors })
+            Outcome::Failed(if told.errors.is_empty() {
+                said
+            } else {
+                told.errors
+            })
         }
     }
 }
@@ -136,7 +161,12 @@ enum Message {
     #[serde(rename = "compiler-message")]
     Diagnostic { message: Diagnostic },
     #[serde(rename = "compiler-artifact")]
-    Artifact { package_id: String, manifest_path: PathBuf, target: Artifact, executable: Option<PathBuf> },
+    Artifact {
+        package_id: String,
+        manifest_path: PathBuf,
+        target: Artifact,
+        executable: Option<PathBuf>,
+    },
     #[serde(rename = "build-finished")]
     Finished { success: bool },
     #[serde(other)]
@@ -158,7 +188,13 @@ struct Artifact {
 impl Told {
     fn hear(&mut self, message: Message, wanted: &Target, show: Show, colours: Colours) {
         match message {
-            Message::Diagnostic { message: Diagnostic { level, rendered: Some(rendered) } } => {
+            Message::Diagnostic {
+                message:
+                    Diagnostic {
+                        level,
+                        rendered: Some(rendered),
+                    },
+            } => {
                 let is_error = level.starts_with("error");
                 if is_error || show == Show::All {
                     print(&colours.of(&rendered));
@@ -167,9 +203,15 @@ impl Told {
                     self.errors.push_str(&rendered);
                 }
             }
-            Message::Artifact { package_id, manifest_path, target, executable } => {
+            Message::Artifact {
+                package_id,
+                manifest_path,
+                target,
+                executable,
+            } => {
                 if package_id.contains("path+file:") {
-                    self.packages.extend(manifest_path.parent().map(Path::to_owned));
+                    self.packages
+                        .extend(manifest_path.parent().map(Path::to_owned));
                 }
                 if target.is(wanted) {
                     self.executable = executable.or(self.executable.take());
@@ -214,17 +256,26 @@ fn inputs(executable: &Path) -> Vec<PathBuf> {
 
 /// The right side of a rule of make: a space in a name is escaped.
 fn listed(rule: &str) -> Vec<PathBuf> {
-    let Some((_, files)) = rule.split_once(": ") else { return Vec::new() };
+    let Some((_, files)) = rule.split_once(": ") else {
+        return Vec::new();
+    };
     let mut names = vec![String::new()];
     let mut characters = files.lines().next().unwrap_or_default().chars();
     while let Some(character) = characters.next() {
         match character {
-            '\\' => names.last_mut().expect("never empty").extend(characters.next()),
+            '\\' => names
+                .last_mut()
+                .expect("never empty")
+                .extend(characters.next()),
             ' ' => names.push(String::new()),
             other => names.last_mut().expect("never empty").push(other),
         }
     }
-    names.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from).collect()
+    names
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        .collect()
 }
 
 /// Whether what is printed may have colours.
@@ -285,18 +336,35 @@ mod tests {
             r#"{"reason":"build-finished","success":true}"#,
         ];
         for line in lines {
-            told.hear(serde_json::from_str(line).unwrap(), &wanted, Show::Errors, Colours::Plain);
+            told.hear(
+                serde_json::from_str(line).unwrap(),
+                &wanted,
+                Show::Errors,
+                Colours::Plain,
+            );
         }
-        assert_eq!(told.executable.as_deref(), Some(Path::new("/w/target/debug/shop")));
+        assert_eq!(
+            told.executable.as_deref(),
+            Some(Path::new("/w/target/debug/shop"))
+        );
         assert_eq!(told.packages, [PathBuf::from("/w/shop")]);
-        assert_eq!((told.success, plain(&told.errors).as_str()), (true, "error: no"));
+        assert_eq!(
+            (told.success, plain(&told.errors).as_str()),
+            (true, "error: no")
+        );
         assert!(serde_json::from_str::<Message>("hello from a macro").is_err());
     }
 
     #[test]
     fn files_of_a_rule_are_listed() {
         let listed = listed("/t/shop: /w/src/main.rs /w/my\\ page.html\n\n/w/src/main.rs:\n");
-        assert_eq!(listed, [PathBuf::from("/w/src/main.rs"), PathBuf::from("/w/my page.html")]);
+        assert_eq!(
+            listed,
+            [
+                PathBuf::from("/w/src/main.rs"),
+                PathBuf::from("/w/my page.html")
+            ]
+        );
         assert!(super::listed("").is_empty());
     }
 

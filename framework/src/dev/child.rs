@@ -15,8 +15,11 @@ use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::{Environment, Passed, Program};
 
 /// What production may set otherwise: here each new build of this very program takes over by itself.
-const OURS: [(&str, &str); 3] =
-    [("UPGRADE__MODE", "auto"), ("UPGRADE__EXEC", ""), ("UPGRADE__HANDSHAKE", "slackwater")];
+const OURS: [(&str, &str); 3] = [
+    ("UPGRADE__MODE", "auto"),
+    ("UPGRADE__EXEC", ""),
+    ("UPGRADE__HANDSHAKE", "slackwater"),
+];
 
 /// All that the first of some generations is started with.
 pub(super) struct Start {
@@ -29,9 +32,20 @@ pub(super) struct Start {
 
 impl Start {
     /// `keeper` is where the program finds the keeper.
-    pub(super) fn new(sources: Sources, inherited: Inherited, program: &Program, keeper: PathBuf) -> Self {
+    pub(super) fn new(
+        sources: Sources,
+        inherited: Inherited,
+        program: &Program,
+        keeper: PathBuf,
+    ) -> Self {
         let program = program.with_arguments(arguments(&sources));
-        Start { sources, sockets: Sockets::new(inherited), listeners: Vec::new(), program, keeper }
+        Start {
+            sources,
+            sockets: Sockets::new(inherited),
+            listeners: Vec::new(),
+            program,
+            keeper,
+        }
     }
 
     /// Reads the settings as the program does, apart from `[app]`, which only it can read.
@@ -58,22 +72,38 @@ impl Start {
     pub(super) fn start(&mut self, executable: &Path, newest: &Newest) -> Result<(), Error> {
         let loaded = self.load()?;
         let config = &loaded.config;
-        let acquired = self.sockets.acquire(config.listen.as_deref(), config.backlog, &self.listeners)?;
+        let acquired =
+            self.sockets
+                .acquire(config.listen.as_deref(), config.backlog, &self.listeners)?;
         acquired.notes.iter().for_each(|note| log::warn!("{note}"));
         self.listeners = acquired.listeners;
         let failed = |error| Error::new(Kind::Io, "no descriptors for the program").because(error);
         let parcel = newest.parcel().map_err(failed)?;
         let sockets = self.sockets.passed_on(&self.listeners);
-        let mut passed: Vec<Passed<'_>> =
-            sockets.iter().map(|(fd, name)| Passed { fd: fd.as_fd(), name: name.clone() }).collect();
-        passed.push(Passed { fd: parcel.as_fd(), name: NEWEST.to_owned() });
+        let mut passed: Vec<Passed<'_>> = sockets
+            .iter()
+            .map(|(fd, name)| Passed {
+                fd: fd.as_fd(),
+                name: name.clone(),
+            })
+            .collect();
+        passed.push(Passed {
+            fd: parcel.as_fd(),
+            name: NEWEST.to_owned(),
+        });
         let mut environment = Environment::ours().with(VARIABLE, self.keeper.as_os_str());
         for (key, value) in OURS {
             environment = environment.with(&format!("{}{key}", self.sources.env_prefix), value);
         }
         let stdout = observe::log::given_stdout().map_err(failed)?;
         let path = executable.to_string_lossy();
-        let child = self.program.start(&path, &passed, environment, stdout, &OpenFiles::as_they_are())?;
+        let child = self.program.start(
+            &path,
+            &passed,
+            environment,
+            stdout,
+            &OpenFiles::as_they_are(),
+        )?;
         newest.expect(child.pid());
         Ok(())
     }
@@ -82,9 +112,18 @@ impl Start {
 /// `serve`, with the flags that `dev` was given.
 fn arguments(sources: &Sources) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["serve".into()];
-    let file = sources.file.iter().flat_map(|file| ["-c".into(), file.into()]);
-    let profile = sources.profile.iter().flat_map(|profile| ["-p".into(), profile.into()]);
-    let sets = sources.sets.iter().flat_map(|set| ["--set".into(), set.into()]);
+    let file = sources
+        .file
+        .iter()
+        .flat_map(|file| ["-c".into(), file.into()]);
+    let profile = sources
+        .profile
+        .iter()
+        .flat_map(|profile| ["-p".into(), profile.into()]);
+    let sets = sources
+        .sets
+        .iter()
+        .flat_map(|set| ["--set".into(), set.into()]);
     arguments.extend(file.chain(profile).chain(sets));
     arguments
 }
@@ -100,7 +139,9 @@ mod tests {
         sources.file = Some("a.toml".into());
         sources.profile = Some("dev".into());
         sources.sets = vec!["x=1".into(), "y=2".into()];
-        let expected = ["serve", "-c", "a.toml", "-p", "dev", "--set", "x=1", "--set", "y=2"];
+        let expected = [
+            "serve", "-c", "a.toml", "-p", "dev", "--set", "x=1", "--set", "y=2",
+        ];
         assert_eq!(arguments(&sources), expected);
     }
 }

@@ -103,14 +103,16 @@ pub(crate) fn keep(
         let what = what.to_owned();
         move |error| Error::new(Kind::Io, what).because(error)
     };
-    be_subreaper().map_err(io("later versions of the program would be nobody's children"))?;
+    be_subreaper().map_err(io(
+        "later versions of the program would be nobody's children",
+    ))?;
     let (sender, events) = channel();
     hear_signals(sender.clone())?;
     let pages = Pages::open(sender.clone())?;
     let executable = std::env::current_exe().map_err(io("the program's own path is not known"))?;
     let start = Start::new(sources, inherited, program, pages.socket());
-    let program =
-        Running::new(start, executable).map_err(io("no record of the generations could be made"))?;
+    let program = Running::new(start, executable)
+        .map_err(io("no record of the generations could be made"))?;
     let keeper = Keeper {
         package,
         program,
@@ -132,8 +134,9 @@ pub(crate) fn keep(
 /// From here on no signal kills the keeper; each comes as an event, children's ends among them.
 fn hear_signals(events: Sender<Event>) -> Result<(), Error> {
     let signals = SignalsInfo::<WithOrigin>::new(PASSED_ON.into_iter().chain([SIGCHLD]));
-    let mut signals = signals
-        .map_err(|error| Error::new(Kind::Io, "signal handlers could not be installed").because(error))?;
+    let mut signals = signals.map_err(|error| {
+        Error::new(Kind::Io, "signal handlers could not be installed").because(error)
+    })?;
     thread::spawn(move || {
         for origin in signals.forever() {
             if events.send(Event::Signal(origin)).is_err() {
@@ -147,7 +150,8 @@ fn hear_signals(events: Sender<Event>) -> Result<(), Error> {
 impl Keeper {
     fn run(mut self, loaded: &Loaded) -> ExitCode {
         self.watch.package(&self.package.root.clone());
-        self.watch.settings(&self.program.start.settings_files(loaded));
+        self.watch
+            .settings(&self.program.start.settings_files(loaded));
         log::info!(
             "{} is built anew and swapped in whenever it changes; Ctrl-C ends both",
             self.package.root.display()
@@ -189,7 +193,9 @@ impl Keeper {
         match event {
             Event::Signal(origin) => self.signalled(&origin),
             Event::Touched(paths) => paths.iter().for_each(|path| self.touched(path)),
-            Event::Built(number, outcome) if self.build.as_ref().is_some_and(|it| it.number == number) => {
+            Event::Built(number, outcome)
+                if self.build.as_ref().is_some_and(|it| it.number == number) =>
+            {
                 self.built(outcome);
             }
             Event::Built(..) => {}
@@ -240,7 +246,10 @@ impl Keeper {
     fn start(&mut self) {
         self.wanted = Wanted::Nothing;
         if let Err(error) = self.program.start() {
-            log::error!("the program cannot be started: {}; the next change tries again", error.chain());
+            log::error!(
+                "the program cannot be started: {}; the next change tries again",
+                error.chain()
+            );
         }
     }
 
@@ -266,16 +275,24 @@ impl Keeper {
             Course::Leaving if ending == Ending::Unknown => Some(ExitCode::SUCCESS),
             Course::Leaving => Some(ExitCode::from(ending.code())),
             Course::On => {
-                log::error!("the program {ending}; connections wait, the next change starts it again");
+                log::error!(
+                    "the program {ending}; connections wait, the next change starts it again"
+                );
                 None
             }
         }
     }
 
     fn swap_failed(&mut self, title: &str) {
-        log::error!("{title}; pid {} serves on", self.program.live().unwrap_or_default());
+        log::error!(
+            "{title}; pid {} serves on",
+            self.program.live().unwrap_or_default()
+        );
         let text = "The terminal says why.".to_owned();
-        self.pages.show_unless_failed(State::Failed { title: title.to_owned(), text });
+        self.pages.show_unless_failed(State::Failed {
+            title: title.to_owned(),
+            text,
+        });
     }
 
     /// The pages look again, and find the newest code.
@@ -303,7 +320,9 @@ impl Keeper {
 
     /// Tells the program what is wanted of it.
     fn carry_out(&mut self) {
-        let Some(live) = self.program.live().filter(|_| self.course == Course::On) else { return };
+        let Some(live) = self.program.live().filter(|_| self.course == Course::On) else {
+            return;
+        };
         match std::mem::replace(&mut self.wanted, Wanted::Nothing) {
             Wanted::Nothing => {}
             Wanted::Reload => self.reload(live),

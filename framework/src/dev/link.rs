@@ -25,7 +25,9 @@ impl Link {
     pub(crate) fn take() -> Option<Self> {
         let socket = std::env::var_os(VARIABLE)?;
         std::env::remove_var(VARIABLE);
-        Some(Link { socket: socket.into() })
+        Some(Link {
+            socket: socket.into(),
+        })
     }
 
     /// What is set otherwise under `dev`, below the application's own layer: the next change is not to wait until the
@@ -50,7 +52,9 @@ impl Link {
 
     /// Leaves when the keeper is gone, however that came: it holds the terminal and the sockets.
     pub(crate) fn end_with_the_keeper(&self) {
-        let Ok(mut stream) = self.call(CHILD, "") else { return };
+        let Ok(mut stream) = self.call(CHILD, "") else {
+            return;
+        };
         thread::spawn(move || {
             let _ = stream.read(&mut [0]);
             log::warn!("`dev` is gone, and what it started goes too");
@@ -72,16 +76,27 @@ mod tests {
 
     #[test]
     fn what_the_application_sets_stands_above_what_dev_does() {
-        let link = Link { socket: PathBuf::new() };
+        let link = Link {
+            socket: PathBuf::new(),
+        };
         let text = |figment: &Figment, key: &str| figment.extract_inner::<String>(key).unwrap();
         let ours = link.settings(None);
         assert_eq!(
-            (text(&ours, "shutdown.grace"), text(&ours, "shutdown.force_after")),
+            (
+                text(&ours, "shutdown.grace"),
+                text(&ours, "shutdown.force_after")
+            ),
             ("2s".into(), "500ms".into())
         );
-        let theirs = link.settings(Some(Figment::from(Serialized::default("shutdown.grace", "9s"))));
+        let theirs = link.settings(Some(Figment::from(Serialized::default(
+            "shutdown.grace",
+            "9s",
+        ))));
         assert_eq!(
-            (text(&theirs, "shutdown.grace"), text(&theirs, "upgrade.rollback_window")),
+            (
+                text(&theirs, "shutdown.grace"),
+                text(&theirs, "upgrade.rollback_window")
+            ),
             ("9s".into(), "500ms".into())
         );
     }

@@ -45,12 +45,21 @@ impl Application for Overlaid {
         let (link, generation, reason) = (self.link.clone(), setup.generation(), setup.reason());
         let built = self.application.build(settings, setup);
         Box::pin(async move {
-            let mut built = built.await.inspect_err(|error| link.refused(title(reason), &error.chain()))?;
+            let mut built = built
+                .await
+                .inspect_err(|error| link.refused(title(reason), &error.chain()))?;
             let hooks = std::mem::take(&mut built.on_ready);
-            built.on_ready = hooks.into_iter().map(|hook| reported(hook, reason, &link)).collect();
+            built.on_ready = hooks
+                .into_iter()
+                .map(|hook| reported(hook, reason, &link))
+                .collect();
             link.built();
             let build = build_id(generation);
-            built.service = Arc::new(Overlay { inner: built.service, build: build.into(), keeper: link });
+            built.service = Arc::new(Overlay {
+                inner: built.service,
+                build: build.into(),
+                keeper: link,
+            });
             Ok(built)
         })
     }
@@ -72,7 +81,8 @@ fn reported(hook: Hook, reason: Reason, link: &Link) -> Hook {
     Box::new(move || {
         let run = hook();
         Box::pin(async move {
-            run.await.inspect_err(|error| link.refused(title(reason), &format!("on_ready: {error}")))
+            run.await
+                .inspect_err(|error| link.refused(title(reason), &format!("on_ready: {error}")))
         })
     })
 }
@@ -80,7 +90,11 @@ fn reported(hook: Hook, reason: Reason, link: &Link) -> Hook {
 /// Which process and which generation of it: another after each upgrade and each reload.
 fn build_id(generation: u64) -> String {
     static STARTED: OnceLock<u128> = OnceLock::new();
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos())
+    };
     format!("{:x}-{generation}", STARTED.get_or_init(now))
 }
 
@@ -107,7 +121,12 @@ impl Service for Overlay {
             SCRIPT => return Box::pin(future::ready(script())),
             EVENTS => {
                 let page = request.uri().query().unwrap_or_default().to_owned();
-                return Box::pin(future::ready(events(&self.build, &self.keeper, &page, context)));
+                return Box::pin(future::ready(events(
+                    &self.build,
+                    &self.keeper,
+                    &page,
+                    context,
+                )));
             }
             _ => {}
         }
@@ -116,8 +135,12 @@ impl Service for Overlay {
             return self.inner.call(request, context);
         }
         // the page is needed whole and as text
-        for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE]
-        {
+        for name in [
+            header::ACCEPT_ENCODING,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::RANGE,
+        ] {
             request.headers_mut().remove(name);
         }
         let (reply, build) = (self.inner.call(request, context), self.build.clone());
@@ -128,9 +151,14 @@ impl Service for Overlay {
 impl Wanted {
     /// A browser says in Sec-Fetch-Dest what it is going to do with the answer.
     fn by<B>(request: &Request<B>) -> Self {
-        let destination = request.headers().get("sec-fetch-dest").map(HeaderValue::as_bytes);
+        let destination = request
+            .headers()
+            .get("sec-fetch-dest")
+            .map(HeaderValue::as_bytes);
         match (request.method(), destination) {
-            (&Method::GET | &Method::POST, Some(b"document" | b"iframe" | b"frame")) => Wanted::Page,
+            (&Method::GET | &Method::POST, Some(b"document" | b"iframe" | b"frame")) => {
+                Wanted::Page
+            }
             (&Method::GET | &Method::POST, None) => Wanted::Unsaid,
             _ => Wanted::Other,
         }
@@ -144,19 +172,28 @@ fn script() -> Response<ResponseBody> {
 
 fn answer(kind: &'static str, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 /// The stream of a page: who answers now, and then what the keeper says, until either ends.
 fn events(build: &str, keeper: &Link, page: &str, context: Context) -> Response<ResponseBody> {
     let first = format!("event: live\ndata: {build}\n\n");
-    let heard = listen(keeper, page).inspect_err(|error| log::debug!("`dev` cannot be heard: {error}")).ok();
+    let heard = listen(keeper, page)
+        .inspect_err(|error| log::debug!("`dev` cannot be heard: {error}"))
+        .ok();
     let state = (Some(Bytes::from(first)), heard, context.draining);
     let frames = stream::unfold(state, |(first, mut heard, draining)| async move {
         if let Some(first) = first {
-            return Some((Ok::<_, BoxError>(Frame::data(first)), (None, heard, draining)));
+            return Some((
+                Ok::<_, BoxError>(Frame::data(first)),
+                (None, heard, draining),
+            ));
         }
         let told = async {
             draining.wait().await;
@@ -171,11 +208,17 @@ fn events(build: &str, keeper: &Link, page: &str, context: Context) -> Response<
         let bytes = future::or(told, said).await?;
         Some((Ok(Frame::data(bytes)), (None, heard, draining)))
     });
-    answer("text/event-stream", ResponseBody::Stream(Box::pin(StreamBody::new(frames))))
+    answer(
+        "text/event-stream",
+        ResponseBody::Stream(Box::pin(StreamBody::new(frames))),
+    )
 }
 
 fn listen(keeper: &Link, page: &str) -> std::io::Result<Async<UnixStream>> {
-    let page: String = page.chars().filter(|c| c.is_ascii_alphanumeric() || "-=".contains(*c)).collect();
+    let page: String = page
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-=".contains(*c))
+        .collect();
     // a line of a few bytes into an empty socket: it does not wait
     Async::new(keeper.call(&format!("{PAGE} {page}"), "")?)
 }
@@ -200,7 +243,12 @@ async fn with_script(
     let (mut head, body) = response.into_parts();
     let page = match body {
         ResponseBody::Full(bytes) => bytes,
-        ResponseBody::Stream(body) if body.size_hint().exact().is_some_and(|size| size <= PAGE_LIMIT) => {
+        ResponseBody::Stream(body)
+            if body
+                .size_hint()
+                .exact()
+                .is_some_and(|size| size <= PAGE_LIMIT) =>
+        {
             match body.collect().await {
                 Ok(collected) => collected.to_bytes(),
                 Err(error) => {
@@ -220,7 +268,8 @@ async fn with_script(
     for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
         head.headers.remove(name);
     }
-    head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    head.headers
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let (before, after) = page.split_at(place(&lower));
     let mut whole = BytesMut::with_capacity(page.len() + tag.len());
     whole.extend_from_slice(before);
@@ -230,18 +279,25 @@ async fn with_script(
 }
 
 fn is_html(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("text/html") && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
 fn is_document(lower: &[u8]) -> bool {
-    [&b"<!doctype"[..], b"<html", b"</body"].into_iter().any(|mark| last(lower, mark).is_some())
+    [&b"<!doctype"[..], b"<html", b"</body"]
+        .into_iter()
+        .any(|mark| last(lower, mark).is_some())
 }
 
 /// Where the script goes: at the end of the body.
 fn place(lower: &[u8]) -> usize {
-    last(lower, b"</body").or_else(|| last(lower, b"</html")).unwrap_or(lower.len())
+    last(lower, b"</body")
+        .or_else(|| last(lower, b"</html"))
+        .unwrap_or(lower.len())
 }
 
 fn last(text: &[u8], mark: &[u8]) -> Option<usize> {
@@ -257,20 +313,29 @@ fn tag(build: &str, nonce: Option<String>) -> String {
 
 /// The nonce by which the page's Content-Security-Policy knows its own scripts (CSP Level 3, section 2.3.1).
 fn nonce(headers: &HeaderMap) -> Option<String> {
-    let policies =
-        headers.get_all(header::CONTENT_SECURITY_POLICY).iter().filter_map(|value| value.to_str().ok());
-    let directives: Vec<&str> =
-        policies.flat_map(|policies| policies.split([',', ';'])).map(str::trim).collect();
+    let policies = headers
+        .get_all(header::CONTENT_SECURITY_POLICY)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let directives: Vec<&str> = policies
+        .flat_map(|policies| policies.split([',', ';']))
+        .map(str::trim)
+        .collect();
     // the most particular one decides
-    ["script-src-elem", "script-src", "default-src"].into_iter().find_map(|name| {
-        let mut sources = directives.iter().map(|directive| directive.split_ascii_whitespace());
-        let found = sources.find_map(|mut words| words.next()?.eq_ignore_ascii_case(name).then_some(words));
-        found?.find_map(|source| {
-            let nonce = source.strip_prefix("'nonce-")?.strip_suffix('\'')?;
-            let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
-            nonce.chars().all(is_base64).then(|| nonce.to_owned())
+    ["script-src-elem", "script-src", "default-src"]
+        .into_iter()
+        .find_map(|name| {
+            let mut sources = directives
+                .iter()
+                .map(|directive| directive.split_ascii_whitespace());
+            let found = sources
+                .find_map(|mut words| words.next()?.eq_ignore_ascii_case(name).then_some(words));
+            found?.find_map(|source| {
+                let nonce = source.strip_prefix("'nonce-")?.strip_suffix('\'')?;
+                let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
+                nonce.chars().all(is_base64).then(|| nonce.to_owned())
+            })
         })
-    })
 }
 
 #[cfg(test)]
@@ -281,8 +346,12 @@ mod tests {
 
     fn page(kind: &'static str, text: &'static str) -> Response<ResponseBody> {
         let mut response = Response::new(ResponseBody::Full(Bytes::from_static(text.as_bytes())));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        response.headers_mut().insert(header::ETAG, HeaderValue::from_static("\"1\""));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        response
+            .headers_mut()
+            .insert(header::ETAG, HeaderValue::from_static("\"1\""));
         response
     }
 
@@ -292,13 +361,14 @@ mod tests {
         (head.headers, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
-    const TAG: &str =
-        r#"<script src="/__slackwater/dev.js" data-build="b" data-events="/__slackwater/dev?b"></script>"#;
+    const TAG: &str = r#"<script src="/__slackwater/dev.js" data-build="b" data-events="/__slackwater/dev?b"></script>"#;
 
     #[test]
     fn a_page_gets_the_script_at_the_end_of_its_body() {
-        let (headers, text) =
-            scripted(page("text/html; charset=utf-8", "<BODY>x</BODY></html>"), Wanted::Unsaid);
+        let (headers, text) = scripted(
+            page("text/html; charset=utf-8", "<BODY>x</BODY></html>"),
+            Wanted::Unsaid,
+        );
         assert_eq!(text, format!("<BODY>x{TAG}</BODY></html>"));
         assert_eq!(headers.get(header::ETAG), None);
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
@@ -309,10 +379,18 @@ mod tests {
     #[test]
     fn what_is_no_whole_page_stays_as_it_is() {
         let (headers, text) = scripted(page("text/html", "<li>x"), Wanted::Unsaid);
-        assert_eq!((text.as_str(), headers.contains_key(header::ETAG)), ("<li>x", true));
-        assert_eq!(scripted(page("text/plain", "<html>"), Wanted::Page).1, "<html>");
+        assert_eq!(
+            (text.as_str(), headers.contains_key(header::ETAG)),
+            ("<li>x", true)
+        );
+        assert_eq!(
+            scripted(page("text/plain", "<html>"), Wanted::Page).1,
+            "<html>"
+        );
         let mut compressed = page("text/html", "<html>");
-        compressed.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        compressed
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert_eq!(scripted(compressed, Wanted::Page).1, "<html>");
         let mut part = page("text/html", "<html>");
         *part.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -324,15 +402,22 @@ mod tests {
         let nonce_of = |policies: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for policy in policies {
-                headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+                headers.append(
+                    header::CONTENT_SECURITY_POLICY,
+                    HeaderValue::from_static(policy),
+                );
             }
             nonce(&headers)
         };
         assert_eq!(
-            nonce_of(&["default-src 'self'; script-src 'nonce-aB1+/=' 'strict-dynamic'"]).as_deref(),
+            nonce_of(&["default-src 'self'; script-src 'nonce-aB1+/=' 'strict-dynamic'"])
+                .as_deref(),
             Some("aB1+/=")
         );
-        assert_eq!(nonce_of(&["default-src 'nonce-d'", "SCRIPT-SRC 'nonce-s'"]).as_deref(), Some("s"));
+        assert_eq!(
+            nonce_of(&["default-src 'nonce-d'", "SCRIPT-SRC 'nonce-s'"]).as_deref(),
+            Some("s")
+        );
         assert_eq!(nonce_of(&["script-src 'nonce-\"><x'"]), None);
         assert_eq!(nonce_of(&["style-src 'nonce-x'"]), None);
         assert_eq!(nonce_of(&[]), None);
@@ -345,7 +430,9 @@ mod tests {
             let mut request = Request::new(());
             *request.method_mut() = method;
             if let Some(destination) = destination {
-                request.headers_mut().insert("sec-fetch-dest", destination.parse().unwrap());
+                request
+                    .headers_mut()
+                    .insert("sec-fetch-dest", destination.parse().unwrap());
             }
             Wanted::by(&request)
         };

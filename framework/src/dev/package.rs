@@ -63,7 +63,11 @@ impl Package {
             false => (Target::Bin(name), dir),
         };
         let mut arguments: Vec<OsString> = Vec::new();
-        let said = |names: &[&str]| flags.iter().any(|flag| names.iter().any(|name| is_flag(flag, name)));
+        let said = |names: &[&str]| {
+            flags
+                .iter()
+                .any(|flag| names.iter().any(|name| is_flag(flag, name)))
+        };
         if !said(&["--bin", "--example"]) {
             let (kind, name) = target.flag();
             arguments.extend([kind.into(), name.into()]);
@@ -82,22 +86,40 @@ impl Package {
             if !said(&["--target-dir"]) {
                 arguments.extend(["--target-dir".into(), directory.into()]);
             }
-            if let Some(triple) = below.and_then(Path::file_name).filter(|_| !said(&["--target"])) {
+            if let Some(triple) = below
+                .and_then(Path::file_name)
+                .filter(|_| !said(&["--target"]))
+            {
                 arguments.extend(["--target".into(), triple.into()]);
             }
             break;
         }
         arguments.extend(flags);
-        Package { cargo, root, target, arguments }
+        Package {
+            cargo,
+            root,
+            target,
+            arguments,
+        }
     }
 
     /// `cargo build`, in the directory and the environment that `cargo run` had.
     pub(super) fn build(&self) -> Command {
         let mut command = Command::new(&self.cargo);
-        command.args(["build", "--message-format=json-diagnostic-rendered-ansi", "--manifest-path"]);
-        command.arg(self.root.join("Cargo.toml")).args(&self.arguments).stdin(Stdio::null());
+        command.args([
+            "build",
+            "--message-format=json-diagnostic-rendered-ansi",
+            "--manifest-path",
+        ]);
+        command
+            .arg(self.root.join("Cargo.toml"))
+            .args(&self.arguments)
+            .stdin(Stdio::null());
         for (name, _) in env::vars_os() {
-            if OF_THE_PROGRAM.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            if OF_THE_PROGRAM
+                .iter()
+                .any(|prefix| name.to_string_lossy().starts_with(prefix))
+            {
                 command.env_remove(name);
             }
         }
@@ -116,7 +138,9 @@ impl Target {
 
 fn is_flag(given: &OsStr, name: &str) -> bool {
     let given = given.to_string_lossy();
-    given.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    given
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
 /// cargo marks the directories that it builds into, as <https://bford.info/cachedir/> says.
@@ -131,14 +155,27 @@ mod tests {
     fn arguments(exe: &str, flags: &[&str]) -> String {
         let flags = flags.iter().map(OsString::from).collect();
         let is_target_dir = |path: &Path| path.ends_with("target");
-        let package = Package::of("cargo".into(), "/shop".into(), exe.as_ref(), is_target_dir, flags);
-        let arguments: Vec<_> = package.arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+        let package = Package::of(
+            "cargo".into(),
+            "/shop".into(),
+            exe.as_ref(),
+            is_target_dir,
+            flags,
+        );
+        let arguments: Vec<_> = package
+            .arguments
+            .iter()
+            .map(|argument| argument.to_string_lossy())
+            .collect();
         arguments.join(" ")
     }
 
     #[test]
     fn the_path_of_the_program_says_what_to_build() {
-        assert_eq!(arguments("/w/target/debug/shop", &[]), "--bin shop --target-dir /w/target");
+        assert_eq!(
+            arguments("/w/target/debug/shop", &[]),
+            "--bin shop --target-dir /w/target"
+        );
         assert_eq!(
             arguments("/w/target/release/examples/hello", &[]),
             "--example hello --profile release --target-dir /w/target"
@@ -158,7 +195,10 @@ mod tests {
             "--bin shop --target-dir /w/target --release --features x"
         );
         assert_eq!(
-            arguments("/w/target/debug/shop", &["--bin=other", "--target-dir", "/t"]),
+            arguments(
+                "/w/target/debug/shop",
+                &["--bin=other", "--target-dir", "/t"]
+            ),
             "--bin=other --target-dir /t"
         );
     }

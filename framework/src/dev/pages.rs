@@ -48,11 +48,18 @@ impl Pages {
     pub(super) fn open(events: Sender<Event>) -> Result<Self, Error> {
         let directory = std::env::temp_dir().join(format!("slackwater-dev-{}", std::process::id()));
         let failed = |error| {
-            Error::new(Kind::Io, format!("no socket for the pages in {}", directory.display())).because(error)
+            Error::new(
+                Kind::Io,
+                format!("no socket for the pages in {}", directory.display()),
+            )
+            .because(error)
         };
         // what a process of this pid has left behind
         let _ = std::fs::remove_dir_all(&directory);
-        std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(failed)?;
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .map_err(failed)?;
         let listener = UnixListener::bind(directory.join("socket")).map_err(failed)?;
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -60,7 +67,11 @@ impl Pages {
                 thread::spawn(move || receive(stream, &events));
             }
         });
-        Ok(Pages { directory, open: Vec::new(), state: State::Fine })
+        Ok(Pages {
+            directory,
+            open: Vec::new(),
+            state: State::Fine,
+        })
     }
 
     /// Where generations find it.
@@ -102,7 +113,8 @@ impl Pages {
     }
 
     fn tell(&mut self, event: &str) {
-        self.open.retain_mut(|page| page.write_all(event.as_bytes()).is_ok());
+        self.open
+            .retain_mut(|page| page.write_all(event.as_bytes()).is_ok());
     }
 
     /// Another program answers now: the pages are to look who it is.
@@ -117,7 +129,10 @@ impl State {
         match self {
             State::Fine => "event: fine\ndata:\n\n".to_owned(),
             State::Failed { title, text } => {
-                format!("event: failed\ndata: {}\n\n", json!({ "title": title, "text": text }))
+                format!(
+                    "event: failed\ndata: {}\n\n",
+                    json!({ "title": title, "text": text })
+                )
             }
         }
     }
@@ -137,7 +152,11 @@ fn receive(stream: UnixStream, events: &Sender<Event>) {
     if reader.read_line(&mut first).is_err() {
         return;
     }
-    match first.trim_end().split_once(' ').unwrap_or((first.trim_end(), "")) {
+    match first
+        .trim_end()
+        .split_once(' ')
+        .unwrap_or((first.trim_end(), ""))
+    {
         (PAGE, build) => {
             let build = build.to_owned();
             let _ = events.send(Event::Page(build, stream));

@@ -78,7 +78,13 @@ impl Running {
     /// There is no memory for the record of the generations.
     pub(super) fn new(start: Start, executable: PathBuf) -> io::Result<Self> {
         let (newest, family) = (Newest::create()?, Family::default());
-        Ok(Running { start, executable, phase: Phase::Down, newest, family })
+        Ok(Running {
+            start,
+            executable,
+            phase: Phase::Down,
+            newest,
+            family,
+        })
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -123,7 +129,11 @@ impl Running {
     pub(super) fn upgrade(&mut self, live: u32) {
         send(live, Signal::USR2);
         let asked = Instant::now();
-        self.phase = Phase::Swapping(Swap { from: live, asked, successor: Successor::Awaited });
+        self.phase = Phase::Swapping(Swap {
+            from: live,
+            asked,
+            successor: Successor::Awaited,
+        });
     }
 
     /// What a process sent to the keeper is passed on; what comes from the terminal has reached the program as well.
@@ -157,7 +167,11 @@ impl Running {
         if named.next == 0 && named.live == live {
             return None;
         }
-        let swap = Swap { from: live, asked: Instant::now(), successor: Successor::Started };
+        let swap = Swap {
+            from: live,
+            asked: Instant::now(),
+            successor: Successor::Started,
+        };
         self.phase = Phase::Swapping(swap);
         self.look_at_swap(swap)
     }
@@ -166,15 +180,22 @@ impl Running {
         let named = self.newest.read();
         match swap.successor {
             // whoever asks from now on is to find the new code
-            _ if named.live != swap.from => self.newest.is_alone().then(|| self.swapped(named.live)),
+            _ if named.live != swap.from => {
+                self.newest.is_alone().then(|| self.swapped(named.live))
+            }
             Successor::Awaited if named.next != 0 => {
-                self.phase = Phase::Swapping(Swap { successor: Successor::Started, ..swap });
+                self.phase = Phase::Swapping(Swap {
+                    successor: Successor::Started,
+                    ..swap
+                });
                 None
             }
             Successor::Awaited if swap.asked.elapsed() > ANSWER => {
                 self.swap_failed("The program could not start its successor")
             }
-            Successor::Started if named.next == 0 => self.swap_failed("The new code does not start"),
+            Successor::Started if named.next == 0 => {
+                self.swap_failed("The new code does not start")
+            }
             Successor::Awaited | Successor::Started => None,
         }
     }
@@ -182,7 +203,8 @@ impl Running {
     fn look_at_proof(&mut self, new: u32) -> Option<News> {
         let named = self.newest.read();
         if named.live != new {
-            return self.swap_failed("The new code ended at once, and the code before serves again");
+            return self
+                .swap_failed("The new code ended at once, and the code before serves again");
         }
         if self.newest.is_proven() {
             self.phase = Phase::Up(new);
@@ -209,7 +231,11 @@ fn send(pid: u32, signal: Signal) {
 
 /// Whether a process runs this very file, and not one that had its name before.
 fn runs(pid: u32, executable: &Path) -> bool {
-    let identity = |path: &Path| std::fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+    let identity = |path: &Path| {
+        std::fs::metadata(path)
+            .map(|data| (data.dev(), data.ino()))
+            .ok()
+    };
     let running = identity(Path::new(&format!("/proc/{pid}/exe")));
     running.is_some() && running == identity(executable)
 }

@@ -22,13 +22,18 @@ impl Times {
         let now = Instant::now();
         if self.told.is_some() || self.changed.is_none() {
             let seen = std::mem::take(&mut self.seen);
-            *self = Times { changed: Some(now), seen, ..Times::default() };
+            *self = Times {
+                changed: Some(now),
+                seen,
+                ..Times::default()
+            };
         }
         self.last_change = Some(now);
     }
 
     pub(super) fn since_change(&self) -> Duration {
-        self.last_change.map_or(Duration::MAX, |changed| changed.elapsed())
+        self.last_change
+            .map_or(Duration::MAX, |changed| changed.elapsed())
     }
 
     pub(super) fn built(&mut self) {
@@ -57,12 +62,19 @@ impl Times {
     pub(super) fn page(&mut self, build: String) -> Option<String> {
         let is_new = self.seen.insert(build);
         let before = self.live.or(self.ready);
-        let (Some(changed), Some(before), true) = (self.changed, before, is_new) else { return None };
+        let (Some(changed), Some(before), true) = (self.changed, before, is_new) else {
+            return None;
+        };
         let now = Instant::now();
-        let (total, reload) = (span(Some(changed), Some(now)), span(Some(before), Some(now)));
+        let (total, reload) = (
+            span(Some(changed), Some(now)),
+            span(Some(before), Some(now)),
+        );
         let steps = self.steps();
         self.changed = None;
-        Some(format!("a page shows it {total} after the change ({steps}, reload {reload})"))
+        Some(format!(
+            "a page shows it {total} after the change ({steps}, reload {reload})"
+        ))
     }
 
     fn steps(&self) -> String {
@@ -82,7 +94,9 @@ impl Times {
 }
 
 fn span(from: Option<Instant>, to: Option<Instant>) -> String {
-    let span = from.zip(to).map_or(Duration::ZERO, |(from, to)| to.saturating_duration_since(from));
+    let span = from.zip(to).map_or(Duration::ZERO, |(from, to)| {
+        to.saturating_duration_since(from)
+    });
     match span.as_millis() {
         short @ 0..1000 => format!("{short} ms"),
         _ => format!("{:.2} s", span.as_secs_f64()),
@@ -102,7 +116,10 @@ mod tests {
         times.told();
         times.ready(Instant::now());
         let said = times.swapped();
-        assert!(said.contains("build ") && said.contains("start ") && said.contains("swap "), "{said}");
+        assert!(
+            said.contains("build ") && said.contains("start ") && said.contains("swap "),
+            "{said}"
+        );
         // a page of the old build connects once more before it reloads
         assert_eq!(times.page("a".into()), None);
         let said = times.page("b".into()).unwrap();
@@ -117,6 +134,9 @@ mod tests {
         times.told();
         times.ready(Instant::now());
         let said = times.page("b".into()).unwrap();
-        assert!(!said.contains("build ") && !said.contains("swap ") && said.contains("start "), "{said}");
+        assert!(
+            !said.contains("build ") && !said.contains("swap ") && said.contains("start "),
+            "{said}"
+        );
     }
 }

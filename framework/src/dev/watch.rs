@@ -48,8 +48,8 @@ impl Watch {
                 let _ = events.send(Event::Touched(event.paths));
             }
         });
-        let watcher =
-            watcher.map_err(|error| Error::new(Kind::Io, "files cannot be watched").because(error))?;
+        let watcher = watcher
+            .map_err(|error| Error::new(Kind::Io, "files cannot be watched").because(error))?;
         Ok(Watch {
             watcher,
             watched: BTreeSet::new(),
@@ -70,17 +70,27 @@ impl Watch {
     /// Watches the files that went into the program, wherever they are, in place of those before.
     pub(super) fn inputs(&mut self, files: Vec<PathBuf>) {
         self.inputs = files.into_iter().map(|file| absolute(&file)).collect();
-        let directories: BTreeSet<PathBuf> =
-            self.inputs.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
-        directories.iter().for_each(|directory| self.directory(directory));
+        let directories: BTreeSet<PathBuf> = self
+            .inputs
+            .iter()
+            .filter_map(|file| Some(file.parent()?.to_owned()))
+            .collect();
+        directories
+            .iter()
+            .for_each(|directory| self.directory(directory));
     }
 
     /// Watches the files of the settings, there or not, in place of those before.
     pub(super) fn settings(&mut self, files: &[PathBuf]) {
         self.settings = files.iter().map(|file| absolute(file)).collect();
-        let directories: BTreeSet<PathBuf> =
-            self.settings.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
-        directories.iter().for_each(|directory| self.directory(directory));
+        let directories: BTreeSet<PathBuf> = self
+            .settings
+            .iter()
+            .filter_map(|file| Some(file.parent()?.to_owned()))
+            .collect();
+        directories
+            .iter()
+            .for_each(|directory| self.directory(directory));
     }
 
     /// What the change of `path` calls for; a new directory is watched from now on.
@@ -101,13 +111,19 @@ impl Watch {
         if self.inputs.contains(path) {
             return Some(Change::Sources);
         }
-        let below = self.packages.iter().filter_map(|root| path.strip_prefix(root).ok());
+        let below = self
+            .packages
+            .iter()
+            .filter_map(|root| path.strip_prefix(root).ok());
         below.filter_map(meaning_below).max()
     }
 
     fn tree(&mut self, directory: &Path) {
         self.directory(directory);
-        let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+        let entries = fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok);
         for entry in entries {
             // links are not followed: they may lead in circles
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -124,7 +140,10 @@ impl Watch {
             }
             // one that has gone meanwhile, or was never there
             Err(_) if !directory.exists() => {}
-            Err(error) => log::warn!("changes in {} will not be seen: {error}", directory.display()),
+            Err(error) => log::warn!(
+                "changes in {} will not be seen: {error}",
+                directory.display()
+            ),
         }
     }
 
@@ -137,10 +156,17 @@ impl Watch {
 /// What a file means by its place in a package.
 fn meaning_below(path: &Path) -> Option<Change> {
     let name = path.file_name()?.to_str()?;
-    let directories: Vec<&str> =
-        path.parent()?.components().filter_map(|component| component.as_os_str().to_str()).collect();
+    let directories: Vec<&str> = path
+        .parent()?
+        .components()
+        .filter_map(|component| component.as_os_str().to_str())
+        .collect();
     let is_temporary = name.starts_with(['.', '#']) || name.ends_with(['~', '#']) || name == "4913";
-    if is_temporary || directories.iter().any(|directory| directory.starts_with('.')) {
+    if is_temporary
+        || directories
+            .iter()
+            .any(|directory| directory.starts_with('.'))
+    {
         return None;
     }
     if name.ends_with(".rs") || name == "Cargo.toml" || name == "Cargo.lock" {
@@ -164,7 +190,10 @@ fn is_change(kind: &EventKind) -> bool {
 }
 
 fn is_ignored(directory: &Path) -> bool {
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     name.starts_with('.') || name == "node_modules" || is_target_dir(directory)
 }
 
@@ -216,7 +245,9 @@ mod tests {
         fs::write(root.join("templates/index.html"), "x").unwrap();
         let within = std::time::Duration::from_secs(10);
         loop {
-            let Event::Touched(paths) = touched.recv_timeout(within).unwrap() else { continue };
+            let Event::Touched(paths) = touched.recv_timeout(within).unwrap() else {
+                continue;
+            };
             if paths.iter().any(|path| path.ends_with("index.html")) {
                 assert_eq!(watch.changed(&paths[0]), Some(Change::Templates));
                 break;

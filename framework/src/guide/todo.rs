@@ -39,7 +39,10 @@ mod tests {
         ] {
             let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
             let lines = source.lines().filter(is_code).count();
-            assert!(page.contains(&format!("| {row} | {lines} |")), "{row}: {lines} lines");
+            assert!(
+                page.contains(&format!("| {row} | {lines} |")),
+                "{row}: {lines} lines"
+            );
         }
     }
 }

@@ -66,7 +66,11 @@ impl RequestBody {
     pub(crate) fn new(incoming: Incoming, record: &Arc<Record>, limit: Option<u64>) -> Self {
         let rest = (!incoming.is_end_stream()).then(|| {
             record.expect_rest();
-            Rest { incoming, asked_for: false, part: Part::of(record, Wakes::Connection) }
+            Rest {
+                incoming,
+                asked_for: false,
+                part: Part::of(record, Wakes::Connection),
+            }
         });
         RequestBody {
             rest,
@@ -82,7 +86,13 @@ impl RequestBody {
     #[cfg(feature = "testing")]
     pub(crate) fn whole(bytes: Bytes, limit: Option<u64>) -> Self {
         let whole = Some(bytes).filter(|bytes| !bytes.is_empty());
-        RequestBody { rest: None, caller: Caller::default(), whole, limit: BodyLimit::new(limit), taken: 0 }
+        RequestBody {
+            rest: None,
+            caller: Caller::default(),
+            whole,
+            limit: BodyLimit::new(limit),
+            taken: 0,
+        }
     }
 
     /// Who sends it.
@@ -108,9 +118,15 @@ impl Body for RequestBody {
         #[cfg(feature = "testing")]
         if let Some(whole) = self.whole.take() {
             let within = whole.len() as u64 <= limit;
-            return Poll::Ready(Some(if within { Ok(Frame::data(whole)) } else { Err(BodyError::TooLarge) }));
+            return Poll::Ready(Some(if within {
+                Ok(Frame::data(whole))
+            } else {
+                Err(BodyError::TooLarge)
+            }));
         }
-        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
+        };
         if !rest.asked_for && rest.incoming.size_hint().lower() > limit {
             return Poll::Ready(Some(Err(BodyError::TooLarge)));
         }
@@ -125,7 +141,11 @@ impl Body for RequestBody {
                 rest.part.record().env.metrics.received(bytes);
                 self.taken += bytes;
                 let within = self.taken <= limit;
-                Poll::Ready(Some(if within { Ok(frame) } else { Err(BodyError::TooLarge) }))
+                Poll::Ready(Some(if within {
+                    Ok(frame)
+                } else {
+                    Err(BodyError::TooLarge)
+                }))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error))),
         }
@@ -136,7 +156,9 @@ impl Body for RequestBody {
         if self.whole.is_some() {
             return false;
         }
-        self.rest.as_ref().is_none_or(|rest| rest.incoming.is_end_stream())
+        self.rest
+            .as_ref()
+            .is_none_or(|rest| rest.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -144,7 +166,9 @@ impl Body for RequestBody {
         if let Some(whole) = &self.whole {
             return SizeHint::with_exact(whole.len() as u64);
         }
-        self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.incoming.size_hint())
+        self.rest
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |rest| rest.incoming.size_hint())
     }
 }
 
@@ -162,7 +186,11 @@ impl Rest {
         match polled {
             Poll::Pending if !waits => {
                 let now = now();
-                record.clocks.wait(Waiting::Body, now, after(now, record.env.limits().body_timeout));
+                record.clocks.wait(
+                    Waiting::Body,
+                    now,
+                    after(now, record.env.limits().body_timeout),
+                );
                 Poll::Pending
             }
             Poll::Pending if record.clocks.read_overdue(now()) => {

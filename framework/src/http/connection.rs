@@ -91,17 +91,33 @@ enum Parting {
 
 impl Active {
     fn new(connection: Connection, env: &Arc<Env>) -> Self {
-        let Connection { stream, ends, seat, accepted, head, since, claim } = connection;
+        let Connection {
+            stream,
+            ends,
+            seat,
+            accepted,
+            head,
+            since,
+            claim,
+        } = connection;
         let clocks = if head.is_empty() {
             Clocks::new(Waiting::Idle, since, idle_by(since.max(now()), env))
         } else {
-            Clocks::new(Waiting::Head, since, after(since, env.limits().header_timeout))
+            Clocks::new(
+                Waiting::Head,
+                since,
+                after(since, env.limits().header_timeout),
+            )
         };
         let record = Record::new(env, &ends, accepted, clocks);
         let io = Io::new(stream, head, record.clone(), claim);
         // the limits as they are after the record was made, which knows of every later change
         let hyper = builder(&env.limits()).serve_connection(io, Exchanges::new(record.clone()));
-        Active { hyper: Some(hyper), record, seat: Some(seat) }
+        Active {
+            hyper: Some(hyper),
+            record,
+            seat: Some(seat),
+        }
     }
 
     /// Whether, and why, a connection that is at a boundary should be taken apart now.
@@ -113,8 +129,9 @@ impl Active {
             }
             Waiting::Head | Waiting::Idle if self.record.outdated() => Some(Parting::Idle),
             Waiting::Head => clocks.read_overdue(now()).then_some(Parting::HeadOverdue),
-            Waiting::Idle => (self.record.stage() >= Stage::CloseIdle || clocks.read_overdue(now()))
-                .then_some(Parting::Idle),
+            Waiting::Idle => (self.record.stage() >= Stage::CloseIdle
+                || clocks.read_overdue(now()))
+            .then_some(Parting::Idle),
             Waiting::Body | Waiting::Nothing => None,
         }
     }
@@ -156,7 +173,9 @@ impl Drop for Active {
     fn drop(&mut self) {
         // a tunnel that nobody has reached holds its request, and that the record
         drop(self.record.switched());
-        self.part().into_iter().for_each(|(connection, _)| connection.close());
+        self.part()
+            .into_iter()
+            .for_each(|(connection, _)| connection.close());
     }
 }
 
@@ -170,7 +189,9 @@ impl Future for Active {
         if record.stage() == Stage::Cut || record.clocks.write_overdue(now()) {
             return Poll::Ready(Outcome::Over);
         }
-        let Some(hyper) = &mut this.hyper else { return Poll::Ready(Outcome::Over) };
+        let Some(hyper) = &mut this.hyper else {
+            return Poll::Ready(Outcome::Over);
+        };
 
         let (was_quiet, calls) = (record.quiet(), record.calls());
         record.set_flushed(false);
@@ -184,7 +205,8 @@ impl Future for Active {
         #[cfg(feature = "http2")]
         if record.has_preface() {
             return Poll::Ready(
-                this.part().map_or(Outcome::Over, |(connection, _)| Outcome::Http2(connection)),
+                this.part()
+                    .map_or(Outcome::Over, |(connection, _)| Outcome::Http2(connection)),
             );
         }
         if !record.quiet() {
@@ -197,7 +219,9 @@ impl Future for Active {
         if record.clocks.waiting() == Waiting::Nothing {
             record.becomes_idle();
         }
-        let Some(parting) = this.parting() else { return Poll::Pending };
+        let Some(parting) = this.parting() else {
+            return Poll::Pending;
+        };
         if !(was_quiet && calls == record.calls() && record.flushed()) {
             // one more whole poll shows whether anything is left in hyper's buffers; a stalled write wakes by itself
             if record.flushed() {
@@ -205,7 +229,9 @@ impl Future for Active {
             }
             return Poll::Pending;
         }
-        let Some((connection, _)) = this.part() else { return Poll::Ready(Outcome::Over) };
+        let Some((connection, _)) = this.part() else {
+            return Poll::Ready(Outcome::Over);
+        };
         Poll::Ready(match parting {
             Parting::Idle => Outcome::Idle(connection),
             Parting::HeadOverdue => Outcome::HeadOverdue(connection),

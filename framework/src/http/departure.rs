@@ -42,7 +42,10 @@ pub(crate) enum Boarding {
 
 impl Places {
     pub(super) fn new() -> Self {
-        Places { busy: Seats::new(BUSY_AT_A_TIME), silent: Seats::new(SILENT_AT_A_TIME) }
+        Places {
+            busy: Seats::new(BUSY_AT_A_TIME),
+            silent: Seats::new(SILENT_AT_A_TIME),
+        }
     }
 
     /// Waits for a place for a silent one, and takes what others there are.
@@ -88,11 +91,17 @@ mod tests {
     fn one_that_finds_no_place_waits_until_one_is_given_back_and_keeps_none_from_the_silent() {
         let (places, mut cx) = (Places::new(), Context::from_waker(Waker::noop()));
         let since = now();
-        let mut boarding: Vec<Boarding> = (0..=BUSY_AT_A_TIME).map(|_| Boarding::default()).collect();
+        let mut boarding: Vec<Boarding> =
+            (0..=BUSY_AT_A_TIME).map(|_| Boarding::default()).collect();
         let mut last = boarding.pop().unwrap();
-        assert!(boarding.iter_mut().all(|one| one.poll(&places, since, &mut cx)));
+        assert!(boarding
+            .iter_mut()
+            .all(|one| one.poll(&places, since, &mut cx)));
         assert!(!last.poll(&places, since, &mut cx));
-        assert_eq!(futures_lite::future::block_on(places.take_silent()).len(), SILENT_AT_A_TIME);
+        assert_eq!(
+            futures_lite::future::block_on(places.take_silent()).len(),
+            SILENT_AT_A_TIME
+        );
         boarding.pop();
         assert!(last.poll(&places, since, &mut cx));
     }
@@ -101,7 +110,9 @@ mod tests {
     fn whoever_gives_up_waiting_leaves_the_place_to_the_next() {
         let (places, mut cx) = (Places::new(), Context::from_waker(Waker::noop()));
         let since = now();
-        let mut boarding: Vec<Boarding> = (0..BUSY_AT_A_TIME + 2).map(|_| Boarding::default()).collect();
+        let mut boarding: Vec<Boarding> = (0..BUSY_AT_A_TIME + 2)
+            .map(|_| Boarding::default())
+            .collect();
         boarding.iter_mut().for_each(|one| {
             one.poll(&places, since, &mut cx);
         });

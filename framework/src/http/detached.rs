@@ -54,7 +54,23 @@ impl<S: AsFd> Connection<S> {
 
 impl<S> Connection<S> {
     fn with<T>(self, turn: impl FnOnce(S) -> io::Result<T>) -> io::Result<Connection<T>> {
-        let Connection { stream, ends, seat, accepted, head, since, claim } = self;
-        Ok(Connection { stream: turn(stream)?, ends, seat, accepted, head, since, claim })
+        let Connection {
+            stream,
+            ends,
+            seat,
+            accepted,
+            head,
+            since,
+            claim,
+        } = self;
+        Ok(Connection {
+            stream: turn(stream)?,
+            ends,
+            seat,
+            accepted,
+            head,
+            since,
+            claim,
+        })
     }
 }

@@ -28,8 +28,14 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    const ALL: [Stage; 6] =
-        [Stage::Open, Stage::HandOver, Stage::LastCall, Stage::CloseIdle, Stage::Stop, Stage::Cut];
+    const ALL: [Stage; 6] = [
+        Stage::Open,
+        Stage::HandOver,
+        Stage::LastCall,
+        Stage::CloseIdle,
+        Stage::Stop,
+        Stage::Cut,
+    ];
 }
 
 /// The way from a connection to whatever answers at the moment of the request.
@@ -78,13 +84,16 @@ impl Env {
 
     /// The limits in force; they change at a reload, so nobody keeps them past a request.
     pub(crate) fn limits(&self) -> Arc<config::Http> {
-        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.limits
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn set_limits(&self, limits: config::Http) {
         let mut current = self.limits.write().unwrap_or_else(PoisonError::into_inner);
-        let parsed_alike =
-            (current.max_headers, current.max_header_bytes) == (limits.max_headers, limits.max_header_bytes);
+        let parsed_alike = (current.max_headers, current.max_header_bytes)
+            == (limits.max_headers, limits.max_header_bytes);
         *current = Arc::new(limits);
         if !parsed_alike {
             self.parsers.fetch_add(1, Ordering::Release);

@@ -69,14 +69,25 @@ impl Exchange {
     ) -> Exchange {
         let limits = record.env.limits();
         let began = now();
-        record.begin(record::Request { method: request.method().clone(), uri: request.uri().clone(), began });
-        record.clocks.answer_by(after(began, limits.request_timeout));
-        let access =
-            record.env.access_log().then(|| Box::new(access::Entry::new(&record.ends.peer, &request)));
+        record.begin(record::Request {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            began,
+        });
+        record
+            .clocks
+            .answer_by(after(began, limits.request_timeout));
+        let access = record
+            .env
+            .access_log()
+            .then(|| Box::new(access::Entry::new(&record.ends.peer, &request)));
         let expects = request.headers().contains_key(EXPECT);
         let accept = request.headers().get(ACCEPT).cloned();
         let meter = record.env.metrics.is_on().then(|| {
-            let route = record.env.door().template(request.uri().path(), &record.ends);
+            let route = record
+                .env
+                .door()
+                .template(request.uri().path(), &record.ends);
             Box::new(record.env.metrics.meter(request.method().as_str(), route))
         });
         let part = Part::of(record, Wakes::Nobody);
@@ -85,23 +96,45 @@ impl Exchange {
             is_past.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
         };
         let place = at_work.and_then(Seats::try_take);
-        let no_place = || (place.is_none() && at_work.is_some()).then_some(StatusCode::SERVICE_UNAVAILABLE);
-        if let Some(status) = framing::fault(request.headers()).or_else(too_many).or_else(no_place) {
+        let no_place =
+            || (place.is_none() && at_work.is_some()).then_some(StatusCode::SERVICE_UNAVAILABLE);
+        if let Some(status) = framing::fault(request.headers())
+            .or_else(too_many)
+            .or_else(no_place)
+        {
             let state = State::Answered(Answer {
                 response: refusal(status, Form::of(accept.as_ref())),
                 seat: None,
                 fate: Fate::Closed,
             });
-            return Exchange { part: Some(part), expects, accept, access, meter, state };
+            return Exchange {
+                part: Some(part),
+                expects,
+                accept,
+                access,
+                meter,
+                state,
+            };
         }
         let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
-        let entered = catch_unwind(AssertUnwindSafe(|| record.env.door().enter(request, &record.ends)));
+        let entered = catch_unwind(AssertUnwindSafe(|| {
+            record.env.door().enter(request, &record.ends)
+        }));
         let state = match entered {
             Ok((reply, seat)) => State::Handler { reply, seat, place },
-            Err(panic) => State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref()))),
+            Err(panic) => {
+                State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref())))
+            }
         };
-        Exchange { part: Some(part), expects, accept, access, meter, state }
+        Exchange {
+            part: Some(part),
+            expects,
+            accept,
+            access,
+            meter,
+            state,
+        }
     }
 }
 
@@ -140,11 +173,19 @@ enum Fate {
 
 impl Answer {
     fn to_panic(record: &Record, panic: &(dyn Any + Send), form: Form) -> Self {
-        log::error!("{} panicked: {}; answered 500, the process goes on", named(record), panic_text(panic));
+        log::error!(
+            "{} panicked: {}; answered 500, the process goes on",
+            named(record),
+            panic_text(panic)
+        );
         // nobody reads the rest of its body any more
         drop(record.take_rest());
         let response = refusal(StatusCode::INTERNAL_SERVER_ERROR, form);
-        Answer { response, seat: None, fate: Fate::Closed }
+        Answer {
+            response,
+            seat: None,
+            fate: Fate::Closed,
+        }
     }
 }
 
@@ -154,43 +195,59 @@ impl Future for Exchange {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            let Some(part) = &this.part else { return Poll::Pending };
+            let Some(part) = &this.part else {
+                return Poll::Pending;
+            };
             let record = part.record();
             let form = || Form::of(this.accept.as_ref());
             this.state = match std::mem::replace(&mut this.state, State::Over) {
-                State::Handler { mut reply, seat, place } => {
-                    match catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx))) {
-                        Ok(Poll::Ready(response)) => {
-                            let answer = Answer { response, seat: Some(seat), fate: Fate::Kept };
-                            look_for_rest(record, answer, this.expects)
-                        }
-                        Ok(Poll::Pending) if record.clocks.answer_overdue(now()) => {
-                            let answer = overdue(record, reply, (seat, place), form());
-                            look_for_rest(record, answer, this.expects)
-                        }
-                        Ok(Poll::Pending) => {
-                            this.state = State::Handler { reply, seat, place };
-                            return Poll::Pending;
-                        }
-                        Err(panic) => {
-                            let mut answer = Answer::to_panic(record, &*panic, form());
-                            answer.seat = Some(seat);
-                            State::Answered(answer)
-                        }
+                State::Handler {
+                    mut reply,
+                    seat,
+                    place,
+                } => match catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx))) {
+                    Ok(Poll::Ready(response)) => {
+                        let answer = Answer {
+                            response,
+                            seat: Some(seat),
+                            fate: Fate::Kept,
+                        };
+                        look_for_rest(record, answer, this.expects)
                     }
-                }
-                State::Rest { mut answer, mut rest, mut taken, mut asked } => {
-                    match poll_rest(&mut rest, &mut taken, &mut asked, cx) {
-                        Poll::Ready(fate) => {
-                            answer.fate = fate;
-                            State::Answered(answer)
-                        }
-                        Poll::Pending => {
-                            this.state = State::Rest { answer, rest, taken, asked };
-                            return Poll::Pending;
-                        }
+                    Ok(Poll::Pending) if record.clocks.answer_overdue(now()) => {
+                        let answer = overdue(record, reply, (seat, place), form());
+                        look_for_rest(record, answer, this.expects)
                     }
-                }
+                    Ok(Poll::Pending) => {
+                        this.state = State::Handler { reply, seat, place };
+                        return Poll::Pending;
+                    }
+                    Err(panic) => {
+                        let mut answer = Answer::to_panic(record, &*panic, form());
+                        answer.seat = Some(seat);
+                        State::Answered(answer)
+                    }
+                },
+                State::Rest {
+                    mut answer,
+                    mut rest,
+                    mut taken,
+                    mut asked,
+                } => match poll_rest(&mut rest, &mut taken, &mut asked, cx) {
+                    Poll::Ready(fate) => {
+                        answer.fate = fate;
+                        State::Answered(answer)
+                    }
+                    Poll::Pending => {
+                        this.state = State::Rest {
+                            answer,
+                            rest,
+                            taken,
+                            asked,
+                        };
+                        return Poll::Pending;
+                    }
+                },
                 State::Answered(answer) => return Poll::Ready(Ok(this.send(answer))),
                 State::Over => return Poll::Pending,
             };
@@ -201,17 +258,32 @@ impl Future for Exchange {
 /// Decides what an unread rest of the request means for the connection.
 fn look_for_rest(record: &Record, answer: Answer, expects: bool) -> State {
     record.clocks.answered();
-    let Some(rest) = record.take_rest() else { return State::Answered(answer) };
+    let Some(rest) = record.take_rest() else {
+        return State::Answered(answer);
+    };
     let waits_for_continue = expects && !rest.asked_for;
     if waits_for_continue || rest.incoming.size_hint().lower() > UNWANTED {
-        return State::Answered(Answer { fate: Fate::Closed, ..answer });
+        return State::Answered(Answer {
+            fate: Fate::Closed,
+            ..answer
+        });
     }
-    State::Rest { answer, rest, taken: 0, asked: false }
+    State::Rest {
+        answer,
+        rest,
+        taken: 0,
+        asked: false,
+    }
 }
 
 /// Reads what has already come of an unwanted body. hyper hands out a frame only between two polls, so the first
 /// "nothing yet" is asked about once more.
-fn poll_rest(rest: &mut Rest, taken: &mut u64, asked: &mut bool, cx: &mut Context<'_>) -> Poll<Fate> {
+fn poll_rest(
+    rest: &mut Rest,
+    taken: &mut u64,
+    asked: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Fate> {
     loop {
         match Pin::new(&mut rest.incoming).poll_frame(cx) {
             Poll::Ready(None) => return Poll::Ready(Fate::Kept),
@@ -235,9 +307,16 @@ fn poll_rest(rest: &mut Rest, taken: &mut u64, asked: &mut bool, cx: &mut Contex
 
 /// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
 fn overdue(record: &Record, reply: Reply, seats: (Seat, Option<Seat>), form: Form) -> Answer {
-    log::warn!("{} took longer than http.request_timeout; answered 503, the handler goes on", named(record));
+    log::warn!(
+        "{} took longer than http.request_timeout; answered 503, the handler goes on",
+        named(record)
+    );
     detach(reply, seats);
-    Answer { response: refusal(StatusCode::SERVICE_UNAVAILABLE, form), seat: None, fate: Fate::Kept }
+    Answer {
+        response: refusal(StatusCode::SERVICE_UNAVAILABLE, form),
+        seat: None,
+        fate: Fate::Kept,
+    }
 }
 
 /// Lets a handler that nobody waits for run to its end; its generation stays for it.
@@ -245,7 +324,10 @@ fn detach(reply: Reply, seats: (Seat, Option<Seat>)) {
     async_std::task::spawn(async move {
         let caught = AssertUnwindSafe(reply);
         if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
-            log::error!("a handler whose client is gone panicked: {}", panic_text(&*panic));
+            log::error!(
+                "a handler whose client is gone panicked: {}",
+                panic_text(&*panic)
+            );
         }
         drop(seats);
     });
@@ -254,7 +336,11 @@ fn detach(reply: Reply, seats: (Seat, Option<Seat>)) {
 impl Exchange {
     /// Puts the answer on its way.
     fn send(&mut self, answer: Answer) -> Response<Sent> {
-        let Answer { mut response, mut seat, fate } = answer;
+        let Answer {
+            mut response,
+            mut seat,
+            fate,
+        } = answer;
         let record = match &self.part {
             Some(part) => part.record().clone(),
             None => {
@@ -269,10 +355,16 @@ impl Exchange {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if let Some(upgrade) = response.extensions_mut().remove() {
-                record.switches(Switch { upgrade, request: record.request(), seat: seat.take() });
+                record.switches(Switch {
+                    upgrade,
+                    request: record.request(),
+                    seat: seat.take(),
+                });
             }
         } else if fate == Fate::Closed || record.stage() >= Stage::LastCall {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let access = self.access.take().map(|mut entry| {
             entry.answered(response.status());
@@ -283,7 +375,13 @@ impl Exchange {
             meter.answered(response.status().as_u16());
             meter
         });
-        response.map(|body| Sent { body, part, _seat: seat, access, meter })
+        response.map(|body| Sent {
+            body,
+            part,
+            _seat: seat,
+            access,
+            meter,
+        })
     }
 }
 
@@ -297,7 +395,10 @@ impl Drop for Exchange {
             record.end();
             drop(record.take_rest());
         }
-        let cut = self.part.as_ref().is_some_and(|part| part.record().stage() == Stage::Cut);
+        let cut = self
+            .part
+            .as_ref()
+            .is_some_and(|part| part.record().stage() == Stage::Cut);
         if let (Some(access), false) = (self.access.take(), cut) {
             access.log();
         }
@@ -380,7 +481,12 @@ impl Drop for Sent {
 
 fn named(record: &Record) -> String {
     match record.request() {
-        Some(request) => format!("{} {} from {}", request.method, request.uri.path(), record.ends.peer),
+        Some(request) => format!(
+            "{} {} from {}",
+            request.method,
+            request.uri.path(),
+            record.ends.peer
+        ),
         None => format!("a request from {}", record.ends.peer),
     }
 }

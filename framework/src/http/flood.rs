@@ -76,7 +76,10 @@ impl Frames {
         let [a, b, c, kind, ..] = self.head;
         self.known = 0;
         self.rest = u32::from_be_bytes([0, a, b, c]) as usize;
-        if matches!(kind, DATA | HEADERS | RST_STREAM | WINDOW_UPDATE | CONTINUATION) {
+        if matches!(
+            kind,
+            DATA | HEADERS | RST_STREAM | WINDOW_UPDATE | CONTINUATION
+        ) {
             return;
         }
         let now = now();
@@ -130,7 +133,10 @@ mod tests {
     fn a_client_that_is_sent_much_may_ping_much() {
         let mut seen = after(&vec![frame(6, 8); 1001]);
         seen.sent(1001 * 17);
-        assert!(seen.are_a_flood(), "that is no more than the acknowledgements");
+        assert!(
+            seen.are_a_flood(),
+            "that is no more than the acknowledgements"
+        );
         seen.sent(1001 * 17 + 1);
         assert!(!seen.are_a_flood());
     }

@@ -15,8 +15,13 @@ pub(super) fn fault(headers: &HeaderMap) -> Option<StatusCode> {
     if !more && first.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return None;
     }
-    let lists = headers.get_all(TRANSFER_ENCODING).iter().map(|line| line.as_bytes());
-    let codings = lists.flat_map(|list| list.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let lists = headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .map(|line| line.as_bytes());
+    let codings = lists
+        .flat_map(|list| list.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii);
     let mut chunked = 0;
     for coding in codings.filter(|coding| !coding.is_empty()) {
         if !coding.eq_ignore_ascii_case(b"chunked") {
@@ -49,7 +54,11 @@ mod tests {
             for line in lines {
                 headers.append(TRANSFER_ENCODING, line.parse().unwrap());
             }
-            assert_eq!(fault(&headers).map(|status| status.as_u16()), expected, "{lines:?}");
+            assert_eq!(
+                fault(&headers).map(|status| status.as_u16()),
+                expected,
+                "{lines:?}"
+            );
         }
     }
 }

@@ -33,12 +33,24 @@ pub fn bridge(input: &[u8]) {
         request = request.header(name, value);
     }
     let frames = frames(&mut next);
-    let Ok(request) = request.body(Frames::new(frames)) else { return };
-    let status =
-        next().iter().fold(0_u16, |sum, &digit| sum.wrapping_mul(10).wrapping_add(u16::from(digit) % 10));
-    let plan = tide_side::Plan { status, headers: pairs(&mut next), body: self::frames(&mut next) };
+    let Ok(request) = request.body(Frames::new(frames)) else {
+        return;
+    };
+    let status = next().iter().fold(0_u16, |sum, &digit| {
+        sum.wrapping_mul(10).wrapping_add(u16::from(digit) % 10)
+    });
+    let plan = tide_side::Plan {
+        status,
+        headers: pairs(&mut next),
+        body: self::frames(&mut next),
+    };
     let is_head = request.method() == hyper::Method::HEAD;
-    let response = block_on(tide_side::answer(plan, Allow::of([("GET", "/")]), request, context()));
+    let response = block_on(tide_side::answer(
+        plan,
+        Allow::of([("GET", "/")]),
+        request,
+        context(),
+    ));
     check(response, is_head);
 }
 
@@ -68,34 +80,58 @@ fn check(response: Response<ResponseBody>, is_head: bool) {
         }
     }));
     assert!(!bodiless || sent == 0);
-    assert!(promised.is_none_or(|length| if whole { sent == length } else { sent <= length }));
+    assert!(promised.is_none_or(|length| if whole {
+        sent == length
+    } else {
+        sent <= length
+    }));
 }
 
 /// `input` is what a client sends: its first byte says where it is split in two, the rest goes through hyper, the check
 /// of codings and the bridge. The answers are the same as for all of it at once.
 pub fn head(input: &[u8]) {
-    let Some((at, sent)) = input.split_first() else { return };
+    let Some((at, sent)) = input.split_first() else {
+        return;
+    };
     // hyper looks for the preface of HTTP/2 in what has come at once
     if sent.windows(4).any(|window| window == b"PRI ") {
         return;
     }
     let at = usize::from(*at) * sent.len() / 256;
     let (whole, split) = (talk(&[sent]), talk(&[&sent[..at], &sent[at..]]));
-    assert_eq!(whole, split, "{} and {}", whole.escape_ascii(), split.escape_ascii());
+    assert_eq!(
+        whole,
+        split,
+        "{} and {}",
+        whole.escape_ascii(),
+        split.escape_ascii()
+    );
 }
 
 /// All that is answered to these pieces, without what depends on when they come.
 fn talk(pieces: &[&[u8]]) -> Vec<u8> {
     let answered = Arc::<Mutex<Vec<u8>>>::default();
-    let pieces = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| Bytes::copy_from_slice(piece));
-    let wire = Wire { pieces: pieces.collect(), pause: false, answered: answered.clone() };
+    let pieces = pieces
+        .iter()
+        .filter(|piece| !piece.is_empty())
+        .map(|piece| Bytes::copy_from_slice(piece));
+    let wire = Wire {
+        pieces: pieces.collect(),
+        pause: false,
+        answered: answered.clone(),
+    };
     let service = hyper::service::service_fn(|request: Request<Incoming>| async {
         if let Some(status) = framing::fault(request.headers()) {
             return Ok::<_, Infallible>(closing(refusal(status, Form::Json)));
         }
-        let plan = tide_side::Plan { status: 200, headers: Vec::new(), body: vec![b"read"] };
+        let plan = tide_side::Plan {
+            status: 200,
+            headers: Vec::new(),
+            body: vec![b"read"],
+        };
         let has_body = !request.body().is_end_stream();
-        let response = tide_side::answer(plan, Allow::default(), request.map(Received), context()).await;
+        let response =
+            tide_side::answer(plan, Allow::default(), request.map(Received), context()).await;
         // a body that was not read to its end: whether hyper goes on behind it depends on how much of it is there
         let unread = has_body && response.status() != StatusCode::OK;
         Ok(if unread { closing(response) } else { response })
@@ -112,10 +148,17 @@ fn talk(pieces: &[&[u8]]) -> Vec<u8> {
     let mut all = without(&all, b"HTTP/1.1 100 Continue\r\n\r\n");
     // once a head has come in part, hyper looks at it again only when it is whole: a fault in one that never is may be
     // answered or not. An answer of hyper's own has nothing but these headers
-    let last = all.windows(7).rposition(|window| window == b"HTTP/1.").unwrap_or(0);
+    let last = all
+        .windows(7)
+        .rposition(|window| window == b"HTTP/1.")
+        .unwrap_or(0);
     let mut fields = all[last..].split(|&byte| byte == b'\n').skip(1);
-    let bare =
-        fields.all(|field| matches!(field, b"connection: close\r" | b"content-length: 0\r" | b"\r" | b""));
+    let bare = fields.all(|field| {
+        matches!(
+            field,
+            b"connection: close\r" | b"content-length: 0\r" | b"\r" | b""
+        )
+    });
     if bare && all.ends_with(b"content-length: 0\r\n\r\n") {
         all.truncate(last);
     }
@@ -123,7 +166,9 @@ fn talk(pieces: &[&[u8]]) -> Vec<u8> {
 }
 
 fn closing(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -143,8 +188,16 @@ fn without(bytes: &[u8], pattern: &[u8]) -> Vec<u8> {
 }
 
 fn context() -> Context {
-    let ends = Ends { peer: "127.0.0.1:5000".into(), local: "127.0.0.1:8080".into() };
-    Context { ends: Arc::new(ends), caller: Caller::default(), draining: token().1, spread: Duration::ZERO }
+    let ends = Ends {
+        peer: "127.0.0.1:5000".into(),
+        local: "127.0.0.1:8080".into(),
+    };
+    Context {
+        ends: Arc::new(ends),
+        caller: Caller::default(),
+        draining: token().1,
+        spread: Duration::ZERO,
+    }
 }
 
 /// A body in frames.
@@ -187,7 +240,9 @@ impl Body for Received {
         mut self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.0).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|_| BodyError::Cut)))
+        Pin::new(&mut self.0)
+            .poll_frame(cx)
+            .map(|frame| frame.map(|frame| frame.map_err(|_| BodyError::Cut)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -217,7 +272,9 @@ impl Read for Wire {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Some(piece) = self.pieces.front_mut() else { return Poll::Ready(Ok(())) };
+        let Some(piece) = self.pieces.front_mut() else {
+            return Poll::Ready(Ok(()));
+        };
         let taken = piece.split_to(piece.len().min(buf.remaining()));
         buf.put_slice(&taken);
         if piece.is_empty() {
@@ -229,8 +286,15 @@ impl Read for Wire {
 }
 
 impl Write for Wire {
-    fn poll_write(self: Pin<&mut Self>, _: &mut task::Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(buf);
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
 

@@ -49,8 +49,21 @@ where
     L: Send + Sync + Unpin + 'static,
     F: Fn(&Arc<Record>) -> L + Send + Sync + 'static,
 {
-    let Connection { stream, ends, seat: _seat, accepted, head, claim, .. } = connection;
-    let record = Record::new(env, &ends, accepted, Clocks::new(Waiting::Nothing, accepted, after(0, None)));
+    let Connection {
+        stream,
+        ends,
+        seat: _seat,
+        accepted,
+        head,
+        claim,
+        ..
+    } = connection;
+    let record = Record::new(
+        env,
+        &ends,
+        accepted,
+        Clocks::new(Waiting::Nothing, accepted, after(0, None)),
+    );
     let _listed = enlist(&record);
     // never at a boundary
     let _part = Part::of(&record, Wakes::Nobody);
@@ -61,9 +74,17 @@ where
         arriving: Mutex::default(),
     });
     let io = Io::of_http2(stream, head, record, claim);
-    let streams = Streams { census: census.clone(), enlist };
+    let streams = Streams {
+        census: census.clone(),
+        enlist,
+    };
     let hyper = builder(&env.limits(), census.clone()).serve_connection(io, streams);
-    Driver { hyper: pin!(hyper), census, phase: Phase::Busy }.await;
+    Driver {
+        hyper: pin!(hyper),
+        census,
+        phase: Phase::Busy,
+    }
+    .await;
 }
 
 fn builder(limits: &config::Http, census: Arc<Census>) -> http2::Builder<Spawner> {
@@ -121,7 +142,10 @@ where
         }
         if let Poll::Ready(end) = this.hyper.as_mut().poll(cx) {
             if let Err(error) = end {
-                log::debug!("an HTTP/2 connection from {} ended: {error}", record.ends.peer);
+                log::debug!(
+                    "an HTTP/2 connection from {} ended: {error}",
+                    record.ends.peer
+                );
             }
             return Poll::Ready(());
         }
@@ -130,7 +154,9 @@ where
         match this.phase {
             Phase::Busy if !open => {
                 this.phase = Phase::Idle;
-                record.clocks.answer_by(after(now(), record.env.limits().idle_timeout));
+                record
+                    .clocks
+                    .answer_by(after(now(), record.env.limits().idle_timeout));
             }
             Phase::Leaving if !open => {
                 this.phase = Phase::Left;
@@ -174,14 +200,30 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Stream<L> {
         let Record { env, ends, .. } = &*self.census.connection;
-        let record = Record::new(env, ends, now(), Clocks::new(Waiting::Nothing, 0, after(0, None)));
+        let record = Record::new(
+            env,
+            ends,
+            now(),
+            Clocks::new(Waiting::Nothing, 0, after(0, None)),
+        );
         self.census.streams.fetch_add(1, Ordering::AcqRel);
-        let place =
-            Place { record: record.clone(), _line: (self.enlist)(&record), census: self.census.clone() };
+        let place = Place {
+            record: record.clone(),
+            _line: (self.enlist)(&record),
+            census: self.census.clone(),
+        };
         let method = request.method().clone();
         let exchange = Exchange::begin(&record, request, Some(&self.census.at_work));
-        *self.census.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
-        Stream { exchange, method, place: Some(place) }
+        *self
+            .census
+            .arriving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(record);
+        Stream {
+            exchange,
+            method,
+            place: Some(place),
+        }
     }
 }
 
@@ -222,9 +264,16 @@ impl<L: Unpin> Future for Stream<L> {
         }
         if self.method == Method::HEAD {
             // RFC 9110, section 9.3.2: as the answer to a GET, and no content
-            let length = response.body().size_hint().exact().filter(|_| !response.body().is_end_stream());
+            let length = response
+                .body()
+                .size_hint()
+                .exact()
+                .filter(|_| !response.body().is_end_stream());
             if let Some(length) = length {
-                response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+                response
+                    .headers_mut()
+                    .entry(CONTENT_LENGTH)
+                    .or_insert_with(|| length.into());
             }
             response.body_mut().empty();
         }
@@ -274,7 +323,12 @@ struct Spawner(Arc<Census>);
 
 impl<S: Future<Output = ()> + Send + 'static> Executor<S> for Spawner {
     fn execute(&self, stream: S) {
-        let record = self.0.arriving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let record = self
+            .0
+            .arriving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let mut stream = Box::pin(stream);
         async_std::task::spawn(poll_fn(move |cx| {
             if let Some(record) = &record {

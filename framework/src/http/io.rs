@@ -74,7 +74,12 @@ pub(crate) enum End {
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, prefix: Bytes, record: Arc<Record>, claim: Option<Claim>) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        prefix: Bytes,
+        record: Arc<Record>,
+        claim: Option<Claim>,
+    ) -> Self {
         let opening = Opening::of(&prefix);
         Io {
             stream,
@@ -90,11 +95,24 @@ impl Io {
 
     /// One whose preface is in the prefix, and is for hyper to read.
     #[cfg(feature = "http2")]
-    pub(crate) fn of_http2(stream: Stream, prefix: Bytes, record: Arc<Record>, claim: Option<Claim>) -> Self {
+    pub(crate) fn of_http2(
+        stream: Stream,
+        prefix: Bytes,
+        record: Arc<Record>,
+        claim: Option<Claim>,
+    ) -> Self {
         let mut frames = Box::new(Frames::new());
         frames.came(&prefix);
         let read = End::NotYet;
-        Io { stream, prefix, record, claim, read, opening: Opening::Http1, frames: Some(frames) }
+        Io {
+            stream,
+            prefix,
+            record,
+            claim,
+            read,
+            opening: Opening::Http1,
+            frames: Some(frames),
+        }
     }
 
     /// Keeps what came until it is known what it is.
@@ -195,12 +213,19 @@ impl Read for Io {
 }
 
 impl Write for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "nothing is counted"))]
+        #[cfg_attr(
+            not(feature = "http2"),
+            expect(unused_mut, reason = "nothing is counted")
+        )]
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],

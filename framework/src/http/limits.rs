@@ -25,7 +25,12 @@ pub(crate) struct Seat(Arc<Seats>);
 impl Seats {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         let (free, changed) = (Event::new(), Event::new());
-        Arc::new(Seats { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0), free, changed })
+        Arc::new(Seats {
+            limit: AtomicUsize::new(limit),
+            taken: AtomicUsize::new(0),
+            free,
+            changed,
+        })
     }
 
     /// As many as there are takers.
@@ -51,7 +56,10 @@ impl Seats {
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Seat> {
         let limit = self.limit();
         let one_more = |taken: usize| (taken < limit).then_some(taken + 1);
-        let before = self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        let before = self
+            .taken
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .ok()?;
         if before == 0 {
             self.changed.notify(usize::MAX);
         }

@@ -15,7 +15,8 @@ use super::env::{Env, Stage};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What is written to a client whose head did not come in time (RFC 9110, section 15.5.9).
-const HEAD_OVERDUE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const HEAD_OVERDUE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Ends our side, and discards what still comes until the client has ended its own or two seconds are over.
 pub(crate) async fn close(connection: Connection, env: &Env) {
@@ -40,7 +41,11 @@ pub(crate) async fn close(connection: Connection, env: &Env) {
 
 /// Tells the client that its head took too long, then closes. Whatever does not fit the socket at once is not sent.
 pub(crate) async fn refuse_overdue_head(connection: Connection, env: &Env) {
-    let sent = rustix::net::send(&connection.stream, HEAD_OVERDUE, rustix::net::SendFlags::NOSIGNAL);
+    let sent = rustix::net::send(
+        &connection.stream,
+        HEAD_OVERDUE,
+        rustix::net::SendFlags::NOSIGNAL,
+    );
     if sent.is_ok() {
         close(connection, env).await;
     }

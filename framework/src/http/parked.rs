@@ -29,7 +29,10 @@ const BATCH: usize = 256;
 impl Lot {
     pub(crate) fn new() -> io::Result<Self> {
         let poller = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
-        Ok(Lot { poller, places: Mutex::new(Slab::new()) })
+        Ok(Lot {
+            poller,
+            places: Mutex::new(Slab::new()),
+        })
     }
 
     /// Parks a connection. One whose socket cannot be watched is closed.
@@ -37,27 +40,43 @@ impl Lot {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let place = places.vacant_entry();
         let interest = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
-        epoll::add(&self.poller, &parked.stream, EventData::new_u64(place.key() as u64), interest)?;
+        epoll::add(
+            &self.poller,
+            &parked.stream,
+            EventData::new_u64(place.key() as u64),
+            interest,
+        )?;
         place.insert(parked);
         Ok(())
     }
 
     /// How many are parked.
     pub(crate) fn len(&self) -> usize {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Waits until some of them have something to say, and hands those out. Those whose clients are gone are closed.
     pub(crate) async fn woken(&self) -> io::Result<Vec<Detached>> {
         self.poller.readable().await?;
         let mut events = Vec::with_capacity(BATCH);
-        let no_wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-        match epoll::wait(&self.poller, rustix::buffer::spare_capacity(&mut events), Some(&no_wait)) {
+        let no_wait = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match epoll::wait(
+            &self.poller,
+            rustix::buffer::spare_capacity(&mut events),
+            Some(&no_wait),
+        ) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let keys = events.iter().map(|event| event.data.u64() as usize);
-        let (over, speak): (Vec<_>, Vec<_>) = self.leave(keys).into_iter().partition(Detached::is_over);
+        let (over, speak): (Vec<_>, Vec<_>) =
+            self.leave(keys).into_iter().partition(Detached::is_over);
         over.into_iter().for_each(Detached::close);
         Ok(speak)
     }
@@ -73,7 +92,10 @@ impl Lot {
     }
 
     fn close(&self, which: impl Fn(&Detached) -> bool) -> usize {
-        let closed = self.take(usize::MAX, which).into_iter().map(Detached::close);
+        let closed = self
+            .take(usize::MAX, which)
+            .into_iter()
+            .map(Detached::close);
         closed.count()
     }
 
@@ -85,7 +107,12 @@ impl Lot {
     fn take(&self, most: usize, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
         let keys: Vec<usize> = {
             let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            places.iter().filter(|(_, parked)| which(parked)).map(|(key, _)| key).take(most).collect()
+            places
+                .iter()
+                .filter(|(_, parked)| which(parked))
+                .map(|(key, _)| key)
+                .take(most)
+                .collect()
         };
         self.leave(keys)
     }

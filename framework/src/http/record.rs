@@ -95,7 +95,12 @@ pub(crate) enum Wakes {
 }
 
 impl Record {
-    pub(crate) fn new(env: &Arc<Env>, ends: &Arc<Ends>, accepted: Millis, clocks: Clocks) -> Arc<Self> {
+    pub(crate) fn new(
+        env: &Arc<Env>,
+        ends: &Arc<Ends>,
+        accepted: Millis,
+        clocks: Clocks,
+    ) -> Arc<Self> {
         Arc::new(Record {
             env: env.clone(),
             ends: ends.clone(),
@@ -157,7 +162,10 @@ impl Record {
 
     /// What takes the socket over, if a 101 was the last answer.
     pub(crate) fn switched(&self) -> Option<Switch> {
-        self.switch.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.switch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// A tunnel stands: from now on only its writes have a limit.
@@ -197,11 +205,17 @@ impl Record {
 
     /// Whether a request is being answered.
     pub(crate) fn asks(&self) -> bool {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.request
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     pub(crate) fn request(&self) -> Option<Request> {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.request
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn calls(&self) -> u32 {
@@ -229,11 +243,19 @@ impl Record {
         match self.clocks.waiting() {
             Waiting::Idle => {
                 let now = now();
-                self.clocks.wait(Waiting::Head, now, after(now, self.env.limits().header_timeout));
+                self.clocks.wait(
+                    Waiting::Head,
+                    now,
+                    after(now, self.env.limits().header_timeout),
+                );
             }
             Waiting::Body => {
                 let now = now();
-                self.clocks.wait(Waiting::Body, now, after(now, self.env.limits().body_timeout));
+                self.clocks.wait(
+                    Waiting::Body,
+                    now,
+                    after(now, self.env.limits().body_timeout),
+                );
             }
             Waiting::Head | Waiting::Nothing => {}
         }
@@ -248,7 +270,8 @@ impl Record {
     /// The client takes no bytes at the moment.
     pub(crate) fn cannot_write(&self) {
         self.flushed.store(false, Ordering::Relaxed);
-        self.clocks.write_stalled(|| after(now(), self.env.limits().write_timeout));
+        self.clocks
+            .write_stalled(|| after(now(), self.env.limits().write_timeout));
     }
 
     pub(crate) fn set_flushed(&self, flushed: bool) {
@@ -262,7 +285,8 @@ impl Record {
     /// Nothing is live: from now on the client is expected to send a request.
     pub(crate) fn becomes_idle(&self) {
         let now = now();
-        self.clocks.wait(Waiting::Idle, now, idle_by(now, &self.env));
+        self.clocks
+            .wait(Waiting::Idle, now, idle_by(now, &self.env));
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -287,7 +311,10 @@ impl Record {
 
     /// Whether it has a place on the way to another process.
     pub(crate) fn has_place(&self) -> bool {
-        matches!(*self.boarding.lock().unwrap_or_else(PoisonError::into_inner), Boarding::Leaves(_))
+        matches!(
+            *self.boarding.lock().unwrap_or_else(PoisonError::into_inner),
+            Boarding::Leaves(_)
+        )
     }
 
     /// Gives up the place on the way to another process, or the wait for one, and hands the place out.
@@ -323,7 +350,10 @@ pub(crate) fn idle_by(since: Millis, env: &Env) -> Millis {
 impl Part {
     pub(crate) fn of(record: &Arc<Record>, wakes: Wakes) -> Self {
         record.live.fetch_add(1, Ordering::AcqRel);
-        Part { record: record.clone(), wakes }
+        Part {
+            record: record.clone(),
+            wakes,
+        }
     }
 
     pub(crate) fn record(&self) -> &Arc<Record> {

@@ -20,12 +20,17 @@ const BEGINNING: Millis = 1 << 40;
 pub(crate) fn now() -> Millis {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     let elapsed = BEGAN.get_or_init(Instant::now).elapsed().as_millis();
-    Millis::try_from(elapsed).unwrap_or(NEVER).saturating_add(BEGINNING).min(NEVER - 1)
+    Millis::try_from(elapsed)
+        .unwrap_or(NEVER)
+        .saturating_add(BEGINNING)
+        .min(NEVER - 1)
 }
 
 /// The moment `limit` after `from`; never without a limit.
 pub(crate) fn after(from: Millis, limit: Option<Duration>) -> Millis {
-    limit.map_or(NEVER, |limit| from.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(NEVER)))
+    limit.map_or(NEVER, |limit| {
+        from.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(NEVER))
+    })
 }
 
 /// What a connection waits for from its client.
@@ -88,7 +93,8 @@ impl Clocks {
 
     /// Nothing is expected of the client.
     pub(crate) fn wait_for_nothing(&self) {
-        self.waiting.store(Waiting::Nothing as u8, Ordering::Relaxed);
+        self.waiting
+            .store(Waiting::Nothing as u8, Ordering::Relaxed);
         self.read_by.store(NEVER, Ordering::Relaxed);
     }
 
@@ -134,7 +140,11 @@ impl Clocks {
 
 /// How often to look, so that a limit is overrun by no more than an eighth of itself, and an idle machine sleeps.
 pub(crate) fn tick(limits: impl IntoIterator<Item = Option<Duration>>) -> Duration {
-    let shortest = limits.into_iter().flatten().min().unwrap_or(Duration::from_secs(2));
+    let shortest = limits
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Duration::from_secs(2));
     (shortest / 8).clamp(Duration::from_millis(10), Duration::from_millis(250))
 }
 

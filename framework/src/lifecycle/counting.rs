@@ -28,7 +28,9 @@ impl Driver {
     /// From the handover on, until this process ends or the new one does. The first word waits until what was begun
     /// here is surely answered: it has the new one show what it counts itself.
     pub(super) fn go_on_telling(&mut self) {
-        let Some(teller) = self.successor.as_ref().and_then(Successor::teller) else { return };
+        let Some(teller) = self.successor.as_ref().and_then(Successor::teller) else {
+            return;
+        };
         let (stop, stopped) = token();
         let metrics = self.plan.metrics.clone();
         self.telling = Some(stop);

@@ -36,7 +36,9 @@ pub(crate) struct Build {
 impl Build {
     /// Of this process, by the version that the application has.
     pub(crate) fn of_this_process(version: &str) -> Self {
-        let written = std::fs::metadata("/proc/self/exe").and_then(|found| found.modified()).ok();
+        let written = std::fs::metadata("/proc/self/exe")
+            .and_then(|found| found.modified())
+            .ok();
         let since_1970 = written.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         Build {
             version: version.to_owned(),
@@ -82,20 +84,21 @@ impl Desk {
 
     /// Tells those whose command has come to its end, or cannot any more, in this phase.
     fn settle(&mut self, phase: Phase, left: &str) {
-        self.waiting.retain(|(command, asker)| match standing(*command, phase) {
-            Standing::Waits => true,
-            Standing::Reached => {
-                asker.done(reached(*command, left));
-                false
-            }
-            Standing::Missed => {
-                asker.failed(format!(
-                    "it has come differently: the process is {}",
-                    word(phase).replace('_', " ")
-                ));
-                false
-            }
-        });
+        self.waiting
+            .retain(|(command, asker)| match standing(*command, phase) {
+                Standing::Waits => true,
+                Standing::Reached => {
+                    asker.done(reached(*command, left));
+                    false
+                }
+                Standing::Missed => {
+                    asker.failed(format!(
+                        "it has come differently: the process is {}",
+                        word(phase).replace('_', " ")
+                    ));
+                    false
+                }
+            });
     }
 }
 
@@ -103,9 +106,13 @@ impl Desk {
     /// The process ends.
     pub(super) fn settle_last(&mut self, Report { took, cut, .. }: &Report) {
         let mut left = format!("it took {took:.1?}, connections cut: {}", cut.len());
-        cut.iter().for_each(|cut| left.push_str(&format!("\n  {cut}")));
+        cut.iter()
+            .for_each(|cut| left.push_str(&format!("\n  {cut}")));
         self.settle(Phase::Gone, &left);
-        self.tell(Command::Upgrade, &Err("the process was told to stop: nothing is upgraded".into()));
+        self.tell(
+            Command::Upgrade,
+            &Err("the process was told to stop: nothing is upgraded".into()),
+        );
     }
 }
 
@@ -122,7 +129,11 @@ fn reached(command: Command, left: &str) -> String {
 
 impl Driver {
     /// Takes up what was asked. Gives the event that it becomes, and what is to wait for its outcome.
-    pub(super) fn asked(&mut self, ask: Ask, asker: Asker) -> Option<(Event, Option<(Command, Asker)>)> {
+    pub(super) fn asked(
+        &mut self,
+        ask: Ask,
+        asker: Asker,
+    ) -> Option<(Event, Option<(Command, Asker)>)> {
         let command = match ask {
             Ask::Status => {
                 let _ = asker.0.try_send(Answer::Status(Box::new(self.stands())));
@@ -147,7 +158,9 @@ impl Driver {
             }
             Ok(Some(event)) if command == Command::Reload => {
                 let told = move |outcome: Result<String, Error>| {
-                    asker.tell(&outcome.map_err(|error| format!("reload refused: {}", error.chain())));
+                    asker.tell(
+                        &outcome.map_err(|error| format!("reload refused: {}", error.chain())),
+                    );
                 };
                 self.reload_for(Reply::new(told));
                 Some((event, None))
@@ -219,7 +232,11 @@ impl Driver {
             connections,
             requests,
             oldest_request,
-            successor: self.successor.as_ref().filter(|_| upgrades(self.phase)).map(Successor::pid),
+            successor: self
+                .successor
+                .as_ref()
+                .filter(|_| upgrades(self.phase))
+                .map(Successor::pid),
             waiter: lineage.and_then(|lineage| lineage.newest.waiter()),
         }
     }

@@ -82,7 +82,11 @@ pub(crate) struct Driver {
 impl Driver {
     /// # Errors
     /// When the operating system has no poller left to park connections in.
-    pub(crate) fn new(plan: Plan, first: Loaded, handover: Option<OwnedFd>) -> Result<(Self, Handle), Error> {
+    pub(crate) fn new(
+        plan: Plan,
+        first: Loaded,
+        handover: Option<OwnedFd>,
+    ) -> Result<(Self, Handle), Error> {
         let lot = Lot::new().map_err(|error| {
             Error::new(Kind::Io, "no poller for idle connections could be made").because(error)
         })?;
@@ -90,7 +94,11 @@ impl Driver {
         let predecessor = handover.map(Predecessor::adopt).transpose()?;
         let (over, ended) = token();
         let shared = Arc::<Shared>::default();
-        let handle = Handle { events: sender.clone(), shared: shared.clone(), over: ended };
+        let handle = Handle {
+            events: sender.clone(),
+            shared: shared.clone(),
+            over: ended,
+        };
         let driver = Driver {
             phase: match predecessor {
                 None => Phase::Starting(machine::Afterwards::Serve),
@@ -109,7 +117,9 @@ impl Driver {
             waiting_for_next: vec![],
             auto_connections: plan.open_files.connections(),
             systemd: Arc::new(
-                plan.program.as_ref().map_or_else(Systemd::nobody, |(program, _)| Systemd::of(program)),
+                plan.program
+                    .as_ref()
+                    .map_or_else(Systemd::nobody, |(program, _)| Systemd::of(program)),
             ),
             plan: Arc::new(plan),
             successor: None,
@@ -135,7 +145,9 @@ impl Driver {
     /// Why the first generation could not be built.
     pub(crate) async fn run(mut self, started: Sender<()>) -> Result<Report, Error> {
         if let Some(predecessor) = &mut self.predecessor {
-            predecessor.greet(self.plan.metrics.clone(), self.sender.clone()).await;
+            predecessor
+                .greet(self.plan.metrics.clone(), self.sender.clone())
+                .await;
         }
         self.begin_build();
         if let Some(every) = self.systemd.watchdog_interval() {
@@ -148,7 +160,9 @@ impl Driver {
                 Some(Happening::Changed) => match machine::meaning(Command::Reload, self.phase) {
                     Ok(Some(event)) => event,
                     _ => {
-                        log::warn!("the configuration has changed; not read now, a reload (HUP) will");
+                        log::warn!(
+                            "the configuration has changed; not read now, a reload (HUP) will"
+                        );
                         continue;
                     }
                 },
@@ -163,7 +177,9 @@ impl Driver {
                     Some(event) => event,
                     None => continue,
                 },
-                Some(Happening::Successor(pid, event)) if self.is_successor(pid) => self.of_successor(event),
+                Some(Happening::Successor(pid, event)) if self.is_successor(pid) => {
+                    self.of_successor(event)
+                }
                 Some(Happening::SuccessorSaid(pid, why)) if self.is_successor(pid) => {
                     self.desk.why.get_or_insert(why);
                     continue;
@@ -176,7 +192,9 @@ impl Driver {
                 }
                 Some(Happening::Arrived(arrivals, receipt)) => {
                     self.adopted += arrivals.len() as u64;
-                    self.plan.metrics.count_by(Plain::Taken, arrivals.len() as u64);
+                    self.plan
+                        .metrics
+                        .count_by(Plain::Taken, arrivals.len() as u64);
                     if let Some(live) = &self.live {
                         live.adopt(arrivals);
                     }
@@ -254,11 +272,17 @@ impl Driver {
 
     fn publish_addresses(&self) {
         let addresses = self.live.as_ref().map(Live::addresses).unwrap_or_default();
-        *self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+        *self
+            .shared
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     pub(super) fn number(&self) -> u64 {
-        self.live.as_ref().map_or(0, |live| live.generation().number)
+        self.live
+            .as_ref()
+            .map_or(0, |live| live.generation().number)
     }
 
     fn end(mut self) -> Result<Report, Error> {
@@ -270,14 +294,27 @@ impl Driver {
         }
         remove_pid_file(self.pid_file.take());
         remove_pid_file(self.old_pid_file.take());
-        self.plan.program.iter().for_each(|(_, lineage)| lineage.newest.drained(std::process::id()));
-        let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
-        report.took = self.leaving_since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.plan
+            .program
+            .iter()
+            .for_each(|(_, lineage)| lineage.newest.drained(std::process::id()));
+        let mut report = self
+            .shared
+            .report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        report.took = self
+            .leaving_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
         let report = report.clone();
         self.desk.settle_last(&report);
         match self.live {
             None => log::info!("told to stop while starting; stopped"),
-            Some(_) => log::info!("stopped after {:.1?}; connections cut: {}", report.took, report.cut.len()),
+            Some(_) => log::info!(
+                "stopped after {:.1?}; connections cut: {}",
+                report.took,
+                report.cut.len()
+            ),
         }
         self.over.tell();
         Ok(report)

@@ -49,7 +49,16 @@ impl Ears {
         can: Arc<AtomicU32>,
         events: Sender<Happening>,
     ) -> Self {
-        Ears { child, channel, taken, come: 0, mode, can, other_end: OtherEnd::Child, events }
+        Ears {
+            child,
+            channel,
+            taken,
+            come: 0,
+            mode,
+            can,
+            other_end: OtherEnd::Child,
+            events,
+        }
     }
 
     /// Hears what it says, until its end.
@@ -67,7 +76,10 @@ impl Ears {
                 Message::Connections(entries) => {
                     self.come += entries.len() as u64;
                     let answer = Message::Taken { count: self.come };
-                    let receipt = Receipt { channel: self.channel.clone(), answer };
+                    let receipt = Receipt {
+                        channel: self.channel.clone(),
+                        answer,
+                    };
                     Happening::Arrived(Arrival::all(entries, fds, None), receipt)
                 }
                 Message::Taken { count } => {
@@ -85,13 +97,19 @@ impl Ears {
                     log::error!("upgrade refused by the new process (pid {pid}): {why}");
                     Happening::SuccessorSaid(pid, why)
                 }
-                Message::Hello { version, capabilities, .. } if version == VERSION => {
+                Message::Hello {
+                    version,
+                    capabilities,
+                    ..
+                } if version == VERSION => {
                     self.can.store(capabilities, Ordering::Release);
                     continue;
                 }
                 Message::Hello { version, .. } => return self.goes_on_alone(version).await,
                 other => {
-                    log::error!("the new process (pid {pid}) says what makes no sense here: {other:?}");
+                    log::error!(
+                        "the new process (pid {pid}) says what makes no sense here: {other:?}"
+                    );
                     break;
                 }
             };
@@ -101,12 +119,16 @@ impl Ears {
         match timeout(Duration::from_secs(1), self.child.exited()).await {
             Ok(ending) => {
                 log::info!("the new process (pid {pid}) {ending}");
-                let why = format!("it {ending}; what it said stands in the log, or on standard error");
+                let why =
+                    format!("it {ending}; what it said stands in the log, or on standard error");
                 let _ = self.events.send(Happening::SuccessorSaid(pid, why)).await;
             }
             Err(_) => log::info!("the new process (pid {pid}) is not heard any more"),
         }
-        let _ = self.events.send(Happening::Successor(pid, Event::SuccessorGone)).await;
+        let _ = self
+            .events
+            .send(Happening::Successor(pid, Event::SuccessorGone))
+            .await;
     }
 
     /// A program of another version of this protocol goes live by itself, and closes the channel when it accepts.
@@ -116,11 +138,18 @@ impl Ears {
             "the new process (pid {pid}) speaks version {version} of the handover, this one {VERSION}: it inherits the \
              sockets, and connections drain here"
         );
-        while self.channel.receive().await.is_ok_and(|message| message.is_some()) {}
+        while self
+            .channel
+            .receive()
+            .await
+            .is_ok_and(|message| message.is_some())
+        {}
         // the channel of one that dies ends a little before it does
         let event = match timeout(UNSAID, self.child.exited()).await {
             Ok(ending) => {
-                log::error!("upgrade refused: the new process (pid {pid}) {ending} before it accepted");
+                log::error!(
+                    "upgrade refused: the new process (pid {pid}) {ending} before it accepted"
+                );
                 Event::SuccessorGone
             }
             Err(_) => Event::StrangerAccepts,
@@ -139,11 +168,16 @@ impl Ears {
             self.child.exited().await;
             Ok(None)
         };
-        future::or(self.channel.receive(), ended).await.unwrap_or_else(|error| {
-            let pid = self.child.pid();
-            log::error!("the new process (pid {pid}) cannot be understood: {}", chain(&error));
-            None
-        })
+        future::or(self.channel.receive(), ended)
+            .await
+            .unwrap_or_else(|error| {
+                let pid = self.child.pid();
+                log::error!(
+                    "the new process (pid {pid}) cannot be understood: {}",
+                    chain(&error)
+                );
+                None
+            })
     }
 
     fn accepts(&self) -> Event {

@@ -54,8 +54,11 @@ impl Driver {
             Err(error) => {
                 if self.live.is_some() {
                     self.count(Plain::ReloadsRefused);
-                    let refused =
-                        format!("reload refused: {}; generation {} serves on", error.chain(), self.number());
+                    let refused = format!(
+                        "reload refused: {}; generation {} serves on",
+                        error.chain(),
+                        self.number()
+                    );
                     log::error!("{refused}");
                     self.systemd.ready(&refused);
                 }
@@ -70,7 +73,10 @@ impl Driver {
 
     /// Tells those who asked for the reload that has just ended; keeps the error for the end of a failed start.
     pub(super) fn answer(&mut self, outcome: Result<String, Error>) {
-        let asked = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.waiting_for_next));
+        let asked = std::mem::replace(
+            &mut self.waiting,
+            std::mem::take(&mut self.waiting_for_next),
+        );
         for reply in asked {
             let again = outcome.as_ref().map(String::clone);
             reply.tell(again.map_err(|error| Error::new(error.kind(), error.chain())));
@@ -79,12 +85,23 @@ impl Driver {
     }
 
     pub(super) async fn go_live(&mut self) {
-        let Some(mut next) = self.next.take() else { return };
-        next.sockets.notes().iter().chain(&next.loaded.warnings).for_each(|note| log::warn!("{note}"));
+        let Some(mut next) = self.next.take() else {
+            return;
+        };
+        next.sockets
+            .notes()
+            .iter()
+            .chain(&next.loaded.warnings)
+            .for_each(|note| log::warn!("{note}"));
         if let Some(log) = next.log.take() {
             log.commit().iter().for_each(|note| log::warn!("{note}"));
         }
-        let seats = next.loaded.config.http.max_connections.unwrap_or(self.auto_connections);
+        let seats = next
+            .loaded
+            .config
+            .http
+            .max_connections
+            .unwrap_or(self.auto_connections);
         let outcome;
         match &mut self.live {
             Some(live) => {
@@ -100,7 +117,10 @@ impl Driver {
                 if self.predecessor.is_some() {
                     drop(reopen_logs());
                 }
-                self.live = self.lot.take().map(|lot| Live::new(next, lot, seats, self.plan.metrics.clone()));
+                self.live = self
+                    .lot
+                    .take()
+                    .map(|lot| Live::new(next, lot, seats, self.plan.metrics.clone()));
                 outcome = "started".to_owned();
             }
         }
@@ -128,7 +148,10 @@ impl Driver {
             Phase::Reloading(_) => std::mem::take(&mut self.waiting_for_next),
             _ => {
                 let waiting = std::mem::take(&mut self.waiting);
-                waiting.into_iter().chain(std::mem::take(&mut self.waiting_for_next)).collect()
+                waiting
+                    .into_iter()
+                    .chain(std::mem::take(&mut self.waiting_for_next))
+                    .collect()
             }
         };
         for reply in hopeless {

@@ -78,8 +78,17 @@ pub(super) enum Until {
 
 impl Giving {
     pub(super) fn new(channel: Arc<Channel>, until: Until) -> Self {
-        let kept = Arc::new(Mutex::new(Kept { copies: VecDeque::new(), forgotten: 0, until }));
-        Giving { channel, kept, taken: Arc::default(), way: None }
+        let kept = Arc::new(Mutex::new(Kept {
+            copies: VecDeque::new(),
+            forgotten: 0,
+            until,
+        }));
+        Giving {
+            channel,
+            kept,
+            taken: Arc::default(),
+            way: None,
+        }
     }
 
     /// Where the answers of the other process are counted.
@@ -111,7 +120,11 @@ impl Giving {
                     failed(error).await;
                 }
             });
-            Way { entry, waiting, porter }
+            Way {
+                entry,
+                waiting,
+                porter,
+            }
         });
         way.entry.clone()
     }
@@ -134,16 +147,32 @@ impl Giving {
         claims: Option<&Claims>,
         seats: &Arc<Seats>,
     ) -> (Vec<Detached>, usize) {
-        let Some(Way { waiting, porter, .. }) = self.way.take() else { return (vec![], 0) };
+        let Some(Way {
+            waiting, porter, ..
+        }) = self.way.take()
+        else {
+            return (vec![], 0);
+        };
         porter.cancel().await;
         // whoever wants to leave from here on stays by itself
         waiting.close();
-        let given = std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner).copies);
-        let is_claimed = |given: &Given| claims.is_some_and(|claims| claims.is_claimed(given.claim));
+        let given = std::mem::take(
+            &mut self
+                .kept
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .copies,
+        );
+        let is_claimed =
+            |given: &Given| claims.is_some_and(|claims| claims.is_claimed(given.claim));
         let (claimed, unread): (Vec<_>, Vec<_>) = given.into_iter().partition(is_claimed);
-        let mut back: Vec<Detached> =
-            unread.into_iter().filter_map(|given| given.connection(seats).ok()).collect();
-        back.extend(std::iter::from_fn(|| waiting.try_recv().ok()).map(|leaving| leaving.connection));
+        let mut back: Vec<Detached> = unread
+            .into_iter()
+            .filter_map(|given| given.connection(seats).ok())
+            .collect();
+        back.extend(
+            std::iter::from_fn(|| waiting.try_recv().ok()).map(|leaving| leaving.connection),
+        );
         (back, claimed.len())
     }
 }
@@ -152,7 +181,8 @@ impl Kept {
     /// Forgets the copies of what the other process has, by the number that it says.
     fn forget(&mut self, taken: u64) {
         if self.until == Until::Taken {
-            let theirs = usize::try_from(taken.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
+            let theirs =
+                usize::try_from(taken.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
             let forgotten = self.copies.drain(..theirs.min(self.copies.len())).count();
             self.forgotten += forgotten as u64;
         }
@@ -162,12 +192,34 @@ impl Kept {
 impl Given {
     fn of(leaving: Leaving, claim: u32) -> io::Result<(Self, Parcel)> {
         let Leaving { connection, place } = leaving;
-        let Detached { stream, ends, seat, accepted, since, head, claim: theirs } = connection;
+        let Detached {
+            stream,
+            ends,
+            seat,
+            accepted,
+            since,
+            head,
+            claim: theirs,
+        } = connection;
         // one that came from there and goes back unread: their copy of it is out of date
         theirs.map_or(Ok(()), Claim::write)?;
         let socket = Arc::new(stream);
-        let parcel = Parcel { socket: socket.clone(), _seat: seat, _place: place };
-        Ok((Given { socket, ends, accepted, since, head, claim }, parcel))
+        let parcel = Parcel {
+            socket: socket.clone(),
+            _seat: seat,
+            _place: place,
+        };
+        Ok((
+            Given {
+                socket,
+                ends,
+                accepted,
+                since,
+                head,
+                claim,
+            },
+            parcel,
+        ))
     }
 
     fn travelling(&self) -> Travelling {
@@ -183,9 +235,24 @@ impl Given {
     }
 
     fn connection(self, seats: &Arc<Seats>) -> io::Result<Detached> {
-        let Given { socket, ends, accepted, since, head, .. } = self;
+        let Given {
+            socket,
+            ends,
+            accepted,
+            since,
+            head,
+            ..
+        } = self;
         let socket = Arc::try_unwrap(socket).or_else(|shared| shared.try_clone())?;
-        Ok(Detached { stream: socket, ends, seat: seats.squeeze_in(), accepted, head, since, claim: None })
+        Ok(Detached {
+            stream: socket,
+            ends,
+            seat: seats.squeeze_in(),
+            accepted,
+            head,
+            since,
+            claim: None,
+        })
     }
 }
 
@@ -265,7 +332,11 @@ impl Porter {
         }
     }
 
-    fn pack(&mut self, leaving: Leaving, batch: &mut Batch<Parcel>) -> io::Result<Option<Full<Parcel>>> {
+    fn pack(
+        &mut self,
+        leaving: Leaving,
+        batch: &mut Batch<Parcel>,
+    ) -> io::Result<Option<Full<Parcel>>> {
         let (given, parcel) = Given::of(leaving, self.next_claim)?;
         self.next_claim += 1;
         let entry = given.travelling();
@@ -283,10 +354,18 @@ impl Porter {
     }
 
     async fn send(&mut self, full: Full<Parcel>) -> io::Result<()> {
-        let fds: Vec<_> = full.sockets.iter().map(|parcel| parcel.socket.as_fd()).collect();
+        let fds: Vec<_> = full
+            .sockets
+            .iter()
+            .map(|parcel| parcel.socket.as_fd())
+            .collect();
         self.channel.send(&full.message, &fds).await?;
         self.sent += fds.len() as u64;
-        self.on_the_way.push_back(Sent { _parcels: full.sockets, count: self.sent, at: Instant::now() });
+        self.on_the_way.push_back(Sent {
+            _parcels: full.sockets,
+            count: self.sent,
+            at: Instant::now(),
+        });
         Ok(())
     }
 
@@ -298,7 +377,10 @@ impl Porter {
             Ok(()) => {}
             Err(_) if self.kept().until == Until::Taken => self.taken.reaches(sent.count).await,
             Err(_) => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER:?}")));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no answer within {ANSWER:?}"),
+                ));
             }
         }
         Ok(())
@@ -307,7 +389,11 @@ impl Porter {
     /// Lets go of what has been answered.
     fn settle(&mut self) {
         let taken = self.taken.get();
-        while self.on_the_way.front().is_some_and(|sent| sent.count <= taken) {
+        while self
+            .on_the_way
+            .front()
+            .is_some_and(|sent| sent.count <= taken)
+        {
             self.on_the_way.pop_front();
         }
         self.kept().forget(taken);

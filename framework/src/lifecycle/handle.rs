@@ -66,7 +66,11 @@ impl Handle {
     /// ```
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Loads the settings anew and puts a new generation of the application in place of the current one.
@@ -81,10 +85,17 @@ impl Handle {
     /// ```
     pub async fn reload(&self) -> Result<(), Error> {
         let (reply, outcome) = async_channel::bounded(1);
-        let gone =
-            || Error::new(Kind::NotRunning, "the server is shutting down or gone; nothing was reloaded");
+        let gone = || {
+            Error::new(
+                Kind::NotRunning,
+                "the server is shutting down or gone; nothing was reloaded",
+            )
+        };
         let told = move |outcome: Result<String, Error>| drop(reply.try_send(outcome.map(drop)));
-        self.events.send(Happening::Reload(Reply::new(told))).await.map_err(|_| gone())?;
+        self.events
+            .send(Happening::Reload(Reply::new(told)))
+            .await
+            .map_err(|_| gone())?;
         outcome.recv().await.map_err(|_| gone())?
     }
 
@@ -103,7 +114,9 @@ impl Handle {
     pub async fn shutdown(&self, deadline: Duration) -> Result<Report, DeadlineExceeded> {
         // a server that is gone already does not hear it
         self.signal(super::Event::Quit).await;
-        timeout(deadline, self.over.wait()).await.map_err(|_| DeadlineExceeded { deadline })?;
+        timeout(deadline, self.over.wait())
+            .await
+            .map_err(|_| DeadlineExceeded { deadline })?;
         Ok(self.report())
     }
 
@@ -142,19 +155,29 @@ impl Handle {
     }
 
     fn report(&self) -> Report {
-        self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("addresses", &self.addresses()).finish()
+        f.debug_struct("Handle")
+            .field("addresses", &self.addresses())
+            .finish()
     }
 }
 
 impl fmt::Display for DeadlineExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the shutdown was not over within {:?}; it goes on", self.deadline)
+        write!(
+            f,
+            "the shutdown was not over within {:?}; it goes on",
+            self.deadline
+        )
     }
 }
 

@@ -35,7 +35,14 @@ impl Heard {
         metrics: Arc<Metrics>,
         events: Sender<Happening>,
     ) -> Self {
-        let ears = Ears { channel, taken, gives: Gives::Nothing, come: Arc::default(), metrics, events };
+        let ears = Ears {
+            channel,
+            taken,
+            gives: Gives::Nothing,
+            come: Arc::default(),
+            metrics,
+            events,
+        };
         Heard::listen(ears, Some(Happening::PredecessorGone))
     }
 
@@ -52,7 +59,17 @@ impl Heard {
         let channel = Arc::new(Channel::inherit(channel)?);
         let come = Arc::new(AtomicU64::new(count));
         let (taken, gives) = (Arc::default(), Gives::ForGood);
-        Ok(Heard::listen(Ears { channel, taken, gives, come, metrics, events }, None))
+        Ok(Heard::listen(
+            Ears {
+                channel,
+                taken,
+                gives,
+                come,
+                metrics,
+                events,
+            },
+            None,
+        ))
     }
 
     fn listen(ears: Ears, end: Option<Happening>) -> Self {
@@ -66,7 +83,12 @@ impl Heard {
                 let _ = events.send(end).await;
             }
         });
-        Heard { channel, come, ears, over }
+        Heard {
+            channel,
+            come,
+            ears,
+            over,
+        }
     }
 
     /// Whether nothing comes from it any more.
@@ -78,7 +100,10 @@ impl Heard {
     pub(super) async fn leave(self) -> Left {
         self.ears.cancel().await;
         let _ = timeout(ANSWER, self.channel.send(&Message::Moved, &[])).await;
-        Left { channel: self.channel, count: self.come.load(Ordering::Acquire) }
+        Left {
+            channel: self.channel,
+            count: self.come.load(Ordering::Acquire),
+        }
     }
 }
 
@@ -186,7 +211,10 @@ impl Ears {
     }
 
     fn receipt(&self, answer: Message) -> Receipt {
-        Receipt { channel: self.channel.clone(), answer }
+        Receipt {
+            channel: self.channel.clone(),
+            answer,
+        }
     }
 
     fn told(&mut self, mut fds: Vec<OwnedFd>, event: Event) -> Happening {

@@ -35,17 +35,24 @@ impl Lineage {
         inherited: &mut Inherited,
         first_process: FirstProcess,
     ) -> Result<Self, Error> {
-        let failed =
-            |error| Error::new(Kind::Io, "no record of the generations could be made").because(error);
+        let failed = |error| {
+            Error::new(Kind::Io, "no record of the generations could be made").because(error)
+        };
         match inherited.take_parcel(NEWEST) {
             Some(parcel) => {
                 let newest = Arc::new(Newest::adopt(parcel).map_err(failed)?);
-                Ok(Lineage { newest, place: Place::Later })
+                Ok(Lineage {
+                    newest,
+                    place: Place::Later,
+                })
             }
             None => {
                 let newest = Arc::new(Newest::create().map_err(failed)?);
                 let watched = Arc::new(Watched::record(program));
-                Ok(Lineage { newest, place: Place::First(watched, first_process) })
+                Ok(Lineage {
+                    newest,
+                    place: Place::First(watched, first_process),
+                })
             }
         }
     }
@@ -61,7 +68,10 @@ impl Lineage {
 
     /// Whether another process serves by now, and this one only stays for those who watch its pid.
     pub(crate) fn only_stays(&self) -> bool {
-        self.newest.live().is_some_and(|live| live != std::process::id()) && self.is_watched()
+        self.newest
+            .live()
+            .is_some_and(|live| live != std::process::id())
+            && self.is_watched()
     }
 
     /// Whether what it is told is meant for the newest process: it stays for those who watch its pid, or one that stays
@@ -83,7 +93,9 @@ impl Lineage {
         if !self.only_stays() {
             return None;
         }
-        log::info!("staying for those who watch this pid; signals are passed on, the memory is given back");
+        log::info!(
+            "staying for those who watch this pid; signals are passed on, the memory is given back"
+        );
         crate::observe::log::flush();
         self.newest.stays();
         let error = waiter::becomes_waiter(program, &self.newest);

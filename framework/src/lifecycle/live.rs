@@ -17,7 +17,9 @@ use crate::http::detached::Detached;
 use crate::http::limits::Seats;
 use crate::http::parked::Lot;
 use crate::observe::metrics::Metrics;
-use crate::serve::{empty_queue, Acceptor, Count, Cut, Generation, Readiness, Reserved, Slot, Traffic};
+use crate::serve::{
+    empty_queue, Acceptor, Count, Cut, Generation, Readiness, Reserved, Slot, Traffic,
+};
 use crate::socket::{Listener, Origin};
 use crate::token::{token, Token};
 
@@ -37,19 +39,42 @@ pub(crate) struct Live {
 impl Live {
     /// The first generation goes live; nothing is accepted yet.
     pub(crate) fn new(next: Next, lot: Lot, seats: usize, metrics: Arc<Metrics>) -> Self {
-        let Next { loaded, sockets, prepared, metrics_alone, .. } = next;
+        let Next {
+            loaded,
+            sockets,
+            prepared,
+            metrics_alone,
+            ..
+        } = next;
         let generation = prepared.start();
         metrics.set_on(is_measured(&loaded));
-        let slot =
-            Arc::new(Slot::new(generation, Reserved::of(&loaded.config, metrics_alone), metrics.clone()));
-        let traffic = Traffic::new(slot.clone(), loaded.config.http.clone(), lot, seats, metrics);
+        let slot = Arc::new(Slot::new(
+            generation,
+            Reserved::of(&loaded.config, metrics_alone),
+            metrics.clone(),
+        ));
+        let traffic = Traffic::new(
+            slot.clone(),
+            loaded.config.http.clone(),
+            lot,
+            seats,
+            metrics,
+        );
         traffic.env.set_access_log(loaded.config.log.access);
         let keepers = vec![
             async_std::task::spawn(traffic.clone().tend_parked()),
             async_std::task::spawn(traffic.clone().keep_time()),
         ];
         let listeners = sockets.keep().listeners;
-        Live { loaded, slot, traffic, listeners, acceptors: vec![], retiring: vec![], keepers }
+        Live {
+            loaded,
+            slot,
+            traffic,
+            listeners,
+            acceptors: vec![],
+            retiring: vec![],
+            keepers,
+        }
     }
 
     /// What the next generation is prepared beside.
@@ -63,10 +88,17 @@ impl Live {
 
     /// Another generation takes over, without a wait in between: application, limits, listeners.
     pub(crate) async fn swap(&mut self, next: Next, seats: usize) -> Vec<Change> {
-        let Next { loaded, sockets, prepared, metrics_alone, .. } = next;
+        let Next {
+            loaded,
+            sockets,
+            prepared,
+            metrics_alone,
+            ..
+        } = next;
         let changes = config::diff(&self.loaded, &loaded);
         let accepting = !self.acceptors.is_empty();
-        self.slot.reserve(Reserved::of(&loaded.config, metrics_alone));
+        self.slot
+            .reserve(Reserved::of(&loaded.config, metrics_alone));
         self.traffic.env.metrics.set_on(is_measured(&loaded));
         self.traffic.env.set_limits(loaded.config.http.clone());
         self.traffic.env.set_access_log(loaded.config.log.access);
@@ -86,9 +118,14 @@ impl Live {
     /// Accepts on all listeners that are not accepted on yet.
     pub(crate) fn accept(&mut self) {
         for listener in &self.listeners {
-            if !self.acceptors.iter().any(|acceptor| Arc::ptr_eq(acceptor.listener(), listener)) {
+            if !self
+                .acceptors
+                .iter()
+                .any(|acceptor| Arc::ptr_eq(acceptor.listener(), listener))
+            {
                 log::info!("listening on {}", described(listener));
-                self.acceptors.push(Acceptor::start(listener.clone(), self.traffic.clone()));
+                self.acceptors
+                    .push(Acceptor::start(listener.clone(), self.traffic.clone()));
             }
         }
     }
@@ -108,11 +145,21 @@ impl Live {
     }
 
     async fn close_removed(&mut self, before: Vec<Arc<Listener>>) {
-        let is_kept =
-            |listener: &Arc<Listener>| self.listeners.iter().any(|kept| Arc::ptr_eq(kept, listener));
-        let removed: Vec<_> = before.into_iter().filter(|listener| !is_kept(listener)).collect();
+        let is_kept = |listener: &Arc<Listener>| {
+            self.listeners
+                .iter()
+                .any(|kept| Arc::ptr_eq(kept, listener))
+        };
+        let removed: Vec<_> = before
+            .into_iter()
+            .filter(|listener| !is_kept(listener))
+            .collect();
         for listener in removed {
-            if let Some(at) = self.acceptors.iter().position(|a| Arc::ptr_eq(a.listener(), &listener)) {
+            if let Some(at) = self
+                .acceptors
+                .iter()
+                .position(|a| Arc::ptr_eq(a.listener(), &listener))
+            {
                 self.acceptors.swap_remove(at).stop().await;
             }
             log::info!("no longer listening on {}", described(&listener));
@@ -122,8 +169,11 @@ impl Live {
 
     /// Of the listeners that the old process had, closes those that this one does not want.
     pub(crate) fn settle(&self, succeeded: Vec<Arc<Listener>>) {
-        let is_kept =
-            |listener: &Arc<Listener>| self.listeners.iter().any(|kept| Arc::ptr_eq(kept, listener));
+        let is_kept = |listener: &Arc<Listener>| {
+            self.listeners
+                .iter()
+                .any(|kept| Arc::ptr_eq(kept, listener))
+        };
         for listener in succeeded.iter().filter(|listener| !is_kept(listener)) {
             log::info!("no longer listening on {}", described(listener));
             self.close(listener);
@@ -133,7 +183,10 @@ impl Live {
     fn close(&self, listener: &Listener) {
         if listener.origin() == Origin::Bound {
             let accepted = empty_queue(listener, &self.traffic);
-            log::debug!("{accepted} connections were waiting on {}", listener.address());
+            log::debug!(
+                "{accepted} connections were waiting on {}",
+                listener.address()
+            );
         }
         listener.close();
     }
@@ -163,19 +216,28 @@ impl Live {
     /// Requests hear that they come to an end; answers carry `Connection: close` from now on.
     pub(crate) fn tell_draining(&self) {
         let count = self.traffic.count();
-        log::info!("draining {} active and {} idle connections", count.at_work(), count.parked);
+        log::info!(
+            "draining {} active and {} idle connections",
+            count.at_work(),
+            count.parked
+        );
         self.traffic.last_call();
         self.slot.tell_draining();
     }
 
     pub(crate) fn close_idle(&self) {
         let parked = self.traffic.close_idle();
-        log::info!("closed {parked} idle connections; {} are still at work", self.traffic.count().at_work());
+        log::info!(
+            "closed {parked} idle connections; {} are still at work",
+            self.traffic.count().at_work()
+        );
     }
 
     pub(crate) fn tell_stop(&self) {
         let (active, tasks) = (self.traffic.count().at_work(), self.unfinished().len());
-        log::warn!("the grace is over; told to stop: {active} connections, {tasks} background tasks");
+        log::warn!(
+            "the grace is over; told to stop: {active} connections, {tasks} background tasks"
+        );
         self.traffic.stop();
     }
 
@@ -183,17 +245,27 @@ impl Live {
     fn unfinished(&self) -> Vec<String> {
         let named = |generation: &Arc<Generation>| {
             let number = generation.number;
-            generation.unfinished().map(|task| format!("{task:?} of generation {number}")).collect::<Vec<_>>()
+            generation
+                .unfinished()
+                .map(|task| format!("{task:?} of generation {number}"))
+                .collect::<Vec<_>>()
         };
-        self.retiring.iter().flat_map(|retiring| named(&retiring.generation)).collect()
+        self.retiring
+            .iter()
+            .flat_map(|retiring| named(&retiring.generation))
+            .collect()
     }
 
     /// Cuts everybody, and says whom: connections, and background tasks.
     pub(crate) fn cut(&self) -> (Vec<Cut>, Vec<String>) {
         let connections = self.traffic.cut();
         let tasks = self.unfinished();
-        connections.iter().for_each(|connection| log::warn!("cut {connection}"));
-        tasks.iter().for_each(|task| log::warn!("cut background task {task}, which did not stop"));
+        connections
+            .iter()
+            .for_each(|connection| log::warn!("cut {connection}"));
+        tasks
+            .iter()
+            .for_each(|task| log::warn!("cut background task {task}, which did not stop"));
         (connections, tasks)
     }
 
@@ -205,7 +277,11 @@ impl Live {
     /// Ends when nobody is connected, no handler works and no background task is left.
     pub(crate) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
         let traffic = self.traffic.clone();
-        let generations: Vec<Token> = self.retiring.iter().map(|retiring| retiring.over.clone()).collect();
+        let generations: Vec<Token> = self
+            .retiring
+            .iter()
+            .map(|retiring| retiring.over.clone())
+            .collect();
         async move {
             traffic.seats.empty().await;
             for generation in generations {
@@ -222,14 +298,20 @@ impl Live {
     /// Connections leave by `way`.
     pub(crate) fn hand_over(&self, way: Sender<Leaving>) {
         let count = self.traffic.count();
-        log::info!("handing over {} active and {} idle connections", count.at_work(), count.parked);
+        log::info!(
+            "handing over {} active and {} idle connections",
+            count.at_work(),
+            count.parked
+        );
         self.traffic.hand_over(way);
     }
 
     /// What was handed over stays where it is: listeners are another's from now on, and requests hear that they come
     /// to an end. Connections that are still at work leave when they are done.
     pub(crate) fn let_go(&mut self) {
-        self.listeners.drain(..).for_each(|listener| listener.disown());
+        self.listeners
+            .drain(..)
+            .for_each(|listener| listener.disown());
         self.slot.set_readiness(Readiness::Leaving);
         self.slot.tell_draining();
     }
@@ -237,9 +319,12 @@ impl Live {
     /// The same in a new process that is sent away. The sockets that it has from the old process, `theirs`, are that
     /// one's; those that were bound here are closed.
     pub(crate) fn give_back(&mut self, theirs: &[Arc<Listener>]) {
-        let is_theirs = |listener: &Arc<Listener>| theirs.iter().any(|other| Arc::ptr_eq(other, listener));
+        let is_theirs =
+            |listener: &Arc<Listener>| theirs.iter().any(|other| Arc::ptr_eq(other, listener));
         let (back, own): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(is_theirs);
-        back.iter().chain(theirs).for_each(|listener| listener.disown());
+        back.iter()
+            .chain(theirs)
+            .for_each(|listener| listener.disown());
         own.iter().for_each(|listener| self.close(listener));
         self.slot.set_readiness(Readiness::Leaving);
         self.slot.tell_draining();
@@ -255,13 +340,16 @@ impl Live {
     /// Connections stay, and those come back that had left.
     pub(crate) fn take_back(&self, connections: Vec<Detached>) {
         self.traffic.keep();
-        connections.into_iter().for_each(|connection| self.traffic.adopt(connection));
+        connections
+            .into_iter()
+            .for_each(|connection| self.traffic.adopt(connection));
     }
 
     /// Goes on with connections of another process.
     pub(crate) fn adopt(&self, arrivals: Vec<Arrival>) {
         for arrival in arrivals {
-            self.traffic.adopt(arrival.connection(self.traffic.seats.squeeze_in()));
+            self.traffic
+                .adopt(arrival.connection(self.traffic.seats.squeeze_in()));
         }
     }
 
@@ -293,7 +381,11 @@ impl Live {
 
     /// The files to watch for changes, if the settings say so.
     pub(crate) fn watched(&self) -> Option<Vec<PathBuf>> {
-        self.loaded.config.reload.watch.then(|| self.loaded.files.clone())
+        self.loaded
+            .config
+            .reload
+            .watch
+            .then(|| self.loaded.files.clone())
     }
 
     pub(crate) fn generation(&self) -> Arc<Generation> {
@@ -301,7 +393,10 @@ impl Live {
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.listeners.iter().map(|listener| listener.address().to_string()).collect()
+        self.listeners
+            .iter()
+            .map(|listener| listener.address().to_string())
+            .collect()
     }
 }
 
@@ -338,7 +433,9 @@ async fn see_out(generation: Arc<Generation>) {
     generation.requests.empty().await;
     let (number, lived, took) = (generation.number, generation.age(), told.elapsed());
     if took > Duration::from_secs(1) {
-        log::info!("generation {number} is over after {lived:.1?}; its last requests took {took:.1?}");
+        log::info!(
+            "generation {number} is over after {lived:.1?}; its last requests took {took:.1?}"
+        );
     } else {
         log::debug!("generation {number} is over after {lived:.1?}");
     }
@@ -353,6 +450,8 @@ fn described(listener: &Listener) -> String {
     match (listener.origin(), listener.name()) {
         (Origin::Bound, _) => listener.address().to_string(),
         (Origin::Inherited, None) => format!("{} (inherited)", listener.address()),
-        (Origin::Inherited, Some(name)) => format!("{} (inherited as {name:?})", listener.address()),
+        (Origin::Inherited, Some(name)) => {
+            format!("{} (inherited as {name:?})", listener.address())
+        }
     }
 }

@@ -14,8 +14,9 @@ use Afterwards::{Pause, Reload, Serve};
 use Event::*;
 use Phase::*;
 use Step::{
-    Accept, Announce, CloseIdle, CloseListeners, Cut, GiveBack, Keep, LetGo, Recover, Reinstate, Reopen,
-    Rest, Retire, Settle, Share, StopAccepting, TakeBack, TakePidFile, TellDraining, TellStop,
+    Accept, Announce, CloseIdle, CloseListeners, Cut, GiveBack, Keep, LetGo, Recover, Reinstate,
+    Reopen, Rest, Retire, Settle, Share, StopAccepting, TakeBack, TakePidFile, TellDraining,
+    TellStop,
 };
 use Told::{Firmly, Gently};
 
@@ -35,7 +36,9 @@ pub(crate) fn step(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         Proving(afterwards) => proving(afterwards, event),
         Beside(afterwards) => beside(afterwards, event),
         Paused => paused(event),
-        LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) => leaving(phase, event),
+        LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) => {
+            leaving(phase, event)
+        }
         Gone => (Gone, vec![]),
     }
 }
@@ -49,8 +52,8 @@ fn starting(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Built => built(afterwards, go_live()),
         BuildFailed => (Gone, vec![]),
         Winch | Rollback | TimeOver | Drained => (Starting(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops | SuccessorGone => (Starting(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Starting(afterwards), vec![]),
         ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
             (Starting(afterwards), vec![])
         }
@@ -70,8 +73,8 @@ fn succeeding(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Winch | Rollback | TimeOver | Drained | ToldLive | ToldShare | ToldRecall | Confirmed => {
             (Succeeding(afterwards), vec![])
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops | SuccessorGone => (Succeeding(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Succeeding(afterwards), vec![]),
     }
 }
 
@@ -79,30 +82,48 @@ fn ready(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
     match event {
         Hup => (Phase::Ready(Reload), vec![]),
         Usr1 => (Phase::Ready(afterwards), vec![ReopenLogs]),
-        Usr2 => (Phase::Ready(afterwards), vec![Refuse(Refusal::StillStarting)]),
+        Usr2 => (
+            Phase::Ready(afterwards),
+            vec![Refuse(Refusal::StillStarting)],
+        ),
         // the word to go live may be on its way
         Quit | Term | Int | Close => (Gone, vec![Say(Word::Stopping)]),
         ToldCancel => (Gone, vec![]),
         ToldLive => {
-            let live = [GoLive, Live(Accept), Live(TakePidFile), Live(Announce), Say(Word::Accepting)];
+            let live = [
+                GoLive,
+                Live(Accept),
+                Live(TakePidFile),
+                Live(Announce),
+                Say(Word::Accepting),
+            ];
             (Proving(afterwards), live.to_vec())
         }
-        ToldShare => {
-            (Beside(afterwards), vec![GoLive, Live(Accept), Live(TakePidFile), Say(Word::Accepting)])
-        }
+        ToldShare => (
+            Beside(afterwards),
+            vec![
+                GoLive,
+                Live(Accept),
+                Live(TakePidFile),
+                Say(Word::Accepting),
+            ],
+        ),
         // it died without a word of cancelling: somebody has to serve
         PredecessorGone => built(afterwards, go_live()),
         Winch | Rollback | TimeOver | Drained | ToldRecall | Confirmed | Built | BuildFailed => {
             (Phase::Ready(afterwards), vec![])
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops | SuccessorGone => (Phase::Ready(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Phase::Ready(afterwards), vec![]),
     }
 }
 
 fn proving(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
     match event {
-        Hup => (Proving(if afterwards == Pause { Serve } else { Reload }), vec![]),
+        Hup => (
+            Proving(if afterwards == Pause { Serve } else { Reload }),
+            vec![],
+        ),
         Winch => (Proving(Pause), vec![]),
         Usr1 => (Proving(afterwards), vec![ReopenLogs]),
         Usr2 => (Proving(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
@@ -112,35 +133,42 @@ fn proving(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         Rollback | TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
             (Proving(afterwards), vec![])
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops | SuccessorGone => (Proving(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Proving(afterwards), vec![]),
     }
 }
 
 /// As on trial, but whoever is told to stop here is sent away: the old process has never stopped accepting.
 fn beside(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
     match event {
-        Hup => (Beside(if afterwards == Pause { Serve } else { Reload }), vec![]),
+        Hup => (
+            Beside(if afterwards == Pause { Serve } else { Reload }),
+            vec![],
+        ),
         Winch => (Beside(Pause), vec![]),
         Usr1 => (Beside(afterwards), vec![ReopenLogs]),
         Usr2 => (Beside(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
         Quit | ToldRecall => give_back(Gently),
         Term | Int => give_back(Firmly),
         Close => leave(Close, vec![Say(Word::Stopping)]),
-        Confirmed | PredecessorGone => {
-            built(afterwards, vec![Live(TakePidFile), Live(Announce), Live(Settle)])
-        }
+        Confirmed | PredecessorGone => built(
+            afterwards,
+            vec![Live(TakePidFile), Live(Announce), Live(Settle)],
+        ),
         Rollback | TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
             (Beside(afterwards), vec![])
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops | SuccessorGone => (Beside(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Beside(afterwards), vec![]),
     }
 }
 
 fn give_back(told: Told) -> (Phase, Vec<Action>) {
     let back = [StopAccepting, Step::HandOver, GiveBack, Retire].map(Live);
-    let actions = [Say(Word::Stopping)].into_iter().chain(back).chain([Arm(Timer::Grace)]);
+    let actions = [Say(Word::Stopping)]
+        .into_iter()
+        .chain(back)
+        .chain([Arm(Timer::Grace)]);
     (GivingBack(told), actions.collect())
 }
 
@@ -155,9 +183,11 @@ fn serving(event: Event) -> (Phase, Vec<Action>) {
         SuccessorGone => (Serving, vec![Live(Recover)]),
         TimeOver => (Serving, vec![KillSuccessor, Live(Recover)]),
         Built | BuildFailed | Rollback | Drained => (Serving, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops => (Serving, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (Serving, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops => (Serving, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (Serving, vec![])
+        }
     }
 }
 
@@ -175,8 +205,8 @@ fn reloading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
         SuccessorGone => (Reloading(afterwards), vec![Live(Recover)]),
         TimeOver => (Reloading(afterwards), vec![KillSuccessor, Live(Recover)]),
         Rollback | Drained => (Reloading(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops => (Reloading(afterwards), vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops => (Reloading(afterwards), vec![]),
         ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
             (Reloading(afterwards), vec![])
         }
@@ -188,20 +218,31 @@ fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
     match event {
         Hup => (Upgrading(Reload), vec![]),
         Usr1 => (Upgrading(afterwards), vec![ReopenLogs]),
-        Usr2 => (Upgrading(afterwards), vec![Refuse(Refusal::AlreadyUpgrading)]),
+        Usr2 => (
+            Upgrading(afterwards),
+            vec![Refuse(Refusal::AlreadyUpgrading)],
+        ),
         Quit | Term | Int | Close => leave(event, vec![Say(Word::Cancel), KillSuccessor]),
         SuccessorReady => {
             let hup = (afterwards == Reload).then_some(PassHup);
-            (Swapping(Gently), [Say(Word::Live), Arm(Timer::Swap)].into_iter().chain(hup).collect())
+            (
+                Swapping(Gently),
+                [Say(Word::Live), Arm(Timer::Swap)]
+                    .into_iter()
+                    .chain(hup)
+                    .collect(),
+            )
         }
         // connections cannot travel to it: they drain, and the sockets are its own from now on
         StrangerAccepts => {
             let out = [StopAccepting, LetGo, TellDraining, Retire].map(Live);
-            (LastCall(Gently), out.into_iter().chain([Arm(Timer::LastCall)]).collect())
+            (
+                LastCall(Gently),
+                out.into_iter().chain([Arm(Timer::LastCall)]).collect(),
+            )
         }
-        SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | SuccessorAnswers | TimeOver => {
-            built(afterwards, vec![Disarm, KillSuccessor])
-        }
+        SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | SuccessorAnswers
+        | TimeOver => built(afterwards, vec![Disarm, KillSuccessor]),
         Rollback => built(afterwards, vec![Say(Word::Cancel), Disarm, KillSuccessor]),
         Winch | Built | BuildFailed | Drained => (Upgrading(afterwards), vec![]),
         ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
@@ -219,9 +260,14 @@ fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
         Term | Int => (Swapping(Firmly), vec![PassStop(event)]),
         Quit => (Swapping(told), vec![PassStop(event)]),
         Close => leave(Close, vec![Say(Word::Cancel), KillSuccessor]),
-        SuccessorAccepts => {
-            (HandingOver(told), vec![Live(StopAccepting), Live(Step::HandOver), Arm(Timer::Rollback)])
-        }
+        SuccessorAccepts => (
+            HandingOver(told),
+            vec![
+                Live(StopAccepting),
+                Live(Step::HandOver),
+                Arm(Timer::Rollback),
+            ],
+        ),
         SuccessorShares => match told {
             Gently => (Phase::Sharing, vec![Disarm, Live(Share)]),
             Firmly => commit(Firmly),
@@ -246,9 +292,15 @@ fn handing_over(phase: Phase, told: Told, event: Event) -> (Phase, Vec<Action>) 
         TimeOver if phase == HandingOver(told) => {
             (Confirming(told), vec![Say(Word::Probe), Arm(Timer::Answer)])
         }
-        SuccessorAnswers if phase == Confirming(told) => {
-            (Draining(told), vec![Live(LetGo), Say(Word::Confirmed), Live(Retire), Arm(Timer::Grace)])
-        }
+        SuccessorAnswers if phase == Confirming(told) => (
+            Draining(told),
+            vec![
+                Live(LetGo),
+                Say(Word::Confirmed),
+                Live(Retire),
+                Arm(Timer::Grace),
+            ],
+        ),
         SuccessorStops => {
             let (phase, then) = last_call(told);
             (phase, [Live(LetGo)].into_iter().chain(then).collect())
@@ -256,10 +308,11 @@ fn handing_over(phase: Phase, told: Told, event: Event) -> (Phase, Vec<Action>) 
         SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor, Live(TakeBack)]),
         Rollback if told == Gently => recall(vec![Say(Word::Recall), Live(Reinstate), Live(Keep)]),
         Winch | Quit | Rollback | Built | BuildFailed | Drained => (phase, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers => (phase, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
             (phase, vec![])
         }
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (phase, vec![]),
     }
 }
 
@@ -269,7 +322,10 @@ fn sharing(event: Event) -> (Phase, Vec<Action>) {
         Hup => (Phase::Sharing, vec![Refuse(Refusal::Sharing)]),
         Usr1 => (Phase::Sharing, vec![ReopenLogs]),
         Usr2 => (Phase::Sharing, vec![Refuse(Refusal::AlreadyUpgrading)]),
-        Winch => (Standby, vec![Live(StopAccepting), Live(Rest), Live(Step::HandOver)]),
+        Winch => (
+            Standby,
+            vec![Live(StopAccepting), Live(Rest), Live(Step::HandOver)],
+        ),
         Quit => commit(Gently),
         Term | Int => commit(Firmly),
         Close => let_go_and_cut(),
@@ -277,9 +333,8 @@ fn sharing(event: Event) -> (Phase, Vec<Action>) {
         Rollback => recall(vec![Say(Word::Recall), Live(Reinstate)]),
         SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack)]),
         Built | BuildFailed | TimeOver | Drained => (Phase::Sharing, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
-            (Phase::Sharing, vec![])
-        }
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers => (Phase::Sharing, vec![]),
         ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
             (Phase::Sharing, vec![])
         }
@@ -298,10 +353,11 @@ fn standby(event: Event) -> (Phase, Vec<Action>) {
         Rollback => recall(vec![Say(Word::Recall), Live(Reinstate), Live(Keep)]),
         SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack), Live(Keep)]),
         Winch | Built | BuildFailed | TimeOver | Drained => (Standby, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers => {
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers => (Standby, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
             (Standby, vec![])
         }
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (Standby, vec![]),
     }
 }
 
@@ -335,7 +391,13 @@ fn come_back(told: Told, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
 
 fn let_go_and_cut() -> (Phase, Vec<Action>) {
     let (phase, then) = cut();
-    (phase, [Live(LetGo), Say(Word::Confirmed)].into_iter().chain(then).collect())
+    (
+        phase,
+        [Live(LetGo), Say(Word::Confirmed)]
+            .into_iter()
+            .chain(then)
+            .collect(),
+    )
 }
 
 fn paused(event: Event) -> (Phase, Vec<Action>) {
@@ -347,11 +409,16 @@ fn paused(event: Event) -> (Phase, Vec<Action>) {
         Term | Int => last_call(Firmly),
         Close => cut(),
         TimeOver => (Paused, vec![Live(CloseIdle)]),
-        SuccessorGone => (Paused, [Recover, TellDraining, CloseIdle].map(Live).to_vec()),
+        SuccessorGone => (
+            Paused,
+            [Recover, TellDraining, CloseIdle].map(Live).to_vec(),
+        ),
         Winch | Rollback | Built | BuildFailed | Drained => (Paused, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops => (Paused, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (Paused, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops => (Paused, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (Paused, vec![])
+        }
     }
 }
 
@@ -370,17 +437,25 @@ fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
         Drained => (Gone, vec![Disarm]),
         Winch | Quit | Rollback | Built | BuildFailed => (phase, vec![]),
         // what was to travel to it is answered here and closed politely
-        SuccessorGone if matches!(phase, LastCall(_)) => (phase, [TakeBack, TellDraining].map(Live).to_vec()),
-        SuccessorGone if matches!(phase, Draining(_)) => {
-            (phase, [TakeBack, TellDraining, CloseIdle].map(Live).to_vec())
+        SuccessorGone if matches!(phase, LastCall(_)) => {
+            (phase, [TakeBack, TellDraining].map(Live).to_vec())
         }
+        SuccessorGone if matches!(phase, Draining(_)) => (
+            phase,
+            [TakeBack, TellDraining, CloseIdle].map(Live).to_vec(),
+        ),
         PredecessorGone if matches!(phase, GivingBack(_)) => {
             let here = [TakeBack, TellDraining, CloseIdle].map(Live);
-            (Draining(told(phase)), here.into_iter().chain([Arm(Timer::Grace)]).collect())
+            (
+                Draining(told(phase)),
+                here.into_iter().chain([Arm(Timer::Grace)]).collect(),
+            )
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops | SuccessorGone => (phase, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => (phase, vec![]),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops | SuccessorGone => (phase, vec![]),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            (phase, vec![])
+        }
     }
 }
 
@@ -398,25 +473,38 @@ fn built(afterwards: Afterwards, mut first: Vec<Action>) -> (Phase, Vec<Action>)
 
 /// Nobody else serves: from here on it is this process.
 fn go_live() -> Vec<Action> {
-    [GoLive].into_iter().chain([Accept, TakePidFile, Announce, Settle].map(Live)).collect()
+    [GoLive]
+        .into_iter()
+        .chain([Accept, TakePidFile, Announce, Settle].map(Live))
+        .collect()
 }
 
 fn pause(mut first: Vec<Action>) -> (Phase, Vec<Action>) {
-    first.extend([Live(Rest), Live(StopAccepting), Live(TellDraining), Arm(Timer::LastCall)]);
+    first.extend([
+        Live(Rest),
+        Live(StopAccepting),
+        Live(TellDraining),
+        Arm(Timer::LastCall),
+    ]);
     (Paused, first)
 }
 
 /// The first step out: TERM alone has a lame duck's delay.
 fn leave(event: Event, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
     let (phase, then) = match event {
-        Term => (LameDuck(Firmly), vec![Live(Step::Leave), Arm(Timer::LameDuck)]),
+        Term => (
+            LameDuck(Firmly),
+            vec![Live(Step::Leave), Arm(Timer::LameDuck)],
+        ),
         Int => last_call(Firmly),
         Close => cut(),
         Quit | Hup | Usr1 | Usr2 | Winch | Rollback => last_call(Gently),
         Built | BuildFailed | TimeOver | Drained => last_call(Gently),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | SuccessorStops | SuccessorGone => last_call(Gently),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => last_call(Gently),
+        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
+        | SuccessorAnswers | SuccessorStops | SuccessorGone => last_call(Gently),
+        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+            last_call(Gently)
+        }
     };
     first.extend(then);
     (phase, first)
@@ -424,7 +512,10 @@ fn leave(event: Event, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
 
 fn last_call(told: Told) -> (Phase, Vec<Action>) {
     let out = [Step::Leave, CloseListeners, TellDraining, Retire].map(Live);
-    (LastCall(told), out.into_iter().chain([Arm(Timer::LastCall)]).collect())
+    (
+        LastCall(told),
+        out.into_iter().chain([Arm(Timer::LastCall)]).collect(),
+    )
 }
 
 /// The wait of a phase is over: the next one begins.
@@ -432,7 +523,9 @@ fn go_on_leaving(phase: Phase) -> (Phase, Vec<Action>) {
     match phase {
         LameDuck(told) => last_call(told),
         LastCall(told) => (Draining(told), vec![Live(CloseIdle), Arm(Timer::Grace)]),
-        Draining(told) | GivingBack(told) => (Stopping(told), vec![Live(TellStop), Arm(Timer::Force)]),
+        Draining(told) | GivingBack(told) => {
+            (Stopping(told), vec![Live(TellStop), Arm(Timer::Force)])
+        }
         Stopping(_) => cut(),
         Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => (phase, vec![]),
         Serving | Reloading(_) | Paused | Gone => (phase, vec![]),
@@ -443,13 +536,18 @@ fn go_on_leaving(phase: Phase) -> (Phase, Vec<Action>) {
 }
 
 fn cut() -> (Phase, Vec<Action>) {
-    (Gone, vec![Disarm, Live(Step::Leave), Live(CloseListeners), Live(Cut)])
+    (
+        Gone,
+        vec![Disarm, Live(Step::Leave), Live(CloseListeners), Live(Cut)],
+    )
 }
 
 fn told(phase: Phase) -> Told {
     match phase {
         Swapping(told) | HandingOver(told) | Confirming(told) => told,
-        LameDuck(told) | LastCall(told) | Draining(told) | GivingBack(told) | Stopping(told) => told,
+        LameDuck(told) | LastCall(told) | Draining(told) | GivingBack(told) | Stopping(told) => {
+            told
+        }
         Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) | Serving => Gently,
         Reloading(_) | Upgrading(_) | Phase::Sharing | Standby | Paused | Gone => Gently,
     }

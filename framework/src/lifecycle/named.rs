@@ -10,12 +10,23 @@ use crate::sys::pid_file::PidFile;
 impl Driver {
     /// Commands are for this process from now on. Without a control socket it still serves.
     pub(super) fn take_control_socket(&self) {
-        let Some(control) = &self.plan.control else { return };
-        let before = self.plan.program.as_ref().and_then(|(_, lineage)| lineage.newest.live());
-        let family: Vec<u32> =
-            before.into_iter().chain(self.successor.as_ref().map(Successor::pid)).collect();
+        let Some(control) = &self.plan.control else {
+            return;
+        };
+        let before = self
+            .plan
+            .program
+            .as_ref()
+            .and_then(|(_, lineage)| lineage.newest.live());
+        let family: Vec<u32> = before
+            .into_iter()
+            .chain(self.successor.as_ref().map(Successor::pid))
+            .collect();
         if let Err(error) = control.put_in_place(&family) {
-            log::warn!("{}; taken once it is free, serving all the same", error.chain());
+            log::warn!(
+                "{}; taken once it is free, serving all the same",
+                error.chain()
+            );
         }
     }
 
@@ -27,12 +38,19 @@ impl Driver {
     /// Writes the pid file under its name and `suffix`. A process without one still serves.
     pub(super) fn write_pid_file(&self, suffix: &str) -> Option<PidFile> {
         let written = PidFile::write(&self.pid_file_path(suffix)?);
-        written.map_err(|error| log::warn!("{}; serving all the same", error.chain())).ok()
+        written
+            .map_err(|error| log::warn!("{}; serving all the same", error.chain()))
+            .ok()
     }
 
     pub(super) fn pid_file_path(&self, suffix: &str) -> Option<PathBuf> {
-        let path = self.live.as_ref().and_then(|live| live.config().pid_file.clone());
-        let mut path = path.filter(|_| self.plan.ownership == Ownership::Process)?.into_os_string();
+        let path = self
+            .live
+            .as_ref()
+            .and_then(|live| live.config().pid_file.clone());
+        let mut path = path
+            .filter(|_| self.plan.ownership == Ownership::Process)?
+            .into_os_string();
         path.push(suffix);
         Some(path.into())
     }

@@ -38,24 +38,40 @@ impl Predecessor {
         let channel = Arc::new(channel);
         // nobody watches over the old process: it has what it says it has
         let giving = Giving::new(channel.clone(), Until::Taken);
-        Ok(Predecessor { channel, giving, heard: None })
+        Ok(Predecessor {
+            channel,
+            giving,
+            heard: None,
+        })
     }
 
     /// Says why this process will never be ready, before anything else was said.
     pub(crate) async fn refuse(channel: OwnedFd, why: String) {
-        let Ok(predecessor) = Predecessor::adopt(channel) else { return };
+        let Ok(predecessor) = Predecessor::adopt(channel) else {
+            return;
+        };
         predecessor.hello().await;
         predecessor.fail(why).await;
     }
 
     async fn hello(&self) {
-        self.send(Message::Hello { version: VERSION, capabilities: COUNTS, pid: std::process::id() }).await;
+        self.send(Message::Hello {
+            version: VERSION,
+            capabilities: COUNTS,
+            pid: std::process::id(),
+        })
+        .await;
     }
 
     /// Greets the old process, before anything else is said, and listens from then on.
     pub(crate) async fn greet(&mut self, metrics: Arc<Metrics>, events: Sender<Happening>) {
         self.hello().await;
-        self.heard = Some(Heard::predecessor(self.channel.clone(), self.giving.taken(), metrics, events));
+        self.heard = Some(Heard::predecessor(
+            self.channel.clone(),
+            self.giving.taken(),
+            metrics,
+            events,
+        ));
     }
 
     /// Whether nothing comes from it any more.

@@ -74,16 +74,30 @@ pub(crate) async fn prepare(
     reason: Reason,
 ) -> Result<Next, Error> {
     let mut loaded = loaded.map_or_else(|| plan.sources.load(), Ok)?;
-    let current = beside.as_ref().map_or_else(|| plan.sockets.succeeded(), |beside| beside.listeners.clone());
-    let acquired = plan.sockets.acquire(loaded.config.listen.as_deref(), loaded.config.backlog, &current)?;
+    let current = beside.as_ref().map_or_else(
+        || plan.sockets.succeeded(),
+        |beside| beside.listeners.clone(),
+    );
+    let acquired = plan.sockets.acquire(
+        loaded.config.listen.as_deref(),
+        loaded.config.backlog,
+        &current,
+    )?;
     let mut fresh = Fresh { acquired, current };
     let metrics_alone = fresh.add_for_metrics(plan, &loaded)?;
     let prepared = match &beside {
         None => build(&*plan.application, &mut loaded, None, reason).await?,
-        Some(Beside { generation, build_within, .. }) => {
+        Some(Beside {
+            generation,
+            build_within,
+            ..
+        }) => {
             let build = build(&*plan.application, &mut loaded, Some(generation), reason);
             timeout(*build_within, build).await.map_err(|_| {
-                Error::new(Kind::App, format!("the application was not ready within {build_within:?}"))
+                Error::new(
+                    Kind::App,
+                    format!("the application was not ready within {build_within:?}"),
+                )
             })??
         }
     };
@@ -91,7 +105,13 @@ pub(crate) async fn prepare(
         Ownership::Process => Some(log::prepare(&loaded.config.log)?),
         Ownership::Guest => None,
     };
-    Ok(Next { loaded, sockets: fresh, metrics_alone, log, prepared })
+    Ok(Next {
+        loaded,
+        sockets: fresh,
+        metrics_alone,
+        log,
+        prepared,
+    })
 }
 
 /// Calls the application and its `on_ready` hooks.
@@ -103,10 +123,17 @@ pub(crate) async fn build(
 ) -> Result<Prepared, Error> {
     let number = before.map_or(1, |before| before.number + 1);
     let (retire, retiring) = token();
-    let setup = Setup::new(reason, number, retiring.clone(), before.map(|before| &before.kept));
+    let setup = Setup::new(
+        reason,
+        number,
+        retiring.clone(),
+        before.map(|before| &before.kept),
+    );
     let mut built = application.build(loaded, setup.clone()).await?;
     for hook in std::mem::take(&mut built.on_ready) {
-        hook().await.map_err(|error| Error::new(Kind::App, "on_ready refused to go live").because(error))?;
+        hook()
+            .await
+            .map_err(|error| Error::new(Kind::App, "on_ready refused to go live").because(error))?;
     }
     Ok(Prepared::new(number, built, setup.kept(), retire, retiring))
 }
@@ -120,15 +147,37 @@ pub(crate) struct Fresh {
 impl Fresh {
     /// Adds the listeners of `metrics.listen`; gives their addresses.
     fn add_for_metrics(&mut self, plan: &Plan, loaded: &Loaded) -> Result<Vec<String>, Error> {
-        let Some(entries) = &loaded.config.metrics.listen else { return Ok(vec![]) };
-        let in_use =
-            |listener: &&Arc<Listener>| self.acquired.listeners.iter().any(|l| Arc::ptr_eq(l, listener));
-        let free: Vec<_> = self.current.iter().filter(|listener| !in_use(listener)).cloned().collect();
-        let beside = plan.sockets.acquire_beside(entries, loaded.config.backlog, &free);
-        let beside = beside.map_err(|error| Error::new(error.kind(), "metrics.listen").because(error))?;
-        let addresses = beside.iter().map(|listener| listener.address().to_string()).collect();
+        let Some(entries) = &loaded.config.metrics.listen else {
+            return Ok(vec![]);
+        };
+        let in_use = |listener: &&Arc<Listener>| {
+            self.acquired
+                .listeners
+                .iter()
+                .any(|l| Arc::ptr_eq(l, listener))
+        };
+        let free: Vec<_> = self
+            .current
+            .iter()
+            .filter(|listener| !in_use(listener))
+            .cloned()
+            .collect();
+        let beside = plan
+            .sockets
+            .acquire_beside(entries, loaded.config.backlog, &free);
+        let beside =
+            beside.map_err(|error| Error::new(error.kind(), "metrics.listen").because(error))?;
+        let addresses = beside
+            .iter()
+            .map(|listener| listener.address().to_string())
+            .collect();
         for listener in beside {
-            if !self.acquired.listeners.iter().any(|known| Arc::ptr_eq(known, &listener)) {
+            if !self
+                .acquired
+                .listeners
+                .iter()
+                .any(|known| Arc::ptr_eq(known, &listener))
+            {
                 self.acquired.listeners.push(listener);
             }
         }

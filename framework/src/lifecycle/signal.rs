@@ -29,8 +29,14 @@ impl Signals {
     pub(crate) fn install() -> Result<Self, Error> {
         let all = [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGQUIT, SIGTERM, SIGINT];
         SignalsInfo::new(all)
-            .map(|arriving| Signals { arriving, echoes: Echoes::default(), lineage: None })
-            .map_err(|error| Error::new(Kind::Io, "signal handlers could not be installed").because(error))
+            .map(|arriving| Signals {
+                arriving,
+                echoes: Echoes::default(),
+                lineage: None,
+            })
+            .map_err(|error| {
+                Error::new(Kind::Io, "signal handlers could not be installed").because(error)
+            })
     }
 
     /// From now on signals go to the newest of these, where this process only stays for those who watch it.
@@ -42,7 +48,10 @@ impl Signals {
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             let origin = self.arriving.next().await?;
-            if self.echoes.is_echo(origin.signal, sender(&origin), Instant::now()) {
+            if self
+                .echoes
+                .is_echo(origin.signal, sender(&origin), Instant::now())
+            {
                 continue;
             }
             match &self.lineage {

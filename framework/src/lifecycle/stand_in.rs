@@ -51,7 +51,9 @@ impl Parent {
 
 /// Has the manager look at this process, its main one, once `parent` is gone.
 pub(crate) async fn look_anew(systemd: Arc<Systemd>, parent: Parent) {
-    let Some(socket) = systemd.socket() else { return };
+    let Some(socket) = systemd.socket() else {
+        return;
+    };
     parent.gone().await;
     let main = systemd.main().await;
     if *main == Main::Another {
@@ -80,7 +82,9 @@ async fn stand_in(systemd: &Systemd, socket: OsString) -> io::Result<()> {
 /// Starts it, and waits until no signal can end it any more.
 fn start(socket: &OsString) -> io::Result<(Child, ChildStdin)> {
     let mut command = Command::new("/proc/self/exe");
-    command.env(ASKED, std::process::id().to_string()).env("NOTIFY_SOCKET", socket);
+    command
+        .env(ASKED, std::process::id().to_string())
+        .env("NOTIFY_SOCKET", socket);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -89,7 +93,9 @@ fn start(socket: &OsString) -> io::Result<(Child, ChildStdin)> {
         (_, ready) => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(ready.and_then(Result::err).unwrap_or_else(|| ErrorKind::BrokenPipe.into()))
+            Err(ready
+                .and_then(Result::err)
+                .unwrap_or_else(|| ErrorKind::BrokenPipe.into()))
         }
     }
 }
@@ -103,7 +109,11 @@ pub(super) fn run_if_asked() -> Option<ExitCode> {
     let systemd = Systemd::named(std::env::var_os("NOTIFY_SOCKET")?);
     let mut caught = Signals::new(MEANT_FOR_MAIN).ok()?;
     let mut word = io::stdin().lock();
-    if io::stdout().write_all(b"\n").and_then(|()| io::stdout().flush()).is_err() {
+    if io::stdout()
+        .write_all(b"\n")
+        .and_then(|()| io::stdout().flush())
+        .is_err()
+    {
         return Some(ExitCode::FAILURE);
     }
     if word.read_exact(&mut [0]).is_ok() {

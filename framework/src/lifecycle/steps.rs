@@ -21,7 +21,8 @@ impl Driver {
         match step {
             Step::Accept => {
                 live.accept();
-                self.systemd.ready(&format!("serving, generation {}", self.number()));
+                self.systemd
+                    .ready(&format!("serving, generation {}", self.number()));
             }
             Step::TakePidFile => {
                 self.take_pid_file();
@@ -42,7 +43,8 @@ impl Driver {
                 live.leave(self.phase);
                 self.systemd.stopping("draining");
                 if matches!(self.phase, Phase::LameDuck(_)) {
-                    self.systemd.extend_timeout(live.config().shutdown.delay + SWAP);
+                    self.systemd
+                        .extend_timeout(live.config().shutdown.delay + SWAP);
                 }
             }
             Step::Rest => {
@@ -61,19 +63,24 @@ impl Driver {
                     (None, None) => None,
                 };
                 way.into_iter().for_each(|way| live.hand_over(way));
-                if let (Some((_, lineage)), Some(successor)) = (&self.plan.program, &self.successor) {
+                if let (Some((_, lineage)), Some(successor)) = (&self.plan.program, &self.successor)
+                {
                     lineage.newest.leave_to(successor.pid());
                 }
                 self.go_on_telling();
             }
             Step::Share => {
-                let (here, there) = (std::process::id(), self.successor.as_ref().map_or(0, Successor::pid));
+                let (here, there) = (
+                    std::process::id(),
+                    self.successor.as_ref().map_or(0, Successor::pid),
+                );
                 let said = format!(
                     "both processes accept: QUIT to this one (pid {here}) commits the upgrade, QUIT to the new \
                      one (pid {there}) takes it back"
                 );
                 log::info!("{said}");
-                self.systemd.status(&format!("upgrading by hand: QUIT to pid {here} commits"));
+                self.systemd
+                    .status(&format!("upgrading by hand: QUIT to pid {here} commits"));
                 self.tell_upgraded(said);
             }
             Step::Keep => live.keep(),
@@ -101,13 +108,18 @@ impl Driver {
             Step::Settle => {
                 live.settle(self.plan.sockets.take_succeeded());
                 // one of another version learns by the end of the channel that this one accepts
-                self.predecessor.take_if(|predecessor| predecessor.is_gone());
+                self.predecessor
+                    .take_if(|predecessor| predecessor.is_gone());
             }
             Step::TakeBack => self.take_back().await,
             Step::Recover => self.recover().await,
             Step::TellStop => live.tell_stop(),
             Step::Cut => {
-                let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut report = self
+                    .shared
+                    .report
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 (report.cut, report.tasks) = live.cut();
             }
         }
@@ -118,7 +130,8 @@ impl Driver {
         let hurry = self.hurry();
         let Some(live) = &mut self.live else { return };
         let shutdown = &live.config().shutdown;
-        self.systemd.extend_timeout(shutdown.grace(hurry) + shutdown.force_after(hurry) + SWAP);
+        self.systemd
+            .extend_timeout(shutdown.grace(hurry) + shutdown.force_after(hurry) + SWAP);
         live.retire();
         self.watch_what_is_left();
     }
@@ -137,7 +150,10 @@ impl Driver {
     pub(super) async fn drained(&mut self) -> Option<Event> {
         if let Some(successor) = &self.successor {
             let predecessor = self.predecessor.take().and_then(Predecessor::heard);
-            for heard in predecessor.into_iter().chain(self.elders.drain(..)).filter(|heard| !heard.is_over())
+            for heard in predecessor
+                .into_iter()
+                .chain(self.elders.drain(..))
+                .filter(|heard| !heard.is_over())
             {
                 successor.inherit(heard).await;
             }
@@ -151,7 +167,12 @@ impl Driver {
     }
 
     pub(super) fn hear_elder(&mut self, channel: OwnedFd, count: u64) {
-        match Heard::elder(channel, count, self.plan.metrics.clone(), self.sender.clone()) {
+        match Heard::elder(
+            channel,
+            count,
+            self.plan.metrics.clone(),
+            self.sender.clone(),
+        ) {
             Ok(heard) => {
                 self.elders.retain(|elder| !elder.is_over());
                 self.elders.push(heard);

@@ -73,7 +73,9 @@ impl Successor {
     /// # Errors
     /// What could not be started, and why; nothing has changed.
     pub(crate) async fn start(start: Start<'_>) -> Result<Self, Error> {
-        if start.settings.mode == UpgradeMode::Manual && start.settings.handshake != Handshake::Slackwater {
+        if start.settings.mode == UpgradeMode::Manual
+            && start.settings.handshake != Handshake::Slackwater
+        {
             let why = "upgrade.mode = \"manual\" needs upgrade.handshake = \"slackwater\": a program of other make \
                        gives no connection back";
             return Err(Error::new(Kind::Config, why));
@@ -97,22 +99,47 @@ impl Successor {
     }
 
     async fn start_ours(mut start: Start<'_>) -> Result<Self, Error> {
-        let no_channel =
-            |error| Error::new(Kind::Io, "no channel to a new process could be made").because(error);
+        let no_channel = |error| {
+            Error::new(Kind::Io, "no channel to a new process could be made").because(error)
+        };
         let (channel, theirs) = Channel::pair().map_err(no_channel)?;
         let claims = Claims::create().map_err(no_channel)?;
         start.sockets.push((Arc::new(theirs), HANDOVER.to_owned()));
-        start.sockets.push((Arc::new(start.lineage.newest.parcel().map_err(no_channel)?), NEWEST.to_owned()));
+        start.sockets.push((
+            Arc::new(start.lineage.newest.parcel().map_err(no_channel)?),
+            NEWEST.to_owned(),
+        ));
         let child = start.spawn(Environment::ours())?;
         let (channel, mode) = (Arc::new(channel), start.settings.mode);
         let giving = Giving::new(channel.clone(), Until::Confirmed);
         // before anything else is said, by whichever task
-        let hello = Message::Hello { version: VERSION, capabilities: COUNTS, pid: std::process::id() };
+        let hello = Message::Hello {
+            version: VERSION,
+            capabilities: COUNTS,
+            pid: std::process::id(),
+        };
         let _ = timeout(ANSWER, channel.send(&hello, &[])).await;
         let can = Arc::<AtomicU32>::default();
-        let ears = Ears::of(child.clone(), channel.clone(), giving.taken(), mode, can.clone(), start.events);
+        let ears = Ears::of(
+            child.clone(),
+            channel.clone(),
+            giving.taken(),
+            mode,
+            can.clone(),
+            start.events,
+        );
         let ears = async_std::task::spawn(ears.listen());
-        Ok(Successor { child, ears, link: Link::Handover(Handover { channel, claims, giving, mode, can }) })
+        Ok(Successor {
+            child,
+            ears,
+            link: Link::Handover(Handover {
+                channel,
+                claims,
+                giving,
+                mode,
+                can,
+            }),
+        })
     }
 
     fn start_stranger(
@@ -122,7 +149,11 @@ impl Successor {
     ) -> Result<Self, Error> {
         let child = start.spawn(environment)?;
         let ears = async_std::task::spawn(wait_for_stranger(child.clone(), notified, start.events));
-        Ok(Successor { child, ears, link: Link::Sockets })
+        Ok(Successor {
+            child,
+            ears,
+            link: Link::Sockets,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -140,9 +171,10 @@ impl Successor {
     /// What tells it what has been counted here.
     pub(crate) fn teller(&self) -> Option<Teller> {
         match &self.link {
-            Link::Handover(Handover { channel, can, .. }) => {
-                Some(Teller { channel: channel.clone(), can: can.clone() })
-            }
+            Link::Handover(Handover { channel, can, .. }) => Some(Teller {
+                channel: channel.clone(),
+                can: can.clone(),
+            }),
             Link::Sockets => None,
         }
     }
@@ -173,7 +205,15 @@ impl Successor {
 
     /// Says a word. If it cannot be heard any more, the end of the channel says so to our ears.
     pub(crate) async fn say(&self, word: Word) {
-        let Link::Handover(Handover { channel, claims, mode, .. }) = &self.link else { return };
+        let Link::Handover(Handover {
+            channel,
+            claims,
+            mode,
+            ..
+        }) = &self.link
+        else {
+            return;
+        };
         let (message, fds) = match (word, mode) {
             (Word::Live, UpgradeMode::Auto) => (Message::Live, vec![claims.fd()]),
             (Word::Live, UpgradeMode::Manual) => (Message::Share, vec![claims.fd()]),
@@ -184,7 +224,10 @@ impl Successor {
             // what only a successor says
             (Word::Ready | Word::Accepting | Word::Stopping, _) => return,
         };
-        if !matches!(timeout(ANSWER, channel.send(&message, &fds)).await, Ok(Ok(()))) {
+        if !matches!(
+            timeout(ANSWER, channel.send(&message, &fds)).await,
+            Ok(Ok(()))
+        ) {
             log::debug!("{word:?} could not be said to the new process");
         }
     }
@@ -192,10 +235,14 @@ impl Successor {
     /// Opens the way by which connections leave for the new process, if there is one.
     pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Leaving>> {
         let pid = self.pid();
-        let Link::Handover(Handover { giving, .. }) = &mut self.link else { return None };
+        let Link::Handover(Handover { giving, .. }) = &mut self.link else {
+            return None;
+        };
         Some(giving.open_way(move |error| async move {
             log::error!("connections cannot be handed to the new process (pid {pid}): {error}");
-            let _ = events.send(Happening::Successor(pid, Event::SuccessorGone)).await;
+            let _ = events
+                .send(Happening::Successor(pid, Event::SuccessorGone))
+                .await;
         }))
     }
 
@@ -225,9 +272,15 @@ impl Successor {
     /// Has the new process listen to an older one, whose connections go to it directly from now on. If it cannot, the
     /// channel ends, and they drain where they are.
     pub(super) async fn inherit(&self, heard: Heard) {
-        let Link::Handover(Handover { channel, .. }) = &self.link else { return };
+        let Link::Handover(Handover { channel, .. }) = &self.link else {
+            return;
+        };
         let left = heard.leave().await;
-        let _ = timeout(ANSWER, channel.send(&Message::Elder { count: left.count }, &[left.fd()])).await;
+        let _ = timeout(
+            ANSWER,
+            channel.send(&Message::Elder { count: left.count }, &[left.fd()]),
+        )
+        .await;
     }
 
     /// What the new process keeps: our copies of it are forgotten. Returns how many connections that were.
@@ -242,9 +295,9 @@ impl Successor {
     pub(crate) async fn take_back(self, seats: &Arc<Seats>) -> (Vec<Detached>, usize) {
         self.ears.cancel().await;
         match self.link {
-            Link::Handover(Handover { mut giving, claims, .. }) => {
-                giving.take_back(Some(&claims), seats).await
-            }
+            Link::Handover(Handover {
+                mut giving, claims, ..
+            }) => giving.take_back(Some(&claims), seats).await,
             Link::Sockets => (vec![], 0),
         }
     }
@@ -273,19 +326,33 @@ impl Start<'_> {
     fn spawn(&self, environment: Environment) -> Result<Arc<Child>, Error> {
         let mut passed = vec![];
         for (fd, name) in &self.sockets {
-            passed.push(Passed { fd: fd.as_fd(), name: name.clone() });
+            passed.push(Passed {
+                fd: fd.as_fd(),
+                name: name.clone(),
+            });
         }
-        let no_output = |error| Error::new(Kind::Io, "no standard output for a new process").because(error);
+        let no_output =
+            |error| Error::new(Kind::Io, "no standard output for a new process").because(error);
         let stdout = observe::log::given_stdout().map_err(no_output)?;
         self.lineage.before_upgrade();
-        let child = self.program.start(&self.settings.exec, &passed, environment, stdout, self.limits)?;
+        let child = self.program.start(
+            &self.settings.exec,
+            &passed,
+            environment,
+            stdout,
+            self.limits,
+        )?;
         self.lineage.newest.expect(child.pid());
         Ok(Arc::new(child))
     }
 }
 
 /// Waits until a program of other make accepts, as far as that can be known, and then for its end.
-async fn wait_for_stranger(child: Arc<Child>, notified: Option<Notified>, events: Sender<Happening>) {
+async fn wait_for_stranger(
+    child: Arc<Child>,
+    notified: Option<Notified>,
+    events: Sender<Happening>,
+) {
     let pid = child.pid();
     let ready = async {
         match notified {
@@ -299,13 +366,18 @@ async fn wait_for_stranger(child: Arc<Child>, notified: Option<Notified>, events
     };
     let ended = async {
         let ending = child.exited().await;
-        Err(Error::new(Kind::Io, format!("{ending} before it was ready")))
+        Err(Error::new(
+            Kind::Io,
+            format!("{ending} before it was ready"),
+        ))
     };
     let event = match future::or(ended, ready).await {
         Ok(()) => Event::StrangerAccepts,
         Err(error) => {
             log::error!("the new process (pid {pid}) {}", error.chain());
-            let _ = events.send(Happening::SuccessorSaid(pid, error.chain())).await;
+            let _ = events
+                .send(Happening::SuccessorSaid(pid, error.chain()))
+                .await;
             Event::SuccessorGone
         }
     };

@@ -12,12 +12,16 @@ use crate::sys::pid_file;
 
 impl Driver {
     pub(super) fn is_successor(&self, pid: Id) -> bool {
-        self.successor.as_ref().is_some_and(|successor| successor.pid() == pid)
+        self.successor
+            .as_ref()
+            .is_some_and(|successor| successor.pid() == pid)
     }
 
     /// Starts the new process; one that cannot be started is one that is gone.
     pub(super) async fn spawn(&mut self) {
-        let (Some(live), Some((program, lineage))) = (&self.live, &self.plan.program) else { return };
+        let (Some(live), Some((program, lineage))) = (&self.live, &self.plan.program) else {
+            return;
+        };
         let start = Start {
             program,
             lineage,
@@ -36,7 +40,10 @@ impl Driver {
                 log::error!("upgrade refused: {}; nothing changed", error.chain());
                 self.desk.why = Some(error.chain());
                 self.successor = None;
-                let _ = self.sender.send(Happening::Signal(Event::SuccessorGone)).await;
+                let _ = self
+                    .sender
+                    .send(Happening::Signal(Event::SuccessorGone))
+                    .await;
             }
         }
     }
@@ -52,8 +59,9 @@ impl Driver {
         self.count(Plain::UpgradesFailed);
         let outcome = match self.phase {
             Phase::Serving | Phase::Reloading(_) => {
-                let outcome =
-                    format!("upgrade failed: the new process (pid {pid}) is gone; this one serves on");
+                let outcome = format!(
+                    "upgrade failed: the new process (pid {pid}) is gone; this one serves on"
+                );
                 log::error!("{outcome}");
                 outcome
             }
@@ -75,7 +83,11 @@ impl Driver {
     /// Passes on what is meant for the newest process, where somebody watches the pid that it came to, or came from. By
     /// hand each of the two is told by itself.
     pub(super) fn pass_stop(&self, event: Event) {
-        let watched = self.plan.program.as_ref().is_some_and(|(_, lineage)| lineage.speaks_for_the_newest());
+        let watched = self
+            .plan
+            .program
+            .as_ref()
+            .is_some_and(|(_, lineage)| lineage.speaks_for_the_newest());
         let by_itself = |successor: &&Successor| successor.mode() == UpgradeMode::Auto;
         self.successor
             .iter()
@@ -86,8 +98,10 @@ impl Driver {
 
     /// By hand the old process has never stopped accepting: a new one that stops before it accepts is no more than gone.
     pub(super) fn of_successor(&self, event: Event) -> Event {
-        let by_hand =
-            self.successor.as_ref().is_some_and(|successor| successor.mode() == UpgradeMode::Manual);
+        let by_hand = self
+            .successor
+            .as_ref()
+            .is_some_and(|successor| successor.mode() == UpgradeMode::Manual);
         match (event, self.phase) {
             (Event::SuccessorStops, Phase::Swapping(_)) if by_hand => Event::SuccessorGone,
             _ => event,
@@ -112,19 +126,26 @@ impl Driver {
         }
         self.plan.metrics.thaw();
         self.plan.control.iter().for_each(|control| control.tidy());
-        self.pid_file_path(OLD_PID_FILE).iter().for_each(|path| pid_file::remove_stale(path));
+        self.pid_file_path(OLD_PID_FILE)
+            .iter()
+            .for_each(|path| pid_file::remove_stale(path));
         Event::PredecessorGone
     }
 
     pub(super) fn announce(&self, pid: u32) {
-        self.plan.program.iter().for_each(|(_, lineage)| lineage.newest.announce(pid));
+        self.plan
+            .program
+            .iter()
+            .for_each(|(_, lineage)| lineage.newest.announce(pid));
     }
 
     pub(super) async fn say(&mut self, word: Word) {
         if self.successor.is_some() {
             return self.say_to_successor(word).await;
         }
-        let Some(predecessor) = &self.predecessor else { return };
+        let Some(predecessor) = &self.predecessor else {
+            return;
+        };
         match word {
             Word::Ready => log::info!("ready; going live at the word of the old process"),
             Word::Accepting => log::info!("live; the old process hands over"),
@@ -147,7 +168,9 @@ impl Driver {
     }
 
     async fn before_live(&mut self) {
-        let Some(successor) = &self.successor else { return };
+        let Some(successor) = &self.successor else {
+            return;
+        };
         let (pid, age) = (successor.pid(), successor.age());
         log::info!(
             "upgrade: the new process (pid {pid}) is ready, {age:.1?} after its start; it is to go live"
@@ -167,19 +190,29 @@ impl Driver {
             (None, Some(predecessor)) => (predecessor.take_back(live.seats()).await, 0),
             (None, None) => return,
         };
-        let here = format!("{} connections are here again, {cut} that it had read from are cut", back.len());
+        let here = format!(
+            "{} connections are here again, {cut} that it had read from are cut",
+            back.len()
+        );
         match self.phase {
-            Phase::LastCall(_) | Phase::Draining(_) => log::info!("the new process is gone: {here}"),
+            Phase::LastCall(_) | Phase::Draining(_) => {
+                log::info!("the new process is gone: {here}")
+            }
             _ => log::warn!("rolled back: {here}"),
         }
         live.take_back(back);
     }
 
     pub(super) async fn recover(&mut self) {
-        let (Some(live), Some(successor)) = (&self.live, self.successor.take()) else { return };
+        let (Some(live), Some(successor)) = (&self.live, self.successor.take()) else {
+            return;
+        };
         let (back, _) = successor.take_back(live.seats()).await;
         if !back.is_empty() {
-            log::warn!("{} connections are here again that the new process has not given back", back.len());
+            log::warn!(
+                "{} connections are here again that the new process has not given back",
+                back.len()
+            );
             live.take_back(back);
         }
     }

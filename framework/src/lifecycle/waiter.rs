@@ -37,7 +37,8 @@ use crate::sys::spawn::Program;
 const ASKED: &str = "SLACKWATER_WAITER";
 
 /// What it passes on.
-pub(crate) const PASSED_ON: [i32; 7] = [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGQUIT, SIGTERM, SIGINT];
+pub(crate) const PASSED_ON: [i32; 7] =
+    [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGQUIT, SIGTERM, SIGINT];
 
 /// The same, and that of children, in the words of nix, which can block them without unsafe code.
 const BLOCKED: [Signal; 8] = [
@@ -144,8 +145,10 @@ pub(crate) fn pass_on(origin: &Origin, newest: &Newest) {
         Cause::Kernel => return,
         _ => origin.signal,
     };
-    if let (Some(pid), Some(signal)) = (family::newest_alive(newest), process::Signal::from_named_raw(signal))
-    {
+    if let (Some(pid), Some(signal)) = (
+        family::newest_alive(newest),
+        process::Signal::from_named_raw(signal),
+    ) {
         let _ = process::kill_process(pid, signal);
     }
 }

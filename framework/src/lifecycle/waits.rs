@@ -32,7 +32,9 @@ impl Driver {
     /// A debug build that is stopped by TERM or INT is about to be started again, with streams open that never end.
     pub(super) fn hurry(&self) -> Hurry {
         match self.phase {
-            Phase::LastCall(Told::Firmly) | Phase::Draining(Told::Firmly) | Phase::Stopping(Told::Firmly)
+            Phase::LastCall(Told::Firmly)
+            | Phase::Draining(Told::Firmly)
+            | Phase::Stopping(Told::Firmly)
                 if cfg!(debug_assertions) =>
             {
                 Hurry::Development
@@ -43,12 +45,16 @@ impl Driver {
 
     /// How long a wait is, by the settings in force.
     pub(super) fn wait(&self, timer: machine::Timer) -> Duration {
-        let Some(config) = self.live.as_ref().map(Live::config) else { return Duration::ZERO };
+        let Some(config) = self.live.as_ref().map(Live::config) else {
+            return Duration::ZERO;
+        };
         let (shutdown, upgrade, hurry) = (&config.shutdown, &config.upgrade, self.hurry());
         match timer {
             machine::Timer::LameDuck => shutdown.delay,
             machine::Timer::LastCall => shutdown.keepalive_grace.min(shutdown.grace(hurry)),
-            machine::Timer::Grace => shutdown.grace(hurry).saturating_sub(shutdown.keepalive_grace),
+            machine::Timer::Grace => shutdown
+                .grace(hurry)
+                .saturating_sub(shutdown.keepalive_grace),
             machine::Timer::Force => shutdown.force_after(hurry),
             machine::Timer::Ready => upgrade.ready_timeout,
             machine::Timer::Swap => SWAP,

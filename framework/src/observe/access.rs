@@ -45,8 +45,12 @@ pub(crate) struct Entry {
 impl Entry {
     /// A request has come.
     pub(crate) fn new<B>(peer: &str, request: &Request<B>) -> Self {
-        let header =
-            |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
+        let header = |name| {
+            request
+                .headers()
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into())
+        };
         Entry {
             peer: peer.to_owned(),
             method: request.method().clone(),
@@ -75,7 +79,10 @@ impl Entry {
         access(&Access {
             peer: &self.peer,
             method: self.method.as_str(),
-            target: self.uri.path_and_query().map_or("*", |target| target.as_str()),
+            target: self
+                .uri
+                .path_and_query()
+                .map_or("*", |target| target.as_str()),
             version: self.version,
             status: self.status,
             bytes: self.bytes,
@@ -115,8 +122,20 @@ fn millis(took: Duration) -> f64 {
 /// The parts that a client chose are quoted and escaped: none of them can end the line or steer a terminal.
 impl fmt::Display for Access<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Access { peer, method, target, version, status, bytes, .. } = self;
-        write!(f, "{peer} \"{method} {} {version:?}\" {status} {bytes}", target.escape_debug())?;
+        let Access {
+            peer,
+            method,
+            target,
+            version,
+            status,
+            bytes,
+            ..
+        } = self;
+        write!(
+            f,
+            "{peer} \"{method} {} {version:?}\" {status} {bytes}",
+            target.escape_debug()
+        )?;
         for text in [self.referer, self.user_agent] {
             write!(f, " {:?}", text.unwrap_or("-"))?;
         }

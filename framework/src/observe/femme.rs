@@ -35,9 +35,13 @@ impl Femme {
         if std::panic::catch_unwind(|| ::femme::with_level(level)).is_err() {
             return Ok(None);
         }
-        let failed = |error: io::Error| Error::new(Kind::Io, "cannot set up the log").because(error);
+        let failed =
+            |error: io::Error| Error::new(Kind::Io, "cannot set up the log").because(error);
         let printed = Arc::new(stdio::divert_stdout().map_err(failed)?);
-        let femme = Femme { printed, output: Arc::new(Mutex::new(output)) };
+        let femme = Femme {
+            printed,
+            output: Arc::new(Mutex::new(output)),
+        };
         let passing = femme.clone();
         let thread = std::thread::Builder::new().name("log".into());
         thread.spawn(move || passing.pass_on()).map_err(failed)?;
@@ -45,7 +49,9 @@ impl Femme {
     }
 
     pub(super) fn output(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.output
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Waits until everything that was printed has been passed on, for a second at most.
@@ -60,7 +66,9 @@ impl Femme {
     /// Nothing is in the pipe, and, as whoever takes from it holds the output, nothing is on its way.
     fn is_idle(&self) -> bool {
         match self.output.try_lock() {
-            Ok(_) | Err(TryLockError::Poisoned(_)) => rustix::io::ioctl_fionread(&self.printed) == Ok(0),
+            Ok(_) | Err(TryLockError::Poisoned(_)) => {
+                rustix::io::ioctl_fionread(&self.printed) == Ok(0)
+            }
             Err(TryLockError::WouldBlock) => false,
         }
     }

@@ -30,7 +30,13 @@ pub(super) fn line(at: SystemTime, record: &Record<'_>) -> Vec<u8> {
 /// RFC 3339 in UTC with milliseconds. A clock before 1970 or after 9999 is shown as the epoch.
 pub(super) fn timestamp(at: SystemTime) -> String {
     let mut text = String::with_capacity(24);
-    if write!(text, "{}", humantime::format_rfc3339_millis(at.max(UNIX_EPOCH))).is_err() {
+    if write!(
+        text,
+        "{}",
+        humantime::format_rfc3339_millis(at.max(UNIX_EPOCH))
+    )
+    .is_err()
+    {
         text.replace_range(.., "1970-01-01T00:00:00.000Z");
     }
     text
@@ -82,7 +88,10 @@ impl<'kvs> VisitSource<'kvs> for Members<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let key = key.as_str();
         if OWN.contains(&key) {
-            return value.visit(Member { out: self.0, key: &format!("{key}_") });
+            return value.visit(Member {
+                out: self.0,
+                key: &format!("{key}_"),
+            });
         }
         value.visit(Member { out: self.0, key })
     }
@@ -196,8 +205,14 @@ mod tests {
 
     #[test]
     fn a_clock_out_of_range_is_no_panic() {
-        assert_eq!(timestamp(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
-        assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(1 << 40)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            timestamp(UNIX_EPOCH - Duration::from_secs(1)),
+            "1970-01-01T00:00:00.000Z"
+        );
+        assert_eq!(
+            timestamp(UNIX_EPOCH + Duration::from_secs(1 << 40)),
+            "1970-01-01T00:00:00.000Z"
+        );
     }
 
     #[test]
@@ -209,7 +224,10 @@ mod tests {
                 Err(std::fmt::Error)
             }
         }
-        let record = line(UNIX_EPOCH, &Record::builder().args(format_args!("{Fails}")).build());
+        let record = line(
+            UNIX_EPOCH,
+            &Record::builder().args(format_args!("{Fails}")).build(),
+        );
         let parsed: serde_json::Value = serde_json::from_slice(&record).unwrap();
         assert_eq!(parsed["msg"], "half");
     }

@@ -49,7 +49,9 @@ impl Lines {
     /// Makes it the logger of the process; `None` if there is one already.
     pub(super) fn install(format: Format, output: Output) -> Option<Self> {
         let lines = Lines::new(format, output);
-        log::set_boxed_logger(Box::new(lines.clone())).ok().map(|()| lines)
+        log::set_boxed_logger(Box::new(lines.clone()))
+            .ok()
+            .map(|()| lines)
     }
 
     pub(super) fn format(&self) -> Format {
@@ -65,7 +67,10 @@ impl Lines {
     }
 
     fn new(format: Format, output: Output) -> Self {
-        Lines(Arc::new(Shared { format: Mutex::new(format), output: Mutex::new(output) }))
+        Lines(Arc::new(Shared {
+            format: Mutex::new(format),
+            output: Mutex::new(output),
+        }))
     }
 
     fn write(&self, record: &Record<'_>) {
@@ -100,7 +105,9 @@ fn notice(format: Format, lost: &Lost) -> Vec<u8> {
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    shared
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -124,7 +131,12 @@ mod tests {
 
     /// Past the level, which belongs to the whole process.
     fn say(lines: &Lines, text: &str) {
-        lines.write(&Record::builder().target("app").args(format_args!("{text}")).build());
+        lines.write(
+            &Record::builder()
+                .target("app")
+                .args(format_args!("{text}"))
+                .build(),
+        );
     }
 
     #[test]
@@ -142,7 +154,8 @@ mod tests {
 
     #[test]
     fn lines_that_were_lost_are_counted_once_it_works_again() {
-        let directory = std::env::temp_dir().join(format!("slackwater-{}-lines", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("slackwater-{}-lines", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("app.log");
         let (reader, lines) = lines(Format::Json);
@@ -172,7 +185,11 @@ mod tests {
             }
         }
         let (reader, lines) = lines(Format::Pretty);
-        lines.write(&Record::builder().args(format_args!("{}", Chatty(&lines))).build());
+        lines.write(
+            &Record::builder()
+                .args(format_args!("{}", Chatty(&lines)))
+                .build(),
+        );
         assert_eq!(written(&reader).lines().count(), 2);
     }
 }

@@ -27,7 +27,9 @@ enum Writer {
 /// # Errors
 /// The file cannot be opened, or no descriptor is left.
 pub(crate) fn init(config: &config::Log) -> Result<(), Error> {
-    let Some(format) = Format::of(config.format) else { return Ok(()) };
+    let Some(format) = Format::of(config.format) else {
+        return Ok(());
+    };
     // a logger that somebody installed has raised the level from where it is without one
     if log::max_level() != log::LevelFilter::Off {
         return Ok(());
@@ -38,7 +40,9 @@ pub(crate) fn init(config: &config::Log) -> Result<(), Error> {
     let output = Output::new(stdout, file);
     let writer = match format {
         // in a release build femme writes no pretty lines
-        Format::Pretty if cfg!(debug_assertions) => Femme::install(output, config.level)?.map(Writer::Femme),
+        Format::Pretty if cfg!(debug_assertions) => {
+            Femme::install(output, config.level)?.map(Writer::Femme)
+        }
         format => Lines::install(format, output).map(Writer::Lines),
     };
     if let Some(writer) = writer {
@@ -58,7 +62,10 @@ pub(crate) fn prepare(config: &config::Log) -> Result<Change, Error> {
         Some(writer) => changed_file(writer.output().path(), config.file.as_deref())?,
         None => NewFile::Same,
     };
-    Ok(Change { settings: config.clone(), file })
+    Ok(Change {
+        settings: config.clone(),
+        file,
+    })
 }
 
 /// Opens the file anew under its name; without one there is nothing to do.
@@ -66,7 +73,9 @@ pub(crate) fn prepare(config: &config::Log) -> Result<Change, Error> {
 /// # Errors
 /// The path and why it cannot be opened; the old file stays in use.
 pub(crate) fn reopen() -> Result<(), Error> {
-    let Some(writer) = WRITER.get() else { return Ok(()) };
+    let Some(writer) = WRITER.get() else {
+        return Ok(());
+    };
     writer.flush();
     writer.output().reopen()
 }
@@ -117,18 +126,27 @@ impl Change {
     /// Puts the change into effect, and gives a line for each setting that takes a restart.
     #[must_use]
     pub(crate) fn commit(self) -> Vec<String> {
-        let Some(writer) = WRITER.get() else { return self.begin() };
+        let Some(writer) = WRITER.get() else {
+            return self.begin();
+        };
         log::set_max_level(self.settings.level);
         writer.flush();
         if let NewFile::To(file) = self.file {
             writer.output().switch(file);
         }
-        writer.set_format(self.settings.format).into_iter().collect()
+        writer
+            .set_format(self.settings.format)
+            .into_iter()
+            .collect()
     }
 
     /// The log was off until now.
     fn begin(self) -> Vec<String> {
-        init(&self.settings).err().map(|error| error.chain()).into_iter().collect()
+        init(&self.settings)
+            .err()
+            .map(|error| error.chain())
+            .into_iter()
+            .collect()
     }
 }
 
@@ -164,7 +182,8 @@ impl Writer {
             (Writer::Femme(_), Some(Format::Pretty)) => {}
             (Writer::Femme(_), Some(Format::Json)) => {
                 return Some(
-                    "log.format takes a restart: a debug build that began with femme keeps it".into(),
+                    "log.format takes a restart: a debug build that began with femme keeps it"
+                        .into(),
                 )
             }
             (_, None) => return Some("log.format = \"off\" takes a restart".into()),

@@ -32,7 +32,8 @@ impl Notified {
     /// # Errors
     /// No directory can be made where such things belong, or no socket in it.
     pub(crate) fn listen() -> Result<Self, Error> {
-        let failed = |error: io::Error| Error::new(Kind::Io, "cannot make a NOTIFY_SOCKET").because(error);
+        let failed =
+            |error: io::Error| Error::new(Kind::Io, "cannot make a NOTIFY_SOCKET").because(error);
         let directory = Directory::make().map_err(failed)?;
         let socket = Async::<UnixDatagram>::bind(directory.socket()).map_err(failed)?;
         Ok(Notified { socket, directory })
@@ -51,7 +52,8 @@ impl Notified {
         let mut buffer = [0; LONGEST];
         loop {
             let received = self.socket.recv(&mut buffer).await;
-            let count = received.map_err(|error| Error::new(Kind::Io, "NOTIFY_SOCKET").because(error))?;
+            let count =
+                received.map_err(|error| Error::new(Kind::Io, "NOTIFY_SOCKET").because(error))?;
             if says_ready(&buffer[..count]) {
                 return Ok(());
             }
@@ -60,20 +62,27 @@ impl Notified {
 }
 
 fn says_ready(message: &[u8]) -> bool {
-    message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+    message
+        .split(|byte| *byte == b'\n')
+        .any(|line| line == b"READY=1")
 }
 
 impl Directory {
     /// In the first place that takes it.
     fn make() -> io::Result<Self> {
-        let runtime =
-            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-        let places = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/run")]);
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
+        let places = runtime
+            .into_iter()
+            .chain([std::env::temp_dir(), PathBuf::from("/run")]);
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for place in places {
             match Self::make_in(&place) {
                 Ok(made) => return Ok(made),
-                Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", place.display())),
+                Err(error) => {
+                    last = io::Error::new(error.kind(), format!("{}: {error}", place.display()))
+                }
             }
         }
         Err(last)
@@ -117,8 +126,14 @@ mod tests {
     fn ready_is_heard_among_other_things() {
         let notified = Notified::listen().unwrap();
         let program = UnixDatagram::unbound().unwrap();
-        for message in ["STATUS=starting", "READY=0\nXREADY=1", "STATUS=up\nREADY=1\nMAINPID=5\n"] {
-            program.send_to(message.as_bytes(), notified.address()).unwrap();
+        for message in [
+            "STATUS=starting",
+            "READY=0\nXREADY=1",
+            "STATUS=up\nREADY=1\nMAINPID=5\n",
+        ] {
+            program
+                .send_to(message.as_bytes(), notified.address())
+                .unwrap();
         }
         block_on(notified.ready()).unwrap();
     }
@@ -129,7 +144,10 @@ mod tests {
         let other = Notified::listen().unwrap();
         assert_ne!(notified.address(), other.address());
         let directory = notified.address().parent().unwrap().to_owned();
-        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&directory).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         drop(notified);
         assert!(!directory.exists());
         assert!(other.address().exists());

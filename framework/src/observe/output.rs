@@ -13,9 +13,15 @@ use crate::error::{Error, Kind};
 
 /// How long a reader that takes nothing is waited for, once: after that lines are lost until it takes some again. A
 /// terminal that was stopped (Ctrl-S), or a collector that hangs, must not stop the process.
-const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
-const NO_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+const NO_PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// A pipe that has room takes so many bytes without waiting for its reader (PIPE_BUF).
 const PIECE: usize = 4096;
@@ -55,13 +61,21 @@ pub(super) struct Lost {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "log lines that could not be written: {}: {}", self.lines, self.cause)
+        write!(
+            f,
+            "log lines that could not be written: {}: {}",
+            self.lines, self.cause
+        )
     }
 }
 
 impl Output {
     pub(super) fn new(stdout: OwnedFd, file: Option<LogFile>) -> Self {
-        Output { stdout, file, health: Health::Well }
+        Output {
+            stdout,
+            file,
+            health: Health::Well,
+        }
     }
 
     /// Writes whole lines, in one call to the kernel wherever it takes them whole. What cannot be written is counted
@@ -107,7 +121,9 @@ impl Output {
     }
 
     fn target(&self) -> BorrowedFd<'_> {
-        self.file.as_ref().map_or(self.stdout.as_fd(), |file| file.file.as_fd())
+        self.file
+            .as_ref()
+            .map_or(self.stdout.as_fd(), |file| file.file.as_fd())
     }
 
     fn lose(&mut self, more: u64, cause: Errno) {
@@ -115,13 +131,19 @@ impl Output {
             Health::Well => 0,
             Health::Losing { lines, .. } => lines,
         };
-        self.health = Health::Losing { lines: before.saturating_add(more), cause };
+        self.health = Health::Losing {
+            lines: before.saturating_add(more),
+            cause,
+        };
     }
 
     fn recovered(&mut self) -> Option<Lost> {
         match std::mem::replace(&mut self.health, Health::Well) {
             Health::Well => None,
-            Health::Losing { lines, cause } => Some(Lost { lines, cause: said(cause) }),
+            Health::Losing { lines, cause } => Some(Lost {
+                lines,
+                cause: said(cause),
+            }),
         }
     }
 }
@@ -137,7 +159,11 @@ impl LogFile {
             Ok(LogFile { path, file })
         });
         opened.map_err(|error| {
-            Error::new(Kind::Io, format!("log.file = \"{}\": cannot open it", path.display())).because(error)
+            Error::new(
+                Kind::Io,
+                format!("log.file = \"{}\": cannot open it", path.display()),
+            )
+            .because(error)
         })
     }
 }
@@ -170,7 +196,10 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8], patience: &Timespec) -> Resul
 /// Waits until a write would not wait. What is wrong with the other side is the write's to say.
 fn wait_for_room(to: BorrowedFd<'_>, patience: &Timespec) -> Result<(), Errno> {
     loop {
-        match poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], Some(patience)) {
+        match poll(
+            &mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)],
+            Some(patience),
+        ) {
             Ok(0) => return Err(Errno::AGAIN),
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
@@ -184,7 +213,10 @@ mod tests {
     use super::*;
 
     fn pipe() -> (OwnedFd, OwnedFd) {
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK).unwrap()
+        rustix::pipe::pipe_with(
+            rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -199,7 +231,10 @@ mod tests {
         let (reader, writer) = pipe();
         output.stdout = writer;
         let lost = output.write(b"five\n").unwrap();
-        assert_eq!((lost.lines, lost.cause.as_str()), (4, "Broken pipe (os error 32)"));
+        assert_eq!(
+            (lost.lines, lost.cause.as_str()),
+            (4, "Broken pipe (os error 32)")
+        );
         assert_eq!(output.write(b"six\n"), None);
         let mut read = [0; 64];
         let count = rustix::io::read(&reader, &mut read).unwrap();
@@ -213,7 +248,13 @@ mod tests {
         for _ in 0..100 {
             output.write(&[b'x'; 4096]);
         }
-        assert!(matches!(output.health, Health::Losing { cause: Errno::AGAIN, .. }));
+        assert!(matches!(
+            output.health,
+            Health::Losing {
+                cause: Errno::AGAIN,
+                ..
+            }
+        ));
     }
 
     #[test]
@@ -224,7 +265,11 @@ mod tests {
         for _ in 0..1000 {
             output.write(&[b'x'; 1000]);
         }
-        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
         rustix::io::read(&reader, &mut [0; 8192][..]).unwrap();
         let lost = output.write(b"one\n").unwrap();
         assert!(lost.lines > 900, "{lost}");
@@ -236,12 +281,19 @@ mod tests {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut output = Output::new(full.into(), None);
         assert_eq!(output.write(b"one\n"), None);
-        assert!(matches!(output.health, Health::Losing { lines: 1, cause: Errno::NOSPC }));
+        assert!(matches!(
+            output.health,
+            Health::Losing {
+                lines: 1,
+                cause: Errno::NOSPC
+            }
+        ));
     }
 
     #[test]
     fn a_file_is_reopened_under_its_name_and_kept_where_that_fails() {
-        let directory = std::env::temp_dir().join(format!("slackwater-{}-output", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("slackwater-{}-output", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("app.log");
         let mut output = Output::new(pipe().1, Some(LogFile::open(&path).unwrap()));
@@ -250,13 +302,19 @@ mod tests {
         output.write(b"two\n");
         output.reopen().unwrap();
         output.write(b"three\n");
-        assert_eq!(std::fs::read_to_string(directory.join("app.log.1")).unwrap(), "one\ntwo\n");
+        assert_eq!(
+            std::fs::read_to_string(directory.join("app.log.1")).unwrap(),
+            "one\ntwo\n"
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
 
         std::fs::remove_dir_all(&directory).unwrap();
         let error = output.reopen().unwrap_err().chain();
         assert!(
-            error.starts_with(&format!("log.file = \"{}\": cannot open it: ", path.display())),
+            error.starts_with(&format!(
+                "log.file = \"{}\": cannot open it: ",
+                path.display()
+            )),
             "{error}"
         );
         assert_eq!(output.path(), Some(path.as_path()));

@@ -11,7 +11,14 @@ use super::json::timestamp;
 /// `TIME LEVEL TARGET MESSAGE key=value …` and a newline.
 pub(super) fn line(at: SystemTime, record: &Record<'_>) -> Vec<u8> {
     let mut line = String::with_capacity(128);
-    let _ = write!(line, "{} {} {} {}", timestamp(at), level(record.level()), record.target(), record.args());
+    let _ = write!(
+        line,
+        "{} {} {} {}",
+        timestamp(at),
+        level(record.level()),
+        record.target(),
+        record.args()
+    );
     let _ = record.key_values().visit(&mut Pairs(&mut line));
     line.push('\n');
     line.into_bytes()

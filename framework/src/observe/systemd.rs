@@ -55,8 +55,15 @@ impl Systemd {
     pub(crate) fn of(program: &Program) -> Self {
         let watchdog = program.variable("WATCHDOG_USEC");
         Systemd {
-            socket: program.variable("NOTIFY_SOCKET").filter(|name| !name.is_empty()).map(OsStr::to_owned),
-            watchdog: watchdog_interval(watchdog, program.variable("WATCHDOG_PID"), std::process::id()),
+            socket: program
+                .variable("NOTIFY_SOCKET")
+                .filter(|name| !name.is_empty())
+                .map(OsStr::to_owned),
+            watchdog: watchdog_interval(
+                watchdog,
+                program.variable("WATCHDOG_PID"),
+                std::process::id(),
+            ),
             main: Mutex::new(Main::This),
             warned: AtomicBool::new(false),
         }
@@ -64,12 +71,20 @@ impl Systemd {
 
     /// Nobody, for a guest in somebody else's process.
     pub(crate) fn nobody() -> Self {
-        Systemd { socket: None, watchdog: None, main: Mutex::new(Main::This), warned: AtomicBool::new(false) }
+        Systemd {
+            socket: None,
+            watchdog: None,
+            main: Mutex::new(Main::This),
+            warned: AtomicBool::new(false),
+        }
     }
 
     /// The one that listens at `socket`.
     pub(crate) fn named(socket: OsString) -> Self {
-        Systemd { socket: Some(socket), ..Systemd::nobody() }
+        Systemd {
+            socket: Some(socket),
+            ..Systemd::nobody()
+        }
     }
 
     /// Where it listens, if there is one.
@@ -93,7 +108,10 @@ impl Systemd {
 
     /// The service ends; not for a generation that leaves to its successor.
     pub(crate) fn stopping(&self, status: &str) {
-        self.send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
+        self.send(&[
+            NotifyState::Stopping,
+            NotifyState::Status(&one_line(status)),
+        ]);
     }
 
     /// Another process is the service now.
@@ -216,7 +234,10 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
         [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract socket")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "neither a path nor an abstract socket",
+        )),
     }
 }
 
@@ -230,8 +251,11 @@ mod tests {
     /// A manager of our own, and what it hears.
     fn manager(name: &str) -> (UnixDatagram, Systemd) {
         let name = format!("slackwater-test-{}-{name}", std::process::id());
-        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let socket =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         (socket, told(Some(format!("@{name}"))))
     }
 
@@ -303,7 +327,10 @@ mod tests {
         let message = heard(&socket);
         let lines: Vec<&str> = message.lines().collect();
         assert_eq!(lines[..2], ["RELOADING=1", "STATUS=reloading"]);
-        assert!(before.as_str() <= lines[2] && lines[2] <= now().as_str(), "{message}");
+        assert!(
+            before.as_str() <= lines[2] && lines[2] <= now().as_str(),
+            "{message}"
+        );
     }
 
     #[test]
@@ -332,8 +359,14 @@ mod tests {
         let interval = |micros: Option<&str>, pid: Option<&str>| {
             watchdog_interval(micros.map(OsStr::new), pid.map(OsStr::new), 7)
         };
-        assert_eq!(interval(Some("3000000"), None), Some(Duration::from_millis(1500)));
-        assert_eq!(interval(Some("3000000"), Some("7")), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            interval(Some("3000000"), None),
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(
+            interval(Some("3000000"), Some("7")),
+            Some(Duration::from_millis(1500))
+        );
         assert_eq!(interval(Some("3000000"), Some("8")), None);
         assert_eq!(interval(Some("3000000"), Some("me")), None);
         assert_eq!(interval(Some("0"), None), None);

@@ -21,7 +21,11 @@ pub(crate) struct Document {
 
 impl Document {
     pub(crate) fn new(api: OpenApi) -> Self {
-        Document { api, prefix: String::new(), text: Arc::default() }
+        Document {
+            api,
+            prefix: String::new(),
+            text: Arc::default(),
+        }
     }
 
     /// The same, of an application that was put under a path.
@@ -35,7 +39,9 @@ impl Document {
         let text = self.text.clone();
         move |_| {
             let text = text.get().cloned().unwrap_or_default();
-            async { tide::Result::Ok(([("content-type", "application/json")], text).into_response()) }
+            async {
+                tide::Result::Ok(([("content-type", "application/json")], text).into_response())
+            }
         }
     }
 
@@ -78,7 +84,9 @@ fn paths<'a>(
     let mut paths = Map::new();
     let mut ids = HashSet::new();
     for route in routes {
-        let (Some(info), Some(method)) = (&route.info, method(&route.method)) else { continue };
+        let (Some(info), Some(method)) = (&route.info, method(&route.method)) else {
+            continue;
+        };
         let (path, names) = template(&route.path);
         let mut operation = operation(generator, info, &names);
         operation["operationId"] = id(info, method, &mut ids).into();
@@ -89,8 +97,12 @@ fn paths<'a>(
 
 /// OpenAPI knows these and no other.
 fn method(method: &str) -> Option<&'static str> {
-    let known = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
-    known.into_iter().find(|known| known.eq_ignore_ascii_case(method))
+    let known = [
+        "get", "put", "post", "delete", "options", "head", "patch", "trace",
+    ];
+    known
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(method))
 }
 
 /// `/todos/:id` as `/todos/{id}`, and the names in it.
@@ -117,9 +129,16 @@ fn operation(generator: &mut SchemaGenerator, info: &RouteInfo, names: &[&str]) 
         // a segment that the route takes from its request itself, or of what it is mounted under
         operation.parameter("path", name, true, json_schema!({ "type": "string" }));
     }
-    let Operation { mut parameters, body, mut responses, undescribed, .. } = operation;
-    parameters
-        .retain(|parameter| parameter["in"] != "path" || names.iter().any(|name| parameter["name"] == *name));
+    let Operation {
+        mut parameters,
+        body,
+        mut responses,
+        undescribed,
+        ..
+    } = operation;
+    parameters.retain(|parameter| {
+        parameter["in"] != "path" || names.iter().any(|name| parameter["name"] == *name)
+    });
     if responses.is_empty() {
         responses.insert("default".into(), json!({ "description": "any answer" }));
     }
@@ -142,10 +161,15 @@ fn operation(generator: &mut SchemaGenerator, info: &RouteInfo, names: &[&str]) 
 
 /// The function without its crate, `todo.list`; with the method, or a number, where that is not enough.
 fn id(info: &RouteInfo, method: &str, ids: &mut HashSet<String>) -> String {
-    let name = info.name().split_once("::").map_or(info.name(), |(_, name)| name).replace("::", ".");
+    let name = info
+        .name()
+        .split_once("::")
+        .map_or(info.name(), |(_, name)| name)
+        .replace("::", ".");
     let with_method = format!("{name}.{method}");
-    let mut candidates =
-        [name, with_method.clone()].into_iter().chain((2..).map(|n| format!("{with_method}.{n}")));
+    let mut candidates = [name, with_method.clone()]
+        .into_iter()
+        .chain((2..).map(|n| format!("{with_method}.{n}")));
     // the last part never ends
     let id = candidates.find(|id| !ids.contains(id)).unwrap_or_default();
     ids.insert(id.clone());

@@ -56,7 +56,11 @@ impl OpenApi {
     /// let api = slackwater::openapi::OpenApi::new("Todos", "1.0.0");
     /// ```
     pub fn new(title: impl Into<String>, version: impl Into<String>) -> Self {
-        OpenApi { title: title.into(), version: version.into(), description: None }
+        OpenApi {
+            title: title.into(),
+            version: version.into(),
+            description: None,
+        }
     }
 
     /// What it is for, in Markdown.

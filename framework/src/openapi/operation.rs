@@ -16,7 +16,13 @@ pub struct Operation<'a> {
 
 impl<'a> Operation<'a> {
     pub(super) fn new(generator: &'a mut SchemaGenerator) -> Self {
-        Operation { generator, parameters: vec![], body: None, responses: Map::new(), undescribed: vec![] }
+        Operation {
+            generator,
+            parameters: vec![],
+            body: None,
+            responses: Map::new(),
+            undescribed: vec![],
+        }
     }
 
     /// The schema of a type: most often a reference to where it is described once.
@@ -46,7 +52,10 @@ impl<'a> Operation<'a> {
     /// # }
     /// ```
     pub fn parameter(&mut self, place: &str, name: &str, required: bool, schema: Schema) {
-        let is_known = self.parameters.iter().any(|known| known["in"] == place && known["name"] == name);
+        let is_known = self
+            .parameters
+            .iter()
+            .any(|known| known["in"] == place && known["name"] == name);
         if !is_known {
             self.parameters
                 .push(json!({ "name": name, "in": place, "required": required, "schema": schema }));
@@ -63,7 +72,8 @@ impl<'a> Operation<'a> {
     /// # }
     /// ```
     pub fn body(&mut self, media_type: &str, schema: Schema) {
-        self.body = Some(json!({ "required": true, "content": { media_type: { "schema": schema } } }));
+        self.body =
+            Some(json!({ "required": true, "content": { media_type: { "schema": schema } } }));
     }
 
     /// An answer with a status: `200`, `4XX`, or `default` for every other; what it means, and its body.
@@ -75,7 +85,10 @@ impl<'a> Operation<'a> {
     /// # }
     /// ```
     pub fn answer(&mut self, status: &str, meaning: &str, body: Option<(&str, Schema)>) {
-        let answer = self.responses.entry(status).or_insert_with(|| json!({ "description": meaning }));
+        let answer = self
+            .responses
+            .entry(status)
+            .or_insert_with(|| json!({ "description": meaning }));
         if let Some((media_type, schema)) = body {
             answer["content"][media_type] = json!({ "schema": schema });
         }

@@ -93,7 +93,11 @@ fn fields(schema: &Schema) -> Vec<(String, bool, Schema)> {
     let required = schema.get("required").and_then(Value::as_array);
     let is_required =
         |name: &str| required.is_some_and(|names| names.iter().any(|required| required == name));
-    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let properties = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
     let field = |(name, schema): (&String, &Value)| {
         let schema = Schema::try_from(schema.clone()).unwrap_or_default();
         (name.clone(), is_required(name), schema)

@@ -43,18 +43,31 @@ impl Runner {
     /// The application as these settings make it, to be looked at.
     fn build(&self) -> Result<(Loaded, Prepared), Error> {
         let mut loaded = self.sources.load()?;
-        let prepared = block_on(lifecycle::build(&*self.application, &mut loaded, None, Reason::Check))?;
+        let prepared = block_on(lifecycle::build(
+            &*self.application,
+            &mut loaded,
+            None,
+            Reason::Check,
+        ))?;
         Ok((loaded, prepared))
     }
 
     pub(super) fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<ExitCode, Error> {
         let loaded = self.sources.load()?;
         self.install_logger(&loaded)?;
-        let Some(at) = self.commands.iter().position(|command| command.name == name) else {
-            return Err(Error::new(Kind::Usage, format!("there is no command {name:?}")));
+        let Some(at) = self
+            .commands
+            .iter()
+            .position(|command| command.name == name)
+        else {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("there is no command {name:?}"),
+            ));
         };
         let work = (self.commands.swap_remove(at).run)(loaded, args);
-        block_on(work).map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))?;
+        block_on(work)
+            .map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -86,7 +99,10 @@ impl Runner {
 /// Standard output takes no more: the disk is full.
 pub(super) fn print(text: String) -> Result<ExitCode, Error> {
     let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         // whoever closed it does not want to read the rest
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Error::new(Kind::Io, "cannot write to standard output").because(error))

@@ -19,9 +19,18 @@ use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::Program;
 
 impl Runner {
-    pub(super) fn serve(self, mut inherited: Inherited, program: Program) -> Result<ExitCode, Error> {
+    pub(super) fn serve(
+        self,
+        mut inherited: Inherited,
+        program: Program,
+    ) -> Result<ExitCode, Error> {
         let handover = inherited.take_parcel(HANDOVER);
-        let Ready { plan, loaded, signals, lineage } = match self.get_ready(inherited, program.clone()) {
+        let Ready {
+            plan,
+            loaded,
+            signals,
+            lineage,
+        } = match self.get_ready(inherited, program.clone()) {
             Ok(ready) => ready,
             Err(error) => {
                 // whoever upgrades to this process says so to whoever asked for it
@@ -44,7 +53,12 @@ impl Runner {
         start_threads(loaded.config.threads);
         let lineage = Lineage::of(&program, &mut inherited, loaded.config.first_process)?;
         signals.route(lineage.clone());
-        log::info!("{} {} starts, pid {}", self.sources.name, self.shown_version(), std::process::id());
+        log::info!(
+            "{} {} starts, pid {}",
+            self.sources.name,
+            self.shown_version(),
+            std::process::id()
+        );
         let plan = Plan {
             build: Build::of_this_process(self.shown_version()),
             metrics: Metrics::new(self.shown_version()),
@@ -56,7 +70,12 @@ impl Runner {
             open_files,
             program: Some((program, lineage.clone())),
         };
-        Ok(Ready { plan, loaded, signals, lineage })
+        Ok(Ready {
+            plan,
+            loaded,
+            signals,
+            lineage,
+        })
     }
 
     /// A process without a control socket still serves.
@@ -77,8 +96,9 @@ impl Runner {
         let log = &loaded.config.log;
         match self.logger.take() {
             None => observe::log::init(log),
-            Some(install) => install(log.level)
-                .map_err(|error| Error::new(Kind::App, "the logger could not be installed").because(error)),
+            Some(install) => install(log.level).map_err(|error| {
+                Error::new(Kind::App, "the logger could not be installed").because(error)
+            }),
         }
     }
 }
@@ -119,7 +139,9 @@ async fn live(
 
 fn listen_for_commands(socket: Arc<control::Socket>, handle: Handle) -> Option<control::Server> {
     let started = control::Server::start(socket, Arc::new(move |ask| handle.ask(ask)));
-    started.map_err(|error| log::warn!("the control socket cannot be watched: {error}")).ok()
+    started
+        .map_err(|error| log::warn!("the control socket cannot be watched: {error}"))
+        .ok()
 }
 
 /// One executor thread per core, or as many as `threads` says. It must come before the executor's first use.
@@ -128,6 +150,8 @@ fn start_threads(threads: usize) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
-    let config = GlobalExecutorConfig::default().with_min_threads(threads).with_max_threads(threads);
+    let config = GlobalExecutorConfig::default()
+        .with_min_threads(threads)
+        .with_max_threads(threads);
     async_global_executor::init_with_config(config.with_thread_name_fn(|| "slackwater".to_owned()));
 }

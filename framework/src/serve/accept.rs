@@ -26,7 +26,11 @@ impl Acceptor {
     pub(crate) fn start(listener: Arc<Listener>, traffic: Arc<Traffic>) -> Self {
         let (stop, stopped) = token();
         let task = async_std::task::spawn(run(listener.clone(), traffic, stopped));
-        Acceptor { listener, stop, task }
+        Acceptor {
+            listener,
+            stop,
+            task,
+        }
     }
 
     pub(crate) fn listener(&self) -> &Arc<Listener> {
@@ -49,8 +53,12 @@ pub(crate) fn empty_queue(listener: &Listener, traffic: &Arc<Traffic>) -> usize 
     let local = local(listener);
     let mut accepted = 0;
     while accepted < LONGEST_QUEUE {
-        let Some(seat) = traffic.seats.try_take() else { break };
-        let Ok(Some((socket, peer))) = listener.try_accept() else { break };
+        let Some(seat) = traffic.seats.try_take() else {
+            break;
+        };
+        let Ok(Some((socket, peer))) = listener.try_accept() else {
+            break;
+        };
         welcome(traffic, socket, &peer, &local, seat);
         accepted += 1;
     }
@@ -104,7 +112,10 @@ fn welcome(traffic: &Arc<Traffic>, socket: OwnedFd, peer: &Address, local: &Arc<
         // small answers go out at once; a socket that refuses is served all the same
         let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
     }
-    let ends = Arc::new(Ends { peer: peer.to_string(), local: local.clone() });
+    let ends = Arc::new(Ends {
+        peer: peer.to_string(),
+        local: local.clone(),
+    });
     if let Err(error) = traffic.welcome(socket, ends, seat) {
         log::warn!("a connection on {local} could not be watched: {error}; it is closed");
     }
@@ -129,7 +140,9 @@ impl Trouble {
                 );
                 Trouble::Since { pause: Self::FIRST }
             }
-            Trouble::Since { pause } => Trouble::Since { pause: (pause * 2).min(Self::LONGEST) },
+            Trouble::Since { pause } => Trouble::Since {
+                pause: (pause * 2).min(Self::LONGEST),
+            },
         }
     }
 

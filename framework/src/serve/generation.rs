@@ -52,7 +52,10 @@ impl Running {
             }
             drop(holds);
         });
-        Running { name: task.name, over }
+        Running {
+            name: task.name,
+            over,
+        }
     }
 }
 
@@ -65,7 +68,13 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(number: u64, built: Built, kept: Kept, retire: Trigger, retiring: Token) -> Self {
+    pub(crate) fn new(
+        number: u64,
+        built: Built,
+        kept: Kept,
+        retire: Trigger,
+        retiring: Token,
+    ) -> Self {
         let templates = Templates::of(built.routes.iter().map(|route| route.path.as_str()));
         let generation = Generation {
             number,
@@ -92,9 +101,18 @@ impl Prepared {
     /// The route table, a line each: method, path, and where it comes from.
     pub(crate) fn routes(&self) -> String {
         let routes = &self.generation.routes;
-        let width = routes.iter().map(|route| route.path.len()).max().unwrap_or(0);
+        let width = routes
+            .iter()
+            .map(|route| route.path.len())
+            .max()
+            .unwrap_or(0);
         let line =
-            |Listed { method, path, source, .. }: &Listed| format!("{method:<8} {path:<width$}  {source}\n");
+            |Listed {
+                 method,
+                 path,
+                 source,
+                 ..
+             }: &Listed| format!("{method:<8} {path:<width$}  {source}\n");
         routes.iter().map(line).collect()
     }
 
@@ -107,9 +125,16 @@ impl Prepared {
 
     /// Starts the background tasks: from now on it is live.
     pub(crate) fn start(self) -> Arc<Generation> {
-        let Prepared { mut generation, tasks, .. } = self;
+        let Prepared {
+            mut generation,
+            tasks,
+            ..
+        } = self;
         let (number, stop) = (generation.number, generation.retiring.clone());
-        generation.tasks = tasks.into_iter().map(|task| Running::start(task, number, stop.clone())).collect();
+        generation.tasks = tasks
+            .into_iter()
+            .map(|task| Running::start(task, number, stop.clone()))
+            .collect();
         Arc::new(generation)
     }
 }
@@ -120,21 +145,32 @@ impl Generation {
     /// Ends when the hooks have run and the tasks have ended; its requests may go on.
     pub(crate) async fn retire(&self) {
         self.retire.tell();
-        let hooks = std::mem::take(&mut *self.on_drain.lock().unwrap_or_else(PoisonError::into_inner));
+        let hooks =
+            std::mem::take(&mut *self.on_drain.lock().unwrap_or_else(PoisonError::into_inner));
         for hook in hooks {
             if let Err(error) = hook().await {
-                log::warn!("generation {}: on_drain failed: {error}; draining goes on", self.number);
+                log::warn!(
+                    "generation {}: on_drain failed: {error}; draining goes on",
+                    self.number
+                );
             }
         }
         for task in &self.tasks {
-            log::debug!("generation {}: waiting for task {:?}", self.number, task.name);
+            log::debug!(
+                "generation {}: waiting for task {:?}",
+                self.number,
+                task.name
+            );
             task.over.wait().await;
         }
     }
 
     /// The names of the background tasks that still run.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = &str> {
-        self.tasks.iter().filter(|task| !task.over.told()).map(|task| task.name.as_str())
+        self.tasks
+            .iter()
+            .filter(|task| !task.over.told())
+            .map(|task| task.name.as_str())
     }
 
     /// The template of the route that a path leads to: `/greet/:name`.

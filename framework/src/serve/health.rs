@@ -38,7 +38,11 @@ struct Found<'a> {
 
 /// The process answers: it lives.
 pub(super) fn live() -> hyper::Response<ResponseBody> {
-    let report = Report { status: "alive", generation: None, checks: vec![] };
+    let report = Report {
+        status: "alive",
+        generation: None,
+        checks: vec![],
+    };
     answer(StatusCode::OK, &report)
 }
 
@@ -54,7 +58,11 @@ pub(super) async fn ready(
         Readiness::Leaving => Some("leaving"),
     };
     if let Some(status) = no {
-        let report = Report { status, generation: number, checks: vec![] };
+        let report = Report {
+            status,
+            generation: number,
+            checks: vec![],
+        };
         return answer(StatusCode::SERVICE_UNAVAILABLE, &report);
     }
     let checks = all(generation.checks.iter().map(run).collect()).await;
@@ -62,12 +70,22 @@ pub(super) async fn ready(
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
     };
-    answer(code, &Report { status, generation: number, checks })
+    answer(
+        code,
+        &Report {
+            status,
+            generation: number,
+            checks,
+        },
+    )
 }
 
 /// Waits for all of them at once.
 async fn all<T>(futures: Vec<impl std::future::Future<Output = T>>) -> Vec<T> {
-    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    let mut waiting: Vec<_> = futures
+        .into_iter()
+        .map(|future| (Box::pin(future), None))
+        .collect();
     future::poll_fn(|cx| {
         let mut pending = false;
         for (future, done) in waiting.iter_mut().filter(|(_, done)| done.is_none()) {
@@ -117,7 +135,11 @@ fn answer(status: StatusCode, report: &Report<'_>) -> hyper::Response<ResponseBo
     text.push('\n');
     let mut response = hyper::Response::new(ResponseBody::Full(text.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

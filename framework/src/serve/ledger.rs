@@ -41,11 +41,17 @@ pub struct Cut {
 
 impl Ledger {
     pub(crate) fn entry(self: &Arc<Self>) -> Entry {
-        Entry { ledger: self.clone(), line: Mutex::new(None) }
+        Entry {
+            ledger: self.clone(),
+            line: Mutex::new(None),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Waits until somebody is there.
@@ -106,7 +112,9 @@ impl Ledger {
     /// Names the one whose request is the oldest.
     pub(crate) fn oldest_request(&self) -> Option<Cut> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let asking = records.iter().filter_map(|(_, record)| Some((record.request()?, record)));
+        let asking = records
+            .iter()
+            .filter_map(|(_, record)| Some((record.request()?, record)));
         let oldest = asking.min_by_key(|(request, _)| request.began);
         oldest.map(|(request, record)| Cut::of(record, Some(&request), now()))
     }
@@ -114,7 +122,10 @@ impl Ledger {
     /// Names all that are there, for the report of what is cut.
     pub(crate) fn survivors(&self) -> Vec<Cut> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.iter().map(|(_, record)| Cut::of(record, record.request().as_ref(), now())).collect()
+        records
+            .iter()
+            .map(|(_, record)| Cut::of(record, record.request().as_ref(), now()))
+            .collect()
     }
 }
 
@@ -122,7 +133,11 @@ impl Entry {
     /// Puts a record on this line, in place of the one before.
     pub(crate) fn show(&self, record: &Arc<Record>) {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut records = self.ledger.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self
+            .ledger
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match line.and_then(|line| records.get_mut(line)) {
             Some(old) => *old = record.clone(),
             None => {
@@ -137,15 +152,27 @@ impl Entry {
     /// The record that is shown.
     pub(crate) fn record(&self) -> Option<Arc<Record>> {
         let line = *self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let records = self.ledger.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = self
+            .ledger
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         line.and_then(|line| records.get(line).cloned())
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut records = self.ledger.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = self
+            .line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let mut records = self
+            .ledger
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let struck = line.and_then(|line| records.try_remove(line));
         drop(records);
         drop(struck);

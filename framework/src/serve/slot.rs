@@ -66,7 +66,11 @@ pub(crate) enum Readiness {
 }
 
 impl Slot {
-    pub(crate) fn new(generation: Arc<Generation>, reserved: Reserved, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        generation: Arc<Generation>,
+        reserved: Reserved,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Slot {
             current: RwLock::new(Current::new(generation)),
             reserved: RwLock::new(reserved),
@@ -106,7 +110,10 @@ impl Slot {
     }
 
     pub(crate) fn reserve(&self, reserved: Reserved) {
-        *self.reserved.write().unwrap_or_else(PoisonError::into_inner) = reserved;
+        *self
+            .reserved
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = reserved;
     }
 
     /// Whom a scrape counts.
@@ -116,7 +123,11 @@ impl Slot {
 
     /// What a scrape looks at.
     pub(crate) fn gauges(&self) -> Gauges {
-        let count = self.traffic.get().and_then(Weak::upgrade).map(|traffic| traffic.count());
+        let count = self
+            .traffic
+            .get()
+            .and_then(Weak::upgrade)
+            .map(|traffic| traffic.count());
         let connections = count.map_or_else(Default::default, |count| {
             [
                 ("active", count.active),
@@ -125,7 +136,10 @@ impl Slot {
                 ("tunnel", count.tunnels),
             ]
         });
-        Gauges { generation: self.generation().number, connections }
+        Gauges {
+            generation: self.generation().number,
+            connections,
+        }
     }
 
     pub(crate) fn set_readiness(&self, readiness: Readiness) {
@@ -141,11 +155,19 @@ impl Slot {
     }
 
     fn current(&self) -> Current {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The answer to a request that is not the application's.
-    fn own_answer(&self, reserved: &Reserved, request: &Request<RequestBody>, ends: &Ends) -> Option<Reply> {
+    fn own_answer(
+        &self,
+        reserved: &Reserved,
+        request: &Request<RequestBody>,
+        ends: &Ends,
+    ) -> Option<Reply> {
         let alone = reserved.alone(ends);
         let own = reserved.meant(request.uri().path(), alone);
         if own.is_none() && !alone {
@@ -183,7 +205,9 @@ impl Reserved {
 
     /// Whether a connection came by a listener that answers for metrics alone.
     fn alone(&self, ends: &Ends) -> bool {
-        self.metrics_alone.iter().any(|address| **address == *ends.local)
+        self.metrics_alone
+            .iter()
+            .any(|address| **address == *ends.local)
     }
 
     fn meant(&self, path: &str, alone: bool) -> Option<Own> {
@@ -193,10 +217,14 @@ impl Reserved {
             path => path,
         };
         // an empty one is switched off; that of a target in authority form is empty as well
-        [(live.as_str(), Own::Live), (ready, Own::Ready), (metrics, Own::Metrics)]
-            .into_iter()
-            .find(|(reserved, _)| !reserved.is_empty() && *reserved == path)
-            .map(|(_, own)| own)
+        [
+            (live.as_str(), Own::Live),
+            (ready, Own::Ready),
+            (metrics, Own::Metrics),
+        ]
+        .into_iter()
+        .find(|(reserved, _)| !reserved.is_empty() && *reserved == path)
+        .map(|(_, own)| own)
     }
 }
 
@@ -206,7 +234,8 @@ fn said(response: hyper::Response<ResponseBody>) -> Reply {
 
 fn scraped(text: String) -> hyper::Response<ResponseBody> {
     let mut response = hyper::Response::new(ResponseBody::Full(text.into()));
-    let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let open_metrics =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, open_metrics);
     response
 }
@@ -214,7 +243,11 @@ fn scraped(text: String) -> hyper::Response<ResponseBody> {
 impl Current {
     fn new(generation: Arc<Generation>) -> Self {
         let (drain, draining) = token();
-        Current { generation, drain: Arc::new(drain), draining }
+        Current {
+            generation,
+            drain: Arc::new(drain),
+            draining,
+        }
     }
 }
 
@@ -234,7 +267,12 @@ impl Door for Slot {
             reserved.spread
         };
         let caller = request.body().caller();
-        let context = Context { ends: ends.clone(), caller, draining: current.draining, spread };
+        let context = Context {
+            ends: ends.clone(),
+            caller,
+            draining: current.draining,
+            spread,
+        };
         (current.generation.service.call(request, context), seat)
     }
 
@@ -245,6 +283,8 @@ impl Door for Slot {
             return OWN.into();
         }
         drop(reserved);
-        self.generation().template(path).unwrap_or_else(|| UNMATCHED.into())
+        self.generation()
+            .template(path)
+            .unwrap_or_else(|| UNMATCHED.into())
     }
 }

@@ -15,7 +15,10 @@ impl Templates {
     }
 
     pub(super) fn find(&self, path: &str) -> Option<Arc<str>> {
-        self.0.recognize(path).ok().map(|found| (*found.handler).clone())
+        self.0
+            .recognize(path)
+            .ok()
+            .map(|found| (*found.handler).clone())
     }
 }
 
@@ -29,6 +32,9 @@ mod tests {
         let found = |path| templates.find(path).map(|template| template.to_string());
         assert_eq!(found("/greet/ann").as_deref(), Some("/greet/:name"));
         assert_eq!(found("/files/a/b").as_deref(), Some("/files/*"));
-        assert_eq!((found("/").as_deref(), found("/nowhere")), (Some("/"), None));
+        assert_eq!(
+            (found("/").as_deref(), found("/nowhere")),
+            (Some("/"), None)
+        );
     }
 }

@@ -81,13 +81,26 @@ impl Traffic {
     }
 
     /// Serves a connection that has just been accepted.
-    pub(crate) fn welcome(self: &Arc<Self>, socket: OwnedFd, ends: Arc<Ends>, seat: Seat) -> io::Result<()> {
+    pub(crate) fn welcome(
+        self: &Arc<Self>,
+        socket: OwnedFd,
+        ends: Arc<Ends>,
+        seat: Seat,
+    ) -> io::Result<()> {
         if self.env.metrics.is_on() {
             self.env.metrics.count(Plain::Accepted);
         }
         let (stream, now) = (Stream::new(socket)?, now());
         let head = Bytes::new();
-        self.go(Connection { stream, ends, seat, accepted: now, head, since: now, claim: None });
+        self.go(Connection {
+            stream,
+            ends,
+            seat,
+            accepted: now,
+            head,
+            since: now,
+            claim: None,
+        });
         Ok(())
     }
 
@@ -127,7 +140,9 @@ impl Traffic {
                     traffic.send_off(Leaving { connection, place });
                 });
             }
-            Outcome::HeadOverdue(connection) => linger::refuse_overdue_head(connection, &self.env).await,
+            Outcome::HeadOverdue(connection) => {
+                linger::refuse_overdue_head(connection, &self.env).await
+            }
             Outcome::Answered(connection) => linger::close(connection, &self.env).await,
             Outcome::Switched(connection, switch) => {
                 TunnelStream::start(connection, switch, entry, self.tunnels.squeeze_in());
@@ -150,7 +165,9 @@ impl Traffic {
     fn detach(self: &Arc<Self>, connection: Connection, then: impl FnOnce(&Arc<Self>, Detached)) {
         match Detached::of(connection) {
             Ok(connection) => then(self, connection),
-            Err(error) => log::warn!("an idle connection is still being watched: {error}; it is closed"),
+            Err(error) => {
+                log::warn!("an idle connection is still being watched: {error}; it is closed")
+            }
         }
     }
 
@@ -210,9 +227,16 @@ impl Traffic {
     }
 
     fn send_off(self: &Arc<Self>, leaving: Leaving) {
-        let way = self.way_out.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let way = self
+            .way_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let stays = match way {
-            Some(way) => way.try_send(leaving).err().map(async_channel::TrySendError::into_inner),
+            Some(way) => way
+                .try_send(leaving)
+                .err()
+                .map(async_channel::TrySendError::into_inner),
             None => Some(leaving),
         };
         // the stage has changed meanwhile
@@ -229,7 +253,9 @@ impl Traffic {
                     woken.into_iter().for_each(|parked| self.attach(parked));
                 }
                 Err(error) => {
-                    log::error!("parked connections cannot be watched: {error}; tried again in a second");
+                    log::error!(
+                        "parked connections cannot be watched: {error}; tried again in a second"
+                    );
                     Timer::after(std::time::Duration::from_secs(1)).await;
                 }
             }
@@ -265,9 +291,18 @@ impl Traffic {
     }
 
     pub(crate) fn count(&self) -> Count {
-        let (all, active, tunnels) = (self.ledger.len(), self.ledger.asking(), self.tunnels.taken());
+        let (all, active, tunnels) = (
+            self.ledger.len(),
+            self.ledger.asking(),
+            self.tunnels.taken(),
+        );
         let idle = all.saturating_sub(active + tunnels);
-        Count { active, idle, tunnels, parked: self.lot.len() }
+        Count {
+            active,
+            idle,
+            tunnels,
+            parked: self.lot.len(),
+        }
     }
 
     /// The request that has been in the works for the longest time.

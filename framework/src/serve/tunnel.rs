@@ -31,8 +31,14 @@ pub(crate) struct TunnelStream {
 impl TunnelStream {
     /// Gives the connection to whoever has asked for it.
     pub(crate) fn start(connection: Connection, switch: Switch, entry: Entry, among_tunnels: Seat) {
-        let Connection { stream, seat, head, .. } = connection;
-        let Switch { upgrade, request, seat: generation } = switch;
+        let Connection {
+            stream, seat, head, ..
+        } = connection;
+        let Switch {
+            upgrade,
+            request,
+            seat: generation,
+        } = switch;
         // the ledger knows every connection that is served: there is always one
         let Some(record) = entry.record() else { return };
         record.tunnels(request);
@@ -55,14 +61,23 @@ impl TunnelStream {
             ));
         }
         match self.record.stage() {
-            Stage::Cut => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped")),
-            Stage::Open | Stage::HandOver | Stage::LastCall | Stage::CloseIdle | Stage::Stop => Ok(()),
+            Stage::Cut => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the server has stopped",
+            )),
+            Stage::Open | Stage::HandOver | Stage::LastCall | Stage::CloseIdle | Stage::Stop => {
+                Ok(())
+            }
         }
     }
 }
 
 impl AsyncRead for TunnelStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         // reader and writer may be two tasks: each is woken
         self.record.watch_body(cx.waker());
         self.stands()?;
@@ -76,7 +91,11 @@ impl AsyncRead for TunnelStream {
 }
 
 impl AsyncWrite for TunnelStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.record.watch(cx.waker());
         self.stands()?;
         let written = self.stream.poll_write(cx, &[io::IoSlice::new(buf)]);

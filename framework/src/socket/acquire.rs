@@ -39,7 +39,14 @@ impl Sockets {
     pub(crate) fn new(mut inherited: Inherited) -> Self {
         let succeeded = std::mem::take(&mut inherited.succeeded);
         let served = inherited.passed.iter().map(|_| None).collect();
-        Sockets { inherited, state: Mutex::new(State { served, succeeded, said: Vec::new() }) }
+        Sockets {
+            inherited,
+            state: Mutex::new(State {
+                served,
+                succeeded,
+                said: Vec::new(),
+            }),
+        }
     }
 
     /// The listeners that a predecessor of this program had bound: `current` for the first configuration.
@@ -59,13 +66,21 @@ impl Sockets {
     /// Every listening socket that a successor is to have, and its name: those that were passed to this process, in
     /// their order, then those that were bound.
     pub(crate) fn passed_on(&self, listeners: &[Arc<Listener>]) -> Vec<(Arc<OwnedFd>, String)> {
-        let inherited = self.inherited.passed.iter().filter_map(|passed| match &passed.what {
-            What::Listening(socket, _) => Some((socket.clone(), passed.name.clone().unwrap_or_default())),
-            What::Wrong(..) => None,
-        });
-        let bound = listeners
+        let inherited = self
+            .inherited
+            .passed
             .iter()
-            .filter_map(|listener| listener.entry().map(|entry| (listener.socket(), bound_name(entry))));
+            .filter_map(|passed| match &passed.what {
+                What::Listening(socket, _) => {
+                    Some((socket.clone(), passed.name.clone().unwrap_or_default()))
+                }
+                What::Wrong(..) => None,
+            });
+        let bound = listeners.iter().filter_map(|listener| {
+            listener
+                .entry()
+                .map(|entry| (listener.socket(), bound_name(entry)))
+        });
         inherited.chain(bound).collect()
     }
 
@@ -89,7 +104,12 @@ impl Sockets {
             abandon(&listeners, current);
             return Err(Error::new(Kind::Socket, plan.faults.join("\n")));
         }
-        let notes = plan.notes.iter().filter(|note| !state.said.contains(note)).cloned().collect();
+        let notes = plan
+            .notes
+            .iter()
+            .filter(|note| !state.said.contains(note))
+            .cloned()
+            .collect();
         state.said = plan.notes;
         Ok(Acquired { listeners, notes })
     }
@@ -144,8 +164,9 @@ impl Acquired {
 }
 
 fn abandon(listeners: &[Arc<Listener>], current: &[Arc<Listener>]) {
-    for listener in
-        listeners.iter().filter(|listener| !current.iter().any(|kept| Arc::ptr_eq(kept, listener)))
+    for listener in listeners
+        .iter()
+        .filter(|listener| !current.iter().any(|kept| Arc::ptr_eq(kept, listener)))
     {
         listener.close();
     }
@@ -161,7 +182,9 @@ fn listener_of(
     if let Some(listener) = slot {
         return Ok(Arc::clone(listener));
     }
-    let What::Listening(socket, address) = &passed.what else { return Err(passed.to_string()) };
+    let What::Listening(socket, address) = &passed.what else {
+        return Err(passed.to_string());
+    };
     let made = Listener::inherited(Arc::clone(socket), address.clone(), passed.name.clone())
         .and_then(|listener| listener.set_backlog(backlog).map(|()| listener));
     let listener =
@@ -175,7 +198,10 @@ fn keep_or_bind(plan: &mut Plan, backlog: i32, current: &[Arc<Listener>]) -> Vec
     let mut ours = current.to_vec();
     let mut listeners = Vec::new();
     for entry in &plan.bind {
-        if let Some(index) = free.iter().position(|listener| listener.entry() == Some(entry)) {
+        if let Some(index) = free
+            .iter()
+            .position(|listener| listener.entry() == Some(entry))
+        {
             listeners.push(free.swap_remove(index));
             continue;
         }

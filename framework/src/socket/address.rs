@@ -20,8 +20,12 @@ impl Address {
     /// The address the kernel gave, or `None` for a family that cannot carry HTTP here.
     pub(super) fn from_kernel(address: SocketAddrAny) -> Option<Self> {
         match address.address_family() {
-            AddressFamily::INET | AddressFamily::INET6 => SocketAddr::try_from(address).ok().map(Self::Tcp),
-            AddressFamily::UNIX => SocketAddrUnix::try_from(address).ok().map(|unix| Self::Unix(name(&unix))),
+            AddressFamily::INET | AddressFamily::INET6 => {
+                SocketAddr::try_from(address).ok().map(Self::Tcp)
+            }
+            AddressFamily::UNIX => SocketAddrUnix::try_from(address)
+                .ok()
+                .map(|unix| Self::Unix(name(&unix))),
             _ => None,
         }
     }
@@ -57,10 +61,22 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_in_the_settings() {
-        assert_eq!(Address::Tcp("127.0.0.1:8080".parse().unwrap()).to_string(), "127.0.0.1:8080");
-        assert_eq!(Address::Tcp("[::1]:8080".parse().unwrap()).to_string(), "[::1]:8080");
-        assert_eq!(unix(SocketAddrUnix::new("/run/app.sock").unwrap()), "unix:/run/app.sock");
-        assert_eq!(unix(SocketAddrUnix::new_abstract_name(b"app").unwrap()), "unix:@app");
+        assert_eq!(
+            Address::Tcp("127.0.0.1:8080".parse().unwrap()).to_string(),
+            "127.0.0.1:8080"
+        );
+        assert_eq!(
+            Address::Tcp("[::1]:8080".parse().unwrap()).to_string(),
+            "[::1]:8080"
+        );
+        assert_eq!(
+            unix(SocketAddrUnix::new("/run/app.sock").unwrap()),
+            "unix:/run/app.sock"
+        );
+        assert_eq!(
+            unix(SocketAddrUnix::new_abstract_name(b"app").unwrap()),
+            "unix:@app"
+        );
         assert_eq!(unix(SocketAddrUnix::new_unnamed()), "unix:");
     }
 }

@@ -20,7 +20,11 @@ use crate::config::Listen;
 ///
 /// # Errors
 /// A line that names the entry and says what is in the way.
-pub(super) fn bind(entry: &Listen, backlog: i32, ours: &[Arc<Listener>]) -> Result<Listener, String> {
+pub(super) fn bind(
+    entry: &Listen,
+    backlog: i32,
+    ours: &[Arc<Listener>],
+) -> Result<Listener, String> {
     let bound = match entry {
         Listen::Tcp { host, port } => bind_host(entry, host, *port, backlog, ours),
         Listen::Unix(path) => bind_path(entry, path, backlog, ours),
@@ -52,7 +56,8 @@ fn bind_host(
     for address in addresses(host, port)? {
         match bind_tcp(address, backlog) {
             Ok(socket) => {
-                return Listener::bound(socket, entry.clone(), None).map_err(|error| error.to_string())
+                return Listener::bound(socket, entry.clone(), None)
+                    .map_err(|error| error.to_string())
             }
             Err(error @ (Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)) => {
                 failed.get_or_insert((address, error));
@@ -67,16 +72,24 @@ fn bind_host(
 }
 
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let found =
-        (bare, port).to_socket_addrs().map_err(|error| format!("cannot look up the host {host}: {error}"))?;
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let found = (bare, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot look up the host {host}: {error}"))?;
     let mut found: Vec<_> = found.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
     Ok(found)
 }
 
 fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let family = if address.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
     let socket = stream_socket(family)?;
     // the connections of a predecessor that still linger must not keep a restart from its port
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -89,7 +102,12 @@ fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
 }
 
 fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+    rustix::net::socket_with(
+        family,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
 }
 
 fn why_not_tcp(address: SocketAddr, error: Errno, ours: &[Arc<Listener>]) -> String {
@@ -119,20 +137,30 @@ fn why_not_tcp(address: SocketAddr, error: Errno, ours: &[Arc<Listener>]) -> Str
 fn overlaps(own: &Address, wanted: SocketAddr) -> bool {
     let Address::Tcp(own) = own else { return false };
     let every = |ip: IpAddr| ip.is_unspecified();
-    own.port() == wanted.port() && (every(own.ip()) || every(wanted.ip()) || own.ip() == wanted.ip())
+    own.port() == wanted.port()
+        && (every(own.ip()) || every(wanted.ip()) || own.ip() == wanted.ip())
 }
 
 fn clash(own: &Address, wanted: SocketAddr) -> String {
-    let both = |a: &Address, b: IpAddr| matches!(a, Address::Tcp(a) if a.ip().is_ipv6()) != b.is_ipv6();
-    let hint =
-        if both(own, wanted.ip()) { " ([::] takes IPv4 as well: one entry does for both)" } else { "" };
+    let both =
+        |a: &Address, b: IpAddr| matches!(a, Address::Tcp(a) if a.ip().is_ipv6()) != b.is_ipv6();
+    let hint = if both(own, wanted.ip()) {
+        " ([::] takes IPv4 as well: one entry does for both)"
+    } else {
+        ""
+    };
     format!(
         "the address is in use: this process itself listens on {own}, and cannot have both at once{hint}; \
          restart it, or change the port"
     )
 }
 
-fn bind_path(entry: &Listen, path: &Path, backlog: i32, ours: &[Arc<Listener>]) -> Result<Listener, String> {
+fn bind_path(
+    entry: &Listen,
+    path: &Path,
+    backlog: i32,
+    ours: &[Arc<Listener>],
+) -> Result<Listener, String> {
     let address = SocketAddrUnix::new(path).map_err(|error| why_not_unix(path, error))?;
     remove_stale(path, &address, ours)?;
     let socket = stream_socket(AddressFamily::UNIX).map_err(|error| why_not_unix(path, error))?;
@@ -146,26 +174,45 @@ fn bind_path(entry: &Listen, path: &Path, backlog: i32, ours: &[Arc<Listener>]) 
 pub(super) fn own_path(path: &Path) -> Result<BoundPath, String> {
     let absolute = std::path::absolute(path).map_err(|error| error.to_string())?;
     let file = file_id(&absolute).map_err(|error| format!("the socket file vanished: {error}"))?;
-    Ok(BoundPath { path: absolute, file })
+    Ok(BoundPath {
+        path: absolute,
+        file,
+    })
 }
 
 /// Removes the socket file of a process that is gone; anything else in its place is left alone.
-fn remove_stale(path: &Path, address: &SocketAddrUnix, ours: &[Arc<Listener>]) -> Result<(), String> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+fn remove_stale(
+    path: &Path,
+    address: &SocketAddrUnix,
+    ours: &[Arc<Listener>],
+) -> Result<(), String> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !metadata.file_type().is_socket() {
-        return Err("a file that is not a socket is in its place; remove it, or choose another path".into());
+        return Err(
+            "a file that is not a socket is in its place; remove it, or choose another path".into(),
+        );
     }
     let found = file_id(path).map_err(|error| error.to_string())?;
     if let Some(own) = ours.iter().find(|listener| listener.file() == Some(found)) {
-        return Err(format!("the address is in use: this process itself listens on {}", own.address()));
+        return Err(format!(
+            "the address is in use: this process itself listens on {}",
+            own.address()
+        ));
     }
     match answers(address) {
         Ok(false) => {}
         Ok(true) => {
-            return Err("the address is in use; another process listens there (ss -lxp shows which)".into())
+            return Err(
+                "the address is in use; another process listens there (ss -lxp shows which)".into(),
+            )
         }
         Err(error) => {
-            return Err(format!("a socket file is in its place, and trying it failed: {}", plain(error)))
+            return Err(format!(
+                "a socket file is in its place, and trying it failed: {}",
+                plain(error)
+            ))
         }
     }
     // another process may be replacing it at this moment: only the file that was tried goes
@@ -187,11 +234,17 @@ fn answers(address: &SocketAddrUnix) -> Result<bool, Errno> {
 }
 
 fn why_not_unix(path: &Path, error: Errno) -> String {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     match error {
         Errno::NOENT => format!("the directory {} does not exist", directory.display()),
         Errno::ACCESS | Errno::PERM => {
-            format!("permission denied: cannot create a file in {}", directory.display())
+            format!(
+                "permission denied: cannot create a file in {}",
+                directory.display()
+            )
         }
         Errno::NAMETOOLONG => "the path is too long: a socket's may have 107 bytes".into(),
         Errno::ADDRINUSE => "the address is in use: another process took it at this moment".into(),

@@ -17,8 +17,13 @@ use crate::error::{Error, Kind};
 
 /// The variables of the protocol: all are consumed, so that no child takes our descriptors for its own.
 /// LISTEN_PIDFDID is a newer systemd's; LISTEN_FDS_FIRST_FD is listenfd's.
-const VARIABLES: [&str; 5] =
-    ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD", "LISTEN_PIDFDID"];
+const VARIABLES: [&str; 5] = [
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS_FIRST_FD",
+    "LISTEN_PIDFDID",
+];
 
 /// What was passed to this process, sorted into what can be served and what cannot.
 #[derive(Debug, Default)]
@@ -52,7 +57,9 @@ impl fmt::Display for Passed {
             What::Listening(_, address) => address.fmt(f)?,
             What::Wrong(what, _) => f.write_str(what)?,
         }
-        self.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
+        self.name
+            .as_ref()
+            .map_or(Ok(()), |name| write!(f, " ({name})"))
     }
 }
 
@@ -97,10 +104,15 @@ impl Inherited {
                 (Some(name), What::Listening(socket, _)) if name.starts_with(BOUND) => {
                     match succeeded(&name[BOUND.len()..], &socket) {
                         Ok(listener) => self.succeeded.push(Arc::new(listener)),
-                        Err(error) => self.notes.push(format!("{name} could not be taken over: {error}")),
+                        Err(error) => self
+                            .notes
+                            .push(format!("{name} could not be taken over: {error}")),
                     }
                 }
-                (_, what) => self.passed.push(Passed { name: passed.name, what }),
+                (_, what) => self.passed.push(Passed {
+                    name: passed.name,
+                    what,
+                }),
             }
         }
         self
@@ -113,7 +125,10 @@ impl Inherited {
             name: name.map(str::to_owned),
             what: sort(fd, number + 3),
         };
-        Inherited { passed: sockets.into_iter().enumerate().map(sort).collect(), ..Inherited::default() }
+        Inherited {
+            passed: sockets.into_iter().enumerate().map(sort).collect(),
+            ..Inherited::default()
+        }
     }
 }
 
@@ -128,7 +143,10 @@ const BOUND: &str = "slackwater-bound ";
 
 /// The name under which a socket that was bound for `entry` is passed. Names have no colons (sd_listen_fds(3)).
 pub(super) fn bound_name(entry: &Listen) -> String {
-    format!("{BOUND}{}", entry.to_string().replace('%', "%25").replace(':', "%3A"))
+    format!(
+        "{BOUND}{}",
+        entry.to_string().replace('%', "%25").replace(':', "%3A")
+    )
 }
 
 fn succeeded(entry: &str, socket: &Arc<OwnedFd>) -> Result<Listener, String> {
@@ -161,9 +179,14 @@ impl Environment {
     }
 
     fn take(self) -> Result<Inherited, Error> {
-        let Some(fds) = &self.fds else { return Ok(Inherited::default()) };
+        let Some(fds) = &self.fds else {
+            return Ok(Inherited::default());
+        };
         if let Some(note) = self.not_ours() {
-            return Ok(Inherited { notes: vec![note], ..Inherited::default() });
+            return Ok(Inherited {
+                notes: vec![note],
+                ..Inherited::default()
+            });
         }
         let count = count(fds)?;
         let mut from = ListenFd::from_env();
@@ -171,14 +194,24 @@ impl Environment {
         let (names, notes) = names(self.names.as_deref(), count);
         let open = open_among(first..first + count);
         let missing = missing(fds, first..first + count, &open);
-        let there = names.into_iter().enumerate().filter(|(index, _)| open.contains(&(first + index)));
+        let there = names
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| open.contains(&(first + index)));
         let passed = there.map(|(index, name)| take(&mut from, index, first + index, name));
-        Ok(Inherited { passed: passed.chain(missing).collect(), notes, ..Inherited::default() })
+        Ok(Inherited {
+            passed: passed.chain(missing).collect(),
+            notes,
+            ..Inherited::default()
+        })
     }
 
     /// The first descriptor, as listenfd sees it: 3 everywhere but in its own tests.
     fn first(&self) -> usize {
-        self.first.as_deref().and_then(|first| first.parse::<u16>().ok()).map_or(3, usize::from)
+        self.first
+            .as_deref()
+            .and_then(|first| first.parse::<u16>().ok())
+            .map_or(3, usize::from)
     }
 
     /// Why the descriptors are another process's, which left the variables behind or passed them on by mistake.
@@ -188,7 +221,9 @@ impl Environment {
             return None;
         }
         let ours = std::process::id();
-        Some(format!("LISTEN_FDS ignored: LISTEN_PID={pid} is another process, this one is {ours}"))
+        Some(format!(
+            "LISTEN_FDS ignored: LISTEN_PID={pid} is another process, this one is {ours}"
+        ))
     }
 }
 
@@ -211,20 +246,33 @@ fn count(text: &str) -> Result<usize, Error> {
 /// A name for each descriptor, as far as there are names.
 fn names(list: Option<&str>, count: usize) -> (Vec<Option<String>>, Vec<String>) {
     let mut names: Vec<Option<String>> = match list {
-        Some(list) if !list.is_empty() => list.split(':').map(|name| Some(name.to_owned())).collect(),
+        Some(list) if !list.is_empty() => {
+            list.split(':').map(|name| Some(name.to_owned())).collect()
+        }
         _ => Vec::new(),
     };
     let mut notes = Vec::new();
     if !names.is_empty() && names.len() != count {
-        notes.push(format!("LISTEN_FDNAMES has {} names for {count} sockets (LISTEN_FDS)", names.len()));
+        notes.push(format!(
+            "LISTEN_FDNAMES has {} names for {count} sockets (LISTEN_FDS)",
+            names.len()
+        ));
     }
     names.resize(count, None);
-    (names.into_iter().map(|name| name.filter(|name| !name.is_empty())).collect(), notes)
+    (
+        names
+            .into_iter()
+            .map(|name| name.filter(|name| !name.is_empty()))
+            .collect(),
+        notes,
+    )
 }
 
 /// The descriptors that are open. Where /proc is not there, all pass for open, and turn out not to be sockets.
 fn open_among(promised: Range<usize>) -> BTreeSet<usize> {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return promised.collect() };
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return promised.collect();
+    };
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut open: BTreeSet<usize> = numbers.filter(|number| promised.contains(number)).collect();
     // only now: the directory that was read was a descriptor too
@@ -236,8 +284,13 @@ fn open_among(promised: Range<usize>) -> BTreeSet<usize> {
 fn missing(promise: &str, mut promised: Range<usize>, open: &BTreeSet<usize>) -> Option<Passed> {
     let count = promised.len() - open.len();
     let first = promised.find(|number| !open.contains(number))?;
-    let what = format!("LISTEN_FDS={promise}, but {count} of them not open, the first is descriptor {first}");
-    Some(Passed { name: None, what: What::Wrong(what, None) })
+    let what = format!(
+        "LISTEN_FDS={promise}, but {count} of them not open, the first is descriptor {first}"
+    );
+    Some(Passed {
+        name: None,
+        what: What::Wrong(what, None),
+    })
 }
 
 fn take(from: &mut ListenFd, index: usize, number: usize, name: Option<String>) -> Passed {
@@ -252,9 +305,21 @@ fn take(from: &mut ListenFd, index: usize, number: usize, name: Option<String>) 
 /// Takes a socket of any kind, close-on-exec. listenfd gives one only to those who name its family and type.
 fn take_socket(from: &mut ListenFd, index: usize) -> Option<OwnedFd> {
     // for listenfd AF_INET stands for IPv6 too
-    let families = [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::VSOCK, AddressFamily::NETLINK];
-    let types = [SocketType::STREAM, SocketType::SEQPACKET, SocketType::DGRAM, SocketType::RAW];
-    let pairs = families.iter().flat_map(|family| types.iter().map(move |kind| (family, kind)));
+    let families = [
+        AddressFamily::UNIX,
+        AddressFamily::INET,
+        AddressFamily::VSOCK,
+        AddressFamily::NETLINK,
+    ];
+    let types = [
+        SocketType::STREAM,
+        SocketType::SEQPACKET,
+        SocketType::DGRAM,
+        SocketType::RAW,
+    ];
+    let pairs = families
+        .iter()
+        .flat_map(|family| types.iter().map(move |kind| (family, kind)));
     for (family, kind) in pairs {
         let kind = i32::try_from(kind.as_raw()).ok()?;
         if let Ok(Some(fd)) = from.take_custom(index, i32::from(family.as_raw()), kind, "socket") {
@@ -280,7 +345,9 @@ fn listening(fd: &impl AsFd) -> Result<Address, &'static str> {
         Ok(_) => return Err("no stream socket"),
         Err(_) => return Err("not a socket"),
     }
-    let address = rustix::net::getsockname(fd).ok().and_then(Address::from_kernel);
+    let address = rustix::net::getsockname(fd)
+        .ok()
+        .and_then(Address::from_kernel);
     let address = address.ok_or("neither a TCP nor a Unix socket")?;
     if rustix::net::sockopt::socket_acceptconn(fd) == Ok(true) {
         return Ok(address);
@@ -301,7 +368,12 @@ mod tests {
     use super::*;
 
     fn environment(fds: &str, pid: Option<&str>) -> Environment {
-        Environment { fds: Some(fds.into()), pid: pid.map(str::to_owned), names: None, first: None }
+        Environment {
+            fds: Some(fds.into()),
+            pid: pid.map(str::to_owned),
+            names: None,
+            first: None,
+        }
     }
 
     #[test]
@@ -309,11 +381,14 @@ mod tests {
         let inherited = environment("1", Some("1")).take().unwrap();
         assert!(inherited.passed.is_empty());
         let ours = std::process::id();
-        let note = format!("LISTEN_FDS ignored: LISTEN_PID=1 is another process, this one is {ours}");
+        let note =
+            format!("LISTEN_FDS ignored: LISTEN_PID=1 is another process, this one is {ours}");
         assert_eq!(inherited.notes, [note]);
         assert!(environment("1", Some("me")).not_ours().is_some());
         assert!(environment("1", Some("")).not_ours().is_none());
-        assert!(environment("1", Some(&ours.to_string())).not_ours().is_none());
+        assert!(environment("1", Some(&ours.to_string()))
+            .not_ours()
+            .is_none());
     }
 
     #[test]
@@ -330,20 +405,30 @@ mod tests {
     #[test]
     fn names_are_as_many_as_descriptors() {
         let web = || Some("web".to_owned());
-        assert_eq!(names(Some("web::web"), 3), (vec![web(), None, web()], vec![]));
+        assert_eq!(
+            names(Some("web::web"), 3),
+            (vec![web(), None, web()], vec![])
+        );
         assert_eq!(names(None, 2), (vec![None, None], vec![]));
         let (all, notes) = names(Some("web"), 2);
         assert_eq!(all, [web(), None]);
-        assert_eq!(notes, ["LISTEN_FDNAMES has 1 names for 2 sockets (LISTEN_FDS)"]);
+        assert_eq!(
+            notes,
+            ["LISTEN_FDNAMES has 1 names for 2 sockets (LISTEN_FDS)"]
+        );
         assert_eq!(names(Some("web:b"), 1).0, [web()]);
     }
 
     #[test]
     fn what_was_promised_and_is_not_open_is_said_once() {
-        let What::Wrong(what, None) = missing("4", 3..7, &BTreeSet::from([3, 5])).unwrap().what else {
+        let What::Wrong(what, None) = missing("4", 3..7, &BTreeSet::from([3, 5])).unwrap().what
+        else {
             panic!()
         };
-        assert_eq!(what, "LISTEN_FDS=4, but 2 of them not open, the first is descriptor 4");
+        assert_eq!(
+            what,
+            "LISTEN_FDS=4, but 2 of them not open, the first is descriptor 4"
+        );
         assert!(missing("2", 3..5, &BTreeSet::from([3, 4])).is_none());
     }
 }

@@ -54,10 +54,22 @@ pub(super) struct BoundPath {
 pub(super) struct FileId(u64, u64);
 
 impl Listener {
-    pub(super) fn bound(socket: OwnedFd, entry: Listen, path: Option<BoundPath>) -> io::Result<Self> {
+    pub(super) fn bound(
+        socket: OwnedFd,
+        entry: Listen,
+        path: Option<BoundPath>,
+    ) -> io::Result<Self> {
         let address = local_address(&socket)?;
-        let source = Source::Bound { entry, path: Mutex::new(path) };
-        Ok(Listener { io: Async::new(Arc::new(socket))?, address, name: None, source })
+        let source = Source::Bound {
+            entry,
+            path: Mutex::new(path),
+        };
+        Ok(Listener {
+            io: Async::new(Arc::new(socket))?,
+            address,
+            name: None,
+            source,
+        })
     }
 
     pub(super) fn inherited(
@@ -65,7 +77,12 @@ impl Listener {
         address: Address,
         name: Option<String>,
     ) -> io::Result<Self> {
-        Ok(Listener { io: Async::new(socket)?, address, name, source: Source::Inherited })
+        Ok(Listener {
+            io: Async::new(socket)?,
+            address,
+            name,
+            source: Source::Inherited,
+        })
     }
 
     /// Waits until there may be a connection in the queue. To be asked after [`try_accept`](Self::try_accept): what an
@@ -118,12 +135,17 @@ impl Listener {
     /// Takes the path of a bound Unix socket away, if it is still the file that was bound, and does nothing to any
     /// other socket or the second time. The descriptor is closed when the last holder lets go.
     pub(crate) fn close(&self) {
-        let Some(bound) = self.take_path() else { return };
+        let Some(bound) = self.take_path() else {
+            return;
+        };
         if file_id(&bound.path).ok() != Some(bound.file) {
             return;
         }
         if let Err(error) = std::fs::remove_file(&bound.path) {
-            log::warn!("cannot remove the socket file {}: {error}", bound.path.display());
+            log::warn!(
+                "cannot remove the socket file {}: {error}",
+                bound.path.display()
+            );
         }
     }
 
@@ -147,14 +169,20 @@ impl Listener {
 
     /// The socket file it owns.
     pub(super) fn file(&self) -> Option<FileId> {
-        let Source::Bound { path, .. } = &self.source else { return None };
+        let Source::Bound { path, .. } = &self.source else {
+            return None;
+        };
         let path = path.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         path.as_ref().map(|bound| bound.file)
     }
 
     fn take_path(&self) -> Option<BoundPath> {
-        let Source::Bound { path, .. } = &self.source else { return None };
-        path.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+        let Source::Bound { path, .. } = &self.source else {
+            return None;
+        };
+        path.lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take()
     }
 }
 
@@ -171,8 +199,12 @@ pub(super) fn file_id(path: &std::path::Path) -> io::Result<FileId> {
 }
 
 fn local_address(socket: &OwnedFd) -> io::Result<Address> {
-    Address::from_kernel(rustix::net::getsockname(socket)?)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "its address is of an unknown family"))
+    Address::from_kernel(rustix::net::getsockname(socket)?).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "its address is of an unknown family",
+        )
+    })
 }
 
 fn accept_now(socket: &OwnedFd) -> io::Result<(OwnedFd, Address)> {
@@ -187,7 +219,8 @@ fn accept_now(socket: &OwnedFd) -> io::Result<(OwnedFd, Address)> {
 
 /// The kernel leaves the address out where it is empty, which only a Unix client's is.
 fn peer_address(peer: Option<SocketAddrAny>) -> Address {
-    peer.and_then(Address::from_kernel).unwrap_or(Address::Unix(None))
+    peer.and_then(Address::from_kernel)
+        .unwrap_or(Address::Unix(None))
 }
 
 /// Errors of a connection that died in the queue, which Linux hands to accept(2): the next one may be well.

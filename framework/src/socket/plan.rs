@@ -30,7 +30,10 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(inherited: &Inherited, listen: Option<&[Listen]>) -> Self {
-        let mut plan = Plan { notes: inherited.notes.clone(), ..Plan::default() };
+        let mut plan = Plan {
+            notes: inherited.notes.clone(),
+            ..Plan::default()
+        };
         match listen {
             None => plan.unset(&inherited.passed),
             Some(entries) => plan.entries(&inherited.passed, entries),
@@ -54,13 +57,17 @@ impl Plan {
     fn unset(&mut self, passed: &[Passed]) {
         if passed.is_empty() {
             let (host, port) = DEFAULT;
-            self.bind.push(Listen::Tcp { host: host.into(), port });
+            self.bind.push(Listen::Tcp {
+                host: host.into(),
+                port,
+            });
         } else if passed.iter().any(Passed::is_listening) {
             self.serve_all(passed);
         } else {
             let kinds = list(passed.iter().map(Passed::to_string));
-            self.faults
-                .push(format!("listen is unset, and no socket that was passed can be served: {kinds}"));
+            self.faults.push(format!(
+                "listen is unset, and no socket that was passed can be served: {kinds}"
+            ));
         }
     }
 
@@ -77,31 +84,47 @@ impl Plan {
         } else if !addresses.is_empty() {
             self.serve_all(passed);
             let entries = list(addresses.into_iter().map(text));
-            self.notes.push(format!("not bound, for sockets were passed to this process: {entries}"));
+            self.notes.push(format!(
+                "not bound, for sockets were passed to this process: {entries}"
+            ));
         }
     }
 
     fn serve_all(&mut self, passed: &[Passed]) {
-        self.serve
-            .extend((0..).zip(passed).filter(|(_, passed)| passed.is_listening()).map(|(place, _)| place));
+        self.serve.extend(
+            (0..)
+                .zip(passed)
+                .filter(|(_, passed)| passed.is_listening())
+                .map(|(place, _)| place),
+        );
     }
 
     fn pick(&mut self, passed: &[Passed], name: &str) {
         let named = |passed: &Passed| passed.name.as_deref() == Some(name);
-        for (place, passed) in passed.iter().enumerate().filter(|(_, passed)| named(passed)) {
+        for (place, passed) in passed
+            .iter()
+            .enumerate()
+            .filter(|(_, passed)| named(passed))
+        {
             if passed.is_listening() {
                 self.serve.insert(place);
             } else {
-                self.faults.push(format!("listen = \"fd:{name}\": {passed}"));
+                self.faults
+                    .push(format!("listen = \"fd:{name}\": {passed}"));
             }
         }
         if !passed.iter().any(named) {
-            self.faults.push(format!("listen = \"fd:{name}\": {}", unknown(passed)));
+            self.faults
+                .push(format!("listen = \"fd:{name}\": {}", unknown(passed)));
         }
     }
 
     fn note_unserved(&mut self, passed: &[Passed]) {
-        for (_, passed) in passed.iter().enumerate().filter(|(place, _)| !self.serve.contains(place)) {
+        for (_, passed) in passed
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| !self.serve.contains(place))
+        {
             self.notes.push(match passed.what {
                 What::Listening(..) => {
                     format!("the inherited socket {passed} is not served: no fd:NAME in listen names it")
@@ -117,11 +140,17 @@ fn unknown(passed: &[Passed]) -> String {
     if passed.is_empty() {
         return "no socket was passed to this process (LISTEN_FDS is not set)".into();
     }
-    let names: BTreeSet<_> = passed.iter().filter_map(|passed| passed.name.clone()).collect();
+    let names: BTreeSet<_> = passed
+        .iter()
+        .filter_map(|passed| passed.name.clone())
+        .collect();
     if names.is_empty() {
         return "no socket that was passed has a name (LISTEN_FDNAMES)".into();
     }
-    format!("no socket of this name was passed; there are {}", list(names))
+    format!(
+        "no socket of this name was passed; there are {}",
+        list(names)
+    )
 }
 
 fn list(items: impl IntoIterator<Item = String>) -> String {

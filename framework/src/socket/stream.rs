@@ -30,7 +30,11 @@ impl Stream {
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = Arc::new(socket);
         let watched = Watched::new(&socket)?;
-        Ok(Stream { socket, watched, in_a_row: AtomicU8::new(0) })
+        Ok(Stream {
+            socket,
+            watched,
+            in_a_row: AtomicU8::new(0),
+        })
     }
 
     /// Leaves those that are watched: a socket that another process or poller is to read must not be watched here.
@@ -41,7 +45,11 @@ impl Stream {
     }
 
     /// Reads what has come; 0 is the end.
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let change = self.watched.read();
         loop {
             if change.poll(cx).is_pending() {
@@ -80,7 +88,11 @@ impl Stream {
     }
 
     /// Writes from several buffers at once, as much as the socket takes.
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let change = self.watched.write();
         loop {
             ready!(change.poll(cx));
@@ -166,7 +178,10 @@ mod tests {
         });
         for _ in 0..10_000 {
             assert_eq!(read(&stream).unwrap(), b"ping");
-            block_on(poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(b"pong")]))).unwrap();
+            block_on(poll_fn(|cx| {
+                stream.poll_write(cx, &[IoSlice::new(b"pong")])
+            }))
+            .unwrap();
         }
         client.join().unwrap();
     }

@@ -35,7 +35,10 @@ impl Drop for Directory {
 }
 
 fn tcp(host: &str, port: u16) -> Listen {
-    Listen::Tcp { host: host.into(), port }
+    Listen::Tcp {
+        host: host.into(),
+        port,
+    }
 }
 
 fn nothing_inherited() -> Sockets {
@@ -70,7 +73,11 @@ fn passed_tcp() -> (OwnedFd, SocketAddr) {
 }
 
 fn addresses(acquired: &Acquired) -> Vec<String> {
-    acquired.listeners.iter().map(|listener| listener.address().to_string()).collect()
+    acquired
+        .listeners
+        .iter()
+        .map(|listener| listener.address().to_string())
+        .collect()
 }
 
 fn accepted(listener: &Listener) -> (OwnedFd, Address) {
@@ -110,7 +117,9 @@ fn a_connection_that_waited_before_the_process_started_is_accepted() {
     let sockets = Sockets::new(Inherited::from_parts(vec![(socket, None)]));
     let acquired = sockets.acquire(None, 16, &[]).unwrap();
     drop(accepted(&acquired.listeners[0]));
-    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
 
@@ -120,8 +129,9 @@ fn an_inherited_backlog_of_one_is_raised_and_the_socket_made_non_blocking() {
     rustix::net::listen(&socket, 1).unwrap();
     let sockets = Sockets::new(Inherited::from_parts(vec![(socket, None)]));
     let acquired = sockets.acquire(None, 64, &[]).unwrap();
-    let clients: Vec<_> =
-        (0..20).map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(500)).unwrap()).collect();
+    let clients: Vec<_> = (0..20)
+        .map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(500)).unwrap())
+        .collect();
     for _ in &clients {
         assert!(acquired.listeners[0].try_accept().unwrap().is_some());
     }
@@ -131,7 +141,10 @@ fn an_inherited_backlog_of_one_is_raised_and_the_socket_made_non_blocking() {
 #[test]
 fn inherited_sockets_stand_in_for_every_address_and_are_the_same_after_a_reload() {
     let ((one, first), (two, second)) = (passed_tcp(), passed_tcp());
-    let sockets = Sockets::new(Inherited::from_parts(vec![(one, None), (two, Some("admin"))]));
+    let sockets = Sockets::new(Inherited::from_parts(vec![
+        (one, None),
+        (two, Some("admin")),
+    ]));
     let listen = [tcp("0.0.0.0", 80), Listen::Unix("/run/app.sock".into())];
     let start = sockets.acquire(Some(&listen), 16, &[]).unwrap();
     assert_eq!(addresses(&start), [first.to_string(), second.to_string()]);
@@ -140,25 +153,40 @@ fn inherited_sockets_stand_in_for_every_address_and_are_the_same_after_a_reload(
         ["not bound, for sockets were passed to this process: 0.0.0.0:80, unix:/run/app.sock"]
     );
     let reload = sockets.acquire(None, 16, &start.listeners).unwrap();
-    assert!(start.listeners.iter().zip(&reload.listeners).all(|(a, b)| Arc::ptr_eq(a, b)));
+    assert!(start
+        .listeners
+        .iter()
+        .zip(&reload.listeners)
+        .all(|(a, b)| Arc::ptr_eq(a, b)));
     assert_eq!(reload.listeners[1].origin(), Origin::Inherited);
 }
 
 #[test]
 fn a_name_picks_all_sockets_of_it_and_no_other() {
     let sockets: Vec<_> = (0..3).map(|_| passed_tcp()).collect();
-    let wanted: Vec<_> = [1, 2].map(|index: usize| sockets[index].1.to_string()).into();
+    let wanted: Vec<_> = [1, 2]
+        .map(|index: usize| sockets[index].1.to_string())
+        .into();
     let unserved = sockets[0].1;
     let names = ["other", "web", "web"];
-    let parts = sockets.into_iter().zip(names).map(|((socket, _), name)| (socket, Some(name))).collect();
+    let parts = sockets
+        .into_iter()
+        .zip(names)
+        .map(|((socket, _), name)| (socket, Some(name)))
+        .collect();
     let sockets = Sockets::new(Inherited::from_parts(parts));
-    let acquired = sockets.acquire(Some(&[Listen::Fd("web".into())]), 16, &[]).unwrap();
+    let acquired = sockets
+        .acquire(Some(&[Listen::Fd("web".into())]), 16, &[])
+        .unwrap();
     assert_eq!(addresses(&acquired), wanted);
     assert_eq!(acquired.listeners[0].name(), Some("web"));
-    let note =
-        format!("the inherited socket {unserved} (other) is not served: no fd:NAME in listen names it");
+    let note = format!(
+        "the inherited socket {unserved} (other) is not served: no fd:NAME in listen names it"
+    );
     assert_eq!(acquired.notes, [note]);
-    let again = sockets.acquire(Some(&[Listen::Fd("web".into())]), 16, &acquired.listeners).unwrap();
+    let again = sockets
+        .acquire(Some(&[Listen::Fd("web".into())]), 16, &acquired.listeners)
+        .unwrap();
     assert!(again.notes.is_empty());
 }
 
@@ -208,9 +236,14 @@ fn a_wrong_kind_is_an_error_only_for_who_asks_for_it() {
         refusal(&sockets, Some(&[Listen::Fd("dns".into())]), &[]),
         "listen = \"fd:dns\": descriptor 3 is a datagram socket (dns)"
     );
-    let bound = sockets.acquire(Some(&[tcp("127.0.0.1", 0)]), 16, &[]).unwrap();
+    let bound = sockets
+        .acquire(Some(&[tcp("127.0.0.1", 0)]), 16, &[])
+        .unwrap();
     assert_eq!((bound.listeners.len(), bound.notes.len()), (1, 4));
-    assert_eq!(bound.notes[0], "not served: descriptor 3 is a datagram socket (dns)");
+    assert_eq!(
+        bound.notes[0],
+        "not served: descriptor 3 is a datagram socket (dns)"
+    );
 }
 
 #[test]
@@ -219,7 +252,11 @@ fn a_taken_port_is_refused_and_nothing_stays_bound() {
     let port = taken.local_addr().unwrap().port();
     let directory = Directory::new("taken");
     let path = directory.path("app.sock");
-    let listen = [Listen::Unix(path.clone()), tcp("127.0.0.1", port), tcp("192.0.2.1", 8080)];
+    let listen = [
+        Listen::Unix(path.clone()),
+        tcp("127.0.0.1", port),
+        tcp("192.0.2.1", 8080),
+    ];
     assert_eq!(
         refusal(&nothing_inherited(), Some(&listen), &[]),
         format!(
@@ -235,11 +272,23 @@ fn a_taken_port_is_refused_and_nothing_stays_bound() {
 #[test]
 fn a_reload_keeps_equal_entries_and_binds_the_rest() {
     let sockets = nothing_inherited();
-    let start = sockets.acquire(Some(&[tcp("127.0.0.1", 0)]), 16, &[]).unwrap();
-    let listen = [tcp("127.0.0.1", 0), tcp("127.0.0.1", 0), tcp("localhost", 0)];
-    let reload = sockets.acquire(Some(&listen), 16, &start.listeners).unwrap();
+    let start = sockets
+        .acquire(Some(&[tcp("127.0.0.1", 0)]), 16, &[])
+        .unwrap();
+    let listen = [
+        tcp("127.0.0.1", 0),
+        tcp("127.0.0.1", 0),
+        tcp("localhost", 0),
+    ];
+    let reload = sockets
+        .acquire(Some(&listen), 16, &start.listeners)
+        .unwrap();
     assert!(Arc::ptr_eq(&start.listeners[0], &reload.listeners[0]));
-    let mut ports: Vec<_> = reload.listeners.iter().map(|listener| port(listener)).collect();
+    let mut ports: Vec<_> = reload
+        .listeners
+        .iter()
+        .map(|listener| port(listener))
+        .collect();
     ports.sort_unstable();
     ports.dedup();
     assert_eq!(ports.len(), 3);
@@ -248,7 +297,9 @@ fn a_reload_keeps_equal_entries_and_binds_the_rest() {
 #[test]
 fn widening_an_address_we_listen_on_is_told_apart_from_a_stranger() {
     let sockets = nothing_inherited();
-    let start = sockets.acquire(Some(&[tcp("127.0.0.1", 0)]), 16, &[]).unwrap();
+    let start = sockets
+        .acquire(Some(&[tcp("127.0.0.1", 0)]), 16, &[])
+        .unwrap();
     let port = port(&start.listeners[0]);
     assert_eq!(
         refusal(&sockets, Some(&[tcp("0.0.0.0", port)]), &start.listeners),
@@ -262,12 +313,21 @@ fn widening_an_address_we_listen_on_is_told_apart_from_a_stranger() {
 #[test]
 fn every_address_of_ipv6_takes_ipv4_as_well() {
     let sockets = nothing_inherited();
-    let Ok(start) = sockets.acquire(Some(&[tcp("[::]", 0)]), 16, &[]) else { return };
+    let Ok(start) = sockets.acquire(Some(&[tcp("[::]", 0)]), 16, &[]) else {
+        return;
+    };
     let listener = &start.listeners[0];
     let _client = connect(listener);
     assert!(listener.try_accept().unwrap().is_some());
-    let both = refusal(&sockets, Some(&[tcp("0.0.0.0", port(listener))]), &start.listeners);
-    assert!(both.contains("[::] takes IPv4 as well: one entry does for both"), "{both}");
+    let both = refusal(
+        &sockets,
+        Some(&[tcp("0.0.0.0", port(listener))]),
+        &start.listeners,
+    );
+    assert!(
+        both.contains("[::] takes IPv4 as well: one entry does for both"),
+        "{both}"
+    );
 }
 
 #[test]
@@ -277,7 +337,10 @@ fn a_stale_socket_file_is_replaced_and_removed_at_the_end() {
     drop(UnixListener::bind(&path).unwrap());
     let acquired = bind(&[Listen::Unix(path.clone())]);
     let listener = &acquired.listeners[0];
-    assert_eq!(listener.address().to_string(), format!("unix:{}", path.display()));
+    assert_eq!(
+        listener.address().to_string(),
+        format!("unix:{}", path.display())
+    );
     let _client = UnixStream::connect(&path).unwrap();
     assert_eq!(accepted(listener).1, Address::Unix(None));
     listener.close();
@@ -340,5 +403,8 @@ fn a_path_in_use_by_a_process_a_file_or_nobody_is_refused_with_the_reason() {
 fn a_path_longer_than_a_socket_address_is_refused() {
     let path = PathBuf::from(format!("/tmp/{}", "x".repeat(120)));
     let line = refusal(&nothing_inherited(), Some(&[Listen::Unix(path)]), &[]);
-    assert!(line.ends_with("the path is too long: a socket's may have 107 bytes"), "{line}");
+    assert!(
+        line.ends_with("the path is too long: a socket's may have 107 bytes"),
+        "{line}"
+    );
 }

@@ -74,7 +74,11 @@ impl Watched {
         });
         let key = watch.places().insert(changes.clone());
         let event = changes.event(key);
-        let watched = Watched { socket: socket.clone(), key, changes };
+        let watched = Watched {
+            socket: socket.clone(),
+            key,
+            changes,
+        };
         let all = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&watch.epoll, socket, event, all)?;
         Ok(watched)
@@ -114,7 +118,11 @@ impl Drop for Watched {
 
 impl Change {
     fn new() -> Self {
-        Change { worth: AtomicBool::new(true), over: AtomicBool::new(false), waiting: AtomicWaker::new() }
+        Change {
+            worth: AtomicBool::new(true),
+            over: AtomicBool::new(false),
+            waiting: AtomicWaker::new(),
+        }
     }
 
     /// Waits until a try is worth it. Whatever changes from here on is told once more, so that none is missed during
@@ -165,7 +173,11 @@ impl Watch {
             return Ok(watch);
         }
         let epoll = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
-        let watch = Arc::new(Watch { epoll, places: Mutex::default(), next: AtomicU32::new(0) });
+        let watch = Arc::new(Watch {
+            epoll,
+            places: Mutex::default(),
+            next: AtomicU32::new(0),
+        });
         let mut first = false;
         let watch = WATCH.get_or_init(|| {
             first = true;
@@ -194,7 +206,10 @@ impl Watch {
 
     fn tell(&self) -> io::Result<()> {
         let mut room = [const { MaybeUninit::uninit() }; BATCH];
-        let no_wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let no_wait = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let events = match epoll::wait(&self.epoll, &mut room, Some(&no_wait)) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => return Ok(()),
@@ -206,7 +221,9 @@ impl Watch {
             let changes = self.places().get(key).cloned();
             // the place may have become another's since the event came
             let changes = changes.filter(|changes| changes.event(key).u64() == event.data.u64());
-            let Some(Changes { read, write, .. }) = changes.as_deref() else { continue };
+            let Some(Changes { read, write, .. }) = changes.as_deref() else {
+                continue;
+            };
             let (flags, gone) = (event.flags, EventFlags::HUP | EventFlags::ERR);
             if flags.intersects(EventFlags::IN | EventFlags::RDHUP | gone) {
                 read.tell(flags.intersects(EventFlags::HUP | EventFlags::RDHUP));

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use async_io::Async;
 use rustix::io::Errno;
-use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
+use rustix::process::{
+    self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
+};
 
 /// A child of this process, running or ended. Dropping it neither kills nor reaps it.
 #[derive(Debug)]
@@ -92,7 +94,10 @@ impl Child {
             return Some(*ending);
         }
         let ending = loop {
-            match process::waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.pidfd)), options) {
+            match process::waitid(
+                WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.pidfd)),
+                options,
+            ) {
                 Ok(Some(status)) => break Ending::of(&status),
                 Ok(None) => return None,
                 Err(Errno::INTR) => {}
@@ -106,7 +111,12 @@ impl Child {
 
 fn watch(pid: Pid) -> io::Result<Child> {
     let pidfd = process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-    Ok(Child { pid, started: Instant::now(), pidfd: Async::new(pidfd)?, ending: OnceLock::new() })
+    Ok(Child {
+        pid,
+        started: Instant::now(),
+        pidfd: Async::new(pidfd)?,
+        ending: OnceLock::new(),
+    })
 }
 
 impl Ending {
@@ -152,7 +162,10 @@ mod tests {
 
     #[expect(clippy::zombie_processes, reason = "what takes it over waits for it")]
     fn shell(script: &str) -> Child {
-        let child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+        let child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .spawn()
+            .unwrap();
         Child::new(Pid::from_child(&child)).unwrap()
     }
 
@@ -185,7 +198,11 @@ mod tests {
         assert_eq!(Ending::Exited(7).to_string(), "exited with status 7");
         assert_eq!(Ending::Killed(9).to_string(), "was killed by SIGKILL");
         assert_eq!(
-            (Ending::Exited(7).code(), Ending::Killed(15).code(), Ending::Unknown.code()),
+            (
+                Ending::Exited(7).code(),
+                Ending::Killed(15).code(),
+                Ending::Unknown.code()
+            ),
             (7, 143, 1)
         );
     }

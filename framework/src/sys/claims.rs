@@ -47,9 +47,14 @@ impl Claims {
     /// # Errors
     /// There is no memory for it. The connection must not be read then.
     pub(crate) fn claim(&self, index: u32) -> io::Result<()> {
-        self.0.write_all_at(&[CLAIMED], u64::from(index)).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot claim connection {index} of the handover: {error}"))
-        })
+        self.0
+            .write_all_at(&[CLAIMED], u64::from(index))
+            .map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot claim connection {index} of the handover: {error}"),
+                )
+            })
     }
 
     /// Whether a connection has been claimed. One that cannot be told counts as claimed: better to lose it than to
@@ -122,7 +127,11 @@ mod tests {
         assert!(claims.is_claimed(u32::MAX));
         let kept = rustix::fs::fstat(claims.fd()).unwrap();
         assert_eq!(kept.st_size, 1 << 32);
-        assert!(kept.st_blocks * 512 <= 64 * 1024, "{} blocks", kept.st_blocks);
+        assert!(
+            kept.st_blocks * 512 <= 64 * 1024,
+            "{} blocks",
+            kept.st_blocks
+        );
     }
 
     #[test]
@@ -138,6 +147,9 @@ mod tests {
         let claims = Claims::from(nothing);
         assert!(claims.is_claimed(0));
         let error = claims.claim(7).unwrap_err().to_string();
-        assert!(error.starts_with("cannot claim connection 7 of the handover: "), "{error}");
+        assert!(
+            error.starts_with("cannot claim connection 7 of the handover: "),
+            "{error}"
+        );
     }
 }

@@ -15,7 +15,10 @@ impl OpenFiles {
     /// but no reason not to start.
     pub(crate) fn raise() -> Self {
         let born = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: born.maximum, maximum: born.maximum };
+        let raised = Rlimit {
+            current: born.maximum,
+            maximum: born.maximum,
+        };
         let soft = match setrlimit(Resource::Nofile, raised) {
             Ok(()) => born.maximum,
             Err(_) => born.current,
@@ -26,7 +29,10 @@ impl OpenFiles {
     /// The limits as they are, for a guest in somebody else's process.
     pub(crate) fn as_they_are() -> Self {
         let born = getrlimit(Resource::Nofile);
-        OpenFiles { soft: born.current, born }
+        OpenFiles {
+            soft: born.current,
+            born,
+        }
     }
 
     /// Puts right what `raise` took for the limit at birth: a predecessor had raised it, and says from where.
@@ -52,7 +58,9 @@ impl OpenFiles {
 }
 
 fn connections(soft: Option<u64>, open: usize) -> usize {
-    let Some(soft) = soft.and_then(|soft| usize::try_from(soft).ok()) else { return usize::MAX };
+    let Some(soft) = soft.and_then(|soft| usize::try_from(soft).ok()) else {
+        return usize::MAX;
+    };
     soft.saturating_sub(soft / 8).saturating_sub(open).max(1)
 }
 

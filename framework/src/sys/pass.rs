@@ -15,6 +15,11 @@ pub(crate) fn pass(socket: impl AsFd, message: &[u8], passed: impl AsFd) -> io::
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let fds = [passed.as_fd()];
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(socket, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        socket,
+        &[IoSlice::new(message)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }

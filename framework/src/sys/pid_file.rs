@@ -23,7 +23,10 @@ impl PidFile {
     /// The path and why it cannot be written: for the caller to warn of, not to end for.
     pub(crate) fn write(path: &Path) -> Result<Self, Error> {
         let failed = |error| refused("write", path, error);
-        let file = PidFile { path: std::path::absolute(path).map_err(failed)?, pid: std::process::id() };
+        let file = PidFile {
+            path: std::path::absolute(path).map_err(failed)?,
+            pid: std::process::id(),
+        };
         file.put().map_err(|error| {
             remove_stale(&file.path);
             failed(error)
@@ -72,11 +75,19 @@ fn write_new(path: &Path, pid: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(format!("{pid}\n").as_bytes())
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)?
+        .write_all(format!("{pid}\n").as_bytes())
 }
 
 fn refused(verb: &str, path: &Path, error: io::Error) -> Error {
-    Error::new(Kind::Io, format!("pid_file: cannot {verb} {}", path.display())).because(error)
+    Error::new(
+        Kind::Io,
+        format!("pid_file: cannot {verb} {}", path.display()),
+    )
+    .because(error)
 }
 
 #[cfg(test)]
@@ -84,7 +95,8 @@ mod tests {
     use super::*;
 
     fn directory(test: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("slackwater-{}-pid-{test}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("slackwater-{}-pid-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         path
@@ -96,7 +108,10 @@ mod tests {
         let path = directory.join("app.pid");
         fs::write(&path, "1\n").unwrap();
         let file = PidFile::write(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{}\n", std::process::id())
+        );
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
         file.remove().unwrap();
         assert!(!path.exists());

@@ -72,7 +72,10 @@ impl Program {
     /// The same start with other arguments.
     #[cfg(feature = "dev")]
     pub(crate) fn with_arguments(&self, args: Vec<OsString>) -> Self {
-        Program { args, ..self.clone() }
+        Program {
+            args,
+            ..self.clone()
+        }
     }
 
     /// Another program in its place, here.
@@ -84,7 +87,10 @@ impl Program {
 
     /// A variable as it was at the start.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
-        self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
+        self.environment
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_os_str())
     }
 
     /// The file to start: `exec`, or without one whatever the program's name leads to now.
@@ -92,9 +98,15 @@ impl Program {
     /// # Errors
     /// The path, and why it cannot be run.
     pub(super) fn locate(&self, exec: &str) -> Result<PathBuf, Error> {
-        let name = if exec.is_empty() { self.called.as_os_str() } else { OsStr::new(exec) };
+        let name = if exec.is_empty() {
+            self.called.as_os_str()
+        } else {
+            OsStr::new(exec)
+        };
         if name.is_empty() {
-            return Err(refused("the program was started without a name (argv[0]): set upgrade.exec".into()));
+            return Err(refused(
+                "the program was started without a name (argv[0]): set upgrade.exec".into(),
+            ));
         }
         let path = if name.as_bytes().contains(&b'/') {
             self.absolute(Path::new(name))?
@@ -120,11 +132,16 @@ impl Program {
     /// As execvp(3) looks: the first that can be executed.
     fn in_path(&self, name: &OsStr) -> Result<PathBuf, Error> {
         let path = self.variable("PATH").unwrap_or_default();
-        let mut found = env::split_paths(path).filter_map(|entry| self.absolute(&entry.join(name)).ok());
-        found.find(|candidate| candidate.is_file() && is_executable(candidate).is_ok()).ok_or_else(|| {
-            let (name, path) = (name.to_string_lossy(), path.to_string_lossy());
-            refused(format!("cannot start {name}: no such program in PATH={path}"))
-        })
+        let mut found =
+            env::split_paths(path).filter_map(|entry| self.absolute(&entry.join(name)).ok());
+        found
+            .find(|candidate| candidate.is_file() && is_executable(candidate).is_ok())
+            .ok_or_else(|| {
+                let (name, path) = (name.to_string_lossy(), path.to_string_lossy());
+                refused(format!(
+                    "cannot start {name}: no such program in PATH={path}"
+                ))
+            })
     }
 }
 
@@ -137,7 +154,10 @@ fn refused(message: String) -> Error {
 fn directory(pwd: Option<OsString>) -> Option<PathBuf> {
     let pwd = pwd.map(PathBuf::from).filter(|pwd| pwd.is_absolute());
     match env::current_dir() {
-        Ok(here) => Some(pwd.filter(|pwd| is_same(pwd, Path::new("."))).unwrap_or(here)),
+        Ok(here) => Some(
+            pwd.filter(|pwd| is_same(pwd, Path::new(".")))
+                .unwrap_or(here),
+        ),
         // removed; the name may be taken again by the next release
         Err(_) => pwd,
     }
@@ -154,7 +174,8 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
 /// What can be known before the new process exists is asked before: afterwards there is only its exit status, and
 /// execvp(3) hands what is no program at all to the shell.
 fn runs_here(path: &Path) -> Result<(), Error> {
-    let because = |error: std::io::Error| refused(format!("cannot start {}", path.display())).because(error);
+    let because =
+        |error: std::io::Error| refused(format!("cannot start {}", path.display())).because(error);
     let metadata = fs::metadata(path).map_err(because)?;
     if metadata.is_dir() {
         return Err(because(Errno::ISDIR.into()));
@@ -178,9 +199,9 @@ fn foreign(path: &Path) -> Option<String> {
         Format::Elf(machine) => machine,
     };
     match Format::of(Path::new("/proc/self/exe"))? {
-        Format::Elf(ours) if ours != file => {
-            Some(format!("built for another machine ({file}; this one is {ours})"))
-        }
+        Format::Elf(ours) if ours != file => Some(format!(
+            "built for another machine ({file}; this one is {ours})"
+        )),
         _ => None,
     }
 }
@@ -204,10 +225,16 @@ struct Machine {
 impl Format {
     fn of(path: &Path) -> Option<Self> {
         let mut head = Vec::new();
-        File::open(path).and_then(|file| file.take(20).read_to_end(&mut head)).ok()?;
+        File::open(path)
+            .and_then(|file| file.take(20).read_to_end(&mut head))
+            .ok()?;
         Some(match head.as_slice() {
             [0x7f, b'E', b'L', b'F', class, data, .., high, low] if head.len() == 20 => {
-                Format::Elf(Machine { class: *class, data: *data, machine: [*high, *low] })
+                Format::Elf(Machine {
+                    class: *class,
+                    data: *data,
+                    machine: [*high, *low],
+                })
             }
             [b'#', b'!', ..] => Format::Script,
             _ => Format::Other,

@@ -70,12 +70,18 @@ enum Kin {
 impl Environment {
     /// For a program on slackwater: it needs no LISTEN_PID, and raises its limit on open files by itself.
     pub(crate) fn ours() -> Self {
-        Environment { kin: Kin::Ours, extra: Vec::new() }
+        Environment {
+            kin: Kin::Ours,
+            extra: Vec::new(),
+        }
     }
 
     /// For any other program: with LISTEN_PID and the limit on open files as it was, where there is a shell to set them.
     pub(crate) fn stranger() -> Self {
-        Environment { kin: Kin::Stranger, extra: Vec::new() }
+        Environment {
+            kin: Kin::Stranger,
+            extra: Vec::new(),
+        }
     }
 
     /// Adds a variable, or replaces it.
@@ -107,7 +113,14 @@ impl Program {
     ) -> Result<Child, Error> {
         let path = self.locate(exec)?;
         let mut call = match environment.kin {
-            Kin::Ours => directly(&path, if exec.is_empty() { &self.called } else { OsStr::new(exec) }),
+            Kin::Ours => directly(
+                &path,
+                if exec.is_empty() {
+                    &self.called
+                } else {
+                    OsStr::new(exec)
+                },
+            ),
             Kin::Stranger => through_shell(&path, passed, limits),
         };
         call.arguments.extend_from_slice(&self.args);
@@ -121,7 +134,12 @@ impl Program {
         pid.and_then(Child::new).map_err(why)
     }
 
-    fn variables(&self, passed: &[Passed<'_>], environment: Environment, limits: &OpenFiles) -> Variables {
+    fn variables(
+        &self,
+        passed: &[Passed<'_>],
+        environment: Environment,
+        limits: &OpenFiles,
+    ) -> Variables {
         let mut all = self.environment.clone();
         all.retain(|(name, _)| !OURS_ALONE.iter().any(|ours| name == ours));
         // of two with the same name most programs see the first
@@ -140,13 +158,19 @@ impl Program {
             set("LISTEN_FDS".into(), passed.len().to_string().into());
             set("LISTEN_FDNAMES".into(), names(passed).into());
         }
-        environment.extra.into_iter().for_each(|(name, value)| set(name, value));
+        environment
+            .extra
+            .into_iter()
+            .for_each(|(name, value)| set(name, value));
         all
     }
 
     /// The directory to go to, if this process is not in it.
     fn elsewhere(&self) -> Option<&Path> {
-        let directory = self.directory.as_deref().filter(|directory| !is_same(directory, Path::new(".")))?;
+        let directory = self
+            .directory
+            .as_deref()
+            .filter(|directory| !is_same(directory, Path::new(".")))?;
         let enters = accessat(CWD, directory, Access::EXEC_OK, AtFlags::EACCESS);
         (directory.is_dir() && enters.is_ok()).then_some(directory)
     }
@@ -162,7 +186,10 @@ struct Call {
 type Variables = Vec<(OsString, OsString)>;
 
 fn directly(path: &Path, called: &OsStr) -> Call {
-    Call { file: path.to_owned(), arguments: vec![called.to_owned()] }
+    Call {
+        file: path.to_owned(),
+        arguments: vec![called.to_owned()],
+    }
 }
 
 /// Only the child itself knows its pid, and without unsafe code nothing of ours runs in it before the program does:
@@ -176,16 +203,30 @@ fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Call
     if !shell.exists() {
         return directly(path, path.as_os_str());
     }
-    let pid = if passed.is_empty() { "" } else { "export LISTEN_PID=$$; " };
+    let pid = if passed.is_empty() {
+        ""
+    } else {
+        "export LISTEN_PID=$$; "
+    };
     // as the shell writes it
-    let limit = limits.born().current.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    let limit = limits
+        .born()
+        .current
+        .map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
     let script = format!("ulimit -S -n {limit}; {pid}exec \"$0\" \"$@\"");
-    Call { file: shell.to_owned(), arguments: vec![shell.into(), "-c".into(), script.into(), path.into()] }
+    Call {
+        file: shell.to_owned(),
+        arguments: vec![shell.into(), "-c".into(), script.into(), path.into()],
+    }
 }
 
 /// A colon parts the names, so no name has one.
 fn names(passed: &[Passed<'_>]) -> String {
-    let plain = |passed: &Passed<'_>| passed.name.replace(|c: char| c == ':' || c.is_control(), "_");
+    let plain = |passed: &Passed<'_>| {
+        passed
+            .name
+            .replace(|c: char| c == ':' || c.is_control(), "_")
+    };
     passed.iter().map(plain).collect::<Vec<_>>().join(":")
 }
 
@@ -210,7 +251,12 @@ impl Call {
         Pid::from_raw(pid.as_raw()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    fn fork(self, variables: Variables, descriptors: Descriptors, directory: &Path) -> io::Result<Pid> {
+    fn fork(
+        self,
+        variables: Variables,
+        descriptors: Descriptors,
+        directory: &Path,
+    ) -> io::Result<Pid> {
         let mut command = Command::new(self.file);
         if let [called, args @ ..] = &*self.arguments {
             command.arg0(called).args(args);
@@ -240,7 +286,10 @@ impl Descriptors {
     fn of(passed: &[Passed<'_>], stdout: OwnedFd) -> io::Result<Self> {
         let behind = FIRST + i32::try_from(passed.len()).map_err(io::Error::other)?;
         let copy = |passed: &Passed<'_>| Ok(fcntl_dupfd_cloexec(passed.fd, behind)?);
-        Ok(Descriptors { stdout, copies: passed.iter().map(copy).collect::<io::Result<_>>()? })
+        Ok(Descriptors {
+            stdout,
+            copies: passed.iter().map(copy).collect::<io::Result<_>>()?,
+        })
     }
 
     /// For posix_spawn.
@@ -257,10 +306,14 @@ impl Descriptors {
     /// For std. What is returned is to be kept until the child has been started.
     fn connect(self, command: &mut Command) -> io::Result<Vec<OwnedFd>> {
         command.stdout(Stdio::from(self.stdout));
-        let mapping = |(parent_fd, child_fd)| FdMapping { parent_fd, child_fd };
+        let mapping = |(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        };
         let mappings: Vec<_> = self.copies.into_iter().zip(FIRST..).map(mapping).collect();
         // std tells of a failed exec through a pipe of its own, which must not come to lie in one of the places
-        let taken = (0..mappings.len()).map(|_| Ok(fcntl_dupfd_cloexec(rustix::stdio::stderr(), FIRST)?));
+        let taken =
+            (0..mappings.len()).map(|_| Ok(fcntl_dupfd_cloexec(rustix::stdio::stderr(), FIRST)?));
         let taken = taken.collect::<io::Result<_>>()?;
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         Ok(taken)
@@ -271,7 +324,9 @@ fn why(path: &Path, error: io::Error) -> Error {
     let path = path.display();
     let message = match error.kind() {
         // the file itself has been seen
-        io::ErrorKind::NotFound => format!("cannot start {path}: its interpreter or loader is missing"),
+        io::ErrorKind::NotFound => {
+            format!("cannot start {path}: its interpreter or loader is missing")
+        }
         _ => format!("cannot start {path}"),
     };
     Error::new(Kind::Io, message).because(error)

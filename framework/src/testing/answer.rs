@@ -33,7 +33,10 @@ impl Answer {
         B::Error: Into<BoxError>,
     {
         let (head, body) = response.into_parts();
-        Answer { head, body: Box::pin(body.map_err(Into::into)) }
+        Answer {
+            head,
+            body: Box::pin(body.map_err(Into::into)),
+        }
     }
 
     /// Its status.
@@ -62,7 +65,11 @@ impl Answer {
     /// # fn doc(answer: slackwater::testing::Answer) { assert_eq!(answer.headers("set-cookie").count(), 2); }
     /// ```
     pub fn headers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+        self.head
+            .headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
     }
 
     /// The next piece of the body, for one that goes on; none at its end.

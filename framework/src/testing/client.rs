@@ -89,7 +89,9 @@ impl Builder {
     /// ```
     pub async fn start(self) -> Result<Client> {
         let target = match self.kind {
-            Kind::Inside(application) => Target::Inside(Inside::start(application, self.sources).await?),
+            Kind::Inside(application) => {
+                Target::Inside(Inside::start(application, self.sources).await?)
+            }
             Kind::Outside(program) => Target::Outside(Outside::start(program, self.sources).await?),
         };
         Ok(Client(target))
@@ -98,7 +100,9 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("sets", &self.sources.sets).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("sets", &self.sources.sets)
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,12 +196,10 @@ impl Client {
     pub fn set(&self, key: &str, value: impl fmt::Display) -> Result<()> {
         match &self.0 {
             Target::Inside(inside) => inside.set(format!("{key}={value}")),
-            Target::Outside(_) => {
-                return Err(
-                    "what a process was started with cannot be set anew: change its configuration file"
-                        .into(),
-                )
-            }
+            Target::Outside(_) => return Err(
+                "what a process was started with cannot be set anew: change its configuration file"
+                    .into(),
+            ),
         }
         Ok(())
     }
@@ -239,6 +241,8 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("pid", &self.pid()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
     }
 }

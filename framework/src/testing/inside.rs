@@ -30,15 +30,25 @@ pub(super) struct Inside {
 }
 
 impl Inside {
-    pub(super) async fn start(application: Arc<dyn Application>, sources: Sources) -> Result<Self, Error> {
+    pub(super) async fn start(
+        application: Arc<dyn Application>,
+        sources: Sources,
+    ) -> Result<Self, Error> {
         let mut loaded = sources.load()?;
         let generation = build(&*application, &mut loaded, None).await?;
         Ok(Inside {
             application,
             sources: Mutex::new(sources),
             body_limit: Mutex::new(loaded.config.http.body_limit),
-            slot: Slot::new(generation, Reserved::of(&loaded.config, vec![]), Metrics::new("")),
-            ends: Arc::new(Ends { peer: "127.0.0.1:50000".into(), local: "127.0.0.1:8080".into() }),
+            slot: Slot::new(
+                generation,
+                Reserved::of(&loaded.config, vec![]),
+                Metrics::new(""),
+            ),
+            ends: Arc::new(Ends {
+                peer: "127.0.0.1:50000".into(),
+                local: "127.0.0.1:8080".into(),
+            }),
             retiring: Mutex::default(),
         })
     }
@@ -93,7 +103,9 @@ async fn build(
     loaded: &mut Loaded,
     before: Option<&Generation>,
 ) -> Result<Arc<Generation>, Error> {
-    Ok(lifecycle::build(application, loaded, before, Reason::Test).await?.start())
+    Ok(lifecycle::build(application, loaded, before, Reason::Test)
+        .await?
+        .start())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -42,13 +42,27 @@ impl Outside {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let mut command = Command::new(&program);
-        command.args(&flags).env("LISTEN_FDS", "1").env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
-        command.fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(listener), child_fd: 3 }])?;
-        let child =
-            command.spawn().map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        command
+            .args(&flags)
+            .env("LISTEN_FDS", "1")
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDNAMES");
+        command.fd_mappings(vec![FdMapping {
+            parent_fd: OwnedFd::from(listener),
+            child_fd: 3,
+        }])?;
+        let child = command
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         // with the command goes our copy of the socket: what waits in it is refused when the process dies
         drop(command);
-        let outside = Outside { program, flags, address, child: Mutex::new(child), dir };
+        let outside = Outside {
+            program,
+            flags,
+            address,
+            child: Mutex::new(child),
+            dir,
+        };
         outside.answers().await?;
         Ok(outside)
     }
@@ -57,9 +71,9 @@ impl Outside {
     async fn answers(&self) -> Result<()> {
         let asked = async {
             let request = http(self.address, Asked::of_server()?).await;
-            request
-                .map(drop)
-                .map_err(|error| format!("{} did not answer: {error}", self.program.display()).into())
+            request.map(drop).map_err(|error| {
+                format!("{} did not answer: {error}", self.program.display()).into()
+            })
         };
         let ended = async {
             let status = self.ended().await;
@@ -67,10 +81,17 @@ impl Outside {
         };
         // a process that ends resets the connection as well: its status says more than that
         let first = timeout(PATIENCE, future::or(ended, asked)).await;
-        match first.map_err(|_| format!("{} did not answer within {PATIENCE:?}", self.program.display()))? {
+        match first.map_err(|_| {
+            format!(
+                "{} did not answer within {PATIENCE:?}",
+                self.program.display()
+            )
+        })? {
             Ok(()) => Ok(()),
             Err(error) => Err(match timeout(GLANCE * 10, self.ended()).await {
-                Ok(status) => format!("{} ended at its start: {status}", self.program.display()).into(),
+                Ok(status) => {
+                    format!("{} ended at its start: {status}", self.program.display()).into()
+                }
                 Err(_) => error,
             }),
         }
@@ -88,7 +109,10 @@ impl Outside {
         if output.status.success() {
             return Ok(());
         }
-        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into())
+        Err(String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .to_owned()
+            .into())
     }
 
     pub(super) async fn drain(&self) -> Result<()> {
@@ -150,7 +174,9 @@ async fn http(address: SocketAddr, request: Asked) -> Result<Answer> {
         // what breaks a connection is told to whoever waits for an answer on it
         let _ = connection.await;
     });
-    Ok(Answer::new(sender.send_request(request.into_request(Full::new)).await?))
+    Ok(Answer::new(
+        sender.send_request(request.into_request(Full::new)).await?,
+    ))
 }
 
 /// A directory that is gone afterwards.
@@ -160,7 +186,8 @@ impl Dir {
     fn new() -> std::io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("slackwater-test-{}-{count}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("slackwater-test-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         Ok(Dir(dir))
     }

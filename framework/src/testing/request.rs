@@ -42,13 +42,18 @@ impl<'a> RequestBuilder<'a> {
     }
 
     pub(super) fn named(client: &'a Client, method: &str, path: &str) -> Self {
-        let method =
-            Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method:?} is no method").into());
-        RequestBuilder { client, request: method.and_then(|method| Asked::new(method, path)) }
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| format!("{method:?} is no method").into());
+        RequestBuilder {
+            client,
+            request: method.and_then(|method| Asked::new(method, path)),
+        }
     }
 
     fn change(mut self, change: impl FnOnce(&mut Asked) -> Result<()>) -> Self {
-        self.request = self.request.and_then(|mut request| change(&mut request).map(|()| request));
+        self.request = self
+            .request
+            .and_then(|mut request| change(&mut request).map(|()| request));
         self
     }
 
@@ -63,8 +68,8 @@ impl<'a> RequestBuilder<'a> {
         self.change(|request| {
             let known = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| format!("{name:?} is no header's name"))?;
-            let value =
-                HeaderValue::from_str(value).map_err(|_| format!("{value:?} cannot be a header's value"))?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| format!("{value:?} cannot be a header's value"))?;
             // there is one Host, and the one that is said counts
             if known == HOST {
                 request.headers.insert(known, value);
@@ -92,7 +97,9 @@ impl<'a> RequestBuilder<'a> {
     fn typed(self, kind: &'static str, body: Result<Vec<u8>>) -> Self {
         self.change(|request| {
             request.body = body?.into();
-            request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            request
+                .headers
+                .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             Ok(())
         })
     }
@@ -105,7 +112,10 @@ impl<'a> RequestBuilder<'a> {
     /// # }
     /// ```
     pub fn json(self, value: &impl Serialize) -> Self {
-        self.typed("application/json", serde_json::to_vec(value).map_err(BoxError::from))
+        self.typed(
+            "application/json",
+            serde_json::to_vec(value).map_err(BoxError::from),
+        )
     }
 
     /// A body as a browser's form sends it.
@@ -117,7 +127,10 @@ impl<'a> RequestBuilder<'a> {
     /// ```
     pub fn form(self, fields: &impl Serialize) -> Self {
         let body = serde_html_form::to_string(fields).map(String::into_bytes);
-        self.typed("application/x-www-form-urlencoded", body.map_err(BoxError::from))
+        self.typed(
+            "application/x-www-form-urlencoded",
+            body.map_err(BoxError::from),
+        )
     }
 
     /// Sends it, and returns with the head of the answer.
@@ -139,16 +152,25 @@ impl<'a> RequestBuilder<'a> {
                 Target::Outside(outside) => outside.send(request).await,
             }
         };
-        timeout(PATIENCE, answer).await.map_err(|_| format!("{asked}: no answer within {PATIENCE:?}"))?
+        timeout(PATIENCE, answer)
+            .await
+            .map_err(|_| format!("{asked}: no answer within {PATIENCE:?}"))?
     }
 }
 
 impl Asked {
     fn new(method: Method, path: &str) -> Result<Self> {
-        let target: Uri = path.parse().map_err(|error| format!("{path:?} is no path: {error}"))?;
+        let target: Uri = path
+            .parse()
+            .map_err(|error| format!("{path:?} is no path: {error}"))?;
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost"));
-        Ok(Asked { method, target, headers, body: Bytes::new() })
+        Ok(Asked {
+            method,
+            target,
+            headers,
+            body: Bytes::new(),
+        })
     }
 
     /// A question that every server answers and no route sees.

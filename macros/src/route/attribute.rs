@@ -42,13 +42,24 @@ impl Attribute {
             None => methods(input)?,
         };
         let missing = match fixed {
-            Some(method) => format!("the path is missing: write #[{}(\"/path\")]", method.to_lowercase()),
+            Some(method) => format!(
+                "the path is missing: write #[{}(\"/path\")]",
+                method.to_lowercase()
+            ),
             None => "the path is missing: write #[route(GET, POST, \"/path\")]".to_owned(),
         };
-        let path: LitStr = input.parse().map_err(|error| Error::new(error.span(), missing))?;
+        let path: LitStr = input
+            .parse()
+            .map_err(|error| Error::new(error.span(), missing))?;
         let segments = path::segments(&path.value()).map_err(|why| Error::new(path.span(), why))?;
         let framework = syn::parse_quote!(::slackwater);
-        let mut attribute = Attribute { methods, path, segments, framework, state: None };
+        let mut attribute = Attribute {
+            methods,
+            path,
+            segments,
+            framework,
+            state: None,
+        };
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             attribute.option(input)?;
         }
@@ -72,7 +83,10 @@ impl Attribute {
                 self.state = Some(input.parse()?);
                 Ok(())
             }
-            _ => Err(ahead.error("the options after the path are `state = TYPE` and `crate = \"NAME\"`")),
+            _ => {
+                Err(ahead
+                    .error("the options after the path are `state = TYPE` and `crate = \"NAME\"`"))
+            }
         }
     }
 }
@@ -82,18 +96,27 @@ fn methods(input: ParseStream<'_>) -> Result<Vec<Ident>> {
     let mut methods = Vec::new();
     while !input.peek(LitStr) {
         let method = Ident::parse(input).map_err(|error| {
-            Error::new(error.span(), "write methods, then the path: #[route(GET, POST, \"/path\")]")
+            Error::new(
+                error.span(),
+                "write methods, then the path: #[route(GET, POST, \"/path\")]",
+            )
         })?;
-        let known = METHODS.iter().find(|(name, _)| method == name).ok_or_else(|| {
-            let upper = method.to_string().to_uppercase();
-            match METHODS.iter().any(|(name, _)| *name == upper) {
-                true => Error::new(method.span(), format!("methods are written in capitals: {upper}")),
-                false => Error::new(
-                    method.span(),
-                    format!("the method `{method}` is not known; there are {}", all()),
-                ),
-            }
-        })?;
+        let known = METHODS
+            .iter()
+            .find(|(name, _)| method == name)
+            .ok_or_else(|| {
+                let upper = method.to_string().to_uppercase();
+                match METHODS.iter().any(|(name, _)| *name == upper) {
+                    true => Error::new(
+                        method.span(),
+                        format!("methods are written in capitals: {upper}"),
+                    ),
+                    false => Error::new(
+                        method.span(),
+                        format!("the method `{method}` is not known; there are {}", all()),
+                    ),
+                }
+            })?;
         let known = Ident::new(known.1, method.span());
         if methods.contains(&known) {
             return Err(Error::new(method.span(), "this method is named twice"));

@@ -4,8 +4,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, ToTokens};
 use syn::spanned::Spanned;
 use syn::{
-    parse_quote, Error, Expr, ExprLit, FnArg, GenericArgument, GenericParam, Generics, Ident, ItemFn, Lit,
-    Meta, Pat, PatType, PathArguments, Result, ReturnType, Type,
+    parse_quote, Error, Expr, ExprLit, FnArg, GenericArgument, GenericParam, Generics, Ident,
+    ItemFn, Lit, Meta, Pat, PatType, PathArguments, Result, ReturnType, Type,
 };
 
 use super::attribute::Attribute;
@@ -94,13 +94,20 @@ impl Function {
             ReturnType::Default => signature.ident.span(),
             ReturnType::Type(_, kind) => kind.span(),
         };
-        let state = attribute
-            .state
-            .clone()
-            .or_else(|| signature.inputs.iter().find_map(|input| state_of(input, attribute)));
+        let state = attribute.state.clone().or_else(|| {
+            signature
+                .inputs
+                .iter()
+                .find_map(|input| state_of(input, attribute))
+        });
         let (scope, state, handler_generics) = scope(signature, state)?;
         let turbofish = match scope {
-            Scope::Generic => signature.generics.split_for_impl().1.as_turbofish().to_token_stream(),
+            Scope::Generic => signature
+                .generics
+                .split_for_impl()
+                .1
+                .as_turbofish()
+                .to_token_stream(),
             _ => TokenStream::new(),
         };
         Ok(Function {
@@ -131,8 +138,15 @@ impl Function {
 
 fn scope(signature: &syn::Signature, state: Option<Type>) -> Result<(Scope, Type, Generics)> {
     let own = &signature.generics;
-    if let Some(lifetime) = own.params.iter().find(|param| matches!(param, GenericParam::Lifetime(_))) {
-        return Err(Error::new_spanned(lifetime, "what a route takes is its own: it has no lifetimes"));
+    if let Some(lifetime) = own
+        .params
+        .iter()
+        .find(|param| matches!(param, GenericParam::Lifetime(_)))
+    {
+        return Err(Error::new_spanned(
+            lifetime,
+            "what a route takes is its own: it has no lifetimes",
+        ));
     }
     match (own.params.is_empty(), state) {
         (true, Some(state)) => Ok((Scope::OneState, state, Generics::default())),
@@ -161,7 +175,10 @@ fn argument(input: &FnArg, attribute: &Attribute, is_last: bool) -> Result<Argum
     if let Type::Reference(reference) = &**ty {
         return Err(Error::new_spanned(
             reference,
-            format!("an argument of a route is its own: write `{}`", owned(&reference.elem)),
+            format!(
+                "an argument of a route is its own: write `{}`",
+                owned(&reference.elem)
+            ),
         ));
     }
     if let Type::ImplTrait(opaque) = &**ty {
@@ -172,14 +189,20 @@ fn argument(input: &FnArg, attribute: &Attribute, is_last: bool) -> Result<Argum
     }
     if last_segment(ty).is_some_and(|segment| segment.ident == "Request") {
         if !is_last {
-            return Err(Error::new_spanned(ty, "the request itself can only be the last argument"));
+            return Err(Error::new_spanned(
+                ty,
+                "the request itself can only be the last argument",
+            ));
         }
         return Ok(Argument::Request);
     }
     if let Pat::Ident(name) = &**pat {
         let name = name.ident.to_string();
         if attribute.segments.contains(&name) {
-            return Ok(Argument::Segment { name, kind: (**ty).clone() });
+            return Ok(Argument::Segment {
+                name,
+                kind: (**ty).clone(),
+            });
         }
     }
     Ok(Argument::Extractor((**ty).clone()))
@@ -194,14 +217,20 @@ fn owned(borrowed: &Type) -> String {
     }
 }
 
-fn all_segments_are_taken(attribute: &Attribute, item: &ItemFn, arguments: &[Argument]) -> Result<()> {
+fn all_segments_are_taken(
+    attribute: &Attribute,
+    item: &ItemFn,
+    arguments: &[Argument],
+) -> Result<()> {
     let takes_all = arguments.iter().any(|argument| match argument {
         Argument::Request => true,
         Argument::Extractor(kind) => mentions_path(kind),
         Argument::Segment { .. } => false,
     });
     let is_taken = |wanted: &String| {
-        arguments.iter().any(|argument| matches!(argument, Argument::Segment { name, .. } if name == wanted))
+        arguments
+            .iter()
+            .any(|argument| matches!(argument, Argument::Segment { name, .. } if name == wanted))
     };
     match attribute.segments.iter().find(|segment| !takes_all && !is_taken(segment)) {
         None => Ok(()),
@@ -218,13 +247,16 @@ fn all_segments_are_taken(attribute: &Attribute, item: &ItemFn, arguments: &[Arg
 
 /// `Path<T>`, also within `Option` and `Result`.
 fn mentions_path(kind: &Type) -> bool {
-    last_segment(kind)
-        .is_some_and(|segment| segment.ident == "Path" || first_argument(segment).is_some_and(mentions_path))
+    last_segment(kind).is_some_and(|segment| {
+        segment.ident == "Path" || first_argument(segment).is_some_and(mentions_path)
+    })
 }
 
 /// The state that an argument names: the `S` of `State<S>` and of `Request<S>`.
 fn state_of(input: &FnArg, attribute: &Attribute) -> Option<Type> {
-    let FnArg::Typed(PatType { ty, .. }) = input else { return None };
+    let FnArg::Typed(PatType { ty, .. }) = input else {
+        return None;
+    };
     let segment = last_segment(ty)?;
     let fw = &attribute.framework;
     match segment.ident.to_string().as_str() {
@@ -246,7 +278,9 @@ fn last_segment(kind: &Type) -> Option<&syn::PathSegment> {
 }
 
 fn first_argument(segment: &syn::PathSegment) -> Option<&Type> {
-    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
+        return None;
+    };
     arguments.args.iter().find_map(|argument| match argument {
         GenericArgument::Type(kind) => Some(kind),
         _ => None,
@@ -255,15 +289,21 @@ fn first_argument(segment: &syn::PathSegment) -> Option<&Type> {
 
 /// The doc comment, line by line, without the space that each begins with.
 fn doc(item: &ItemFn) -> String {
-    let lines = item.attrs.iter().filter_map(|attribute| match &attribute.meta {
-        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
-            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-                let text = text.value();
-                Some(text.strip_prefix(' ').unwrap_or(&text).to_owned())
-            }
+    let lines = item
+        .attrs
+        .iter()
+        .filter_map(|attribute| match &attribute.meta {
+            Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
+                Expr::Lit(ExprLit {
+                    lit: Lit::Str(text),
+                    ..
+                }) => {
+                    let text = text.value();
+                    Some(text.strip_prefix(' ').unwrap_or(&text).to_owned())
+                }
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
-    });
+        });
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }

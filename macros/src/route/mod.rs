@@ -18,7 +18,11 @@ use function::{Argument, Function};
 const EXPECTED: &str = "a route attribute stands on an `async fn`";
 
 /// `fixed` is the attribute's method; `#[route]` names its own.
-pub(crate) fn expand(fixed: Option<&str>, arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(
+    fixed: Option<&str>,
+    arguments: TokenStream,
+    item: TokenStream,
+) -> TokenStream {
     let handler = syn::parse2::<ItemFn>(item.clone())
         .map_err(|error| syn::Error::new(error.span(), EXPECTED))
         .and_then(|item| handler(fixed, arguments, &item));
@@ -88,7 +92,10 @@ fn handler(fixed: Option<&str>, arguments: TokenStream, item: &ItemFn) -> Result
 
 fn info(attribute: &Attribute, function: &Function) -> TokenStream {
     let fw = &attribute.framework;
-    let methods = attribute.methods.iter().map(|method| quote! { #fw::__private::Method::#method });
+    let methods = attribute
+        .methods
+        .iter()
+        .map(|method| quote! { #fw::__private::Method::#method });
     let path = &attribute.path;
     let segments = attribute.segments.iter();
     let name = function.name.to_string();
@@ -157,7 +164,11 @@ fn check_bodies(attribute: &Attribute, function: &Function) -> TokenStream {
     }
     let fw = &attribute.framework;
     let state = function.state_or_unit();
-    let extractors: Vec<_> = function.arguments.iter().filter_map(Argument::extractor).collect();
+    let extractors: Vec<_> = function
+        .arguments
+        .iter()
+        .filter_map(Argument::extractor)
+        .collect();
     let mut checks = TokenStream::new();
     for (n, later) in extractors.iter().enumerate().skip(1) {
         let earlier = &extractors[..n];

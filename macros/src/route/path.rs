@@ -26,12 +26,18 @@ pub(super) fn segments(path: &str) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     let mut parts = path[1..].split('/').peekable();
     while let Some(part) = parts.next() {
-        let Some(name) = name(part, path)? else { continue };
+        let Some(name) = name(part, path)? else {
+            continue;
+        };
         if part.starts_with('*') && parts.peek().is_some() {
-            return Err(format!("`{part}` takes the rest of the path, so nothing can follow it"));
+            return Err(format!(
+                "`{part}` takes the rest of the path, so nothing can follow it"
+            ));
         }
         if names.contains(&name) {
-            return Err(format!("two segments are called `{name}`: give each a name of its own"));
+            return Err(format!(
+                "two segments are called `{name}`: give each a name of its own"
+            ));
         }
         names.push(name);
     }
@@ -41,10 +47,15 @@ pub(super) fn segments(path: &str) -> Result<Vec<String>, String> {
 /// The name of a segment, if it is an argument.
 fn name(part: &str, path: &str) -> Result<Option<String>, String> {
     for (open, close) in [('{', '}'), ('<', '>'), ('[', ']')] {
-        if let Some(inner) = part.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
+        if let Some(inner) = part
+            .strip_prefix(open)
+            .and_then(|rest| rest.strip_suffix(close))
+        {
             let inner = inner.trim_end_matches("..").trim_start_matches('*');
             let right = path.replace(part, &format!(":{inner}"));
-            return Err(format!("a segment that is an argument is written `:{inner}`: write \"{right}\""));
+            return Err(format!(
+                "a segment that is an argument is written `:{inner}`: write \"{right}\""
+            ));
         }
     }
     match part.strip_prefix([':', '*']) {

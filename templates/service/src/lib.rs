@@ -23,7 +23,11 @@ pub async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Ser
         return Err("app.limit must be at least 1".into());
     }
     // kept when the settings change, for it is made of none of them
-    let notes = setup.reuse("notes", (), |()| async { Ok::<_, slackwater::BoxError>(Notes::default()) }).await?;
+    let notes = setup
+        .reuse("notes", (), |()| async {
+            Ok::<_, slackwater::BoxError>(Notes::default())
+        })
+        .await?;
     let mut app = App::with_state(Service { settings, notes });
     app.mount("/", routes![index, list, add, note]);
     Ok(app)

@@ -27,7 +27,9 @@ pub async fn add(
     Json(note): Json<Note>,
 ) -> Result<(StatusCode, Json<usize>), Rejection> {
     let id = service.notes.add(note.text, service.settings.limit);
-    let id = id.ok_or_else(|| Rejection::new(StatusCode::InsufficientStorage, "there are too many notes"))?;
+    let id = id.ok_or_else(|| {
+        Rejection::new(StatusCode::InsufficientStorage, "there are too many notes")
+    })?;
     Ok((StatusCode::Created, Json(id)))
 }
 

@@ -17,11 +17,18 @@ pub struct Notes(Arc<RwLock<Vec<String>>>);
 
 impl Notes {
     pub(crate) fn all(&self) -> Vec<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn get(&self, id: usize) -> Option<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
     }
 
     /// Adds a note and gives its number, unless there are `limit` already.

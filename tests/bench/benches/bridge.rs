@@ -1,7 +1,10 @@
 //! What a request costs between hyper and tide: from hyper's request to hyper's response, without hyper itself and without a
 //! socket.
 
-#![allow(missing_docs, reason = "criterion's macro makes a function without any")]
+#![allow(
+    missing_docs,
+    reason = "criterion's macro makes a function without any"
+)]
 
 #[path = "../src/browser.rs"]
 mod browser;
@@ -19,14 +22,18 @@ const KIB: usize = 1 << 10;
 async fn app() -> slackwater::Result<App> {
     let mut app = App::new();
     app.at("/").get(|_| async { Ok("Hello, world!") });
-    app.at("/many").get(|_| async { Ok(Body::from_bytes(vec![b'x'; 1024 * KIB])) });
-    app.at("/echo").post(|mut request: Request<()>| async move { Ok(request.take_body()) });
+    app.at("/many")
+        .get(|_| async { Ok(Body::from_bytes(vec![b'x'; 1024 * KIB])) });
+    app.at("/echo")
+        .post(|mut request: Request<()>| async move { Ok(request.take_body()) });
     Ok(app)
 }
 
 fn browsers(client: &Client) -> RequestBuilder<'_> {
     let fields = BROWSER.iter().filter_map(|field| field.split_once(": "));
-    fields.fold(client.get("/"), |request, (name, value)| request.header(name, value))
+    fields.fold(client.get("/"), |request, (name, value)| {
+        request.header(name, value)
+    })
 }
 
 fn exchanged(request: RequestBuilder<'_>) -> usize {

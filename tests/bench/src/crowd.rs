@@ -27,8 +27,9 @@ const DRIP: Duration = Duration::from_secs(1);
 pub fn run() -> Table {
     raise_open_files();
     // those who are slow stay slow, rather than being let go after ten seconds
-    let process =
-        playground::launch().settings("[http]\nheader_timeout = \"1h\"\nidle_timeout = \"1h\"\n").serve();
+    let process = playground::launch()
+        .settings("[http]\nheader_timeout = \"1h\"\nidle_timeout = \"1h\"\n")
+        .serve();
     let addr = process.addr();
     honest(&addr);
     let mut rounds: Vec<(Tally, Tally)> = (0..ROUNDS)
@@ -46,21 +47,36 @@ pub fn run() -> Table {
 
     let mut table = Table::default();
     let median = ratio(&rounds[ROUNDS / 2]);
-    let all: Vec<_> = rounds.iter().map(|round| format!("{:.2}", ratio(round))).collect();
+    let all: Vec<_> = rounds
+        .iter()
+        .map(|round| format!("{:.2}", ratio(round)))
+        .collect();
     let found = format!("{median:.2} ({})", all.join(", "));
-    table.promise("p99 in the crowd over p99 alone, median: at most 2", found, || median <= 2.0);
-    let failed: u64 = rounds.iter().map(|(alone, crowded)| alone.failed() + crowded.failed()).sum();
+    table.promise(
+        "p99 in the crowd over p99 alone, median: at most 2",
+        found,
+        || median <= 2.0,
+    );
+    let failed: u64 = rounds
+        .iter()
+        .map(|(alone, crowded)| alone.failed() + crowded.failed())
+        .sum();
     table.promise("honest requests: none fails", failed, || failed == 0);
     let (alone, crowded) = &rounds[ROUNDS / 2];
     table.note("that round alone: median, p99, slowest", times(alone));
     table.note("that round in the crowd", times(crowded));
-    table.note("honest requests of that round", format!("{}, {}", alone.answered(), crowded.answered()));
+    table.note(
+        "honest requests of that round",
+        format!("{}, {}", alone.answered(), crowded.answered()),
+    );
     table
 }
 
 /// Clients who ask, think, and ask again.
 fn honest(addr: &Addr) -> Tally {
-    let load = Load::on(addr).clients(HONEST, Pattern::Thinking(THINK)).start();
+    let load = Load::on(addr)
+        .clients(HONEST, Pattern::Thinking(THINK))
+        .start();
     thread::sleep(ROUND);
     load.stop()
 }
@@ -87,14 +103,17 @@ impl Slow {
                 0 => "GET / HTTP/1.1\r\nHost: x\r\nA: ",
                 _ => "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
             };
-            let mut conn =
-                Conn::open(addr).unwrap_or_else(|failure| panic!("slow client {number}: {failure:?}"));
-            conn.send(sent).unwrap_or_else(|failure| panic!("slow client {number}: {failure:?}"));
+            let mut conn = Conn::open(addr)
+                .unwrap_or_else(|failure| panic!("slow client {number}: {failure:?}"));
+            conn.send(sent)
+                .unwrap_or_else(|failure| panic!("slow client {number}: {failure:?}"));
             conn
         };
         let mut conns: Vec<Conn> = (0..SLOW).map(begin).collect();
         // whoever comes after them has been let in: so have they
-        Conn::open(addr).and_then(|mut conn| conn.ask("/")).expect("an answer after the crowd has come");
+        Conn::open(addr)
+            .and_then(|mut conn| conn.ask("/"))
+            .expect("an answer after the crowd has come");
         let over = Arc::new(AtomicBool::new(false));
         let told = over.clone();
         let dripping = thread::spawn(move || {

@@ -79,11 +79,15 @@ const BENCHES: &[Bench] = &[
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
-    let chosen: Vec<&Bench> =
-        BENCHES.iter().filter(|bench| wanted == bench.name || wanted == "all").collect();
+    let chosen: Vec<&Bench> = BENCHES
+        .iter()
+        .filter(|bench| wanted == bench.name || wanted == "all")
+        .collect();
     if chosen.is_empty() {
         eprintln!("there is no {wanted:?}: all, or one of");
-        BENCHES.iter().for_each(|bench| eprintln!("  {:10}{}", bench.name, bench.about));
+        BENCHES
+            .iter()
+            .for_each(|bench| eprintln!("  {:10}{}", bench.name, bench.about));
         return ExitCode::from(2);
     }
     let mut kept = true;

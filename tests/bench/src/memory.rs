@@ -20,9 +20,16 @@ pub fn run() -> Table {
     raise_open_files();
     let mut table = Table::default();
     let parked = cost("500ms", &mut table);
-    table.promise("parked: bytes each, at most 1,024", format!("{parked:.0}"), || parked <= KIB);
+    table.promise(
+        "parked: bytes each, at most 1,024",
+        format!("{parked:.0}"),
+        || parked <= KIB,
+    );
     let active = cost("1h", &mut table);
-    table.note("never silent for idle_release: bytes each", format!("{active:.0}"));
+    table.note(
+        "never silent for idle_release: bytes each",
+        format!("{active:.0}"),
+    );
     table
 }
 
@@ -39,7 +46,8 @@ fn cost(idle_release: &str, table: &mut Table) -> f64 {
         format!("{fresh} {rounds:?}"),
     );
     #[allow(clippy::cast_precision_loss)]
-    let each = |(with, after): &(u64, u64)| (*with as f64 - *after as f64) * KIB / CONNECTIONS as f64;
+    let each =
+        |(with, after): &(u64, u64)| (*with as f64 - *after as f64) * KIB / CONNECTIONS as f64;
     let mut each: Vec<f64> = rounds.iter().map(each).collect();
     each.sort_unstable_by(f64::total_cmp);
     each[ROUNDS / 2]
@@ -74,6 +82,12 @@ fn settled(process: &Process) -> u64 {
 /// Both ends are on this machine; this process and the one it starts need a descriptor for each connection.
 pub fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-        .expect("the soft limit may be raised to the hard");
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .expect("the soft limit may be raised to the hard");
 }

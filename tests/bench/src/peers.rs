@@ -13,12 +13,22 @@ use slackwater_tests::conn::Conn;
 use slackwater_tests::wait::until;
 
 /// Those that are built from crates. The first one is what the others are compared with.
-pub const PEERS: [&str; 8] =
-    ["axum", "slackwater", "actix", "rocket", "trillium", "tide", "hyper-tokio", "hyper-async-io"];
+pub const PEERS: [&str; 8] = [
+    "axum",
+    "slackwater",
+    "actix",
+    "rocket",
+    "trillium",
+    "tide",
+    "hyper-tokio",
+    "hyper-async-io",
+];
 
 /// Those that are measured where they are installed: the name, what to run to find out, and the Debian package.
-pub const INSTALLED: [(&str, [&str; 2], &str); 2] =
-    [("go", ["go", "version"], "golang-go"), ("nginx", ["nginx", "-v"], "nginx")];
+pub const INSTALLED: [(&str, [&str; 2], &str); 2] = [
+    ("go", ["go", "version"], "golang-go"),
+    ("nginx", ["nginx", "-v"], "nginx"),
+];
 
 /// One that runs; it ends with this.
 pub struct Peer {
@@ -34,8 +44,9 @@ impl Peer {
 
     /// Starts one as the last argument of another program, a tool of valgrind.
     pub fn start_under(tool: &[&str], name: &str) -> Self {
-        let free =
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let free = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port");
         let run = program(name, &free);
         let mut command = match tool {
             [] => Command::new(&run[0]),
@@ -45,19 +56,34 @@ impl Peer {
                 command
             }
         };
-        command.args(&run[1..]).current_dir(std::env::temp_dir()).stdin(Stdio::null());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a peer to start");
+        command
+            .args(&run[1..])
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null());
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a peer to start");
         let addr = Addr::from(free);
-        until(Duration::from_secs(60), name, || Conn::open(&addr).ok().map(drop));
+        until(Duration::from_secs(60), name, || {
+            Conn::open(&addr).ok().map(drop)
+        });
         Peer { child, addr }
     }
 
     /// The processor time that it has taken so far, of user and system, in all its threads.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
         // what comes after the name, which may hold anything: utime and stime are fields 14 and 15, see proc(5)
-        let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..].split(' ').collect();
-        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+        let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..]
+            .split(' ')
+            .collect();
+        let ticks: u64 = fields[11..13]
+            .iter()
+            .map(|ticks| ticks.parse::<u64>().expect("ticks"))
+            .sum();
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
@@ -117,8 +143,15 @@ fn go() -> &'static Path {
     BUILT.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/go/main.go");
         let program = built().join("go-net-http");
-        let status = Command::new("go").arg("build").arg("-o").args([&program, &source]).status();
-        assert!(status.as_ref().is_ok_and(ExitStatus::success), "building the peer in Go: {status:?}");
+        let status = Command::new("go")
+            .arg("build")
+            .arg("-o")
+            .args([&program, &source])
+            .status();
+        assert!(
+            status.as_ref().is_ok_and(ExitStatus::success),
+            "building the peer in Go: {status:?}"
+        );
         program
     })
 }
@@ -135,7 +168,13 @@ fn built() -> &'static Path {
             .arg("--target-dir")
             .arg(&target)
             .status();
-        assert!(status.as_ref().is_ok_and(ExitStatus::success), "building the peers: {status:?}");
-        target.join("release").canonicalize().expect("what was built is there")
+        assert!(
+            status.as_ref().is_ok_and(ExitStatus::success),
+            "building the peers: {status:?}"
+        );
+        target
+            .join("release")
+            .canonicalize()
+            .expect("what was built is there")
     })
 }

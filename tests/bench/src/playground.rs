@@ -35,6 +35,10 @@ fn build() -> PathBuf {
         status.as_ref().is_ok_and(std::process::ExitStatus::success),
         "building the playground: {status:?}"
     );
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    target.join("release/examples/playground").canonicalize().expect("what was built is there")
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    target
+        .join("release/examples/playground")
+        .canonicalize()
+        .expect("what was built is there")
 }

@@ -21,7 +21,10 @@ pub fn run() -> Table {
     let process = playground::launch().settings(&settings(0)).serve();
     let addr = process.addr();
     let mut idle = Idle::open(&addr, IDLE, Before::OneRequest);
-    let load = Load::on(&addr).clients(32, Pattern::KeepAlive).clients(8, Pattern::NewConnection).start();
+    let load = Load::on(&addr)
+        .clients(32, Pattern::KeepAlive)
+        .clients(8, Pattern::NewConnection)
+        .start();
     load.wait_for(1000, Duration::from_secs(30));
 
     let (begun, mut stale) = (Instant::now(), 0);
@@ -37,17 +40,41 @@ pub fn run() -> Table {
     let asked = idle.ask_all("/");
 
     let mut table = Table::default();
-    table.promise("100 reloads in 10 s", format!("{took:.1?}"), || took < Duration::from_millis(10_500));
+    table.promise("100 reloads in 10 s", format!("{took:.1?}"), || {
+        took < Duration::from_millis(10_500)
+    });
     table.promise("requests: none fails", &tally, || tally.failed() == 0);
-    table.promise("busy keep-alive connections closed: none", tally.polite_closes(), || {
-        tally.polite_closes() == 0
+    table.promise(
+        "busy keep-alive connections closed: none",
+        tally.polite_closes(),
+        || tally.polite_closes() == 0,
+    );
+    table.promise(
+        "idle connections closed: none",
+        format!("{fates:?}"),
+        || {
+            fates
+                == Fates {
+                    open: IDLE,
+                    ..Fates::default()
+                }
+        },
+    );
+    table.promise(
+        "idle connections that answer: all",
+        asked.answered(),
+        || asked.answered() == IDLE as u64,
+    );
+    table.promise("next request sees the old greeting: never", stale, || {
+        stale == 0
     });
-    table.promise("idle connections closed: none", format!("{fates:?}"), || {
-        fates == Fates { open: IDLE, ..Fates::default() }
-    });
-    table.promise("idle connections that answer: all", asked.answered(), || asked.answered() == IDLE as u64);
-    table.promise("next request sees the old greeting: never", stale, || stale == 0);
-    table.note("requests a second meanwhile", tally.answered() / took.as_secs().max(1));
-    table.note("resident memory after it", format!("{} KiB", process.proc().rss_kib()));
+    table.note(
+        "requests a second meanwhile",
+        tally.answered() / took.as_secs().max(1),
+    );
+    table.note(
+        "resident memory after it",
+        format!("{} KiB", process.proc().rss_kib()),
+    );
     table
 }

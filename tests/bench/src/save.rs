@@ -52,9 +52,17 @@ struct Round {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Round { build, start, swap, reload } = self;
+        let Round {
+            build,
+            start,
+            swap,
+            reload,
+        } = self;
         let all = *build + *start + *swap + *reload;
-        write!(f, "{all:.2?}: build {build:.2?}, start {start:.0?}, swap {swap:.0?}, reload {reload:.0?}")
+        write!(
+            f,
+            "{all:.2?}: build {build:.2?}, start {start:.0?}, swap {swap:.0?}, reload {reload:.0?}"
+        )
     }
 }
 
@@ -83,7 +91,11 @@ pub fn run() -> Table {
     let alone: Vec<Round> = (0..ALONE).map(|_| it.one_change()).collect();
     report(&mut table, "alone", &alone);
     let seen = median(&alone, |round| round.swap + round.reload);
-    table.promise("swap and reload, median: 300 ms", format!("{seen:.0?}"), || seen < PROMISE);
+    table.promise(
+        "swap and reload, median: 300 ms",
+        format!("{seen:.0?}"),
+        || seen < PROMISE,
+    );
 
     let clients = Load::on(&it.addr)
         .clients(1, Pattern::KeepAlive)
@@ -94,9 +106,15 @@ pub fn run() -> Table {
     let busy: Vec<Round> = (0..UNDER_LOAD).map(|_| it.one_change()).collect();
     let tally = clients.stop();
     report(&mut table, "under clients", &busy);
-    table.promise("requests between save and page: none fails", &tally, || tally.failed() == 0);
+    table.promise("requests between save and page: none fails", &tally, || {
+        tally.failed() == 0
+    });
     let slowest = tally.percentile(100.0);
-    let shortest = busy.iter().map(|round| round.build).min().unwrap_or_default();
+    let shortest = busy
+        .iter()
+        .map(|round| round.build)
+        .min()
+        .unwrap_or_default();
     table.promise(
         "the slowest of them waits for no build",
         format!("{slowest:.0?} of {shortest:.2?}"),
@@ -109,30 +127,52 @@ impl Loop {
     fn start(browser: Browser) -> Self {
         let project = Project::new("bench-save", MAIN);
         project.write("slackwater.toml", "listen = \"127.0.0.1:0\"\n");
-        let mut process = project.launch(Path::new("cargo"), &["run", "--quiet", "--", "dev"]).start();
+        let mut process = project
+            .launch(Path::new("cargo"), &["run", "--quiet", "--", "dev"])
+            .start();
         let addr = answers(&mut process);
         browser.open(&format!("http://{addr}/"));
-        Loop { project, process, addr, browser, saved: 0 }
+        Loop {
+            project,
+            process,
+            addr,
+            browser,
+            saved: 0,
+        }
     }
 
     fn one_change(&mut self) -> Round {
         let mut events = Conn::open(&self.addr).expect("a connection");
-        let opened = events.get("/events").and_then(|()| events.head()).and_then(|_| events.chunk());
+        let opened = events
+            .get("/events")
+            .and_then(|()| events.head())
+            .and_then(|_| events.chunk());
         opened.expect("an event stream");
         let mark = self.process.mark();
-        let (old, new) = (format!("text {}<", self.saved), format!("text {}<", self.saved + 1));
+        let (old, new) = (
+            format!("text {}<", self.saved),
+            format!("text {}<", self.saved + 1),
+        );
         self.saved += 1;
         let begun = since_epoch();
         self.project.edit("src/main.rs", &old, &new);
         let painted = self.painted(&new);
         let said = wait::until(BUILD, "the loop says how long it took", || {
             let log = self.process.log_since(mark);
-            log.lines().find(|line| line.contains("a page shows it")).map(str::to_owned)
+            log.lines()
+                .find(|line| line.contains("a page shows it"))
+                .map(str::to_owned)
         });
-        let [build, start, swap] = ["(build ", ", start ", ", swap "].map(|step| span_after(&said, step));
+        let [build, start, swap] =
+            ["(build ", ", start ", ", swap "].map(|step| span_after(&said, step));
         let reload = painted.saturating_sub(begun + build + start + swap);
         thread::sleep(BETWEEN);
-        Round { build, start, swap, reload }
+        Round {
+            build,
+            start,
+            swap,
+            reload,
+        }
     }
 
     /// When the browser had painted the page with this text, by the clock of the machine.
@@ -143,13 +183,17 @@ impl Loop {
              return paint && document.querySelector('h1').textContent === '{text}'
                  ? performance.timeOrigin + paint.startTime : null"
         );
-        let at = wait::until(BUILD, "the page shows it", || self.browser.run(&script).as_f64());
+        let at = wait::until(BUILD, "the page shows it", || {
+            self.browser.run(&script).as_f64()
+        });
         Duration::from_secs_f64(at / 1000.0)
     }
 }
 
 fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set")
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock that is set")
 }
 
 /// The time after `step` in what the loop says: `17 ms` or `1.23 s`.

@@ -41,7 +41,10 @@ pub fn run() -> Table {
     for (peer, [tool, asked], package) in INSTALLED {
         match Command::new(tool).arg(asked).output() {
             Ok(_) => servers.push(peer),
-            Err(_) => table.note(peer, format!("skipped: not installed (apt-get install {package})")),
+            Err(_) => table.note(
+                peer,
+                format!("skipped: not installed (apt-get install {package})"),
+            ),
         }
     }
     for load in loads() {
@@ -53,11 +56,17 @@ pub fn run() -> Table {
 pub fn counts() -> Table {
     let mut table = Table::default();
     if !installed("valgrind") {
-        table.note("skipped", "valgrind is not installed (apt-get install valgrind)");
+        table.note(
+            "skipped",
+            "valgrind is not installed (apt-get install valgrind)",
+        );
         return table;
     }
     for (what, headers) in [("browser's headers", &BROWSER[..]), ("one header", &[])] {
-        let tools = [("instructions", "callgrind", "Collected : "), ("allocations", "dhat", " in ")];
+        let tools = [
+            ("instructions", "callgrind", "Collected : "),
+            ("allocations", "dhat", " in "),
+        ];
         for (counted, tool, before) in tools {
             let counts = PEERS.map(|peer| count(peer, tool, before, headers));
             for (peer, count) in PEERS.iter().zip(counts) {
@@ -77,26 +86,60 @@ fn installed(tool: &str) -> bool {
 }
 
 fn loads() -> Vec<Load> {
-    let script = std::env::temp_dir().join(format!("slackwater-bench-upload-{}.lua", std::process::id()));
+    let script = std::env::temp_dir().join(format!(
+        "slackwater-bench-upload-{}.lua",
+        std::process::id()
+    ));
     std::fs::write(&script, UPLOAD).expect("a script for wrk");
-    let args = |connections: &str| vec!["-t1".into(), format!("-c{connections}"), format!("-d{SECONDS}")];
+    let args = |connections: &str| {
+        vec![
+            "-t1".into(),
+            format!("-c{connections}"),
+            format!("-d{SECONDS}"),
+        ]
+    };
     let mut browser: Vec<String> = args("32");
-    browser.extend(BROWSER.iter().flat_map(|header| ["-H".into(), (*header).into()]));
+    browser.extend(
+        BROWSER
+            .iter()
+            .flat_map(|header| ["-H".into(), (*header).into()]),
+    );
     let mut upload = args("4");
     upload.extend(["-s".into(), script.display().to_string()]);
     vec![
-        Load { what: "browser's headers", path: "/", args: browser },
-        Load { what: "one header", path: "/", args: args("32") },
-        Load { what: "1 MiB down", path: "/bytes/1048576", args: args("4") },
-        Load { what: "1 MiB up", path: "/upload", args: upload },
+        Load {
+            what: "browser's headers",
+            path: "/",
+            args: browser,
+        },
+        Load {
+            what: "one header",
+            path: "/",
+            args: args("32"),
+        },
+        Load {
+            what: "1 MiB down",
+            path: "/bytes/1048576",
+            args: args("4"),
+        },
+        Load {
+            what: "1 MiB up",
+            path: "/upload",
+            args: upload,
+        },
     ]
 }
 
 /// All servers in turn, and again, so that what the machine does meanwhile falls on all of them.
 fn compare(table: &mut Table, load: &Load, servers: &[&'static str]) {
     // nginx has no route that would take or make a body
-    let able = servers.iter().copied().filter(|server| *server != "nginx" || load.path == "/");
-    let mut peers: Vec<_> = able.map(|server| (server, Peer::start(server), vec![])).collect();
+    let able = servers
+        .iter()
+        .copied()
+        .filter(|server| *server != "nginx" || load.path == "/");
+    let mut peers: Vec<_> = able
+        .map(|server| (server, Peer::start(server), vec![]))
+        .collect();
     for _ in 0..ROUNDS {
         for (_, peer, runs) in &mut peers {
             runs.push(ask(peer, load));
@@ -105,8 +148,9 @@ fn compare(table: &mut Table, load: &Load, servers: &[&'static str]) {
     let axum = peers[0].2.clone();
     for (server, _, runs) in peers {
         // within each round: what the machine did meanwhile fell on both
-        let ratio =
-            |of: fn(&Run) -> f64| median(runs.iter().zip(&axum).map(|(run, axum)| of(run) / of(axum)));
+        let ratio = |of: fn(&Run) -> f64| {
+            median(runs.iter().zip(&axum).map(|(run, axum)| of(run) / of(axum)))
+        };
         let found = format!(
             "CPU {:5.2}   requests/s {:5.2}   ({:.1} us)",
             ratio(|run| run.cpu_micros),
@@ -126,20 +170,39 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn ask(peer: &Peer, load: &Load) -> Run {
     let before = peer.cpu();
     let url = format!("http://{}{}", peer.addr, load.path);
-    let output = Command::new("wrk").args(&load.args).arg(url).output().expect("wrk to run");
+    let output = Command::new("wrk")
+        .args(&load.args)
+        .arg(url)
+        .output()
+        .expect("wrk to run");
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
     let cpu = peer.cpu() - before;
-    assert!(!output.contains("Non-2xx"), "not all were answered well:\n{output}");
+    assert!(
+        !output.contains("Non-2xx"),
+        "not all were answered well:\n{output}"
+    );
     let requests = number_before(&output, " requests in ");
-    let line = output.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-    let per_second = line.and_then(|number| number.trim().parse().ok()).unwrap_or(0.0);
-    Run { per_second, cpu_micros: cpu.as_secs_f64() * 1e6 / requests }
+    let line = output
+        .lines()
+        .find_map(|line| line.strip_prefix("Requests/sec:"));
+    let per_second = line
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap_or(0.0);
+    Run {
+        per_second,
+        cpu_micros: cpu.as_secs_f64() * 1e6 / requests,
+    }
 }
 
 /// The number that stands before a word, with or without commas in it.
 fn number_before(text: &str, word: &str) -> f64 {
-    let number = text.split(word).next().and_then(|before| before.split_whitespace().last());
-    number.and_then(|number| number.replace(',', "").parse().ok()).unwrap_or(f64::NAN)
+    let number = text
+        .split(word)
+        .next()
+        .and_then(|before| before.split_whitespace().last());
+    number
+        .and_then(|number| number.replace(',', "").parse().ok())
+        .unwrap_or(f64::NAN)
 }
 
 /// What one request adds to what a tool of valgrind counts: the difference between many requests and few.
@@ -162,7 +225,10 @@ fn counted(peer: &str, tool: &str, before: &str, headers: &[&str], requests: u32
     let running = Peer::start_under(&["valgrind", &args[0], &args[1], &args[2]], peer);
     let request = format!(
         "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
-        headers.iter().map(|h| format!("{h}\r\n")).collect::<String>()
+        headers
+            .iter()
+            .map(|h| format!("{h}\r\n"))
+            .collect::<String>()
     );
     let mut conn = Conn::open(&running.addr).expect("a connection");
     for _ in 0..requests {
@@ -174,9 +240,15 @@ fn counted(peer: &str, tool: &str, before: &str, headers: &[&str], requests: u32
     running.stop();
     let said = std::fs::read_to_string(&log).unwrap_or_default();
     let _ = (std::fs::remove_file(&log), std::fs::remove_file(&out));
-    let line =
-        said.lines().find(|line| line.contains("Collected :") || line.contains("Total:")).unwrap_or_default();
+    let line = said
+        .lines()
+        .find(|line| line.contains("Collected :") || line.contains("Total:"))
+        .unwrap_or_default();
     let rest = line.split(before).nth(1).unwrap_or_default();
-    let number = rest.split_whitespace().next().unwrap_or_default().replace(',', "");
+    let number = rest
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .replace(',', "");
     number.parse().unwrap_or(f64::NAN)
 }

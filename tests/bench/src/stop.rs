@@ -13,7 +13,10 @@ const STOPS: usize = 50;
 
 pub fn run() -> Table {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("a bound listener has an address").into();
+    let addr = listener
+        .local_addr()
+        .expect("a bound listener has an address")
+        .into();
     let launch = playground::launch().settings("").socket("web", &listener);
     let mut process = launch.serve();
     let load = Load::on(&addr)
@@ -37,7 +40,10 @@ pub fn run() -> Table {
     let mut table = Table::default();
     table.promise("stops that end with 0: all", clean, || clean == STOPS);
     table.promise("requests: none fails", &tally, || tally.failed() == 0);
-    table.note("connections that were told to go elsewhere", tally.polite_closes());
+    table.note(
+        "connections that were told to go elsewhere",
+        tally.polite_closes(),
+    );
     table.note("the slowest stop", format!("{slowest:.1?}"));
     table
 }

@@ -24,13 +24,25 @@ enum Verdict {
 impl Table {
     /// A row with a promise: `found` is printed, `holds` says whether it was kept.
     pub fn promise(&mut self, what: &str, found: impl fmt::Display, holds: impl FnOnce() -> bool) {
-        let verdict = if holds() { Verdict::Kept } else { Verdict::Broken };
-        self.0.push(Row { what: what.into(), found: found.to_string(), verdict });
+        let verdict = if holds() {
+            Verdict::Kept
+        } else {
+            Verdict::Broken
+        };
+        self.0.push(Row {
+            what: what.into(),
+            found: found.to_string(),
+            verdict,
+        });
     }
 
     /// A row that only tells what was measured.
     pub fn note(&mut self, what: &str, found: impl fmt::Display) {
-        self.0.push(Row { what: what.into(), found: found.to_string(), verdict: Verdict::Only });
+        self.0.push(Row {
+            what: what.into(),
+            found: found.to_string(),
+            verdict: Verdict::Only,
+        });
     }
 
     /// Whether no promise was broken.
@@ -41,7 +53,12 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Row { what, found, verdict } in &self.0 {
+        for Row {
+            what,
+            found,
+            verdict,
+        } in &self.0
+        {
             let mark = match verdict {
                 Verdict::Kept => "kept",
                 Verdict::Broken => "BROKEN",

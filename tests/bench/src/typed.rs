@@ -27,7 +27,10 @@ struct Server {
 }
 
 pub fn run() -> Table {
-    let mut ours = Server::start("typed-slackwater", &["--set", "listen=127.0.0.1:0", "--set", "threads=1"]);
+    let mut ours = Server::start(
+        "typed-slackwater",
+        &["--set", "listen=127.0.0.1:0", "--set", "threads=1"],
+    );
     let mut axum = Server::start("typed-axum", &[]);
     for _ in 0..PAIRS {
         ours.pair();
@@ -36,18 +39,32 @@ pub fn run() -> Table {
     let mut table = Table::default();
     for (name, server) in [("slackwater", &ours), ("axum", &axum)] {
         let (plain, typed) = (server.median(|pair| pair.0), server.median(|pair| pair.1));
-        table.note(&format!("{name}: us a request, plain and typed"), format!("{plain:.2} {typed:.2}"));
+        table.note(
+            &format!("{name}: us a request, plain and typed"),
+            format!("{plain:.2} {typed:.2}"),
+        );
     }
-    let (ours, axum) = (ours.median(|pair| pair.1 - pair.0), axum.median(|pair| pair.1 - pair.0));
+    let (ours, axum) = (
+        ours.median(|pair| pair.1 - pair.0),
+        axum.median(|pair| pair.1 - pair.0),
+    );
     let found = format!("{ours:.2} us, axum {axum:.2} us, ratio {:.2}", ours / axum);
-    table.promise("typed over plain costs no more than in axum", found, || ours <= axum);
+    table.promise("typed over plain costs no more than in axum", found, || {
+        ours <= axum
+    });
     table
 }
 
 impl Server {
     fn start(name: &str, args: &[&str]) -> Self {
-        let process = Launch::program(&beside(name)).no_settings().args(args).serve();
-        let server = Server { process, pairs: Vec::new() };
+        let process = Launch::program(&beside(name))
+            .no_settings()
+            .args(args)
+            .serve();
+        let server = Server {
+            process,
+            pairs: Vec::new(),
+        };
         // the first requests pay for what is made once
         server.cost("plain");
         server.cost("typed");
@@ -75,7 +92,8 @@ impl Server {
 
     /// Time on a processor so far, of all threads: the first figure of /proc/PID/task/TID/schedstat.
     fn nanoseconds(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.pid())).expect("its threads");
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.process.pid())).expect("its threads");
         let of_task = |task: std::fs::DirEntry| {
             let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
             stat.split(' ').next()?.parse::<u64>().ok()
@@ -95,7 +113,11 @@ fn ask(addr: &Addr, request: &str) {
     for _ in 0..REQUESTS {
         conn.send(request).expect("it is sent");
         let answer = conn.answer().expect("an answer");
-        assert_eq!((answer.status, answer.text().as_str()), (200, "done"), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, "done"),
+            "{answer:?}"
+        );
     }
 }
 

@@ -79,7 +79,9 @@ fn under_load(upgrades: u32) -> Table {
     let (begun, mut seen, first) = (Instant::now(), Seen::default(), lineage.newest());
     for number in 1..=upgrades {
         one_upgrade(&mut lineage, &mut seen, first);
-        thread::sleep((EVERY * number).saturating_sub(begun.elapsed() + Duration::from_millis(700)));
+        thread::sleep(
+            (EVERY * number).saturating_sub(begun.elapsed() + Duration::from_millis(700)),
+        );
         plain_start(&mut seen);
         thread::sleep((EVERY * number).saturating_sub(begun.elapsed()));
     }
@@ -88,17 +90,31 @@ fn under_load(upgrades: u32) -> Table {
     let asked = idle.ask_all_of(lineage.newest());
 
     let mut table = Table::default();
-    table.promise("upgrades that are confirmed: all", seen.done, || seen.done == upgrades as usize);
+    table.promise("upgrades that are confirmed: all", seen.done, || {
+        seen.done == upgrades as usize
+    });
     table.promise("requests: none fails", &tally, || tally.failed() == 0);
-    table.promise("in flight, pipelined, half-sent at a swap: none fails", &seen.passengers, || {
-        seen.passengers.failed() == 0
-    });
-    table.promise("busy keep-alive connections closed: none", tally.polite_closes(), || {
-        tally.polite_closes() == 0
-    });
-    table.promise("idle connections closed: none", format!("{fates:?}"), || {
-        fates == Fates { open: IDLE, ..Fates::default() }
-    });
+    table.promise(
+        "in flight, pipelined, half-sent at a swap: none fails",
+        &seen.passengers,
+        || seen.passengers.failed() == 0,
+    );
+    table.promise(
+        "busy keep-alive connections closed: none",
+        tally.polite_closes(),
+        || tally.polite_closes() == 0,
+    );
+    table.promise(
+        "idle connections closed: none",
+        format!("{fates:?}"),
+        || {
+            fates
+                == Fates {
+                    open: IDLE,
+                    ..Fates::default()
+                }
+        },
+    );
     table.promise("idle connections the newest answers: all", &asked, || {
         asked.answered() == IDLE as u64 && asked.failed() == 0
     });
@@ -132,31 +148,57 @@ fn one_upgrade(lineage: &mut Lineage, seen: &mut Seen, first: u32) {
 /// Starts the same binary in the same way, to do nothing: what starting any process costs the clients.
 fn plain_start(seen: &mut Seen) {
     seen.plain_starts.push(Instant::now());
-    let _ = Command::new(playground::path()).arg("--version").stdout(Stdio::null()).status();
+    let _ = Command::new(playground::path())
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status();
 }
 
 fn costs(table: &mut Table, tally: &Tally, seen: &Seen, begun: Instant) {
     let windows = tally.windows(begun, WINDOW);
     // the last one is not whole
     let windows = &windows[..windows.len().saturating_sub(1)];
-    let (median_p99, median_answered) = (median(windows, |w| w.p99), median(windows, |w| w.answered));
+    let (median_p99, median_answered) =
+        (median(windows, |w| w.p99), median(windows, |w| w.answered));
     let swap = worst(windows, &seen.swaps, begun);
     let plain = worst(windows, &seen.plain_starts, begun);
-    table.note("the median 100 ms", format!("{median_answered} answers, p99 {median_p99:.1?}"));
+    table.note(
+        "the median 100 ms",
+        format!("{median_answered} answers, p99 {median_p99:.1?}"),
+    );
     table.note("the worst 100 ms around a plain start", said(plain));
     let allowed = median_p99 * 3 + plain.p99.saturating_sub(median_p99);
-    table.promise("p99 in the worst 100 ms around a swap: 3 times", said(swap), || swap.p99 < allowed);
-    let least = (median_answered / 2).saturating_sub(median_answered.saturating_sub(plain.answered));
-    table.promise("answers in the worst 100 ms around a swap: half", said(swap), || swap.answered >= least);
-    let each = |at: &Instant| around(windows, *at, begun).iter().map(|w| w.p99).max().unwrap_or_default();
+    table.promise(
+        "p99 in the worst 100 ms around a swap: 3 times",
+        said(swap),
+        || swap.p99 < allowed,
+    );
+    let least =
+        (median_answered / 2).saturating_sub(median_answered.saturating_sub(plain.answered));
+    table.promise(
+        "answers in the worst 100 ms around a swap: half",
+        said(swap),
+        || swap.answered >= least,
+    );
+    let each = |at: &Instant| {
+        around(windows, *at, begun)
+            .iter()
+            .map(|w| w.p99)
+            .max()
+            .unwrap_or_default()
+    };
     let mut p99s: Vec<Duration> = seen.swaps.iter().map(each).collect();
     p99s.sort_unstable();
-    table.note("the p99 around a swap, median of all swaps", format!("{:.1?}", p99s[p99s.len() / 2]));
+    table.note(
+        "the p99 around a swap, median of all swaps",
+        format!("{:.1?}", p99s[p99s.len() / 2]),
+    );
 }
 
 /// The windows in which something happened at `at`, or was felt.
 fn around(windows: &[Window], at: Instant, begun: Instant) -> &[Window] {
-    let index = |at: Duration| usize::try_from(at.as_millis() / WINDOW.as_millis()).unwrap_or(usize::MAX);
+    let index =
+        |at: Duration| usize::try_from(at.as_millis() / WINDOW.as_millis()).unwrap_or(usize::MAX);
     let since = at.duration_since(begun);
     let (from, to) = (index(since), index(since + AFTER) + 1);
     &windows[from.min(windows.len())..to.min(windows.len())]
@@ -197,8 +239,12 @@ pub fn journey() -> Table {
     let asked = idle.ask_all_of(new);
 
     let mut table = Table::default();
-    table.promise("all are there: within 1 s", format!("{took:.1?}"), || took < Duration::from_secs(1));
-    table.promise("all are answered by the new process", &asked, || asked.answered() == MANY as u64);
+    table.promise("all are there: within 1 s", format!("{took:.1?}"), || {
+        took < Duration::from_secs(1)
+    });
+    table.promise("all are answered by the new process", &asked, || {
+        asked.answered() == MANY as u64
+    });
     table
 }
 
@@ -216,7 +262,11 @@ pub fn piles() -> Table {
         (lineage.proc(), lineage.zombies().len())
     };
     let measure = |(proc, zombies): (Proc, usize)| {
-        ([proc.open_fds(), proc.listening(), zombies], proc.threads(), proc.rss_kib())
+        (
+            [proc.open_fds(), proc.listening(), zombies],
+            proc.threads(),
+            proc.rss_kib(),
+        )
     };
     let (counts, threads, rss) = measure(step(&mut lineage));
     for _ in 0..98 {
@@ -226,14 +276,24 @@ pub fn piles() -> Table {
     let asked = idle.ask_all_of(lineage.newest());
 
     let mut table = Table::default();
-    table.promise("descriptors, sockets in LISTEN, zombies", format!("{counts:?} {counts_then:?}"), || {
-        counts == counts_then
+    table.promise(
+        "descriptors, sockets in LISTEN, zombies",
+        format!("{counts:?} {counts_then:?}"),
+        || counts == counts_then,
+    );
+    table.promise("threads", format!("{threads} {threads_then}"), || {
+        threads_then <= threads + 1
     });
-    table.promise("threads", format!("{threads} {threads_then}"), || threads_then <= threads + 1);
-    table.promise("resident memory (KiB; a tenth is noise)", format!("{rss} {rss_then}"), || {
-        rss_then <= rss + rss / 10
+    table.promise(
+        "resident memory (KiB; a tenth is noise)",
+        format!("{rss} {rss_then}"),
+        || rss_then <= rss + rss / 10,
+    );
+    table.promise("processes: one", lineage.alive().len(), || {
+        lineage.alive().len() == 1
     });
-    table.promise("processes: one", lineage.alive().len(), || lineage.alive().len() == 1);
-    table.promise("idle connections that answer: all", &asked, || asked.answered() == 100);
+    table.promise("idle connections that answer: all", &asked, || {
+        asked.answered() == 100
+    });
     table
 }

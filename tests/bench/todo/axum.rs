@@ -52,7 +52,11 @@ struct Problem(StatusCode, String);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.0, Json(json!({ "status": self.0.as_u16(), "detail": self.1 }))).into_response()
+        (
+            self.0,
+            Json(json!({ "status": self.0.as_u16(), "detail": self.1 })),
+        )
+            .into_response()
     }
 }
 
@@ -72,19 +76,37 @@ fn no_todo(id: u64) -> Problem {
 
 async fn list(State(todos): State<Todos>, Query(filter): Query<Filter>) -> Json<Vec<Entry>> {
     let todos = todos.lock().unwrap();
-    let wanted = todos.iter().filter(|(_, todo)| filter.done.is_none_or(|done| todo.done == done));
-    Json(wanted.map(|(&id, todo)| Entry { id, todo: todo.clone() }).collect())
+    let wanted = todos
+        .iter()
+        .filter(|(_, todo)| filter.done.is_none_or(|done| todo.done == done));
+    Json(
+        wanted
+            .map(|(&id, todo)| Entry {
+                id,
+                todo: todo.clone(),
+            })
+            .collect(),
+    )
 }
 
 async fn create(State(todos): State<Todos>, Body(todo): Body<Todo>) -> impl IntoResponse {
     let mut todos = todos.lock().unwrap();
     let id = todos.last_key_value().map_or(1, |(last, _)| last + 1);
     todos.insert(id, todo.clone());
-    (StatusCode::CREATED, [(LOCATION, format!("/todos/{id}"))], Json(Entry { id, todo }))
+    (
+        StatusCode::CREATED,
+        [(LOCATION, format!("/todos/{id}"))],
+        Json(Entry { id, todo }),
+    )
 }
 
 async fn read(State(todos): State<Todos>, Path(id): Path<u64>) -> Result<Json<Entry>, Problem> {
-    let todo = todos.lock().unwrap().get(&id).cloned().ok_or_else(|| no_todo(id))?;
+    let todo = todos
+        .lock()
+        .unwrap()
+        .get(&id)
+        .cloned()
+        .ok_or_else(|| no_todo(id))?;
     Ok(Json(Entry { id, todo }))
 }
 
@@ -93,12 +115,21 @@ async fn update(
     Path(id): Path<u64>,
     Body(todo): Body<Todo>,
 ) -> Result<Json<Entry>, Problem> {
-    *todos.lock().unwrap().get_mut(&id).ok_or_else(|| no_todo(id))? = todo.clone();
+    *todos
+        .lock()
+        .unwrap()
+        .get_mut(&id)
+        .ok_or_else(|| no_todo(id))? = todo.clone();
     Ok(Json(Entry { id, todo }))
 }
 
 async fn remove(State(todos): State<Todos>, Path(id): Path<u64>) -> Result<StatusCode, Problem> {
-    todos.lock().unwrap().remove(&id).map(|_| StatusCode::NO_CONTENT).ok_or_else(|| no_todo(id))
+    todos
+        .lock()
+        .unwrap()
+        .remove(&id)
+        .map(|_| StatusCode::NO_CONTENT)
+        .ok_or_else(|| no_todo(id))
 }
 
 #[tokio::main]
@@ -107,6 +138,8 @@ async fn main() {
         .route("/todos", get(list).post(create))
         .route("/todos/{id}", get(read).put(update).delete(remove))
         .with_state(Todos::default());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:8080")
+        .await
+        .unwrap();
     axum::serve(listener, app).await.unwrap();
 }

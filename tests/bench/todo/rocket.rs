@@ -54,15 +54,26 @@ fn body(body: Body<'_>) -> Result<Todo, Problem> {
     match body {
         Ok(Json(todo)) => Ok(todo),
         Err(json::Error::Io(error)) => Err(problem(Status::BadRequest, error.to_string())),
-        Err(json::Error::Parse(_, error)) => Err(problem(Status::UnprocessableEntity, error.to_string())),
+        Err(json::Error::Parse(_, error)) => {
+            Err(problem(Status::UnprocessableEntity, error.to_string()))
+        }
     }
 }
 
 #[get("/?<done>")]
 fn list(done: Option<bool>, todos: &Todos) -> Json<Vec<Entry>> {
     let todos = todos.lock().unwrap();
-    let wanted = todos.iter().filter(|(_, todo)| done.is_none_or(|done| todo.done == done));
-    Json(wanted.map(|(&id, todo)| Entry { id, todo: todo.clone() }).collect())
+    let wanted = todos
+        .iter()
+        .filter(|(_, todo)| done.is_none_or(|done| todo.done == done));
+    Json(
+        wanted
+            .map(|(&id, todo)| Entry {
+                id,
+                todo: todo.clone(),
+            })
+            .collect(),
+    )
 }
 
 #[post("/", data = "<todo>")]
@@ -75,20 +86,34 @@ fn create(todo: Body<'_>, todos: &Todos) -> Result<Created<Json<Entry>>, Problem
 
 #[get("/<id>")]
 fn read(id: u64, todos: &Todos) -> Result<Json<Entry>, Problem> {
-    let todo = todos.lock().unwrap().get(&id).cloned().ok_or_else(|| no_todo(id))?;
+    let todo = todos
+        .lock()
+        .unwrap()
+        .get(&id)
+        .cloned()
+        .ok_or_else(|| no_todo(id))?;
     Ok(Json(Entry { id, todo }))
 }
 
 #[put("/<id>", data = "<todo>")]
 fn update(id: u64, todo: Body<'_>, todos: &Todos) -> Result<Json<Entry>, Problem> {
     let todo = body(todo)?;
-    *todos.lock().unwrap().get_mut(&id).ok_or_else(|| no_todo(id))? = todo.clone();
+    *todos
+        .lock()
+        .unwrap()
+        .get_mut(&id)
+        .ok_or_else(|| no_todo(id))? = todo.clone();
     Ok(Json(Entry { id, todo }))
 }
 
 #[delete("/<id>")]
 fn remove(id: u64, todos: &Todos) -> Result<NoContent, Problem> {
-    todos.lock().unwrap().remove(&id).map(|_| NoContent).ok_or_else(|| no_todo(id))
+    todos
+        .lock()
+        .unwrap()
+        .remove(&id)
+        .map(|_| NoContent)
+        .ok_or_else(|| no_todo(id))
 }
 
 #[catch(default)]

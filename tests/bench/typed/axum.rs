@@ -14,8 +14,13 @@ async fn main() {
         .route("/readyz", get(|| async { "ok" }))
         .route("/plain/{id}", post(|| async { "done" }))
         .route("/typed/{id}", post(typed));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    println!("listening on {}", listener.local_addr().expect("its address"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    println!(
+        "listening on {}",
+        listener.local_addr().expect("its address")
+    );
     axum::serve(listener, app).await.expect("it serves");
 }
 

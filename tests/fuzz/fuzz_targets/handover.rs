@@ -18,7 +18,9 @@ mod wire;
 use wire::{Message, VERSION};
 
 fuzz_target!(|input: &[u8]| {
-    let Some((fds, datagram)) = input.split_first() else { return };
+    let Some((fds, datagram)) = input.split_first() else {
+        return;
+    };
     let fds = usize::from(*fds);
     let first = Message::decode_first(datagram, fds);
     let Ok(message) = Message::decode(datagram, fds) else {
@@ -28,7 +30,9 @@ fuzz_target!(|input: &[u8]| {
     let said = message.encode();
     match message {
         // another version may have added to its greeting what we do not understand
-        Message::Hello { version, .. } if version != VERSION => assert!(datagram.starts_with(&said)),
+        Message::Hello { version, .. } if version != VERSION => {
+            assert!(datagram.starts_with(&said))
+        }
         _ => assert_eq!(said, datagram),
     }
     assert_eq!(first.is_ok(), matches!(message, Message::Hello { .. }));

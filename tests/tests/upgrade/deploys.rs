@@ -17,8 +17,10 @@ use crate::help::{held_socket, pid_of_server};
 /// The playground as a build with a name, which `/generation` tells: a script that becomes it, called as it was.
 fn build(path: &Path, name: &str) {
     let playground = program::playground();
-    let text =
-        format!("#!/bin/bash\nPLAYGROUND_BUILD={name} exec -a \"$0\" {} \"$@\"\n", playground.display());
+    let text = format!(
+        "#!/bin/bash\nPLAYGROUND_BUILD={name} exec -a \"$0\" {} \"$@\"\n",
+        playground.display()
+    );
     program::script(path, text);
 }
 
@@ -31,7 +33,12 @@ fn served_build(lineage: &Lineage) -> String {
 fn becomes(lineage: &mut Lineage, name: &str) {
     let old = lineage.newest();
     let new = lineage.upgrade();
-    assert_eq!(served_build(lineage), name, "the output:\n{}", lineage.log());
+    assert_eq!(
+        served_build(lineage),
+        name,
+        "the output:\n{}",
+        lineage.log()
+    );
     assert_eq!(pid_of_server(lineage), new);
     lineage.gone(old, SOON);
 }
@@ -105,7 +112,9 @@ fn a_program_that_was_called_by_a_name_from_path_is_found_again() {
     let bin = launch.dir().path().join("bin");
     fs::create_dir(&bin).unwrap();
     // no script here: the kernel would name it by its path, and bash is to be found in PATH, too
-    launch.dir().install(&program::playground(), "bin/slackwater-app");
+    launch
+        .dir()
+        .install(&program::playground(), "bin/slackwater-app");
     let path = format!("/nonexistent:{}:/usr/bin:/bin", bin.display());
     let mut lineage = Lineage::serve(&launch.env("PATH", path).called("slackwater-app"));
     build(&bin.join("slackwater-app"), "two");
@@ -138,7 +147,10 @@ fn a_working_directory_that_was_made_anew_is_the_new_process_s() {
     fs::remove_dir(&place).unwrap();
     fs::create_dir(&place).unwrap();
     let new = lineage.upgrade();
-    assert_eq!(fs::read_link(format!("/proc/{new}/cwd")).unwrap(), place.canonicalize().unwrap());
+    assert_eq!(
+        fs::read_link(format!("/proc/{new}/cwd")).unwrap(),
+        place.canonicalize().unwrap()
+    );
 }
 
 #[test]
@@ -149,12 +161,20 @@ fn a_standard_output_that_nobody_reads_any_more_is_no_hindrance() {
     let (listener, addr) = held_socket();
     let launch = launch.socket("web", &listener);
     let lineage = Lineage::start(&launch);
-    let pid = || Conn::open(&addr).and_then(|mut conn| conn.ask("/pid")).ok().map(|answer| answer.text());
+    let pid = || {
+        Conn::open(&addr)
+            .and_then(|mut conn| conn.ask("/pid"))
+            .ok()
+            .map(|answer| answer.text())
+    };
     let old = until(LONG, "it serves", pid);
     drop((reader, writer));
     lineage.signal(Signal::USR2);
     let new = || pid().filter(|pid| *pid != old);
-    let new = maybe(LONG, new).unwrap_or_else(|| panic!("no new process; the output:\n{}", lineage.log()));
-    until(LONG, "the old one is gone", || (lineage.alive() == [new.parse::<u32>().unwrap()]).then_some(()));
+    let new = maybe(LONG, new)
+        .unwrap_or_else(|| panic!("no new process; the output:\n{}", lineage.log()));
+    until(LONG, "the old one is gone", || {
+        (lineage.alive() == [new.parse::<u32>().unwrap()]).then_some(())
+    });
     assert_eq!(pid(), Some(new));
 }

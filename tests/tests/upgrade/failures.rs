@@ -38,7 +38,9 @@ fn script(lineage: &Lineage, text: &str) {
 fn fails_then_succeeds(mut lineage: Lineage, words: &[&str], spoil: impl FnOnce(&Lineage)) {
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 10, Before::OneRequest);
-    let load = Load::on(&lineage.addr()).clients(2, Pattern::KeepAlive).clients(1, Pattern::NewConnection);
+    let load = Load::on(&lineage.addr())
+        .clients(2, Pattern::KeepAlive)
+        .clients(1, Pattern::NewConnection);
     let load = load.start();
     spoil(&lineage);
     lineage.signal(Signal::USR2);
@@ -47,7 +49,9 @@ fn fails_then_succeeds(mut lineage: Lineage, words: &[&str], spoil: impl FnOnce(
     }
     load.wait_for(50, LONG);
     assert_eq!(pid_of_server(&lineage), old);
-    until(LONG, "what was started is gone", || (lineage.alive() == [old]).then_some(()));
+    until(LONG, "what was started is gone", || {
+        (lineage.alive() == [old]).then_some(())
+    });
     assert_eq!(lineage.zombies(), [0; 0], "and reaped");
     idle.ask_all_of(old).assert_flawless();
 
@@ -87,7 +91,9 @@ fn a_program_that_is_not_executable_is_refused() {
 #[test]
 fn a_text_file_is_no_program() {
     // with the right to be executed: the kernel does not know what it is
-    broken(&["upgrade", "/app"], |lineage| script(lineage, "just some words\n"));
+    broken(&["upgrade", "/app"], |lineage| {
+        script(lineage, "just some words\n")
+    });
 }
 
 #[test]
@@ -114,15 +120,23 @@ fn a_program_whose_loader_is_missing_is_refused() {
 
 #[test]
 fn a_new_process_that_exits_with_0_at_once_is_no_upgrade() {
-    broken(&[said::UPGRADE_FAILED, "exited with status 0"], |lineage| script(lineage, "#!/bin/sh\nexit 0\n"));
+    broken(&[said::UPGRADE_FAILED, "exited with status 0"], |lineage| {
+        script(lineage, "#!/bin/sh\nexit 0\n")
+    });
 }
 
 #[test]
 fn a_new_process_that_cannot_be_linked_is_no_upgrade() {
     // as the loader ends where a library is missing
-    broken(&[said::UPGRADE_FAILED, "exited with status 127"], |lineage| {
-        script(lineage, "#!/bin/sh\necho 'error while loading shared libraries' >&2; exit 127\n");
-    });
+    broken(
+        &[said::UPGRADE_FAILED, "exited with status 127"],
+        |lineage| {
+            script(
+                lineage,
+                "#!/bin/sh\necho 'error while loading shared libraries' >&2; exit 127\n",
+            );
+        },
+    );
 }
 
 #[test]
@@ -140,22 +154,36 @@ fn a_new_process_that_leaves_a_child_behind_with_its_descriptors_is_seen_to_be_d
 
 #[test]
 fn a_new_process_that_cannot_start_says_why() {
-    let words = [said::UPGRADE_REFUSED, "the database is gone", said::UPGRADE_FAILED];
+    let words = [
+        said::UPGRADE_REFUSED,
+        "the database is gone",
+        said::UPGRADE_FAILED,
+    ];
     fails_then_succeeds(installed(), &words, |lineage| {
-        lineage.settings(&format!("{WINDOW}[app]\nfail_start = \"the database is gone\"\n"));
+        lineage.settings(&format!(
+            "{WINDOW}[app]\nfail_start = \"the database is gone\"\n"
+        ));
     });
 }
 
 #[test]
 fn a_new_process_that_panics_in_app_is_no_upgrade() {
     let lineage = Lineage::serve(&Launch::fixture().settings(WINDOW));
-    fails_then_succeeds_on_fixture(lineage, &["told to panic", said::UPGRADE_FAILED], "panic = true\n");
+    fails_then_succeeds_on_fixture(
+        lineage,
+        &["told to panic", said::UPGRADE_FAILED],
+        "panic = true\n",
+    );
 }
 
 #[test]
 fn a_new_process_that_refuses_in_on_ready_is_no_upgrade() {
     let lineage = Lineage::serve(&Launch::fixture().settings(WINDOW));
-    let words = [said::UPGRADE_REFUSED, "told to refuse", said::UPGRADE_FAILED];
+    let words = [
+        said::UPGRADE_REFUSED,
+        "told to refuse",
+        said::UPGRADE_FAILED,
+    ];
     fails_then_succeeds_on_fixture(lineage, &words, "refuse = true\n");
 }
 
@@ -168,7 +196,9 @@ fn fails_then_succeeds_on_fixture(mut lineage: Lineage, words: &[&str], app: &st
         lineage.wait_for_log(mark, word);
     }
     assert_eq!(lineage.get("/made"), "1");
-    until(LONG, "what was started is gone", || (lineage.alive() == [old]).then_some(()));
+    until(LONG, "what was started is gone", || {
+        (lineage.alive() == [old]).then_some(())
+    });
     lineage.settings(WINDOW);
     lineage.upgrade();
     lineage.gone(old, SOON);
@@ -186,9 +216,13 @@ fn settings_that_are_wrong_fail_the_upgrade_with_file_line_and_key() {
 fn a_new_process_that_is_never_ready_is_killed() {
     let settings = "[upgrade]\nrollback_window = \"300ms\"\nready_timeout = \"5s\"\n";
     let lineage = Lineage::serve(&Launch::playground().settings(settings));
-    fails_then_succeeds(lineage, &[said::UPGRADE_FAILED, "ready_timeout"], |lineage| {
-        lineage.settings(&format!("{settings}[app]\nstart_delay = \"10m\"\n"));
-    });
+    fails_then_succeeds(
+        lineage,
+        &[said::UPGRADE_FAILED, "ready_timeout"],
+        |lineage| {
+            lineage.settings(&format!("{settings}[app]\nstart_delay = \"10m\"\n"));
+        },
+    );
 }
 
 #[test]
@@ -197,9 +231,13 @@ fn a_new_process_that_is_stopped_before_it_is_ready_is_killed() {
     launch.dir().install(&program::playground(), "app");
     let lineage = Lineage::serve(&launch.called("./app"));
     lineage.dir().write("app.ok", "");
-    fails_then_succeeds(lineage, &[said::UPGRADE_FAILED, "ready_timeout"], |lineage| {
-        script(lineage, "#!/bin/sh\nkill -STOP $$\n");
-    });
+    fails_then_succeeds(
+        lineage,
+        &[said::UPGRADE_FAILED, "ready_timeout"],
+        |lineage| {
+            script(lineage, "#!/bin/sh\nkill -STOP $$\n");
+        },
+    );
 }
 
 #[test]
@@ -250,7 +288,11 @@ fn a_new_process_that_dies_in_its_window_is_rolled_back() {
     lineage.wait_for_log(mark, said::ROLLED_BACK);
     load.wait_for(200, LONG);
     let tally = load.stop();
-    assert_eq!(tally.count(Failure::Refused) + tally.count(Failure::TimedOut), 0, "{tally}");
+    assert_eq!(
+        tally.count(Failure::Refused) + tally.count(Failure::TimedOut),
+        0,
+        "{tally}"
+    );
     // those it had read are cut; a new connection may have been accepted by it, each client meets that once
     assert!(tally.failed() <= 10, "{tally}");
     assert_eq!(pid_of_server(&lineage), old);
@@ -267,7 +309,8 @@ fn a_new_process_that_dies_in_its_window_is_rolled_back() {
 
 #[test]
 fn rollbacks_in_a_row_lose_no_idle_connection() {
-    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let old = lineage.newest();
     let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
     let fds = lineage.proc().open_fds();
@@ -275,20 +318,27 @@ fn rollbacks_in_a_row_lose_no_idle_connection() {
         let mark = lineage.mark();
         let new = lineage.begin();
         lineage.wait_for_log(mark, said::HANDING_OVER);
-        until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+        until(LONG, "the new one serves", || {
+            (pid_of_server(&lineage) == new).then_some(())
+        });
         signal_to(new, Signal::KILL);
         lineage.wait_for_log(mark, said::ROLLED_BACK);
     }
     idle.ask_all_of(old).assert_flawless();
-    until(LONG, "no descriptor is left over", || (lineage.proc().open_fds() <= fds + 1).then_some(()));
+    until(LONG, "no descriptor is left over", || {
+        (lineage.proc().open_fds() <= fds + 1).then_some(())
+    });
 }
 
 #[test]
 fn requests_in_flight_at_the_old_process_survive_a_rollback() {
-    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut conns: Vec<Conn> = (0..10).map(|_| lineage.conn()).collect();
-    conns.iter_mut().for_each(|conn| conn.get("/sleep/1500").unwrap());
+    conns
+        .iter_mut()
+        .for_each(|conn| conn.get("/sleep/1500").unwrap());
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
     signal_to(new, Signal::KILL);
@@ -302,19 +352,25 @@ fn requests_in_flight_at_the_old_process_survive_a_rollback() {
 
 #[test]
 fn a_request_that_the_new_process_had_read_is_cut_and_not_asked_again() {
-    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let mark = lineage.mark();
     let mut conn = lineage.conn();
     conn.ask("/").unwrap();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the connection to be there", || (pid_on(&mut conn) == new).then_some(()));
+    until(LONG, "the connection to be there", || {
+        (pid_on(&mut conn) == new).then_some(())
+    });
     conn.get("/sleep/60000").unwrap();
     thread::sleep(ms(300));
     let begun = Instant::now();
     signal_to(new, Signal::KILL);
     let end = conn.answer().unwrap_err();
-    assert!(matches!(end, Failure::ClosedBeforeAnswer | Failure::Reset), "{end:?}");
+    assert!(
+        matches!(end, Failure::ClosedBeforeAnswer | Failure::Reset),
+        "{end:?}"
+    );
     assert!(begun.elapsed() < SOON, "at once: {:?}", begun.elapsed());
 }
 
@@ -324,7 +380,9 @@ fn an_old_process_that_is_killed_after_the_handover_is_not_missed() {
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
-    let load = Load::on(&lineage.addr()).clients(4, Pattern::Thinking(ms(5))).start();
+    let load = Load::on(&lineage.addr())
+        .clients(4, Pattern::Thinking(ms(5)))
+        .start();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
     load.wait_for(200, LONG);
@@ -375,7 +433,8 @@ fn term_before_live_ends_the_new_process_and_drains_the_old() {
 
 #[test]
 fn term_after_live_has_the_old_process_go_on_leaving() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"2s\"\n"));
+    let mut lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"2s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
     let new = lineage.begin();
@@ -395,7 +454,9 @@ fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
     let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+    until(LONG, "the new one serves", || {
+        (pid_of_server(&lineage) == new).then_some(())
+    });
     idle.arrive_at(new);
     let mark = lineage.mark();
     lineage.signal(Signal::TERM);
@@ -408,7 +469,8 @@ fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
 
 #[test]
 fn hup_during_an_upgrade_reaches_whoever_serves_in_the_end() {
-    let settings = |greeting| format!("{WINDOW}[app]\nstart_delay = \"3s\"\ngreeting = \"{greeting}\"\n");
+    let settings =
+        |greeting| format!("{WINDOW}[app]\nstart_delay = \"3s\"\ngreeting = \"{greeting}\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings("one")));
     let mark = lineage.mark();
     let new = lineage.begin();
@@ -439,8 +501,9 @@ fn hup_during_an_upgrade_that_fails_reloads_the_old_process() {
 
 #[test]
 fn hup_to_a_process_that_leaves_is_refused_and_to_the_new_one_waits_for_the_confirmation() {
-    let settings =
-        |greeting| format!("[upgrade]\nrollback_window = \"8s\"\n[app]\ngreeting = \"{greeting}\"\n");
+    let settings = |greeting| {
+        format!("[upgrade]\nrollback_window = \"8s\"\n[app]\ngreeting = \"{greeting}\"\n")
+    };
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings("one")));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let new = lineage.begin();
@@ -463,7 +526,9 @@ fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
     let mut lineage = Lineage::serve(&launch.settings(&settings));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let is_written = || lineage.dir().read("run/app.pid").trim() == old.to_string();
-    until(LONG, "the pid file is written", || is_written().then_some(()));
+    until(LONG, "the pid file is written", || {
+        is_written().then_some(())
+    });
     // root may write anywhere but where there is no directory
     fs::remove_dir_all(lineage.dir().path().join("run")).unwrap();
     let new = lineage.upgrade();
@@ -474,23 +539,33 @@ fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
 
 #[test]
 fn a_full_disk_is_warned_of_and_the_upgrade_goes_on() {
-    let Some(unshare) = or_skip(namespaces()) else { return };
+    let Some(unshare) = or_skip(namespaces()) else {
+        return;
+    };
     // a file system of one page, mounted for this program alone: one pid file fits, the draft of a second does not
     let mounted = "mkdir small && mount -t tmpfs -o size=4k tmpfs small && exec \"$0\"";
-    let launch =
-        Launch::program(&unshare).args(["--mount", "sh", "-c", mounted]).args([program::playground()]);
-    let mut lineage = Lineage::serve(&launch.settings(&format!("pid_file = \"small/app.pid\"\n{WINDOW}")));
+    let launch = Launch::program(&unshare)
+        .args(["--mount", "sh", "-c", mounted])
+        .args([program::playground()]);
+    let mut lineage =
+        Lineage::serve(&launch.settings(&format!("pid_file = \"small/app.pid\"\n{WINDOW}")));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let pid_file = |lineage: &Lineage, pid: u32| {
         let path = lineage.dir().path().join("small/app.pid");
         fs::read_to_string(format!("/proc/{pid}/root{}", path.display())).ok()
     };
     let is_written = || pid_file(&lineage, old) == Some(format!("{old}\n"));
-    until(LONG, "the pid file is written", || is_written().then_some(()));
+    until(LONG, "the pid file is written", || {
+        is_written().then_some(())
+    });
     let new = lineage.upgrade();
     let line = lineage.wait_for_log(mark, "app.pid");
     assert!(line.contains("No space left"), "{line}");
-    assert_eq!(pid_file(&lineage, new), None, "none is better than one that names the wrong process");
+    assert_eq!(
+        pid_file(&lineage, new),
+        None,
+        "none is better than one that names the wrong process"
+    );
     lineage.gone(old, SOON);
     // there is room again
     let next = lineage.upgrade();
@@ -499,14 +574,17 @@ fn a_full_disk_is_warned_of_and_the_upgrade_goes_on() {
 
 #[test]
 fn a_new_process_that_is_stopped_while_it_is_given_connections_is_given_up() {
-    let lineage = Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
+    let lineage =
+        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
     let mut conn = lineage.conn();
     conn.get("/sleep/5000").unwrap();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one serves", || (pid_of_server(&lineage) == new).then_some(()));
+    until(LONG, "the new one serves", || {
+        (pid_of_server(&lineage) == new).then_some(())
+    });
     signal_to(new, Signal::STOP);
     // this one is handed over to a process that does not take it
     assert_eq!(conn.answer().unwrap().text(), "slept");
@@ -542,7 +620,10 @@ fn a_fifth_process_is_not_started_while_four_still_drain() {
             break line;
         }
     };
-    assert!(line.contains("still drain") && line.contains(&first.to_string()), "{line}");
+    assert!(
+        line.contains("still drain") && line.contains(&first.to_string()),
+        "{line}"
+    );
     assert_eq!((pid_of_server(&lineage), lineage.alive().len()), (fifth, 5));
     // one that has ended makes room
     // (two of a kind that come at once are one)

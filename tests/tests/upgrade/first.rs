@@ -28,7 +28,9 @@ impl Watched {
     fn by(watcher: &Launch) -> Self {
         let mut watcher = watcher.clone().settings(WINDOW).start();
         watcher.ready();
-        let first = until(LONG, "the first process is seen", || only_child(watcher.pid()));
+        let first = until(LONG, "the first process is seen", || {
+            only_child(watcher.pid())
+        });
         Watched { watcher, first }
     }
 
@@ -39,15 +41,23 @@ impl Watched {
         self.watcher.wait_for_log(mark, said::CONFIRMED);
         self.watcher.wait_for_log(mark, said::STOPPED);
         // a signal that comes in the very moment of its execve may be lost
-        until(LONG, "the first process only waits", || (Proc(self.first).threads() == 1).then_some(()));
+        until(LONG, "the first process only waits", || {
+            (Proc(self.first).threads() == 1).then_some(())
+        });
         let after = self.watcher.get("/pid");
-        assert_ne!(after, before, "another process serves: {}", self.watcher.log());
+        assert_ne!(
+            after,
+            before,
+            "another process serves: {}",
+            self.watcher.log()
+        );
         after
     }
 
     /// What a signal to the first process does is done by the newest.
     fn reloads(&self, greeting: &str) {
-        self.watcher.settings(&format!("{WINDOW}[app]\ngreeting = \"{greeting}\"\n"));
+        self.watcher
+            .settings(&format!("{WINDOW}[app]\ngreeting = \"{greeting}\"\n"));
         let mark = self.watcher.mark();
         signal_to(self.first, Signal::HUP);
         self.watcher.wait_for_log(mark, said::RELOADED);
@@ -64,7 +74,11 @@ fn only_child(pid: u32) -> Option<u32> {
 fn contained() -> Option<Launch> {
     let unshare = or_skip(namespaces())?;
     let args = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    Some(Launch::program(&unshare).args(args).args([program::playground()]))
+    Some(
+        Launch::program(&unshare)
+            .args(args)
+            .args([program::playground()]),
+    )
 }
 
 #[test]
@@ -78,15 +92,30 @@ fn as_pid_1_it_stays_across_upgrades_and_gives_its_memory_back() {
         let newest = contained.upgrade();
         idle.ask_all("/").assert_flawless();
         contained.reloads(&format!("Hello {round}"));
-        assert_eq!(contained.watcher.get("/pid"), newest, "and no other process has come of it");
+        assert_eq!(
+            contained.watcher.get("/pid"),
+            newest,
+            "and no other process has come of it"
+        );
     }
     let waits_in = Proc(contained.first).rss_kib();
-    assert!(waits_in < served_in, "{waits_in} KiB to wait in, {served_in} KiB to serve in");
+    assert!(
+        waits_in < served_in,
+        "{waits_in} KiB to wait in, {served_in} KiB to serve in"
+    );
     // waiter and newest: nobody else is left, dead or alive
-    let children = || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", contained.first));
-    until(LONG, "one child is left", || (children().ok()?.split_whitespace().count() == 1).then_some(()));
+    let children =
+        || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", contained.first));
+    until(LONG, "one child is left", || {
+        (children().ok()?.split_whitespace().count() == 1).then_some(())
+    });
     signal_to(contained.first, Signal::TERM);
-    assert_eq!(contained.watcher.wait_exit(LONG).code(), Some(0), "{}", contained.watcher.log());
+    assert_eq!(
+        contained.watcher.wait_exit(LONG).code(),
+        Some(0),
+        "{}",
+        contained.watcher.log()
+    );
 }
 
 #[test]
@@ -97,28 +126,48 @@ fn as_pid_1_it_ends_with_the_status_of_a_newest_one_that_dies() {
     let newest = only_child(contained.first).unwrap();
     signal_to(newest, Signal::KILL);
     // as a shell would say it: 128 and the signal
-    assert_eq!(contained.watcher.wait_exit(LONG).code(), Some(137), "{}", contained.watcher.log());
+    assert_eq!(
+        contained.watcher.wait_exit(LONG).code(),
+        Some(137),
+        "{}",
+        contained.watcher.log()
+    );
 }
 
 #[test]
 fn as_pid_1_it_stops_where_the_word_comes_between_live_and_accepting() {
     for signal in [Signal::TERM, Signal::QUIT, Signal::INT] {
-        let Some(unshare) = or_skip(namespaces()) else { return };
+        let Some(unshare) = or_skip(namespaces()) else {
+            return;
+        };
         let args = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-        let launch = Launch::program(&unshare).args(args).args([program::fixture()]);
-        let launch = launch.settings("[log]\nlevel = \"debug\"\n").env("FIXTURE_HOLDS", "1");
+        let launch = Launch::program(&unshare)
+            .args(args)
+            .args([program::fixture()]);
+        let launch = launch
+            .settings("[log]\nlevel = \"debug\"\n")
+            .env("FIXTURE_HOLDS", "1");
         let mut watcher = launch.start();
         watcher.ready();
-        let first = until(LONG, "the first process is seen", || only_child(watcher.pid()));
+        let first = until(LONG, "the first process is seen", || {
+            only_child(watcher.pid())
+        });
         let held = watcher.dir().path().join("held");
         watcher.dir().write("hold", "the old process says Live");
         signal_to(first, Signal::USR2);
-        until(LONG, "the new process is held", || held.exists().then_some(()));
+        until(LONG, "the new process is held", || {
+            held.exists().then_some(())
+        });
         let mark = watcher.mark();
         signal_to(first, signal);
         watcher.wait_for_log(mark, "from pid 0");
         std::fs::remove_file(&held).unwrap();
-        assert_eq!(watcher.wait_exit(LONG).code(), Some(0), "{signal:?}: {}", watcher.log());
+        assert_eq!(
+            watcher.wait_exit(LONG).code(),
+            Some(0),
+            "{signal:?}: {}",
+            watcher.log()
+        );
     }
 }
 
@@ -126,7 +175,9 @@ fn as_pid_1_it_stops_where_the_word_comes_between_live_and_accepting() {
 fn under_tini_it_stays_and_tini_ends_with_it() {
     let Some(tini) = or_skip(tini()) else { return };
     // tini is a subreaper here, not pid 1
-    let launch = Launch::program(&tini).args(["-s", "--"]).args([program::playground()]);
+    let launch = Launch::program(&tini)
+        .args(["-s", "--"])
+        .args([program::playground()]);
     let mut under = Watched::by(&launch);
     let mut idle = Idle::open(&under.watcher.addr(), 20, Before::OneRequest);
     for _ in 0..2 {
@@ -136,17 +187,30 @@ fn under_tini_it_stays_and_tini_ends_with_it() {
     under.reloads("Moin");
     // tini passes it on to its child, which passes it on to the newest
     under.watcher.signal(Signal::TERM);
-    assert_eq!(under.watcher.wait_exit(LONG).code(), Some(0), "{}", under.watcher.log());
+    assert_eq!(
+        under.watcher.wait_exit(LONG).code(),
+        Some(0),
+        "{}",
+        under.watcher.log()
+    );
 }
 
 #[test]
 fn in_the_foreground_of_a_terminal_it_stays_until_ctrl_c() {
-    let Some(script) = or_skip(slackwater_tests::tools::script()) else { return };
+    let Some(script) = or_skip(slackwater_tests::tools::script()) else {
+        return;
+    };
     let keys = Launch::program(Path::new("/bin/sh"));
     let fifo = keys.dir().path().join("keys");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .unwrap()
+        .success());
     let typed = r#"exec "$0" -qefc "exec $1" /dev/null <keys"#;
-    let keys = keys.args(["-c", typed]).args([script, program::playground()]);
+    let keys = keys
+        .args(["-c", typed])
+        .args([script, program::playground()]);
     // a FIFO opens when both sides do
     let typist = std::thread::spawn(move || OpenOptions::new().write(true).open(fifo).unwrap());
     let mut foreground = Watched::by(&keys);
@@ -157,8 +221,17 @@ fn in_the_foreground_of_a_terminal_it_stays_until_ctrl_c() {
     foreground.reloads("Moin");
     let mark = foreground.watcher.mark();
     typist.write_all(b"\x03").unwrap();
-    assert_eq!(foreground.watcher.wait_exit(LONG).code(), Some(0), "{}", foreground.watcher.log());
-    assert_eq!(foreground.watcher.log_since(mark).matches("SIGINT").count(), 1, "once, not twice");
+    assert_eq!(
+        foreground.watcher.wait_exit(LONG).code(),
+        Some(0),
+        "{}",
+        foreground.watcher.log()
+    );
+    assert_eq!(
+        foreground.watcher.log_since(mark).matches("SIGINT").count(),
+        1,
+        "once, not twice"
+    );
 }
 
 #[test]
@@ -166,7 +239,9 @@ fn by_hand_signals_are_its_own_until_it_is_committed() {
     let Some(launch) = contained() else { return };
     let mut watcher = launch.settings("[upgrade]\nmode = \"manual\"\n").start();
     watcher.ready();
-    let first = until(LONG, "the first process is seen", || only_child(watcher.pid()));
+    let first = until(LONG, "the first process is seen", || {
+        only_child(watcher.pid())
+    });
     let mark = watcher.mark();
     signal_to(first, Signal::USR2);
     watcher.wait_for_log(mark, said::BOTH_ACCEPT);
@@ -178,7 +253,9 @@ fn by_hand_signals_are_its_own_until_it_is_committed() {
     watcher.wait_for_log(mark, said::CONFIRMED);
     watcher.wait_for_log(mark, said::STOPPED);
     // a signal that comes in the very moment of its execve may be lost
-    until(LONG, "the first process only waits", || (Proc(first).threads() == 1).then_some(()));
+    until(LONG, "the first process only waits", || {
+        (Proc(first).threads() == 1).then_some(())
+    });
     assert_ne!(watcher.get("/pid"), "1");
     signal_to(first, Signal::TERM);
     assert_eq!(watcher.wait_exit(LONG).code(), Some(0), "{}", watcher.log());

@@ -29,7 +29,9 @@ struct Dice(u64);
 
 impl Dice {
     fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Dice(u64::try_from(now.as_nanos() & 0xffff_ffff).unwrap_or(1) | 1)
     }
 
@@ -48,12 +50,20 @@ pub(super) fn survivor(lineage: &Lineage, about: &str) -> u32 {
         (alive.len() == 1).then(|| alive[0])
     };
     let left = maybe(LONG, alone);
-    let left = left.unwrap_or_else(|| panic!("{about}: alive: {:?}; {}", lineage.alive(), lineage.log()));
+    let left =
+        left.unwrap_or_else(|| panic!("{about}: alive: {:?}; {}", lineage.alive(), lineage.log()));
     let serving = maybe(LONG, || {
-        let answer = Conn::open(&lineage.addr()).and_then(|mut conn| conn.ask("/pid")).ok()?;
+        let answer = Conn::open(&lineage.addr())
+            .and_then(|mut conn| conn.ask("/pid"))
+            .ok()?;
         answer.text().parse().ok()
     });
-    assert_eq!(serving, Some(left), "{about}; the output:\n{}", lineage.log());
+    assert_eq!(
+        serving,
+        Some(left),
+        "{about}; the output:\n{}",
+        lineage.log()
+    );
     left
 }
 
@@ -81,7 +91,11 @@ fn a_new_process_that_is_killed_at_any_moment_costs_no_silent_connection() {
         load.wait_for(20, LONG);
     }
     let tally = load.stop();
-    assert_eq!(tally.count(Failure::Refused) + tally.count(Failure::TimedOut), 0, "{tally}");
+    assert_eq!(
+        tally.count(Failure::Refused) + tally.count(Failure::TimedOut),
+        0,
+        "{tally}"
+    );
     // each client meets a death once at most
     assert!(tally.failed() <= u64::from(ROUNDS) * 7, "{tally}");
     idle.ask_all_of(old).assert_flawless();
@@ -97,7 +111,9 @@ fn an_old_process_that_is_killed_at_any_moment_is_replaced_by_the_new_one() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"200ms\"\n"));
     let mut dice = Dice::new();
-    let load = Load::on(&lineage.addr()).clients(2, Pattern::NewConnection).start();
+    let load = Load::on(&lineage.addr())
+        .clients(2, Pattern::NewConnection)
+        .start();
     for round in 0..ROUNDS {
         let moment = dice.moment();
         let new = lineage.begin();
@@ -112,7 +128,11 @@ fn an_old_process_that_is_killed_at_any_moment_is_replaced_by_the_new_one() {
     }
     let tally = load.stop();
     // the socket is never closed: only those that the old one had accepted are cut
-    assert_eq!(tally.count(Failure::Refused) + tally.count(Failure::TimedOut), 0, "{tally}");
+    assert_eq!(
+        tally.count(Failure::Refused) + tally.count(Failure::TimedOut),
+        0,
+        "{tally}"
+    );
     assert!(tally.failed() <= u64::from(ROUNDS) * 2, "{tally}");
 }
 
@@ -184,14 +204,24 @@ fn no_request_is_handled_twice_whoever_is_killed() {
         let (moment, old) = (dice.moment(), lineage.newest());
         let new = lineage.begin();
         thread::sleep(moment);
-        let (struck, left) = if round % 2 == 0 { (new, old) } else { (old, new) };
+        let (struck, left) = if round % 2 == 0 {
+            (new, old)
+        } else {
+            (old, new)
+        };
         signal_to(struck, Signal::KILL);
         lineage.gone(struck, LONG);
         let alone = || (lineage.alive() == [left]).then_some(());
-        until(LONG, &format!("round {round}, {moment:?} after the start: {left} serves"), alone);
+        until(
+            LONG,
+            &format!("round {round}, {moment:?} after the start: {left} serves"),
+            alone,
+        );
         lineage.is_now(left);
         let answered = markers.answered();
-        until(LONG, "requests are answered", || (markers.answered() > answered + 20).then_some(()));
+        until(LONG, "requests are answered", || {
+            (markers.answered() > answered + 20).then_some(())
+        });
     }
     markers.assert_handled_once(&lineage);
 }
@@ -205,7 +235,10 @@ pub(super) struct Markers {
 
 impl Markers {
     pub(super) fn start(addr: &Addr, clients: u64) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, answered) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let spawn = |client: u64| {
             let (addr, stop, count) = (addr.clone(), stop.clone(), answered.clone());
             thread::spawn(move || {
@@ -222,7 +255,10 @@ impl Markers {
                             continue;
                         }
                     };
-                    if open.ask(&format!("/mark/{id}")).is_ok_and(|answer| answer.is_success()) {
+                    if open
+                        .ask(&format!("/mark/{id}"))
+                        .is_ok_and(|answer| answer.is_success())
+                    {
                         answered.push(id);
                         count.fetch_add(1, Ordering::Relaxed);
                         conn = Some(open);
@@ -232,7 +268,11 @@ impl Markers {
             })
         };
         let threads = (1..=clients).map(spawn).collect();
-        Markers { stop, answered, threads }
+        Markers {
+            stop,
+            answered,
+            threads,
+        }
     }
 
     pub(super) fn answered(&self) -> u64 {
@@ -242,14 +282,21 @@ impl Markers {
     /// Ends them. No request was handled twice, and what was answered was handled.
     pub(super) fn assert_handled_once(mut self, lineage: &Lineage) {
         self.stop.store(true, Ordering::Release);
-        let answered: Vec<u64> = self.threads.drain(..).flat_map(|thread| thread.join().unwrap()).collect();
+        let answered: Vec<u64> = self
+            .threads
+            .drain(..)
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
         let mut handled: BTreeMap<u64, u32> = BTreeMap::new();
         for line in lineage.dir().read("marks").lines() {
             *handled.entry(line.parse().unwrap()).or_default() += 1;
         }
         let twice: Vec<_> = handled.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "handled more than once: {twice:?}");
-        let lost: Vec<_> = answered.iter().filter(|id| !handled.contains_key(id)).collect();
+        let lost: Vec<_> = answered
+            .iter()
+            .filter(|id| !handled.contains_key(id))
+            .collect();
         assert!(lost.is_empty(), "answered, but never handled: {lost:?}");
     }
 }

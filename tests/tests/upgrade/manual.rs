@@ -31,7 +31,12 @@ impl Both {
         let (old, mark) = (lineage.newest(), lineage.mark());
         let new = lineage.begin();
         lineage.wait_for_log(mark, said::BOTH_ACCEPT);
-        Both { lineage, old, new, mark }
+        Both {
+            lineage,
+            old,
+            new,
+            mark,
+        }
     }
 
     fn says(&self, words: &str) {
@@ -51,7 +56,9 @@ impl Both {
     fn pid_files(&self, current: u32, old: Option<u32>) {
         let named = |name| self.lineage.dir().read(name).trim().parse::<u32>().ok();
         let both = || (named("app.pid"), named("app.pid.oldbin"));
-        until(LONG, "the pid files are right", || (both() == (Some(current), old)).then_some(()));
+        until(LONG, "the pid files are right", || {
+            (both() == (Some(current), old)).then_some(())
+        });
     }
 
     /// The old one is gone, and the new one goes on as any other would.
@@ -212,11 +219,21 @@ fn a_new_process_that_is_told_to_stop_while_the_old_one_rests_has_it_serve_again
             let answer = conn.answer().unwrap();
             assert!(answer.text() == "slept" && !answer.closes(), "{answer:?}");
             let is_back = || (pid_on(conn) == old).then_some(());
-            until(LONG, "what was in flight at the new one goes back as well", is_back);
+            until(
+                LONG,
+                "what was in flight at the new one goes back as well",
+                is_back,
+            );
         }
         let _lineage = both.taken_back();
         idle.ask_all_of(old).assert_flawless();
-        assert_eq!(idle.fates(), Fates { open: 60, ..Fates::default() });
+        assert_eq!(
+            idle.fates(),
+            Fates {
+                open: 60,
+                ..Fates::default()
+            }
+        );
     }
 }
 
@@ -233,7 +250,8 @@ fn nobody_takes_the_place_of_a_process_that_still_gives_back() {
     for signal in [Signal::USR2, Signal::WINCH] {
         let mark = both.lineage.mark();
         signal_to(both.old, signal);
-        both.lineage.wait_for_log(mark, "still gives its connections back");
+        both.lineage
+            .wait_for_log(mark, "still gives its connections back");
     }
     assert_eq!(at_new.answer().unwrap().text(), "slept");
     let mut lineage = both.taken_back();
@@ -274,7 +292,11 @@ fn a_new_process_that_dies_while_it_gives_back_costs_only_what_it_had_read() {
         let _lineage = both.taken_back();
         let tally = idle.ask_all_of(old);
         // what it had in its hands at that very moment is closed then: nobody is left hanging
-        assert_eq!(tally.count(Failure::TimedOut) + tally.count(Failure::Refused), 0, "{tally}");
+        assert_eq!(
+            tally.count(Failure::TimedOut) + tally.count(Failure::Refused),
+            0,
+            "{tally}"
+        );
         assert_eq!(tally.answered() + tally.failed(), 300, "{tally}");
     }
 }
@@ -308,7 +330,10 @@ fn by_hand_goes_with_programs_on_slackwater_only() {
     let mark = lineage.mark();
     lineage.signal(Signal::USR2);
     let line = lineage.wait_for_log(mark, said::UPGRADE_REFUSED);
-    assert!(line.contains("upgrade.mode") && line.contains("upgrade.handshake"), "{line}");
+    assert!(
+        line.contains("upgrade.mode") && line.contains("upgrade.handshake"),
+        "{line}"
+    );
     assert_eq!(pid_of_server(&lineage), lineage.newest());
     assert_eq!(lineage.alive(), [lineage.newest()]);
 }

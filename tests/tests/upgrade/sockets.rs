@@ -40,15 +40,27 @@ fn unix_sockets_travel_and_keep_their_path() {
 fn listeners_that_the_new_settings_add_are_bound_and_those_they_drop_are_closed() {
     let settings = format!("listen = [\"127.0.0.1:0\", \"unix:old.sock\"]\n{WINDOW}");
     let mut lineage = Lineage::serve(&Launch::playground().whole_settings(&settings));
-    let (old, new) = (lineage.dir().path().join("old.sock"), lineage.dir().path().join("new.sock"));
+    let (old, new) = (
+        lineage.dir().path().join("old.sock"),
+        lineage.dir().path().join("new.sock"),
+    );
     assert!(old.exists());
     let (first, mark) = (lineage.newest(), lineage.mark());
-    lineage.whole_settings(&format!("listen = [\"127.0.0.1:0\", \"unix:new.sock\"]\n{WINDOW}"));
+    lineage.whole_settings(&format!(
+        "listen = [\"127.0.0.1:0\", \"unix:new.sock\"]\n{WINDOW}"
+    ));
     let pid = lineage.upgrade();
     lineage.gone(first, SOON);
     assert_eq!(pid_on(&mut Conn::open(&Addr::Unix(new)).unwrap()), pid);
-    assert_eq!(pid_of_server(&lineage), pid, "the address that it had goes on:\n{}", lineage.log_since(mark));
-    until(LONG, "what is no longer wanted is removed", || (!old.exists()).then_some(()));
+    assert_eq!(
+        pid_of_server(&lineage),
+        pid,
+        "the address that it had goes on:\n{}",
+        lineage.log_since(mark)
+    );
+    until(LONG, "what is no longer wanted is removed", || {
+        (!old.exists()).then_some(())
+    });
 }
 
 /// The pid of the process that answers on a Unix socket.
@@ -72,7 +84,9 @@ fn the_path_is_still_the_old_process_s_after_a_rollback() {
     let mark = lineage.mark();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one serves", || (pid_behind(&path) == new).then_some(()));
+    until(LONG, "the new one serves", || {
+        (pid_behind(&path) == new).then_some(())
+    });
     signal_to(new, Signal::KILL);
     lineage.wait_for_log(mark, said::ROLLED_BACK);
     assert_eq!(pid_behind(&path), old);
@@ -140,14 +154,19 @@ fn a_socket_that_an_activator_holds_travels_and_stays_the_activator_s() {
     }
     lineage.signal(Signal::TERM);
     lineage.gone(lineage.newest(), LONG);
-    assert!(Conn::open(&web_addr).is_ok(), "who connects waits for the next process");
+    assert!(
+        Conn::open(&web_addr).is_ok(),
+        "who connects waits for the next process"
+    );
 }
 
 #[test]
 fn an_address_that_moves_from_one_host_to_all_cannot_be_bound_and_that_is_said() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let (old, mark) = (lineage.newest(), lineage.mark());
-    let Addr::Tcp(addr) = lineage.addr() else { unreachable!("it listens on TCP") };
+    let Addr::Tcp(addr) = lineage.addr() else {
+        unreachable!("it listens on TCP")
+    };
     lineage.whole_settings(&format!("listen = \"0.0.0.0:{}\"\n{WINDOW}", addr.port()));
     lineage.signal(Signal::USR2);
     let line = lineage.wait_for_log(mark, said::UPGRADE_REFUSED);
@@ -164,7 +183,9 @@ fn an_address_that_another_holds_fails_the_upgrade_and_is_named() {
     let address = taken.local_addr().unwrap();
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let (old, mark) = (lineage.newest(), lineage.mark());
-    lineage.whole_settings(&format!("listen = [\"127.0.0.1:0\", \"{address}\"]\n{WINDOW}"));
+    lineage.whole_settings(&format!(
+        "listen = [\"127.0.0.1:0\", \"{address}\"]\n{WINDOW}"
+    ));
     lineage.signal(Signal::USR2);
     let line = lineage.wait_for_log(mark, said::UPGRADE_REFUSED);
     assert!(line.contains(&address.to_string()), "{line}");
@@ -184,10 +205,14 @@ fn who_waits_in_the_queue_while_nobody_accepts_is_served() {
     thread::sleep(ms(50));
     signal_to(new, Signal::STOP);
     // all of its threads: one that is in accept(2) may come out of it once more
-    until(LONG, "it is stopped", || Proc(new).is_stopped().then_some(()));
+    until(LONG, "it is stopped", || {
+        Proc(new).is_stopped().then_some(())
+    });
     thread::sleep(ms(50));
     let mut waiting: Vec<Conn> = (0..10).map(|_| Conn::open(&addr).unwrap()).collect();
-    waiting.iter_mut().for_each(|conn| conn.get("/pid").unwrap());
+    waiting
+        .iter_mut()
+        .for_each(|conn| conn.get("/pid").unwrap());
     signal_to(new, Signal::KILL);
     for conn in &mut waiting {
         assert_eq!(conn.answer().unwrap().text(), old.to_string());

@@ -52,10 +52,19 @@ struct Held {
 
 impl Held {
     fn serve() -> Self {
-        let lineage = Lineage::serve(&Launch::fixture().settings(SETTINGS).env("FIXTURE_HOLDS", "1"));
+        let lineage = Lineage::serve(
+            &Launch::fixture()
+                .settings(SETTINGS)
+                .env("FIXTURE_HOLDS", "1"),
+        );
         let markers = Markers::start(&lineage.addr(), 3);
         let idle = Idle::open(&lineage.addr(), 30, Before::Nothing);
-        Held { lineage, markers, idle, spoilt: false }
+        Held {
+            lineage,
+            markers,
+            idle,
+            spoilt: false,
+        }
     }
 
     /// Begins an upgrade and has it held at `step`. Gives the two pids, the old one's first.
@@ -63,7 +72,9 @@ impl Held {
         self.lineage.dir().write("hold", step);
         let (old, new) = (self.lineage.newest(), self.lineage.begin());
         let held = self.lineage.dir().path().join("held");
-        until(LONG, &format!("an upgrade is held at {step:?}"), || held.exists().then_some(()));
+        until(LONG, &format!("an upgrade is held at {step:?}"), || {
+            held.exists().then_some(())
+        });
         (old, new)
     }
 
@@ -76,9 +87,15 @@ impl Held {
         assert_eq!(survivor(&self.lineage, step), pid, "{step}");
         self.lineage.is_now(pid);
         let answered = self.markers.answered();
-        until(LONG, "requests are answered", || (self.markers.answered() > answered + 10).then_some(()));
+        until(LONG, "requests are answered", || {
+            (self.markers.answered() > answered + 10).then_some(())
+        });
         let tally = self.idle.ask_all_of(pid);
-        assert_eq!(tally.count(Failure::TimedOut), 0, "{step}: nobody is left hanging: {tally}");
+        assert_eq!(
+            tally.count(Failure::TimedOut),
+            0,
+            "{step}: nobody is left hanging: {tally}"
+        );
         if !self.spoilt {
             tally.assert_flawless();
         }
@@ -133,7 +150,9 @@ fn an_old_process_that_is_killed_at_a_step_is_survived_by_the_new_one() {
 #[test]
 fn a_new_process_that_is_stopped_at_a_step_is_given_up() {
     // nobody wakes it again: a deadline ends it. Those are waited for side by side
-    let steps: Vec<&str> = before_the_confirmation().filter(|step| *step != ANSWERED).collect();
+    let steps: Vec<&str> = before_the_confirmation()
+        .filter(|step| *step != ANSWERED)
+        .collect();
     std::thread::scope(|scope| {
         for steps in steps.chunks(3) {
             scope.spawn(move || {

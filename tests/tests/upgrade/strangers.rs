@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use rustix::net::{recv, send, socketpair, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    recv, send, socketpair, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
+};
 use slackwater_tests::idle::{Before, Idle};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::lineage::Lineage;
@@ -32,8 +34,10 @@ fn is_upgraded_to(handshake: &str, argument: &str) {
     let idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
     let mut in_flight = lineage.conn();
     in_flight.get("/sleep/1500").unwrap();
-    let load =
-        Load::on(&lineage.addr()).clients(4, Pattern::KeepAlive).clients(2, Pattern::NewConnection).start();
+    let load = Load::on(&lineage.addr())
+        .clients(4, Pattern::KeepAlive)
+        .clients(2, Pattern::NewConnection)
+        .start();
     load.wait_for(50, LONG);
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::LEAVING);
@@ -43,7 +47,10 @@ fn is_upgraded_to(handshake: &str, argument: &str) {
     load.wait_for(50, LONG);
     let tally = load.stop();
     tally.assert_flawless();
-    assert!(tally.polite_closes() > 0, "who was connected is told so in an answer: {tally}");
+    assert!(
+        tally.polite_closes() > 0,
+        "who was connected is told so in an answer: {tally}"
+    );
     assert_eq!(idle.fates().closed, 20, "and who was silent is let go");
     assert_eq!(lineage.get("/"), "I am a stranger");
     assert_eq!(pid_of_server(&lineage), new);
@@ -52,7 +59,13 @@ fn is_upgraded_to(handshake: &str, argument: &str) {
 /// A script that starts the stranger in its place, with an argument of its own.
 fn stranger_with(argument: &str) -> std::path::PathBuf {
     let path = program::target_dir().join(format!("stranger-{argument}-{}", std::process::id()));
-    program::script(&path, format!("#!/bin/sh\nexec {} {argument}\n", program::stranger().display()));
+    program::script(
+        &path,
+        format!(
+            "#!/bin/sh\nexec {} {argument}\n",
+            program::stranger().display()
+        ),
+    );
     path
 }
 
@@ -92,7 +105,10 @@ fn a_program_that_speaks_no_handover_where_one_is_expected_is_ended() {
     let (old, mark) = (lineage.newest(), lineage.mark());
     let new = lineage.begin();
     let line = lineage.wait_for_log(mark, "upgrade.ready_timeout");
-    assert!(line.contains("upgrade.handshake"), "it says what may be meant: {line}");
+    assert!(
+        line.contains("upgrade.handshake"),
+        "it says what may be meant: {line}"
+    );
     lineage.wait_for_log(mark, said::UPGRADE_FAILED);
     lineage.gone(new, LONG);
     assert_eq!(pid_of_server(&lineage), old);
@@ -102,10 +118,14 @@ fn a_program_that_speaks_no_handover_where_one_is_expected_is_ended() {
 #[test]
 fn an_old_process_that_speaks_another_version_of_the_handover_is_taken_over_from() {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     let (listener, addr) = held_socket();
     let launch = Launch::playground().whole_settings("");
-    let mut process = launch.socket("http", &listener).socket("slackwater-handover", &theirs).start();
+    let mut process = launch
+        .socket("http", &listener)
+        .socket("slackwater-handover", &theirs)
+        .start();
     drop(theirs);
     let greeting = [&b"slackwtr"[..], &999_u16.to_le_bytes(), &[0; 4], &[1; 4]].concat();
     send(&ours, &greeting, SendFlags::NOSIGNAL).unwrap();

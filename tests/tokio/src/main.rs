@@ -30,13 +30,27 @@ static POOLS: AtomicU32 = AtomicU32::new(0);
 #[slackwater::main]
 async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Shop>> {
     let pool = setup.reuse("database", settings.database, open).await?;
-    let http = setup.reuse("http", (), |()| async { reqwest::Client::builder().build() }).await?;
+    let http = setup
+        .reuse("http", (), |()| async {
+            reqwest::Client::builder().build()
+        })
+        .await?;
     let Settings { upstream, .. } = settings;
     let greeting = http.get(&upstream).send().await?.text().await?;
-    let mut app = App::with_state(Shop { pool: pool.clone(), http, upstream, greeting });
-    app.mount("/", routes![pid, greet, pools, visit, visits, ticks, fetch, nap, spawned]);
+    let mut app = App::with_state(Shop {
+        pool: pool.clone(),
+        http,
+        upstream,
+        greeting,
+    });
+    app.mount(
+        "/",
+        routes![pid, greet, pools, visit, visits, ticks, fetch, nap, spawned],
+    );
     let generation = setup.generation();
-    app.task("ticker", move |stop| async move { tick(pool, generation, stop).await });
+    app.task("ticker", move |stop| async move {
+        tick(pool, generation, stop).await
+    });
     Ok(app)
 }
 
@@ -49,15 +63,22 @@ async fn open(file: String) -> sqlx::Result<SqlitePool> {
         .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
         .busy_timeout(Duration::from_secs(20));
     let pool = SqlitePool::connect_with(options).await?;
-    sqlx::query("CREATE TABLE IF NOT EXISTS visits (pid INTEGER)").execute(&pool).await?;
-    sqlx::query("CREATE TABLE IF NOT EXISTS ticks (pid INTEGER, generation INTEGER)").execute(&pool).await?;
+    sqlx::query("CREATE TABLE IF NOT EXISTS visits (pid INTEGER)")
+        .execute(&pool)
+        .await?;
+    sqlx::query("CREATE TABLE IF NOT EXISTS ticks (pid INTEGER, generation INTEGER)")
+        .execute(&pool)
+        .await?;
     Ok(pool)
 }
 
 /// Writes a row now and then, for as long as its generation is the current one.
 async fn tick(pool: SqlitePool, generation: u64, stop: slackwater::Token) {
-    let row =
-        || sqlx::query("INSERT INTO ticks VALUES (?, ?)").bind(std::process::id()).bind(generation as i64);
+    let row = || {
+        sqlx::query("INSERT INTO ticks VALUES (?, ?)")
+            .bind(std::process::id())
+            .bind(generation as i64)
+    };
     while !stop.told() {
         if let Err(error) = row().execute(&pool).await {
             log::error!("no tick: {error}");
@@ -84,24 +105,30 @@ async fn pools() -> String {
 
 #[post("/visits")]
 async fn visit(State(shop): State<Shop>) -> slackwater::Result<String> {
-    sqlx::query("INSERT INTO visits VALUES (?)").bind(std::process::id()).execute(&shop.pool).await?;
+    sqlx::query("INSERT INTO visits VALUES (?)")
+        .bind(std::process::id())
+        .execute(&shop.pool)
+        .await?;
     Ok("welcome".into())
 }
 
 #[get("/visits")]
 async fn visits(State(shop): State<Shop>) -> slackwater::Result<String> {
-    let visits: i64 = sqlx::query_scalar("SELECT count(*) FROM visits").fetch_one(&shop.pool).await?;
+    let visits: i64 = sqlx::query_scalar("SELECT count(*) FROM visits")
+        .fetch_one(&shop.pool)
+        .await?;
     Ok(visits.to_string())
 }
 
 /// How many rows the task of each generation of this process has written.
 #[get("/ticks/:generation")]
 async fn ticks(generation: i64, State(shop): State<Shop>) -> slackwater::Result<String> {
-    let ticks: i64 = sqlx::query_scalar("SELECT count(*) FROM ticks WHERE pid = ? AND generation = ?")
-        .bind(std::process::id())
-        .bind(generation)
-        .fetch_one(&shop.pool)
-        .await?;
+    let ticks: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM ticks WHERE pid = ? AND generation = ?")
+            .bind(std::process::id())
+            .bind(generation)
+            .fetch_one(&shop.pool)
+            .await?;
     Ok(ticks.to_string())
 }
 
@@ -118,6 +145,7 @@ async fn nap(ms: u64) -> &'static str {
 
 #[get("/spawned")]
 async fn spawned(State(shop): State<Shop>) -> slackwater::Result<String> {
-    let elsewhere = tokio::spawn(async move { shop.http.get(&shop.upstream).send().await?.text().await });
+    let elsewhere =
+        tokio::spawn(async move { shop.http.get(&shop.upstream).send().await?.text().await });
     Ok(elsewhere.await??)
 }

@@ -23,7 +23,9 @@ impl IntoResponse for BoxError {
     fn into_response(self) -> Response {
         match self.downcast::<Rejection>() {
             Ok(rejection) => rejection.into_response(),
-            Err(error) => tide::Error::new(StatusCode::InternalServerError, Opaque(error)).into_response(),
+            Err(error) => {
+                tide::Error::new(StatusCode::InternalServerError, Opaque(error)).into_response()
+            }
         }
     }
 }

@@ -68,7 +68,10 @@ impl<T> Created<T> {
     /// let answer = slackwater::Created::at("/todos/7", "made");
     /// ```
     pub fn at(location: impl Into<Cow<'static, str>>, answer: T) -> Self {
-        Created { location: location.into(), answer }
+        Created {
+            location: location.into(),
+            answer,
+        }
     }
 }
 

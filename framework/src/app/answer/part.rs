@@ -39,7 +39,10 @@ impl ResponsePart for StatusCode {
 impl<V: AsRef<str>, const N: usize> ResponsePart for [(&'static str, V); N] {
     fn apply(self, response: &mut Response) {
         for (name, value) in self {
-            match (HeaderName::from_str(name), HeaderValue::from_str(value.as_ref())) {
+            match (
+                HeaderName::from_str(name),
+                HeaderValue::from_str(value.as_ref()),
+            ) {
                 (Ok(name), Ok(value)) => response.insert_header(name, value),
                 _ => {
                     let what = format!("the header {name:?} cannot be sent: it is not plain ASCII");

@@ -18,7 +18,9 @@ const AT_ONCE: usize = 64 << 10;
 impl<S> FromRequest<S> for Bytes {
     const READS_BODY: bool = true;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let body = bytes(request);
         async { body.await.map(Bytes::from) }
     }
@@ -27,7 +29,9 @@ impl<S> FromRequest<S> for Bytes {
 impl<S> FromRequest<S> for Vec<u8> {
     const READS_BODY: bool = true;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         bytes(request)
     }
 }
@@ -35,14 +39,21 @@ impl<S> FromRequest<S> for Vec<u8> {
 impl<S> FromRequest<S> for String {
     const READS_BODY: bool = true;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let body = bytes(request);
-        async { String::from_utf8(body.await?).map_err(|_| Rejection::bad_request("the body is not UTF-8")) }
+        async {
+            String::from_utf8(body.await?)
+                .map_err(|_| Rejection::bad_request("the body is not UTF-8"))
+        }
     }
 }
 
 /// All of the body.
-pub(super) fn bytes<S>(request: &mut Request<S>) -> impl Future<Output = Result<Vec<u8>, Rejection>> + Send {
+pub(super) fn bytes<S>(
+    request: &mut Request<S>,
+) -> impl Future<Output = Result<Vec<u8>, Rejection>> + Send {
     let body = request.take_body();
     async {
         let mut bytes = Vec::with_capacity(body.len().unwrap_or(0).min(AT_ONCE));
@@ -54,9 +65,15 @@ pub(super) fn bytes<S>(request: &mut Request<S>) -> impl Future<Output = Result<
 
 /// Why a body could not be read to its end; the same statuses as the bridge gives.
 pub(super) fn unreadable(error: io::Error) -> Rejection {
-    let known = error.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>()).copied();
+    let known = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<BodyError>())
+        .copied();
     let (status, detail) = match known {
-        Some(BodyError::TooLarge) => (StatusCode::PayloadTooLarge, "the body is longer than is taken here"),
+        Some(BodyError::TooLarge) => (
+            StatusCode::PayloadTooLarge,
+            "the body is longer than is taken here",
+        ),
         Some(BodyError::TimedOut) => (StatusCode::RequestTimeout, "the body did not come in time"),
         Some(BodyError::Stopping) => (StatusCode::ServiceUnavailable, "the server stops"),
         Some(BodyError::Cut) | None => (StatusCode::BadRequest, "the body did not come whole"),
@@ -66,15 +83,20 @@ pub(super) fn unreadable(error: io::Error) -> Rejection {
 
 /// Whether the body says that it is of a type that will do. Parameters such as the charset do not matter.
 pub(super) fn is_of_type<S>(request: &Request<S>, will_do: impl Fn(&str) -> bool) -> bool {
-    let said = request.header(CONTENT_TYPE).map_or("", |values| values.last().as_str());
+    let said = request
+        .header(CONTENT_TYPE)
+        .map_or("", |values| values.last().as_str());
     let essence = said.split(';').next().unwrap_or("").trim();
     will_do(essence)
-        || essence.bytes().any(|byte| byte.is_ascii_uppercase()) && will_do(&essence.to_ascii_lowercase())
+        || essence.bytes().any(|byte| byte.is_ascii_uppercase())
+            && will_do(&essence.to_ascii_lowercase())
 }
 
 /// 415, with what was wanted. A request without any body has just not sent one.
 pub(super) fn unsupported<S>(request: &Request<S>, wanted: &str) -> Rejection {
-    let said = request.header(CONTENT_TYPE).map(|values| values.last().as_str());
+    let said = request
+        .header(CONTENT_TYPE)
+        .map(|values| values.last().as_str());
     let found = said.map_or("no content type".to_owned(), |said| format!("{said:?}"));
     let rejection = Rejection::new(
         StatusCode::UnsupportedMediaType,

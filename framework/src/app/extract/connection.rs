@@ -46,7 +46,9 @@ impl fmt::Display for Peer {
 }
 
 impl<S> FromRequest<S> for Peer {
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         ready(Ok(Peer(request.peer_addr().unwrap_or("").to_owned())))
     }
 }
@@ -90,7 +92,11 @@ impl Draining {
 }
 
 impl<S> FromRequest<S> for Draining {
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        ready(Ok(Draining(given(request).map(|given| given.draining.clone()))))
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
+        ready(Ok(Draining(
+            given(request).map(|given| given.draining.clone()),
+        )))
     }
 }

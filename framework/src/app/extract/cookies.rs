@@ -44,7 +44,10 @@ impl Cookies {
     /// ```
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.sent.iter().find(|cookie| cookie.name() == name).map(Cookie::value)
+        self.sent
+            .iter()
+            .find(|cookie| cookie.name() == name)
+            .map(Cookie::value)
     }
 
     /// Sets a cookie, with the answer that these cookies stand before.
@@ -68,18 +71,29 @@ impl Cookies {
     /// # }
     /// ```
     pub fn remove(&mut self, name: impl Into<String>) {
-        self.changes.push(Change::Remove(Cookie::build(name.into(), "").path("/").finish()));
+        self.changes.push(Change::Remove(
+            Cookie::build(name.into(), "").path("/").finish(),
+        ));
     }
 }
 
 impl<S> FromRequest<S> for Cookies {
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let values = request.header(COOKIE);
-        let pairs =
-            values.iter().flat_map(|values| values.iter()).flat_map(|value| value.as_str().split(';'));
+        let pairs = values
+            .iter()
+            .flat_map(|values| values.iter())
+            .flat_map(|value| value.as_str().split(';'));
         // RFC 6265, section 5.4: one that is no pair is not for us
-        let sent = pairs.filter_map(|pair| Cookie::parse_encoded(pair.trim().to_owned()).ok()).collect();
-        ready(Ok(Cookies { sent, changes: Vec::new() }))
+        let sent = pairs
+            .filter_map(|pair| Cookie::parse_encoded(pair.trim().to_owned()).ok())
+            .collect();
+        ready(Ok(Cookies {
+            sent,
+            changes: Vec::new(),
+        }))
     }
 }
 

@@ -16,11 +16,17 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn whole(message: impl ToString) -> Self {
-        Fault { path: String::new(), message: message.to_string() }
+        Fault {
+            path: String::new(),
+            message: message.to_string(),
+        }
     }
 
     pub(super) fn located<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> Self {
-        Fault { path: error.path().to_string(), message: error.inner().to_string() }
+        Fault {
+            path: error.path().to_string(),
+            message: error.inner().to_string(),
+        }
     }
 
     /// Whether nothing is wrong but that something is not there.
@@ -45,7 +51,8 @@ impl Fault {
         let path = if path == "." { String::new() } else { path };
         let message = message.split(" at line ").next().unwrap_or(&message);
         if let Some(field) = quoted(message, MISSING) {
-            return FieldError::new(place, join(&path, field), "it is missing").found("a value", "nothing");
+            return FieldError::new(place, join(&path, field), "it is missing")
+                .found("a value", "nothing");
         }
         match parts(message) {
             Some((expected, found)) => {
@@ -70,7 +77,10 @@ fn parts(message: &str) -> Option<(&str, &str)> {
 
 /// The name in backticks after `start`.
 fn quoted<'a>(message: &'a str, start: &str) -> Option<&'a str> {
-    message.strip_prefix(start)?.strip_prefix('`')?.strip_suffix('`')
+    message
+        .strip_prefix(start)?
+        .strip_prefix('`')?
+        .strip_suffix('`')
 }
 
 fn join(path: &str, field: &str) -> String {

@@ -28,10 +28,23 @@ use crate::app::Rejection;
 pub struct Query<T>(pub T);
 
 impl<S, T: DeserializeOwned + Send> FromRequest<S> for Query<T> {
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let query = request.url().query();
-        let read = read(query.unwrap_or("").as_bytes(), StatusCode::BadRequest, "query").map(Query);
-        ready(read.map_err(|rejection| if query.is_none() { rejection.absent() } else { rejection }))
+        let read = read(
+            query.unwrap_or("").as_bytes(),
+            StatusCode::BadRequest,
+            "query",
+        )
+        .map(Query);
+        ready(read.map_err(|rejection| {
+            if query.is_none() {
+                rejection.absent()
+            } else {
+                rejection
+            }
+        }))
     }
 }
 
@@ -55,9 +68,14 @@ pub struct Form<T>(pub T);
 impl<S, T: DeserializeOwned + Send> FromRequest<S> for Form<T> {
     const READS_BODY: bool = true;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let is_form = is_of_type(request, |essence| essence == FORM);
-        let (wrong, body) = ((!is_form).then(|| unsupported(request, FORM)), bytes(request));
+        let (wrong, body) = (
+            (!is_form).then(|| unsupported(request, FORM)),
+            bytes(request),
+        );
         async {
             if let Some(wrong) = wrong {
                 return Err(wrong);
@@ -69,6 +87,10 @@ impl<S, T: DeserializeOwned + Send> FromRequest<S> for Form<T> {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn read<T: DeserializeOwned>(text: &[u8], status: StatusCode, place: &'static str) -> Result<T, Rejection> {
+fn read<T: DeserializeOwned>(
+    text: &[u8],
+    status: StatusCode,
+    place: &'static str,
+) -> Result<T, Rejection> {
     fault::read(|| Deserializer::from_bytes(text)).map_err(|fault| fault.reject(status, place))
 }

@@ -31,7 +31,9 @@ use crate::app::Rejection;
 pub struct Header<T>(pub T);
 
 impl<S, T: DeserializeOwned + Send> FromRequest<S> for Header<T> {
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let headers: &tide::http::Headers = request.as_ref();
         let read = fault::read(|| Named(headers));
         ready(read.map(Header).map_err(|fault| {
@@ -75,7 +77,9 @@ impl<'de> de::Deserializer<'de> for Named<'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-        Err(de::Error::custom("`Header<T>` takes a struct with a field for each header"))
+        Err(de::Error::custom(
+            "`Header<T>` takes a struct with a field for each header",
+        ))
     }
 
     forward_to_deserialize_any! {

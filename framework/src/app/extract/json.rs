@@ -33,11 +33,17 @@ pub struct Json<T>(pub T);
 impl<S, T: DeserializeOwned + Send> FromRequest<S> for Json<T> {
     const READS_BODY: bool = true;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let is_json = is_of_type(request, |essence| {
-            essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
+            essence == "application/json"
+                || essence.starts_with("application/") && essence.ends_with("+json")
         });
-        let (wrong, body) = ((!is_json).then(|| unsupported(request, "application/json")), bytes(request));
+        let (wrong, body) = (
+            (!is_json).then(|| unsupported(request, "application/json")),
+            bytes(request),
+        );
         async {
             if let Some(wrong) = wrong {
                 return Err(wrong);
@@ -53,10 +59,14 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
         Err(error) => error,
     };
     match error.classify() {
-        Category::Data => Err(locate::<T>(body, &error).reject(StatusCode::UnprocessableEntity, "body")),
+        Category::Data => {
+            Err(locate::<T>(body, &error).reject(StatusCode::UnprocessableEntity, "body"))
+        }
         // here the line and the column say where
-        _ => Err(Fault::whole(error.to_string().replacen(" at line ", ", line ", 1))
-            .reject(StatusCode::BadRequest, "body")),
+        _ => Err(
+            Fault::whole(error.to_string().replacen(" at line ", ", line ", 1))
+                .reject(StatusCode::BadRequest, "body"),
+        ),
     }
 }
 

@@ -84,7 +84,9 @@ pub trait FromRequest<S>: Sized + Send {
     const READS_BODY: bool = false;
 
     /// Takes it from the request, or says why it cannot be taken.
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send;
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send;
 
     #[doc(hidden)]
     fn from_route(
@@ -99,7 +101,9 @@ pub trait FromRequest<S>: Sized + Send {
 impl<S, E: FromRequest<S>> FromRequest<S> for Option<E> {
     const READS_BODY: bool = E::READS_BODY;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let taken = E::from_request(request);
         async { if_there(taken.await) }
     }
@@ -125,7 +129,9 @@ fn if_there<E>(taken: Result<E, Rejection>) -> Result<Option<E>, Rejection> {
 impl<S, E: FromRequest<S>> FromRequest<S> for Result<E, Rejection> {
     const READS_BODY: bool = E::READS_BODY;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let taken = E::from_request(request);
         async { Ok(taken.await) }
     }

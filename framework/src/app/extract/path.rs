@@ -39,7 +39,8 @@ pub struct Path<T>(pub T);
 impl<S, T: DeserializeOwned + Send> FromRequest<S> for Path<T> {
     /// Without its route the names of the segments are not known.
     fn from_request(_: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        let detail = "`Path<T>` is an argument of a route; elsewhere `request.param(name)` gives a segment";
+        let detail =
+            "`Path<T>` is an argument of a route; elsewhere `request.param(name)` gives a segment";
         ready(Err(Rejection::new(StatusCode::InternalServerError, detail)))
     }
 
@@ -56,7 +57,10 @@ fn read<S, T: DeserializeOwned>(
     names: &'static [&'static str],
 ) -> Result<T, Rejection> {
     let value = |name: &&'static str| Ok((*name, decoded(request, name)?));
-    let segments = names.iter().map(value).collect::<Result<Vec<_>, Rejection>>()?;
+    let segments = names
+        .iter()
+        .map(value)
+        .collect::<Result<Vec<_>, Rejection>>()?;
     fault::read(|| Segments(&segments)).map_err(|fault| fault.reject(StatusCode::NotFound, "path"))
 }
 
@@ -76,14 +80,22 @@ impl<'a> Segments<'a> {
     }
 
     fn by_name<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
-        let named = self.0.iter().map(|(name, text)| (*name, Text(Cow::Borrowed(&**text))));
+        let named = self
+            .0
+            .iter()
+            .map(|(name, text)| (*name, Text(Cow::Borrowed(&**text))));
         visitor.visit_map(MapDeserializer::new(named))
     }
 
     fn only(self) -> Result<Text<'a>, Error> {
         match self.0.len() {
-            1 => self.texts().next().ok_or_else(|| de::Error::custom("there is no segment")),
-            n => Err(de::Error::custom(format!("the path has {n} segments, and one is taken"))),
+            1 => self
+                .texts()
+                .next()
+                .ok_or_else(|| de::Error::custom("there is no segment")),
+            n => Err(de::Error::custom(format!(
+                "the path has {n} segments, and one is taken"
+            ))),
         }
     }
 }

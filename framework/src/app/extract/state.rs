@@ -29,7 +29,9 @@ use crate::app::Rejection;
 pub struct State<S>(pub S);
 
 impl<S: Clone + Send> FromRequest<S> for State<S> {
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         ready(Ok(State(request.state().clone())))
     }
 }

@@ -49,8 +49,16 @@ impl BodyStream {
     ///     BodyStream::new(async_std::stream::from_iter(pieces))
     /// }
     /// ```
-    pub fn new(pieces: impl Stream<Item = io::Result<Bytes>> + Send + Sync + Unpin + 'static) -> Self {
-        BodyStream(Body::from_reader(Pieces { pieces, at_hand: Bytes::new() }, None))
+    pub fn new(
+        pieces: impl Stream<Item = io::Result<Bytes>> + Send + Sync + Unpin + 'static,
+    ) -> Self {
+        BodyStream(Body::from_reader(
+            Pieces {
+                pieces,
+                at_hand: Bytes::new(),
+            },
+            None,
+        ))
     }
 
     /// The next piece; none at the end.
@@ -78,7 +86,9 @@ impl BodyStream {
 impl<S> FromRequest<S> for BodyStream {
     const READS_BODY: bool = true;
 
-    fn from_request(request: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
+    fn from_request(
+        request: &mut Request<S>,
+    ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         ready(Ok(BodyStream(request.take_body())))
     }
 }
@@ -98,7 +108,11 @@ impl Stream for BodyStream {
 }
 
 impl AsyncRead for BodyStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
@@ -134,7 +148,11 @@ impl<P: Stream<Item = io::Result<Bytes>> + Unpin> AsyncBufRead for Pieces<P> {
 }
 
 impl<P: Stream<Item = io::Result<Bytes>> + Unpin> AsyncRead for Pieces<P> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let piece = ready!(self.as_mut().poll_fill_buf(cx))?;
         let amount = piece.len().min(buf.len());
         buf[..amount].copy_from_slice(&piece[..amount]);

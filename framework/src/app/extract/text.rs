@@ -15,7 +15,10 @@ use crate::app::{FieldError, Rejection};
 ///
 /// # Errors
 /// 404 where it is none; 400 where it is no text.
-pub fn segment<S, T: DeserializeOwned>(request: &Request<S>, name: &'static str) -> Result<T, Rejection> {
+pub fn segment<S, T: DeserializeOwned>(
+    request: &Request<S>,
+    name: &'static str,
+) -> Result<T, Rejection> {
     let text = decoded(request, name)?;
     T::deserialize(Text(text)).map_err(|error| not_found(&error, name))
 }
@@ -27,7 +30,10 @@ fn not_found(error: &Error, name: &str) -> Rejection {
 }
 
 /// The segment as it was meant: percent-decoded.
-pub(super) fn decoded<'a, S>(request: &'a Request<S>, name: &str) -> Result<Cow<'a, str>, Rejection> {
+pub(super) fn decoded<'a, S>(
+    request: &'a Request<S>,
+    name: &str,
+) -> Result<Cow<'a, str>, Rejection> {
     // only a handler that was put under a path of other names does not find it
     let raw = request.param(name).map_err(|_| {
         let detail = format!("the path of this route has no segment {name:?}");
@@ -145,11 +151,24 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_with_what_was_expected_and_found() {
-        assert_eq!(read::<u8>("300").unwrap_err(), "invalid value: string \"300\", expected u8");
-        assert_eq!(read::<u64>("").unwrap_err(), "invalid value: string \"\", expected u64");
-        assert_eq!(read::<bool>("yes").unwrap_err(), "invalid value: string \"yes\", expected a boolean");
-        assert!(read::<Color>("blue").unwrap_err().contains("expected `red` or `green`"));
-        assert!(read::<Vec<u8>>("1").unwrap_err().contains("expected a sequence"));
+        assert_eq!(
+            read::<u8>("300").unwrap_err(),
+            "invalid value: string \"300\", expected u8"
+        );
+        assert_eq!(
+            read::<u64>("").unwrap_err(),
+            "invalid value: string \"\", expected u64"
+        );
+        assert_eq!(
+            read::<bool>("yes").unwrap_err(),
+            "invalid value: string \"yes\", expected a boolean"
+        );
+        assert!(read::<Color>("blue")
+            .unwrap_err()
+            .contains("expected `red` or `green`"));
+        assert!(read::<Vec<u8>>("1")
+            .unwrap_err()
+            .contains("expected a sequence"));
         assert!(read::<std::net::Ipv4Addr>("localhost").is_err());
     }
 }

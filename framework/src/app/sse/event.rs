@@ -31,7 +31,10 @@ impl Event {
     /// ```
     #[must_use]
     pub fn data(data: impl Into<String>) -> Self {
-        Event { data: Some(data.into()), ..Event::default() }
+        Event {
+            data: Some(data.into()),
+            ..Event::default()
+        }
     }
 
     /// An event whose data is JSON.
@@ -56,7 +59,10 @@ impl Event {
     /// ```
     #[must_use]
     pub fn comment(text: impl Into<String>) -> Self {
-        Event { comment: Some(text.into()), ..Event::default() }
+        Event {
+            comment: Some(text.into()),
+            ..Event::default()
+        }
     }
 
     /// The event's name, by which a client listens for it; without one it is a `message`. Line breaks in it are left out.
@@ -116,7 +122,10 @@ impl fmt::Display for Event {
 fn field(f: &mut fmt::Formatter<'_>, name: &str, value: Option<&str>) -> fmt::Result {
     let Some(value) = value else { return Ok(()) };
     write!(f, "{name}: ")?;
-    value.chars().filter(|c| !matches!(c, '\r' | '\n' | '\0')).try_for_each(|c| f.write_char(c))?;
+    value
+        .chars()
+        .filter(|c| !matches!(c, '\r' | '\n' | '\0'))
+        .try_for_each(|c| f.write_char(c))?;
     f.write_char('\n')
 }
 
@@ -146,7 +155,11 @@ mod tests {
     fn parsed(stream: &str) -> Vec<(String, String, String)> {
         let (mut events, mut id) = (vec![], String::new());
         let (mut name, mut data) = (String::new(), None::<String>);
-        for line in stream.replace("\r\n", "\n").replace('\r', "\n").split_terminator('\n') {
+        for line in stream
+            .replace("\r\n", "\n")
+            .replace('\r', "\n")
+            .split_terminator('\n')
+        {
             match line.split_once(": ") {
                 None if line.is_empty() => {
                     if let Some(data) = data.take() {
@@ -167,7 +180,10 @@ mod tests {
 
     #[test]
     fn a_line_break_of_any_kind_makes_a_line_of_data() {
-        assert_eq!(Event::data("a\r\nb\rc\n").to_string(), "data: a\ndata: b\ndata: c\ndata: \n\n");
+        assert_eq!(
+            Event::data("a\r\nb\rc\n").to_string(),
+            "data: a\ndata: b\ndata: c\ndata: \n\n"
+        );
         assert_eq!(Event::data("").to_string(), "data: \n\n");
     }
 

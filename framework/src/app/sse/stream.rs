@@ -161,7 +161,14 @@ enum Talk {
 impl Talk {
     /// Lets the handler work. Gives what is to be sent beside its events.
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<Event> {
-        let Talk::On { handler, told, silence } = self else { return None };
+        let Talk::On {
+            handler,
+            told,
+            silence,
+        } = self
+        else {
+            return None;
+        };
         if let Poll::Ready(result) = handler.as_mut().poll(cx) {
             if let Err(error) = result {
                 log::error!("an event stream failed: {error}; it ends here");
@@ -194,7 +201,11 @@ impl AsyncBufRead for Stream {
         }
         this.chunk.clear();
         this.read = 0;
-        let beside = this.talk.get_mut().unwrap_or_else(PoisonError::into_inner).poll(cx);
+        let beside = this
+            .talk
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .poll(cx);
         beside.iter().for_each(|event| this.push(event));
         while let Poll::Ready(Some(event)) = this.queue.poll_next(cx) {
             this.push(&event);
@@ -218,7 +229,11 @@ impl AsyncBufRead for Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut unread = futures_lite::ready!(self.as_mut().poll_fill_buf(cx))?;
         let amount = unread.read(buf)?;
         self.consume(amount);

@@ -128,7 +128,13 @@ impl RouteInfo {
 
 impl fmt::Debug for RouteInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RouteInfo { methods, path, name, place, .. } = self;
+        let RouteInfo {
+            methods,
+            path,
+            name,
+            place,
+            ..
+        } = self;
         f.debug_struct("RouteInfo")
             .field("methods", methods)
             .field("path", path)

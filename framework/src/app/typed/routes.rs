@@ -71,7 +71,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// ```
     #[must_use]
     pub fn with<H: Handler<S>>(mut self) -> Self {
-        self.0.push(TypedRoute { info: H::INFO, add: add::<S, H> });
+        self.0.push(TypedRoute {
+            info: H::INFO,
+            add: add::<S, H>,
+        });
         self
     }
 }
@@ -96,7 +99,9 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 
 impl<S> fmt::Debug for Routes<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|route| route.info)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|route| route.info))
+            .finish()
     }
 }
 

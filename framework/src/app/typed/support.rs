@@ -12,7 +12,10 @@ use crate::app::{IntoResponse, Rejection, RouteInfo};
 ///
 /// # Errors
 /// 404: there is no such thing.
-pub fn argument<S, T: DeserializeOwned>(request: &Request<S>, name: &'static str) -> Result<T, Rejection> {
+pub fn argument<S, T: DeserializeOwned>(
+    request: &Request<S>,
+    name: &'static str,
+) -> Result<T, Rejection> {
     segment(request, name)
 }
 

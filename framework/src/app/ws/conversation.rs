@@ -80,9 +80,15 @@ pub(super) async fn hold<F, Fut>(
     let (to_handler, incoming) = async_channel::bounded(1);
     let (sender, from_handler) = async_channel::bounded(1);
     let sender = super::Sender(sender);
-    let socket = WebSocket { incoming, sender: sender.clone(), protocol };
+    let socket = WebSocket {
+        incoming,
+        sender: sender.clone(),
+        protocol,
+    };
     let work = async {
-        let worked = AssertUnwindSafe(async { handler(socket).await }).catch_unwind().await;
+        let worked = AssertUnwindSafe(async { handler(socket).await })
+            .catch_unwind()
+            .await;
         let (code, reason) = verdict(worked);
         sender.close(code, reason).await;
     };
@@ -96,9 +102,13 @@ pub(super) async fn hold<F, Fut>(
     let abandoned = async {
         future::zip(manners.parting.told(), is_over.wait()).await;
         Timer::after(FAREWELL).await;
-        log::warn!("the handler of a WebSocket that is closed goes on after it was to end; it is dropped");
+        log::warn!(
+            "the handler of a WebSocket that is closed goes on after it was to end; it is dropped"
+        );
     };
-    async { drop(future::zip(work, protocol).await) }.or(abandoned).await;
+    async { drop(future::zip(work, protocol).await) }
+        .or(abandoned)
+        .await;
 }
 
 /// What a handler's end means for the client, who is not told more of a failure than that there was one.
@@ -106,7 +116,9 @@ fn verdict(worked: Result<Result<()>, Box<dyn Any + Send>>) -> (Code, &'static s
     match worked {
         Ok(Ok(())) => return (NORMAL, ""),
         Ok(Err(error)) if error.is::<Closed>() => return (NORMAL, ""),
-        Ok(Err(error)) => log::error!("a WebSocket's handler failed: {error}; it is closed with {FAILED}"),
+        Ok(Err(error)) => {
+            log::error!("a WebSocket's handler failed: {error}; it is closed with {FAILED}")
+        }
         Err(panic) => {
             log::error!(
                 "a WebSocket's handler panicked: {}; it is closed with {FAILED}",
@@ -123,14 +135,21 @@ async fn converse(
     to_handler: Sender<Message>,
     from_handler: Receiver<Outgoing>,
 ) -> Option<Connection> {
-    let Manners { max_message, ping, parting } = manners;
+    let Manners {
+        max_message,
+        ping,
+        parting,
+    } = manners;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
         .max_message_size(Some(*max_message))
         .max_frame_size(Some(*max_message));
     let heard = Arc::new(AtomicBool::new(true));
-    let connection = Heard { connection, something: heard.clone() };
+    let connection = Heard {
+        connection,
+        something: heard.clone(),
+    };
     let stream = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
     let (sender, mut incoming) = stream.split();
     let wire = Mutex::new(sender);
@@ -152,13 +171,21 @@ async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>)
     while let Some(received) = incoming.next().await {
         match received {
             // a handler that listens no longer may still be sending
-            Ok(tungstenite::Message::Text(text)) => drop(handler.send(Message::Text(text.to_string())).await),
+            Ok(tungstenite::Message::Text(text)) => {
+                drop(handler.send(Message::Text(text.to_string())).await)
+            }
             Ok(tungstenite::Message::Binary(bytes)) => {
                 drop(handler.send(Message::Binary(bytes.into())).await);
             }
             // answered before anything else is read, so that a flood of pings is not a flood of pongs to be kept
             Ok(tungstenite::Message::Ping(data)) => {
-                if wire.lock().await.send(tungstenite::Message::Pong(data)).await.is_err() {
+                if wire
+                    .lock()
+                    .await
+                    .send(tungstenite::Message::Pong(data))
+                    .await
+                    .is_err()
+                {
                     return End::Lost;
                 }
             }
@@ -173,9 +200,10 @@ async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>)
 fn fault(error: &Error) -> End {
     log::debug!("a WebSocket's client is at fault: {error}");
     match error {
-        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
-            End::Broken(frame(TOO_BIG, &format!("a message may be {max_size} bytes long")))
-        }
+        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => End::Broken(frame(
+            TOO_BIG,
+            &format!("a message may be {max_size} bytes long"),
+        )),
         Error::Capacity(_) => End::Broken(frame(TOO_BIG, "too long")),
         Error::Utf8(_) => End::Broken(frame(NOT_UTF8, "text is not UTF-8")),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Lost,
@@ -201,8 +229,15 @@ async fn send(wire: &Wire, handler: Receiver<Outgoing>) -> End {
 }
 
 /// Pings a silent client, and gives up one that does not answer.
-async fn watch(wire: &Wire, silence: Option<Duration>, heard: &AtomicBool, handler: Sender<Message>) -> End {
-    let Some(silence) = silence else { return future::pending().await };
+async fn watch(
+    wire: &Wire,
+    silence: Option<Duration>,
+    heard: &AtomicBool,
+    handler: Sender<Message>,
+) -> End {
+    let Some(silence) = silence else {
+        return future::pending().await;
+    };
     loop {
         Timer::after(silence).await;
         // a handler that is behind keeps the answers from being read
@@ -210,7 +245,11 @@ async fn watch(wire: &Wire, silence: Option<Duration>, heard: &AtomicBool, handl
             continue;
         }
         let asked = async {
-            let _ = wire.lock().await.send(tungstenite::Message::Ping(Bytes::new())).await;
+            let _ = wire
+                .lock()
+                .await
+                .send(tungstenite::Message::Ping(Bytes::new()))
+                .await;
             future::pending::<()>().await;
         };
         let patience = async {
@@ -218,7 +257,9 @@ async fn watch(wire: &Wire, silence: Option<Duration>, heard: &AtomicBool, handl
         };
         asked.or(patience).await;
         if !heard.load(Ordering::Relaxed) && !handler.is_full() {
-            log::debug!("a WebSocket's client is silent and does not answer a ping; it is given up");
+            log::debug!(
+                "a WebSocket's client is silent and does not answer a ping; it is given up"
+            );
             return End::Lost;
         }
     }
@@ -227,19 +268,34 @@ async fn watch(wire: &Wire, silence: Option<Duration>, heard: &AtomicBool, handl
 fn frame(code: Code, reason: &str) -> CloseFrame {
     /// A control frame takes 125 bytes, of which the code has two.
     const LONGEST: usize = 123;
-    let code = Some(CloseCode::from(code)).filter(|code| code.is_allowed()).unwrap_or(CloseCode::Normal);
-    let end = (0..=LONGEST.min(reason.len())).rfind(|end| reason.is_char_boundary(*end)).unwrap_or_default();
-    CloseFrame { code, reason: reason[..end].into() }
+    let code = Some(CloseCode::from(code))
+        .filter(|code| code.is_allowed())
+        .unwrap_or(CloseCode::Normal);
+    let end = (0..=LONGEST.min(reason.len()))
+        .rfind(|end| reason.is_char_boundary(*end))
+        .unwrap_or_default();
+    CloseFrame {
+        code,
+        reason: reason[..end].into(),
+    }
 }
 
 /// Says farewell in the way that the end asks for, and closes.
-async fn close(mut wire: WebSocketSender<Heard>, mut incoming: Incoming, end: End) -> Option<Connection> {
+async fn close(
+    mut wire: WebSocketSender<Heard>,
+    mut incoming: Incoming,
+    end: End,
+) -> Option<Connection> {
     let gone = matches!(end, End::Lost);
     let farewell = async {
         match end {
             End::Theirs | End::Lost => {}
             End::Ours(frame) => {
-                if wire.send(tungstenite::Message::Close(Some(frame))).await.is_ok() {
+                if wire
+                    .send(tungstenite::Message::Close(Some(frame)))
+                    .await
+                    .is_ok()
+                {
                     // until the client has closed as well
                     while let Some(Ok(_)) = incoming.next().await {}
                 }

@@ -109,7 +109,11 @@ impl Upgrade {
     /// ```
     #[must_use]
     pub fn of<S>(request: &Request<S>) -> Self {
-        let text = |name| request.header(name).map(|values| values.last().as_str().to_owned());
+        let text = |name| {
+            request
+                .header(name)
+                .map(|values| values.last().as_str().to_owned())
+        };
         Upgrade {
             key: key(request),
             offered: request
@@ -137,7 +141,9 @@ impl Upgrade {
     #[must_use]
     pub fn protocols<'a>(mut self, spoken: impl IntoIterator<Item = &'a str>) -> Self {
         let mut spoken = spoken.into_iter();
-        self.protocol = spoken.find(|spoken| self.offered.iter().any(|one| one == spoken)).map(str::to_owned);
+        self.protocol = spoken
+            .find(|spoken| self.offered.iter().any(|one| one == spoken))
+            .map(str::to_owned);
         self
     }
 
@@ -234,10 +240,20 @@ impl Upgrade {
             response.insert_header(PROTOCOL, protocol.as_str());
         }
         // async for no reason: nothing in it waits
-        let connection = block_on(AsMut::<tide::http::Response>::as_mut(&mut response).recv_upgrade());
-        let Upgrade { protocol, max_message, ping, parting, .. } = self;
-        let manners =
-            Manners { max_message: usize::try_from(max_message).unwrap_or(usize::MAX), ping, parting };
+        let connection =
+            block_on(AsMut::<tide::http::Response>::as_mut(&mut response).recv_upgrade());
+        let Upgrade {
+            protocol,
+            max_message,
+            ping,
+            parting,
+            ..
+        } = self;
+        let manners = Manners {
+            max_message: usize::try_from(max_message).unwrap_or(usize::MAX),
+            ping,
+            parting,
+        };
         task::spawn(async move {
             // none comes where the client was gone before the 101 was written
             if let Some(connection) = connection.await {
@@ -254,7 +270,11 @@ impl Upgrade {
             (Some(origin), allowed) => {
                 let origin = origin.to_ascii_lowercase();
                 let listed = matches!(allowed, Origins::These(these) if these.contains(&origin));
-                listed || self.host.as_deref().is_some_and(|host| is_of(&origin, host))
+                listed
+                    || self
+                        .host
+                        .as_deref()
+                        .is_some_and(|host| is_of(&origin, host))
             }
         };
         welcome.then_some(key).ok_or(Refusal::OtherOrigin)
@@ -263,22 +283,34 @@ impl Upgrade {
 
 /// Whether a page of this origin came from that host. The scheme is not compared: TLS may end before this server.
 fn is_of(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
     let default = match scheme {
         "http" => ":80",
         "https" => ":443",
         _ => return false,
     };
-    let bare = |authority: &str| authority.strip_suffix(default).unwrap_or(authority).to_owned();
+    let bare = |authority: &str| {
+        authority
+            .strip_suffix(default)
+            .unwrap_or(authority)
+            .to_owned()
+    };
     bare(authority) == bare(&host.to_ascii_lowercase())
 }
 
 /// The client's key, if this is a handshake at all.
 fn key<S>(request: &Request<S>) -> Result<String, Refusal> {
     let says = |name, token: &str| {
-        request.header(name).is_some_and(|values| tokens(values).any(|said| said.eq_ignore_ascii_case(token)))
+        request
+            .header(name)
+            .is_some_and(|values| tokens(values).any(|said| said.eq_ignore_ascii_case(token)))
     };
-    if request.method() != Method::Get || !says(UPGRADE, "websocket") || !says(CONNECTION, "upgrade") {
+    if request.method() != Method::Get
+        || !says(UPGRADE, "websocket")
+        || !says(CONNECTION, "upgrade")
+    {
         return Err(Refusal::NotAsked);
     }
     let only = |name| match request.header(name) {
@@ -288,7 +320,10 @@ fn key<S>(request: &Request<S>) -> Result<String, Refusal> {
     if only(VERSION) != Some("13") {
         return Err(Refusal::OtherVersion);
     }
-    only(KEY).filter(|key| is_nonce(key)).map(str::to_owned).ok_or(Refusal::BadKey)
+    only(KEY)
+        .filter(|key| is_nonce(key))
+        .map(str::to_owned)
+        .ok_or(Refusal::BadKey)
 }
 
 /// Sixteen bytes in base64: 22 digits, of which the last carries four bits, and two signs of padding.
@@ -306,17 +341,25 @@ fn is_nonce(key: &str) -> bool {
 
 /// The members of a header that is a list.
 fn tokens(values: &HeaderValues) -> impl Iterator<Item = &str> {
-    values.iter().flat_map(|value| value.as_str().split(',')).map(str::trim).filter(|token| !token.is_empty())
+    values
+        .iter()
+        .flat_map(|value| value.as_str().split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
 }
 
 impl Refusal {
     fn answer(self) -> Response {
         let (status, why) = match self {
             Refusal::NotAsked => (StatusCode::UpgradeRequired, "this is a WebSocket"),
-            Refusal::OtherVersion => {
-                (StatusCode::UpgradeRequired, "only version 13 of WebSocket is spoken here")
-            }
-            Refusal::BadKey => (StatusCode::BadRequest, "Sec-WebSocket-Key is not 16 bytes in base64"),
+            Refusal::OtherVersion => (
+                StatusCode::UpgradeRequired,
+                "only version 13 of WebSocket is spoken here",
+            ),
+            Refusal::BadKey => (
+                StatusCode::BadRequest,
+                "Sec-WebSocket-Key is not 16 bytes in base64",
+            ),
             Refusal::OtherOrigin => (StatusCode::Forbidden, "the page is of another site"),
         };
         let mut response = Response::new(status);
@@ -336,7 +379,11 @@ mod tests {
 
     #[test]
     fn a_nonce_is_sixteen_bytes_in_base64() {
-        for key in ["dGhlIHNhbXBsZSBub25jZQ==", "AAAAAAAAAAAAAAAAAAAAAA==", "/+/+/+/+/+/+/+/+/+/+/w=="] {
+        for key in [
+            "dGhlIHNhbXBsZSBub25jZQ==",
+            "AAAAAAAAAAAAAAAAAAAAAA==",
+            "/+/+/+/+/+/+/+/+/+/+/w==",
+        ] {
             assert!(is_nonce(key), "{key}");
         }
         let others = [

@@ -126,7 +126,10 @@ impl Sender {
     /// # }
     /// ```
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
-        self.0.send(Outgoing::Message(message.into())).await.map_err(|_| Closed)
+        self.0
+            .send(Outgoing::Message(message.into()))
+            .await
+            .map_err(|_| Closed)
     }
 
     /// Resolves when the connection is closed: for a handler that waits for something else than messages, which a

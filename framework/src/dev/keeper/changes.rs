@@ -26,10 +26,15 @@ impl Keeper {
 
     fn settings_changed(&mut self) {
         if let Ok(loaded) = self.program.start.load() {
-            self.watch.settings(&self.program.start.settings_files(&loaded));
+            self.watch
+                .settings(&self.program.start.settings_files(&loaded));
         }
         // code that did not start may do so with these
-        self.want(if self.program.is_newest() { Wanted::Reload } else { Wanted::Upgrade });
+        self.want(if self.program.is_newest() {
+            Wanted::Reload
+        } else {
+            Wanted::Upgrade
+        });
     }
 
     pub(super) fn begin_build(&mut self, show: Show) {
@@ -47,7 +52,9 @@ impl Keeper {
     }
 
     pub(super) fn built(&mut self, outcome: Outcome) {
-        let Some(build) = self.build.take() else { return };
+        let Some(build) = self.build.take() else {
+            return;
+        };
         let took = build.began.elapsed();
         let changes = std::mem::take(&mut self.building);
         match outcome {
@@ -58,14 +65,23 @@ impl Keeper {
                     _ => "the version before serves on",
                 };
                 log::error!("the build failed after {took:.1?}; {serves}");
-                self.pages.show(State::Failed { title: "The build failed".to_owned(), text });
+                self.pages.show(State::Failed {
+                    title: "The build failed".to_owned(),
+                    text,
+                });
             }
         }
     }
 
     fn passed(&mut self, passed: Passed, changes: &BTreeSet<Change>) {
-        let Passed { executable, packages, inputs } = passed;
-        packages.iter().for_each(|package| self.watch.package(package));
+        let Passed {
+            executable,
+            packages,
+            inputs,
+        } = passed;
+        packages
+            .iter()
+            .for_each(|package| self.watch.package(package));
         self.watch.inputs(inputs);
         log::debug!("{} directories are watched", self.watch.len());
         self.program.executable = executable;
@@ -75,7 +91,11 @@ impl Keeper {
         }
         // the first build, beside a start: whatever runs was built a moment ago
         let is_first = changes.is_empty() && self.program.phase() != Phase::Down;
-        self.want(if is_first { Wanted::Nothing } else { Wanted::Upgrade });
+        self.want(if is_first {
+            Wanted::Nothing
+        } else {
+            Wanted::Upgrade
+        });
     }
 
     /// The build has given the program that runs already; what it reads while it runs may have changed.

@@ -14,21 +14,29 @@ impl Allow {
     pub(crate) fn of<'a>(routes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut methods = BTreeMap::new();
         for (method, path) in routes.into_iter().filter(|(method, _)| *method != "ANY") {
-            methods.entry(method.to_owned()).or_insert_with(Router::new).add(path, ());
+            methods
+                .entry(method.to_owned())
+                .or_insert_with(Router::new)
+                .add(path, ());
         }
         Allow(methods)
     }
 
     /// The methods that are known for a path, with HEAD where there is GET; nothing where none is known.
     pub(super) fn methods(&self, path: &str) -> Option<HeaderValue> {
-        let known = self.0.iter().filter(|(_, paths)| paths.recognize(path).is_ok());
+        let known = self
+            .0
+            .iter()
+            .filter(|(_, paths)| paths.recognize(path).is_ok());
         let mut names: Vec<&str> = known.map(|(method, _)| method.as_str()).collect();
         if names.contains(&"GET") && !names.contains(&"HEAD") {
             names.push("HEAD");
         }
         names.sort_unstable();
         // names of methods are tokens: they are always a valid value
-        (!names.is_empty()).then(|| HeaderValue::from_str(&names.join(", ")).ok()).flatten()
+        (!names.is_empty())
+            .then(|| HeaderValue::from_str(&names.join(", ")).ok())
+            .flatten()
     }
 }
 
@@ -45,7 +53,11 @@ mod tests {
             ("GET", "/files/*"),
             ("ANY", "/any"),
         ]);
-        let said = |path| allow.methods(path).map(|value| value.to_str().unwrap().to_owned());
+        let said = |path| {
+            allow
+                .methods(path)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         assert_eq!(said("/").as_deref(), Some("GET, HEAD"));
         assert_eq!(said("/note/7").as_deref(), Some("POST, PUT"));
         assert_eq!(said("/files/a/b").as_deref(), Some("GET, HEAD"));

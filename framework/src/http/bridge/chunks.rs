@@ -48,7 +48,12 @@ enum Way {
 impl Source {
     pub(super) fn of(from: &mut tide::http::Response) -> Self {
         let trailers = from.has_trailers().then(|| from.recv_trailers());
-        Source { first: Bytes::new(), reader: from.take_body().into_reader(), way: Way::Buffered, trailers }
+        Source {
+            first: Bytes::new(),
+            reader: from.take_body().into_reader(),
+            way: Way::Buffered,
+            trailers,
+        }
     }
 
     /// The next piece of no more than what is `left`; an empty one at the end.
@@ -102,7 +107,13 @@ enum Part {
 
 impl Chunks {
     pub(super) fn new(source: Source, length: Length, asked: Asked) -> Self {
-        Chunks { source, length, sent: 0, part: Part::Data, asked }
+        Chunks {
+            source,
+            length,
+            sent: 0,
+            part: Part::Data,
+            asked,
+        }
     }
 
     /// The next piece of the body, or `None` at its end.
@@ -132,7 +143,9 @@ impl Chunks {
     }
 
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Option<HeaderMap>> {
-        let Some(receiver) = &mut self.source.trailers else { return Poll::Ready(None) };
+        let Some(receiver) = &mut self.source.trailers else {
+            return Poll::Ready(None);
+        };
         let trailers = ready!(Pin::new(receiver).poll(cx));
         Poll::Ready(trailers.map(|trailers| self.fields(&trailers)))
     }
@@ -147,7 +160,10 @@ impl Chunks {
                     .zip(HeaderValue::from_str(value.as_str()).ok());
                 match parsed {
                     Some((name, value)) => drop(fields.append(name, value)),
-                    None => log::error!("{}: the trailer {name:?} may not be sent as it is", self.asked),
+                    None => log::error!(
+                        "{}: the trailer {name:?} may not be sent as it is",
+                        self.asked
+                    ),
                 }
             }
         }
@@ -156,8 +172,17 @@ impl Chunks {
 
     fn fail(&mut self, error: io::Error) -> BoxError {
         self.part = Part::End;
-        let level = if is_the_clients(&error) { log::Level::Debug } else { log::Level::Error };
-        log::log!(level, "{}: the body failed after {} bytes: {error}", self.asked, self.sent);
+        let level = if is_the_clients(&error) {
+            log::Level::Debug
+        } else {
+            log::Level::Error
+        };
+        log::log!(
+            level,
+            "{}: the body failed after {} bytes: {error}",
+            self.asked,
+            self.sent
+        );
         error.into()
     }
 }
@@ -195,7 +220,10 @@ impl Body for Chunks {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!((&self.part, self.length), (Part::End, _) | (_, Length::Left(0)))
+        matches!(
+            (&self.part, self.length),
+            (Part::End, _) | (_, Length::Left(0))
+        )
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -217,12 +245,17 @@ fn read(reader: &mut Reader, cx: &mut Context<'_>, most: usize) -> Poll<io::Resu
     // taken, not borrowed: a reader may itself poll a body on this thread
     let mut buffer = BUFFER.take();
     buffer.resize(CHUNK, 0);
-    let polled = Pin::new(reader).poll_read(cx, &mut buffer[..most]).map(|result| {
-        let taken = buffer.get(..result?);
-        taken.map(Bytes::copy_from_slice).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "a reader claims more bytes than it was asked for")
-        })
-    });
+    let polled = Pin::new(reader)
+        .poll_read(cx, &mut buffer[..most])
+        .map(|result| {
+            let taken = buffer.get(..result?);
+            taken.map(Bytes::copy_from_slice).ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a reader claims more bytes than it was asked for",
+                )
+            })
+        });
     BUFFER.set(buffer);
     polled
 }

@@ -26,8 +26,14 @@ impl Plan<'_> {
         if let [length, body @ ..] = &self.body[..] {
             let body = body.concat();
             // an odd first byte says how long the body claims to be; an even one says nothing
-            let claimed = length.first().filter(|byte| *byte % 2 == 1).map(|byte| usize::from(*byte) / 2);
-            response.set_body(tide::Body::from_reader(BufReader::new(Cursor::new(body)), claimed));
+            let claimed = length
+                .first()
+                .filter(|byte| *byte % 2 == 1)
+                .map(|byte| usize::from(*byte) / 2);
+            response.set_body(tide::Body::from_reader(
+                BufReader::new(Cursor::new(body)),
+                claimed,
+            ));
         }
         for (name, value) in &self.headers {
             let name = HeaderName::from_bytes(name.to_vec());
@@ -62,5 +68,7 @@ where
     server.at("/").get(endpoint.clone()).post(endpoint.clone());
     server.at("/*").all(endpoint);
     let (head, body) = request.into_parts();
-    Arc::new(Answering { server, allow }).answer(head, body, BodyLimit::new(None), context).await
+    Arc::new(Answering { server, allow })
+        .answer(head, body, BodyLimit::new(None), context)
+        .await
 }

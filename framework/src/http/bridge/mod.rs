@@ -64,7 +64,13 @@ impl<S: Clone + Send + Sync + 'static> Answering<S> {
     /// One request from its head to the head of its answer.
     ///
     /// What can be done at once is done before and after the future: whatever a future holds is moved with it.
-    fn answer(self: Arc<Self>, head: Parts, body: impl Body, limit: BodyLimit, context: Context) -> Reply {
+    fn answer(
+        self: Arc<Self>,
+        head: Parts,
+        body: impl Body,
+        limit: BodyLimit,
+        context: Context,
+    ) -> Reply {
         let asked = Asked::of(&head);
         match request::convert(head, body, limit, context) {
             Ok(Arrived::Request { request, broken }) => Box::pin(async move {
@@ -94,7 +100,10 @@ impl<S: Clone + Send + Sync + 'static> Answering<S> {
             return;
         }
         let path = target::path(&asked.uri);
-        headers.extend(path.and_then(|path| self.allow.methods(&path)).map(|methods| (ALLOW, methods)));
+        headers.extend(
+            path.and_then(|path| self.allow.methods(&path))
+                .map(|methods| (ALLOW, methods)),
+        );
     }
 }
 
@@ -111,7 +120,11 @@ impl Asked {
     fn of(head: &Parts) -> Self {
         // cheap: a standard method is a number, the others share the buffer that they were parsed from
         let accept = head.headers.get(ACCEPT).cloned();
-        Asked { method: head.method.clone(), uri: head.uri.clone(), accept }
+        Asked {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            accept,
+        }
     }
 
     fn form(&self) -> Form {

@@ -28,7 +28,9 @@ impl<S: Clone + Send + Sync + 'static> Middleware<S> for KeepCause {
             }
             // a middleware between a nested application and here may have dealt with it
             None => {
-                AsMut::<Response>::as_mut(&mut response).ext_mut().remove::<Cause>();
+                AsMut::<Response>::as_mut(&mut response)
+                    .ext_mut()
+                    .remove::<Cause>();
             }
         }
         Ok(response)

@@ -26,32 +26,52 @@ enum Then {
 
 impl Refusal {
     pub(super) const fn new(status: StatusCode, detail: &'static str) -> Self {
-        Refusal { status, detail, then: Then::Close }
+        Refusal {
+            status,
+            detail,
+            then: Then::Close,
+        }
     }
 
     /// The same, for a request that is sound in itself.
     pub(super) const fn of_sound_request(status: StatusCode, detail: &'static str) -> Self {
-        Refusal { status, detail, then: Then::Keep }
+        Refusal {
+            status,
+            detail,
+            then: Then::Keep,
+        }
     }
 }
 
 /// The answer to a request that went no further than the bridge.
 pub(super) fn refuse(refusal: &Refusal, asked: &Asked) -> hyper::Response<ResponseBody> {
-    log::debug!("{asked}: refused with {}: {}", refusal.status, refusal.detail);
+    log::debug!(
+        "{asked}: refused with {}: {}",
+        refusal.status,
+        refusal.detail
+    );
     let mut response = whole(refusal.status, &Known::Detail(refusal.detail), asked);
     if refusal.then == Then::Close {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
 /// An answer that is nothing but its problem details.
-pub(super) fn whole(status: StatusCode, known: &Known<'_>, asked: &Asked) -> hyper::Response<ResponseBody> {
+pub(super) fn whole(
+    status: StatusCode,
+    known: &Known<'_>,
+    asked: &Asked,
+) -> hyper::Response<ResponseBody> {
     let mut response = hyper::Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
     let body = describe(response.headers_mut(), status, known, asked.form());
     if asked.is_head() {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     } else {
         *response.body_mut() = ResponseBody::Full(body);
     }

@@ -20,7 +20,10 @@ pub(super) trait Body:
 {
 }
 
-impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static> Body for B {}
+impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static> Body
+    for B
+{
+}
 
 /// Why the body of a request could not be read, told by its reader to whoever answers.
 pub(super) type Broken = Arc<OnceLock<BodyError>>;
@@ -44,7 +47,12 @@ enum Rest<B> {
 
 impl<B: Body> Reader<B> {
     pub(super) fn new(body: B, broken: Broken, trailers: Option<trailers::Sender>) -> Self {
-        Reader { chunk: Bytes::new(), rest: Rest::Frames(body), broken, trailers }
+        Reader {
+            chunk: Bytes::new(),
+            rest: Rest::Frames(body),
+            broken,
+            trailers,
+        }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -126,7 +134,11 @@ impl<B: Body> AsyncBufRead for Reader<B> {
 }
 
 impl<B: Body> AsyncRead for Reader<B> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_chunk(cx))?;
         let amount = buf.len().min(self.chunk.len());
         self.chunk.copy_to_slice(&mut buf[..amount]);

@@ -37,7 +37,10 @@ pub(crate) struct Given {
 )]
 pub(super) enum Arrived {
     /// One for a route. `broken` is there where a body is.
-    Request { request: Request, broken: Option<Broken> },
+    Request {
+        request: Request,
+        broken: Option<Broken>,
+    },
     /// `OPTIONS *`, which no route stands for.
     ServerOptions,
 }
@@ -62,15 +65,28 @@ pub(super) fn convert<B: Body>(
         request.insert_header(headers::HOST, authority);
     }
     let broken = (!body.is_end_stream()).then(|| attach(&mut request, body, &head.headers));
-    let Context { caller, draining, spread, .. } = context;
-    request.ext_mut().insert(Given { caller, draining, spread, limit });
+    let Context {
+        caller,
+        draining,
+        spread,
+        ..
+    } = context;
+    request.ext_mut().insert(Given {
+        caller,
+        draining,
+        spread,
+        limit,
+    });
     Ok(Arrived::Request { request, broken })
 }
 
 /// Gives the request its body, which is not polled before a handler reads it: so "100 Continue" is not sent either.
 fn attach<B: Body>(request: &mut Request, body: B, headers: &HeaderMap) -> Broken {
     let broken = Broken::default();
-    let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let length = body
+        .size_hint()
+        .exact()
+        .and_then(|length| usize::try_from(length).ok());
     // only a body in chunks can have trailers, and whoever asks for them waits for the body to end
     let trailers = length.is_none().then(|| request.send_trailers());
     let reader = Reader::new(body, broken.clone(), trailers);
@@ -123,7 +139,10 @@ fn copy(from: &HeaderMap, into: &mut Headers, version: Version) -> Result<(), Re
             COOKIE if version == Version::HTTP_2 => {
                 if !repeated {
                     let crumbs = from.get_all(name).iter().map(text);
-                    into.insert(headers::COOKIE, crumbs.collect::<Result<Vec<_>, _>>()?.join("; "));
+                    into.insert(
+                        headers::COOKIE,
+                        crumbs.collect::<Result<Vec<_>, _>>()?.join("; "),
+                    );
                 }
             }
             _ if repeated => into.append(header_name(name)?, text(value)?),
@@ -142,9 +161,15 @@ fn make_room(headers: &mut Headers, names: usize) {
     if WORTH_IT.contains(&names) {
         headers.clone_from(ROOMY.get_or_init(|| {
             let mut request = Request::new(Method::Get, "http://localhost/");
-            let names: Vec<String> = (0..*WORTH_IT.end()).map(|number| format!("n{number}")).collect();
-            names.iter().for_each(|name| request.append_header(&**name, ""));
-            names.iter().for_each(|name| drop(request.remove_header(&**name)));
+            let names: Vec<String> = (0..*WORTH_IT.end())
+                .map(|number| format!("n{number}"))
+                .collect();
+            names
+                .iter()
+                .for_each(|name| request.append_header(&**name, ""));
+            names
+                .iter()
+                .for_each(|name| drop(request.remove_header(&**name)));
             AsRef::<Headers>::as_ref(&request).clone()
         }));
     }

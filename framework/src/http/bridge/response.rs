@@ -28,7 +28,11 @@ pub(super) fn convert(from: Response, asked: &Asked) -> hyper::Response<Response
         Ok(response) => response,
         Err(Fault(why)) => {
             log::error!("{asked}: 500 Internal Server Error: {why}");
-            problem::whole(StatusCode::INTERNAL_SERVER_ERROR, &Known::Cause(&why), asked)
+            problem::whole(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &Known::Cause(&why),
+                asked,
+            )
         }
     }
 }
@@ -49,17 +53,22 @@ fn try_convert(mut from: Response, asked: &Asked) -> Result<hyper::Response<Resp
 /// A 101 needs somebody who takes the connection; every other 1xx would not be the answer, but come before it.
 fn status(from: &Response) -> Result<StatusCode, Fault> {
     let code = u16::from(from.status());
-    let status = StatusCode::from_u16(code).map_err(|error| Fault(format!("status {code}: {error}")))?;
+    let status =
+        StatusCode::from_u16(code).map_err(|error| Fault(format!("status {code}: {error}")))?;
     match status {
         StatusCode::SWITCHING_PROTOCOLS if from.has_upgrade() => Ok(status),
-        _ if status.is_informational() => Err(Fault(format!("a handler cannot answer with status {code}"))),
+        _ if status.is_informational() => {
+            Err(Fault(format!("a handler cannot answer with status {code}")))
+        }
         _ => Ok(status),
     }
 }
 
 /// RFC 9110, section 6.4.1.
 fn has_body(status: StatusCode) -> bool {
-    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+    !status.is_informational()
+        && status != StatusCode::NO_CONTENT
+        && status != StatusCode::NOT_MODIFIED
 }
 
 /// The handler's headers, without those that frame the body or belong to the connection: hyper writes these.
@@ -92,8 +101,11 @@ fn headers(from: &Response, status: StatusCode) -> Result<HeaderMap, Fault> {
 /// http-types takes a value with a line break in it: sent as it is, the rest would be a header or an answer of its own.
 fn checked(name: &HeaderName, value: &str) -> Result<HeaderValue, Fault> {
     // the value itself may be a secret, and has no place in the log
-    HeaderValue::from_str(value)
-        .map_err(|_| Fault(format!("the value of the header {name} has a line break or a control character")))
+    HeaderValue::from_str(value).map_err(|_| {
+        Fault(format!(
+            "the value of the header {name} has a line break or a control character"
+        ))
+    })
 }
 
 fn may_name_protocols(status: StatusCode) -> bool {
@@ -104,7 +116,9 @@ fn may_name_protocols(status: StatusCode) -> bool {
 fn connection(values: &HeaderValues, status: StatusCode) -> Option<&'static str> {
     let says = |option: &str| {
         let options = values.iter().flat_map(|value| value.as_str().split(','));
-        options.map(str::trim).any(|said| said.eq_ignore_ascii_case(option))
+        options
+            .map(str::trim)
+            .any(|said| said.eq_ignore_ascii_case(option))
     };
     match status {
         StatusCode::SWITCHING_PROTOCOLS => Some("upgrade"),
@@ -123,7 +137,10 @@ fn body(
     let status = into.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if from.len() == Some(0) && is_error {
-        let known = from.ext().get::<Cause>().map_or(Known::Nothing, |Cause(cause)| Known::Cause(cause));
+        let known = from
+            .ext()
+            .get::<Cause>()
+            .map_or(Known::Nothing, |Cause(cause)| Known::Cause(cause));
         let details = problem::describe(into.headers_mut(), status, &known, asked.form());
         return Ok(full(details, into, asked));
     }
@@ -143,7 +160,8 @@ fn body(
 
 fn full(bytes: Bytes, into: &mut hyper::Response<ResponseBody>, asked: &Asked) -> ResponseBody {
     if asked.is_head() {
-        into.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        into.headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         return ResponseBody::Empty;
     }
     ResponseBody::Full(bytes)
@@ -153,7 +171,10 @@ fn full(bytes: Bytes, into: &mut hyper::Response<ResponseBody>, asked: &Asked) -
 fn length_for_head(from: &Response) -> Option<HeaderValue> {
     match from.len() {
         Some(0) => {
-            let said = from.header(tide::http::headers::CONTENT_LENGTH)?.last().as_str();
+            let said = from
+                .header(tide::http::headers::CONTENT_LENGTH)?
+                .last()
+                .as_str();
             said.parse::<u64>().ok().map(HeaderValue::from)
         }
         length => length.map(HeaderValue::from),
@@ -190,10 +211,14 @@ fn gather(source: &mut Source, length: usize) -> Result<Gathered, Fault> {
         let chunk = match Pin::new(&mut source.reader).poll_fill_buf(&mut cx) {
             Poll::Ready(Ok([])) => {
                 let got = gathered.len();
-                return Err(Fault(format!("the body ended after {got} of {length} bytes")));
+                return Err(Fault(format!(
+                    "the body ended after {got} of {length} bytes"
+                )));
             }
             Poll::Ready(Ok(chunk)) => &chunk[..chunk.len().min(length - gathered.len())],
-            Poll::Ready(Err(error)) => return Err(Fault(format!("the body could not be read: {error}"))),
+            Poll::Ready(Err(error)) => {
+                return Err(Fault(format!("the body could not be read: {error}")))
+            }
             Poll::Pending => return Ok(Gathered::Some(gathered.freeze())),
         };
         let taken = chunk.len();

@@ -17,7 +17,10 @@ use super::problem::Refusal;
 /// What a request is meant for.
 pub(super) enum Target<'a> {
     /// A resource. `authority` is set where the target named it itself: then it replaces what `Host` said.
-    Resource { url: Url, authority: Option<&'a str> },
+    Resource {
+        url: Url,
+        authority: Option<&'a str>,
+    },
     /// `OPTIONS *`: the server as a whole, which no route stands for.
     Server,
 }
@@ -33,9 +36,14 @@ impl<'a> Target<'a> {
             (Some(scheme), Some(authority)) => Self::absolute(head, scheme, authority.as_str()),
             (None, None) if head.uri.path().starts_with('/') => {
                 let base = base(host.unwrap_or_else(|| authority_of(local))).ok_or(BAD_HOST)?;
-                Ok(Target::Resource { url: complete(base, head), authority: None })
+                Ok(Target::Resource {
+                    url: complete(base, head),
+                    authority: None,
+                })
             }
-            (None, None) if head.uri.path() == "*" && head.method == Method::OPTIONS => Ok(Target::Server),
+            (None, None) if head.uri.path() == "*" && head.method == Method::OPTIONS => {
+                Ok(Target::Server)
+            }
             _ => Err(BAD_TARGET),
         }
     }
@@ -50,14 +58,18 @@ impl<'a> Target<'a> {
             _ => None,
         };
         let url = complete(base.ok_or(BAD_TARGET)?, head);
-        Ok(Target::Resource { url, authority: Some(authority) })
+        Ok(Target::Resource {
+            url,
+            authority: Some(authority),
+        })
     }
 }
 
 const BAD_HOST: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "the Host header is not valid");
 const NO_HOST: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "HTTP/1.1 requires a Host header");
 const TWO_HOSTS: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "more than one Host header");
-const BAD_TARGET: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "the request target is not valid");
+const BAD_TARGET: Refusal =
+    Refusal::new(StatusCode::BAD_REQUEST, "the request target is not valid");
 const NO_PROXY: Refusal = Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
 
 /// The one valid `Host`; only HTTP/1.0 may leave it out, and HTTP/2 names it in its target.
@@ -92,7 +104,10 @@ fn is_authority(text: &str) -> bool {
 
 /// Nothing, or `:` and digits, which may be missing.
 fn is_port(text: &str) -> bool {
-    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+    text.is_empty()
+        || text
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn is_all(text: &str, belongs: fn(u8) -> bool) -> bool {
@@ -178,16 +193,32 @@ mod tests {
     fn a_target_and_a_host_make_a_url() {
         for (target, host, url) in [
             ("/", "example.com", "http://example.com/"),
-            ("/a/b?c=d&e", "example.com:8080", "http://example.com:8080/a/b?c=d&e"),
+            (
+                "/a/b?c=d&e",
+                "example.com:8080",
+                "http://example.com:8080/a/b?c=d&e",
+            ),
             ("/?", "[::1]:80", "http://[::1]/?"),
             ("//evil/x", "example.com", "http://example.com//evil/x"),
-            ("//evil@x:1/?y", "example.com:", "http://example.com//evil@x:1/?y"),
+            (
+                "//evil@x:1/?y",
+                "example.com:",
+                "http://example.com//evil@x:1/?y",
+            ),
             ("/a/../b", "example.com", "http://example.com/b"),
             ("/a/%2e%2e/../../b", "example.com", "http://example.com/b"),
             ("/a%2Fb%20c", "example.com", "http://example.com/a%2Fb%20c"),
-            ("/http://other/", "example.com", "http://example.com/http://other/"),
+            (
+                "/http://other/",
+                "example.com",
+                "http://example.com/http://other/",
+            ),
         ] {
-            assert_eq!(url_of("GET", target, &[host]).as_deref(), Ok(url), "{target} at {host}");
+            assert_eq!(
+                url_of("GET", target, &[host]).as_deref(),
+                Ok(url),
+                "{target} at {host}"
+            );
         }
     }
 
@@ -211,15 +242,20 @@ mod tests {
             &["[]"],
             &["a%2fb"],
         ] {
-            assert_eq!(url_of("GET", "/", hosts), Err(StatusCode::BAD_REQUEST), "{hosts:?}");
+            assert_eq!(
+                url_of("GET", "/", hosts),
+                Err(StatusCode::BAD_REQUEST),
+                "{hosts:?}"
+            );
         }
     }
 
     #[test]
     fn http_1_0_may_leave_out_host() {
-        for (local, url) in
-            [("127.0.0.1:8080", "http://127.0.0.1:8080/x"), ("unix:/run/a.sock", "http://localhost/x")]
-        {
+        for (local, url) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080/x"),
+            ("unix:/run/a.sock", "http://localhost/x"),
+        ] {
             let mut head = head("GET", "/x", &[]);
             head.version = Version::HTTP_10;
             match Target::of(&head, local) {
@@ -233,11 +269,23 @@ mod tests {
     fn an_absolute_target_wins_over_a_host_that_must_still_be_valid() {
         let absolute = "http://real:81/x";
         assert_eq!(url_of("GET", absolute, &["other"]).as_deref(), Ok(absolute));
-        assert_eq!(url_of("GET", "https://real", &["other"]).as_deref(), Ok("https://real/"));
-        assert_eq!(url_of("GET", absolute, &["no/t"]), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(
+            url_of("GET", "https://real", &["other"]).as_deref(),
+            Ok("https://real/")
+        );
+        assert_eq!(
+            url_of("GET", absolute, &["no/t"]),
+            Err(StatusCode::BAD_REQUEST)
+        );
         assert_eq!(url_of("GET", absolute, &[]), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(url_of("GET", "http://user@real/x", &["other"]), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(url_of("GET", "ftp://real/x", &["other"]), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(
+            url_of("GET", "http://user@real/x", &["other"]),
+            Err(StatusCode::BAD_REQUEST)
+        );
+        assert_eq!(
+            url_of("GET", "ftp://real/x", &["other"]),
+            Err(StatusCode::BAD_REQUEST)
+        );
     }
 
     #[test]
@@ -245,7 +293,10 @@ mod tests {
         assert_eq!(url_of("OPTIONS", "*", &["x"]).as_deref(), Ok("*"));
         assert_eq!(url_of("GET", "*", &["x"]), Err(StatusCode::BAD_REQUEST));
         assert_eq!(url_of("GET", "x:80", &["x"]), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(url_of("CONNECT", "x:80", &["x"]), Err(StatusCode::NOT_IMPLEMENTED));
+        assert_eq!(
+            url_of("CONNECT", "x:80", &["x"]),
+            Err(StatusCode::NOT_IMPLEMENTED)
+        );
     }
 
     proptest! {

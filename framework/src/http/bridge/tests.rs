@@ -31,7 +31,11 @@ struct Hand {
 
 impl Hand {
     fn of(frames: impl IntoIterator<Item = Result<Frame<Bytes>, BodyError>>) -> Self {
-        Hand { frames: frames.into_iter().collect(), length: None, polls: Arc::default() }
+        Hand {
+            frames: frames.into_iter().collect(),
+            length: None,
+            polls: Arc::default(),
+        }
     }
 
     fn text(text: &'static str) -> Self {
@@ -48,7 +52,10 @@ impl Hand {
 }
 
 fn data(text: &'static str) -> Vec<Result<Frame<Bytes>, BodyError>> {
-    text.as_bytes().chunks(4).map(|chunk| Ok(Frame::data(Bytes::from_static(chunk)))).collect()
+    text.as_bytes()
+        .chunks(4)
+        .map(|chunk| Ok(Frame::data(Bytes::from_static(chunk))))
+        .collect()
 }
 
 impl http_body::Body for Hand {
@@ -74,7 +81,8 @@ impl http_body::Body for Hand {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -105,13 +113,27 @@ impl AsyncRead for Pieces {
     }
 }
 
-fn pieces(pieces: &[&'static str], end: Option<io::ErrorKind>) -> impl AsyncBufRead + Send + Sync + Unpin {
-    BufReader::new(Pieces(pieces.iter().map(|piece| piece.as_bytes()).collect(), end))
+fn pieces(
+    pieces: &[&'static str],
+    end: Option<io::ErrorKind>,
+) -> impl AsyncBufRead + Send + Sync + Unpin {
+    BufReader::new(Pieces(
+        pieces.iter().map(|piece| piece.as_bytes()).collect(),
+        end,
+    ))
 }
 
 fn context() -> Context {
-    let ends = Ends { peer: "127.0.0.1:5000".into(), local: "127.0.0.1:8080".into() };
-    Context { ends: Arc::new(ends), caller: Caller::default(), draining: token().1, spread: Duration::ZERO }
+    let ends = Ends {
+        peer: "127.0.0.1:5000".into(),
+        local: "127.0.0.1:8080".into(),
+    };
+    Context {
+        ends: Arc::new(ends),
+        caller: Caller::default(),
+        draining: token().1,
+        spread: Duration::ZERO,
+    }
 }
 
 fn get(path: &str) -> Request<Hand> {
@@ -119,11 +141,19 @@ fn get(path: &str) -> Request<Hand> {
 }
 
 fn request(method: &str, path: &str, body: Hand) -> Request<Hand> {
-    Request::builder().method(method).uri(path).header("host", "example.com").body(body).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "example.com")
+        .body(body)
+        .unwrap()
 }
 
 fn answering<S: Clone>(server: &Server<S>) -> Arc<Answering<S>> {
-    Arc::new(Answering { server: server.clone(), allow: Allow::of([("GET", "/own"), ("PUT", "/own")]) })
+    Arc::new(Answering {
+        server: server.clone(),
+        allow: Allow::of([("GET", "/own"), ("PUT", "/own")]),
+    })
 }
 
 fn ask<S: Clone + Send + Sync + 'static>(
@@ -162,34 +192,42 @@ fn text(response: Response<ResponseBody>) -> String {
 }
 
 fn problem(response: Response<ResponseBody>) -> serde_json::Value {
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "application/problem+json"
+    );
     serde_json::from_str(&text(response)).unwrap()
 }
 
 #[test]
 fn a_request_arrives_whole() {
     let server = server(|app| {
-        app.at("/a/:b").put(|mut request: tide::Request<()>| async move {
-            let header = |name| request.header(name).map(ToString::to_string);
-            let (many, kind) = (header("x-many").unwrap(), header("content-type"));
-            let body = request.body_string().await?;
-            Ok(format!(
-                "{} {} {:?} {:?} {:?} {} {:?} {:?} {body}",
-                request.method(),
-                request.url(),
-                request.version().unwrap(),
-                request.peer_addr().unwrap(),
-                request.local_addr().unwrap(),
-                request.param("b")?,
-                many,
-                kind,
-            ))
-        });
+        app.at("/a/:b")
+            .put(|mut request: tide::Request<()>| async move {
+                let header = |name| request.header(name).map(ToString::to_string);
+                let (many, kind) = (header("x-many").unwrap(), header("content-type"));
+                let body = request.body_string().await?;
+                Ok(format!(
+                    "{} {} {:?} {:?} {:?} {} {:?} {:?} {body}",
+                    request.method(),
+                    request.url(),
+                    request.version().unwrap(),
+                    request.peer_addr().unwrap(),
+                    request.local_addr().unwrap(),
+                    request.param("b")?,
+                    many,
+                    kind,
+                ))
+            });
     });
     let mut request = request("PUT", "/a/%20?c=d", Hand::text("body text"));
     *request.version_mut() = Version::HTTP_10;
-    request.headers_mut().append("x-many", HeaderValue::from_static("1"));
-    request.headers_mut().append("x-many", HeaderValue::from_static("2"));
+    request
+        .headers_mut()
+        .append("x-many", HeaderValue::from_static("1"));
+    request
+        .headers_mut()
+        .append("x-many", HeaderValue::from_static("2"));
     assert_eq!(
         text(ask(&server, request)),
         "PUT http://example.com/a/%20?c=d Http1_0 \"127.0.0.1:5000\" \"127.0.0.1:8080\" %20 \
@@ -200,8 +238,17 @@ fn a_request_arrives_whole() {
 #[test]
 fn an_unknown_method_is_501_and_a_method_is_case_sensitive() {
     let server = fixed(|| "here".into());
-    for (method, status) in [("BREW", 501), ("get", 501), ("PROPFIND", 200), ("DELETE", 200)] {
-        assert_eq!(ask(&server, request(method, "/", Hand::empty())).status(), status, "{method}");
+    for (method, status) in [
+        ("BREW", 501),
+        ("get", 501),
+        ("PROPFIND", 200),
+        ("DELETE", 200),
+    ] {
+        assert_eq!(
+            ask(&server, request(method, "/", Hand::empty())).status(),
+            status,
+            "{method}"
+        );
     }
 }
 
@@ -209,7 +256,9 @@ fn an_unknown_method_is_501_and_a_method_is_case_sensitive() {
 fn a_header_that_is_not_ascii_is_400() {
     let server = fixed(|| "here".into());
     let mut request = get("/");
-    request.headers_mut().insert("x-name", HeaderValue::from_bytes(b"J\xc3\xbcrgen").unwrap());
+    request
+        .headers_mut()
+        .insert("x-name", HeaderValue::from_bytes(b"J\xc3\xbcrgen").unwrap());
     let response = ask(&server, request);
     assert_eq!(response.status(), 400);
     assert_eq!(response.headers()[header::CONNECTION], "close");
@@ -226,11 +275,15 @@ fn options_of_the_whole_server_is_answered_without_a_route() {
 fn http_1_0_cannot_upgrade() {
     let server = server(|app| {
         app.at("/").get(|request: tide::Request<()>| async move {
-            Ok(request.header("upgrade").map_or("nothing".to_owned(), ToString::to_string))
+            Ok(request
+                .header("upgrade")
+                .map_or("nothing".to_owned(), ToString::to_string))
         });
     });
     let mut request = get("/");
-    request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    request
+        .headers_mut()
+        .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     *request.version_mut() = Version::HTTP_10;
     assert_eq!(text(ask(&server, request)), "nothing");
 }
@@ -247,34 +300,44 @@ fn a_body_is_not_polled_before_a_handler_reads_it() {
 #[test]
 fn a_body_streams_through_and_its_trailers_arrive() {
     let server = server(|app| {
-        app.at("/").post(|mut request: tide::Request<()>| async move {
-            let trailers = AsMut::<tide::http::Request>::as_mut(&mut request).recv_trailers();
-            let body = request.body_string().await?;
-            let trailers = trailers.await.unwrap();
-            Ok(format!("{body} {}", trailers["x-sum"].as_str()))
-        });
+        app.at("/")
+            .post(|mut request: tide::Request<()>| async move {
+                let trailers = AsMut::<tide::http::Request>::as_mut(&mut request).recv_trailers();
+                let body = request.body_string().await?;
+                let trailers = trailers.await.unwrap();
+                Ok(format!("{body} {}", trailers["x-sum"].as_str()))
+            });
     });
     let mut frames = data("some text");
     frames.insert(1, Ok(Frame::data(Bytes::new())));
     let mut fields = HeaderMap::new();
     fields.insert("x-sum", HeaderValue::from_static("42"));
     frames.push(Ok(Frame::trailers(fields)));
-    assert_eq!(text(ask(&server, request("POST", "/", Hand::of(frames)))), "some text 42");
+    assert_eq!(
+        text(ask(&server, request("POST", "/", Hand::of(frames)))),
+        "some text 42"
+    );
 }
 
 #[test]
 fn a_body_that_cannot_be_read_decides_the_status_of_an_error() {
     let server = server(|app| {
-        app.at("/fails").post(|mut request: tide::Request<()>| async move {
-            let error = request.body_bytes().await.unwrap_err();
-            let source = error.downcast_ref::<io::Error>().unwrap().get_ref().unwrap();
-            assert!(source.is::<BodyError>());
-            Err::<&str, _>(error)
-        });
-        app.at("/copes").post(|mut request: tide::Request<()>| async move {
-            let _ = request.body_bytes().await;
-            Ok("fine")
-        });
+        app.at("/fails")
+            .post(|mut request: tide::Request<()>| async move {
+                let error = request.body_bytes().await.unwrap_err();
+                let source = error
+                    .downcast_ref::<io::Error>()
+                    .unwrap()
+                    .get_ref()
+                    .unwrap();
+                assert!(source.is::<BodyError>());
+                Err::<&str, _>(error)
+            });
+        app.at("/copes")
+            .post(|mut request: tide::Request<()>| async move {
+                let _ = request.body_bytes().await;
+                Ok("fine")
+            });
     });
     for (error, status) in [
         (BodyError::TooLarge, 413),
@@ -285,9 +348,15 @@ fn a_body_that_cannot_be_read_decides_the_status_of_an_error() {
         let body = || Hand::of(data("some").into_iter().chain([Err(error)]));
         let response = ask(&server, request("POST", "/fails", body()));
         assert_eq!(response.status(), status);
-        assert_eq!(response.headers().contains_key(header::CONNECTION), status == 408);
+        assert_eq!(
+            response.headers().contains_key(header::CONNECTION),
+            status == 408
+        );
         assert_eq!(problem(response)["status"], status);
-        assert_eq!(ask(&server, request("POST", "/copes", body())).status(), 200);
+        assert_eq!(
+            ask(&server, request("POST", "/copes", body())).status(),
+            200
+        );
     }
 }
 
@@ -303,13 +372,24 @@ fn a_route_can_move_the_limit_of_its_body() {
             request.any_body_length();
             Ok("")
         });
-        app.at("/with").with(Limit::bytes(32)).get(|_| async { Ok("") });
+        app.at("/with")
+            .with(Limit::bytes(32))
+            .get(|_| async { Ok("") });
     });
-    for (path, bytes) in [("/own", 16), ("/any", u64::MAX), ("/with", 32), ("/none", 8)] {
+    for (path, bytes) in [
+        ("/own", 16),
+        ("/any", u64::MAX),
+        ("/with", 32),
+        ("/none", 8),
+    ] {
         let limit = BodyLimit::new(Some(8));
         let (head, body) = get(path).into_parts();
         block_on(answering(&server).answer(head, body, limit.clone(), context()));
-        assert_eq!(format!("{limit:?}"), format!("{:?}", BodyLimit::new(Some(bytes))), "{path}");
+        assert_eq!(
+            format!("{limit:?}"),
+            format!("{:?}", BodyLimit::new(Some(bytes))),
+            "{path}"
+        );
     }
 }
 
@@ -324,7 +404,10 @@ fn a_handler_hears_that_it_is_to_finish() {
         });
     });
     let (trigger, draining) = token();
-    let context = Context { draining, ..context() };
+    let context = Context {
+        draining,
+        ..context()
+    };
     let (head, body) = get("/").into_parts();
     let answering = answering(&server);
     let mut answer = answering.answer(head, body, BodyLimit::new(None), context);
@@ -337,7 +420,10 @@ fn a_handler_hears_that_it_is_to_finish() {
 fn a_short_body_is_one_piece_and_others_stream() {
     let whole = ask(&fixed(|| "Hello".into()), get("/"));
     assert!(matches!(whole.body(), ResponseBody::Full(bytes) if bytes == "Hello"));
-    assert_eq!(whole.headers()[header::CONTENT_TYPE], "text/plain;charset=utf-8");
+    assert_eq!(
+        whole.headers()[header::CONTENT_TYPE],
+        "text/plain;charset=utf-8"
+    );
 
     let long = "x".repeat(200_000);
     let expected = long.clone();
@@ -346,19 +432,35 @@ fn a_short_body_is_one_piece_and_others_stream() {
     assert_eq!(streamed.body().size_hint().exact(), Some(200_000));
     assert!(text(streamed) == expected);
 
-    let unknown = ask(&fixed(|| body(pieces(&["a", "", "b"], None), None)), get("/"));
+    let unknown = ask(
+        &fixed(|| body(pieces(&["a", "", "b"], None), None)),
+        get("/"),
+    );
     assert_eq!(unknown.body().size_hint().exact(), None);
     assert_eq!(text(unknown), "ab");
 
-    let slow = ask(&fixed(|| body(pieces(&["a", "", "bc"], None), Some(2))), get("/"));
+    let slow = ask(
+        &fixed(|| body(pieces(&["a", "", "bc"], None), Some(2))),
+        get("/"),
+    );
     assert_eq!(slow.body().size_hint().exact(), Some(2));
-    assert_eq!(text(slow), "ab", "what is longer than its length is cut off");
+    assert_eq!(
+        text(slow),
+        "ab",
+        "what is longer than its length is cut off"
+    );
 
-    let in_pieces = ask(&fixed(|| body(pieces(&["a", "b", "c"], None), Some(3))), get("/"));
+    let in_pieces = ask(
+        &fixed(|| body(pieces(&["a", "b", "c"], None), Some(3))),
+        get("/"),
+    );
     assert!(matches!(in_pieces.body(), ResponseBody::Full(bytes) if bytes == "abc"));
 }
 
-fn body(reader: impl AsyncBufRead + Send + Sync + Unpin + 'static, length: Option<usize>) -> tide::Response {
+fn body(
+    reader: impl AsyncBufRead + Send + Sync + Unpin + 'static,
+    length: Option<usize>,
+) -> tide::Response {
     tide::Body::from_reader(reader, length).into()
 }
 
@@ -367,10 +469,16 @@ fn a_body_that_fails_or_falls_short_is_500_before_the_head_and_an_error_after_it
     let fails = Some(io::ErrorKind::BrokenPipe);
     for (parts, end, length) in [(&["a"][..], None, 5), (&[], fails, 5)] {
         let parts: Vec<&'static str> = parts.to_vec();
-        let response = ask(&fixed(move || body(pieces(&parts, end), Some(length))), get("/"));
+        let response = ask(
+            &fixed(move || body(pieces(&parts, end), Some(length))),
+            get("/"),
+        );
         assert_eq!(response.status(), 500);
     }
-    for (parts, end, length) in [(&["a", "", "b"][..], None, Some(5)), (&["", "a"], fails, None)] {
+    for (parts, end, length) in [
+        (&["a", "", "b"][..], None, Some(5)),
+        (&["", "a"], fails, None),
+    ] {
         let parts: Vec<&'static str> = parts.to_vec();
         let response = ask(&fixed(move || body(pieces(&parts, end), length)), get("/"));
         assert_eq!(response.status(), 200);
@@ -382,7 +490,11 @@ fn a_body_that_fails_or_falls_short_is_500_before_the_head_and_an_error_after_it
 struct Liar;
 
 impl AsyncRead for Liar {
-    fn poll_read(self: Pin<&mut Self>, _: &mut task::Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(buf.len() + 100_000))
     }
 }
@@ -411,13 +523,23 @@ fn head_has_the_length_of_get_and_never_polls_the_body() {
     assert!(!unknown.headers().contains_key(header::CONTENT_LENGTH));
     assert!(matches!(unknown.body(), ResponseBody::Empty));
 
-    let own = head(&fixed(|| tide::Response::builder(200).header("content-length", "7").build()));
+    let own = head(&fixed(|| {
+        tide::Response::builder(200)
+            .header("content-length", "7")
+            .build()
+    }));
     assert_eq!(own.headers()[header::CONTENT_LENGTH], "7");
 
     let missing = ask(&server(|_| {}), request("HEAD", "/", Hand::empty()));
     assert!(matches!(missing.body(), ResponseBody::Empty));
-    let length = missing.headers()[header::CONTENT_LENGTH].to_str().unwrap().to_owned();
-    assert_eq!(text(ask(&server(|_| {}), get("/"))).len().to_string(), length);
+    let length = missing.headers()[header::CONTENT_LENGTH]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        text(ask(&server(|_| {}), get("/"))).len().to_string(),
+        length
+    );
 }
 
 #[test]
@@ -425,7 +547,10 @@ fn no_body_where_none_may_be() {
     for status in [204, 304] {
         let response = ask(
             &fixed(move || {
-                tide::Response::builder(status).body("text").header("content-length", "4").build()
+                tide::Response::builder(status)
+                    .body("text")
+                    .header("content-length", "4")
+                    .build()
             }),
             get("/"),
         );
@@ -456,14 +581,26 @@ fn a_handler_cannot_break_the_framing() {
     assert_eq!(names, ["content-type", "x-own"]);
     assert_eq!(response.body().size_hint().exact(), Some(4));
 
-    let closing = fixed(|| tide::Response::builder(200).header("connection", "x, Close").build());
-    assert_eq!(ask(&closing, get("/")).headers()[header::CONNECTION], "close");
+    let closing = fixed(|| {
+        tide::Response::builder(200)
+            .header("connection", "x, Close")
+            .build()
+    });
+    assert_eq!(
+        ask(&closing, get("/")).headers()[header::CONNECTION],
+        "close"
+    );
 }
 
 #[test]
 fn a_header_with_a_line_break_is_500() {
     for (name, value) in [("x-own", "a\r\nset-cookie: b"), ("x own", "a"), ("", "a")] {
-        let server = fixed(move || tide::Response::builder(200).body("text").header(name, value).build());
+        let server = fixed(move || {
+            tide::Response::builder(200)
+                .body("text")
+                .header(name, value)
+                .build()
+        });
         let response = ask(&server, get("/"));
         assert_eq!(response.status(), 500);
         assert!(!response.headers().contains_key(header::SET_COOKIE));
@@ -481,7 +618,11 @@ fn many_values_of_a_header_stay_many() {
         }),
         get("/"),
     );
-    let values: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().collect();
+    let values: Vec<_> = response
+        .headers()
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .collect();
     assert_eq!(values, ["a=1", "b=2"]);
 }
 
@@ -502,7 +643,10 @@ fn trailers_follow_a_body_in_chunks() {
     let (bytes, trailers) = collect(response.into_body()).unwrap();
     assert_eq!(bytes, "text");
     let trailers = trailers.unwrap();
-    assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &HeaderValue::from_static("42")));
+    assert_eq!(
+        (trailers.len(), &trailers["x-sum"]),
+        (1, &HeaderValue::from_static("42"))
+    );
 }
 
 #[test]
@@ -517,16 +661,25 @@ fn an_error_without_a_body_is_described() {
     impl std::error::Error for Secret {}
 
     let mut app = App::new();
-    app.at("/err").get(|_| async { Err::<&str, _>(tide::Error::new(503, Secret)) });
-    app.at("/own").get(|_| async { Ok(tide::Response::builder(418).body("teapot").build()) });
-    app.with(tide::utils::Before(|request: tide::Request<()>| async move { request }));
+    app.at("/err")
+        .get(|_| async { Err::<&str, _>(tide::Error::new(503, Secret)) });
+    app.at("/own")
+        .get(|_| async { Ok(tide::Response::builder(418).body("teapot").build()) });
+    app.with(tide::utils::Before(
+        |request: tide::Request<()>| async move { request },
+    ));
     let mut server = std::mem::take(app.tide_mut());
-    server.at("/plain").get(|_| async { Ok(tide::Response::new(500)) });
+    server
+        .at("/plain")
+        .get(|_| async { Ok(tide::Response::new(500)) });
 
     let failed = ask(&server, get("/err"));
     assert_eq!(failed.status(), 503);
     let failed = problem(failed);
-    assert_eq!((&failed["title"], &failed["status"]), (&"Service Unavailable".into(), &503.into()));
+    assert_eq!(
+        (&failed["title"], &failed["status"]),
+        (&"Service Unavailable".into(), &503.into())
+    );
     let cause = cfg!(debug_assertions).then_some("the database is away");
     assert_eq!(failed["cause"].as_str(), cause);
 
@@ -542,15 +695,22 @@ fn an_error_without_a_body_is_described() {
 fn a_server_made_elsewhere_has_its_errors_described_too() {
     let mut given = tide::new();
     given.at("/").get(|_| async { Ok("root") });
-    given.at("/a//b").get(|_| async { Err::<&str, _>(tide::Error::from_str(502, "upstream")) });
+    given
+        .at("/a//b")
+        .get(|_| async { Err::<&str, _>(tide::Error::from_str(502, "upstream")) });
     let built = App::from(given).build().unwrap();
     drop(built);
     let mut given = tide::new();
-    given.at("/a//b").get(|_| async { Err::<&str, _>(tide::Error::from_str(502, "upstream")) });
+    given
+        .at("/a//b")
+        .get(|_| async { Err::<&str, _>(tide::Error::from_str(502, "upstream")) });
     let server = crate::app::wrapped(given);
     let problem = problem(ask(&server, get("/a//b")));
     assert_eq!(problem["status"], 502);
-    assert_eq!(problem["cause"].as_str(), cfg!(debug_assertions).then_some("upstream"));
+    assert_eq!(
+        problem["cause"].as_str(),
+        cfg!(debug_assertions).then_some("upstream")
+    );
 }
 
 #[test]
@@ -560,7 +720,9 @@ fn a_handler_can_take_over_the_connection() {
             let mut response = tide::Response::new(101);
             response.insert_header("upgrade", "websocket");
             response.insert_header("connection", "Upgrade");
-            let upgrade = AsMut::<tide::http::Response>::as_mut(&mut response).recv_upgrade().await;
+            let upgrade = AsMut::<tide::http::Response>::as_mut(&mut response)
+                .recv_upgrade()
+                .await;
             async_std::task::spawn(async move {
                 use futures_lite::AsyncWriteExt;
                 let mut connection = upgrade.await.unwrap();
@@ -570,8 +732,10 @@ fn a_handler_can_take_over_the_connection() {
             });
             Ok(response)
         });
-        app.at("/none").get(|_| async { Ok(tide::Response::new(101)) });
-        app.at("/early").get(|_| async { Ok(tide::Response::new(103)) });
+        app.at("/none")
+            .get(|_| async { Ok(tide::Response::new(101)) });
+        app.at("/early")
+            .get(|_| async { Ok(tide::Response::new(103)) });
     });
     let response = ask(&server, get("/ws"));
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
@@ -580,7 +744,10 @@ fn a_handler_can_take_over_the_connection() {
 
     let (written, heard) = async_channel::bounded(1);
     let upgrade = response.extensions().get::<Upgrade>().unwrap();
-    let tunnel: Box<dyn Tunnel> = Box::new(Duplex { input: Cursor::new(b"hello".to_vec()), written });
+    let tunnel: Box<dyn Tunnel> = Box::new(Duplex {
+        input: Cursor::new(b"hello".to_vec()),
+        written,
+    });
     upgrade.start(tunnel);
     assert_eq!(block_on(heard.recv()).unwrap(), b"heard");
 
@@ -605,7 +772,11 @@ impl AsyncRead for Duplex {
 }
 
 impl futures_lite::AsyncWrite for Duplex {
-    fn poll_write(self: Pin<&mut Self>, _: &mut task::Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.written.try_send(buf.to_vec()).unwrap();
         Poll::Ready(Ok(buf.len()))
     }
@@ -631,8 +802,12 @@ fn a_body_ends_for_the_connection_when_its_last_byte_is_read() {
     let body = Hand::text("last");
     let alive = Arc::downgrade(&body.polls);
     let mut reader = reader::Reader::new(body, Default::default(), None);
-    block_on(poll_fn(|cx| Pin::new(&mut reader).poll_fill_buf(cx).map(|read| read.map(<[u8]>::len))))
-        .unwrap();
+    block_on(poll_fn(|cx| {
+        Pin::new(&mut reader)
+            .poll_fill_buf(cx)
+            .map(|read| read.map(<[u8]>::len))
+    }))
+    .unwrap();
     assert!(alive.upgrade().is_none());
     let mut text = String::new();
     block_on(reader.read_to_string(&mut text)).unwrap();

@@ -29,18 +29,32 @@ impl Arrival {
     ) -> Vec<Arrival> {
         let arrival = |(entry, socket): (Travelling, OwnedFd)| {
             let claim = claims.map(|claims| Claim::new(claims.clone(), entry.claim));
-            Arrival { socket, entry, claim }
+            Arrival {
+                socket,
+                entry,
+                claim,
+            }
         };
         entries.into_iter().zip(sockets).map(arrival).collect()
     }
 
     /// The connection as it was, in this process.
     pub(crate) fn connection(self, seat: Seat) -> Detached {
-        let Travelling { peer, local, accepted_ago, since_ago, head, .. } = self.entry;
+        let Travelling {
+            peer,
+            local,
+            accepted_ago,
+            since_ago,
+            head,
+            ..
+        } = self.entry;
         let ago = |millis: u64| now().saturating_sub(millis);
         Detached {
             stream: self.socket,
-            ends: Arc::new(Ends { peer, local: local.into() }),
+            ends: Arc::new(Ends {
+                peer,
+                local: local.into(),
+            }),
             seat,
             accepted: ago(accepted_ago),
             head: Bytes::from(head),

@@ -29,29 +29,50 @@ pub(crate) struct TooLarge<S> {
 
 impl<S> Batch<S> {
     pub(crate) fn new() -> Self {
-        Batch { entries: Vec::new(), sockets: Vec::new(), bytes: CONNECTIONS_HEADER }
+        Batch {
+            entries: Vec::new(),
+            sockets: Vec::new(),
+            bytes: CONNECTIONS_HEADER,
+        }
     }
 
     /// Adds a connection, and hands out a message when there is one that takes no more.
     ///
     /// # Errors
     /// The connection, when it does not fit into a message of its own.
-    pub(crate) fn push(&mut self, entry: Travelling, socket: S) -> Result<Option<Full<S>>, Box<TooLarge<S>>> {
+    pub(crate) fn push(
+        &mut self,
+        entry: Travelling,
+        socket: S,
+    ) -> Result<Option<Full<S>>, Box<TooLarge<S>>> {
         let size = entry.size();
         if size > MAX_BYTES - CONNECTIONS_HEADER {
             return Err(Box::new(TooLarge { entry, socket }));
         }
-        let full = if size > MAX_BYTES - self.bytes { self.take() } else { None };
+        let full = if size > MAX_BYTES - self.bytes {
+            self.take()
+        } else {
+            None
+        };
         self.bytes += size;
         self.entries.push(entry);
         self.sockets.push(socket);
-        Ok(if self.entries.len() == MAX_FDS { self.take() } else { full })
+        Ok(if self.entries.len() == MAX_FDS {
+            self.take()
+        } else {
+            full
+        })
     }
 
     /// What has been added since the last message, if anything.
     pub(crate) fn take(&mut self) -> Option<Full<S>> {
-        let Batch { entries, sockets, .. } = mem::replace(self, Batch::new());
-        (!entries.is_empty()).then_some(Full { message: Message::Connections(entries), sockets })
+        let Batch {
+            entries, sockets, ..
+        } = mem::replace(self, Batch::new());
+        (!entries.is_empty()).then_some(Full {
+            message: Message::Connections(entries),
+            sockets,
+        })
     }
 }
 
@@ -64,7 +85,14 @@ mod tests {
 
     fn entry(claim: u32, head: usize) -> Travelling {
         let (peer, local) = ("127.0.0.1:4711".to_owned(), "127.0.0.1:80".to_owned());
-        Travelling { claim, peer, local, accepted_ago: 1, since_ago: 0, head: vec![b'x'; head] }
+        Travelling {
+            claim,
+            peer,
+            local,
+            accepted_ago: 1,
+            since_ago: 0,
+            head: vec![b'x'; head],
+        }
     }
 
     /// Packs one connection for each length of a head, its number being its claim and its socket.
@@ -84,7 +112,9 @@ mod tests {
     }
 
     fn claims(full: &Full<u32>) -> Vec<u32> {
-        let Message::Connections(entries) = &full.message else { panic!("{:?}", full.message) };
+        let Message::Connections(entries) = &full.message else {
+            panic!("{:?}", full.message)
+        };
         entries.iter().map(|entry| entry.claim).collect()
     }
 
@@ -108,7 +138,10 @@ mod tests {
     fn a_head_that_fills_a_message_travels_alone_and_one_byte_more_stays() {
         let room = MAX_BYTES - CONNECTIONS_HEADER - entry(0, 0).size();
         let (full, large) = pack(&[10, room, room + 1, 10]);
-        assert_eq!(full.iter().map(claims).collect::<Vec<_>>(), [vec![0], vec![1], vec![3]]);
+        assert_eq!(
+            full.iter().map(claims).collect::<Vec<_>>(),
+            [vec![0], vec![1], vec![3]]
+        );
         assert_eq!(full[1].message.encode().len(), MAX_BYTES);
         assert_eq!(large, [2]);
     }

@@ -16,8 +16,9 @@ use async_io::{Async, Timer};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::{fcntl_setfd, retry_on_intr, Errno, FdFlags};
 use rustix::net::{
-    recvmsg, sendmsg, socketpair, sockopt, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
-    RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recvmsg, sendmsg, socketpair, sockopt, AddressFamily, RecvAncillaryBuffer,
+    RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
 };
 
 use super::wire::{Message, WireError, MAX_BYTES, MAX_FDS};
@@ -96,7 +97,11 @@ impl Channel {
     }
 
     fn over(socket: Async<OwnedFd>) -> Self {
-        Channel { socket, buffer: Mutex::new(vec![0; MAX_BYTES]), greeted: AtomicBool::new(false) }
+        Channel {
+            socket,
+            buffer: Mutex::new(vec![0; MAX_BYTES]),
+            greeted: AtomicBool::new(false),
+        }
     }
 
     /// Sends a message with its descriptors, when there is room for it. The descriptors stay open here.
@@ -117,7 +122,11 @@ impl Channel {
             return Err(Errno::MSGSIZE.into());
         }
         loop {
-            match self.socket.write_with(|socket| send_now(socket, &datagram, fds)).await {
+            match self
+                .socket
+                .write_with(|socket| send_now(socket, &datagram, fds))
+                .await
+            {
                 // a user without privileges may have no more in flight than one process may have open (unix(7))
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::TOOMANYREFS) => {
                     Timer::after(TOO_MANY_IN_FLIGHT).await;
@@ -136,7 +145,10 @@ impl Channel {
     /// The channel cannot be read, or what came is no message: then the next one can be received all the same.
     pub(crate) async fn receive(&self) -> Result<Option<(Message, Vec<OwnedFd>)>, ReceiveError> {
         let receive = |socket: &OwnedFd| {
-            receive_now(socket, &mut self.buffer.lock().unwrap_or_else(PoisonError::into_inner))
+            receive_now(
+                socket,
+                &mut self.buffer.lock().unwrap_or_else(PoisonError::into_inner),
+            )
         };
         match self.socket.read_with(receive).await? {
             Received::End => Ok(None),
@@ -236,9 +248,14 @@ fn descriptors(message: RecvAncillaryMessage<'_>) -> impl Iterator<Item = OwnedF
 /// An end and an empty message read the same: nothing. Only the end hangs up.
 fn is_closed(socket: &impl AsFd) -> Result<bool, Errno> {
     let mut this = [PollFd::new(socket, PollFlags::RDHUP)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     retry_on_intr(|| poll(&mut this, Some(&at_once)))?;
-    Ok(this[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP))
+    Ok(this[0]
+        .revents()
+        .intersects(PollFlags::RDHUP | PollFlags::HUP))
 }
 
 impl fmt::Display for ReceiveError {

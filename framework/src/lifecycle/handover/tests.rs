@@ -3,26 +3,39 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::wire::{Message, Travelling, WireError, CONNECTIONS_HEADER, MAX_BYTES, MAX_FDS, VERSION};
+use super::wire::{
+    Message, Travelling, WireError, CONNECTIONS_HEADER, MAX_BYTES, MAX_FDS, VERSION,
+};
 
 fn travelling() -> impl Strategy<Value = Travelling> {
-    let fields = (any::<u32>(), ".{0,40}", ".{0,40}", any::<u64>(), any::<u64>(), vec(any::<u8>(), 0..300));
-    fields.prop_map(|(claim, peer, local, accepted_ago, since_ago, head)| Travelling {
-        claim,
-        peer,
-        local,
-        accepted_ago,
-        since_ago,
-        head,
-    })
+    let fields = (
+        any::<u32>(),
+        ".{0,40}",
+        ".{0,40}",
+        any::<u64>(),
+        any::<u64>(),
+        vec(any::<u8>(), 0..300),
+    );
+    fields.prop_map(
+        |(claim, peer, local, accepted_ago, since_ago, head)| Travelling {
+            claim,
+            peer,
+            local,
+            accepted_ago,
+            since_ago,
+            head,
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        (any::<u16>(), any::<u32>(), any::<u32>()).prop_map(|(version, capabilities, pid)| Message::Hello {
-            version,
-            capabilities,
-            pid
+        (any::<u16>(), any::<u32>(), any::<u32>()).prop_map(|(version, capabilities, pid)| {
+            Message::Hello {
+                version,
+                capabilities,
+                pid,
+            }
         }),
         Just(Message::Ready),
         ".{0,200}".prop_map(|why| Message::Failed { why }),
@@ -57,10 +70,23 @@ fn connection(head: &[u8]) -> Travelling {
 /// The bytes of a message are a promise to the next version.
 #[test]
 fn the_bytes_are_these() {
-    let hello = Message::Hello { version: 1, capabilities: 0x0403_0201, pid: 9 };
-    assert_eq!(hello.encode(), b"slackwtr\x01\x00\x01\x02\x03\x04\x09\x00\x00\x00");
-    assert_eq!(Message::Failed { why: "no".into() }.encode(), b"\x02\x02\x00\x00\x00no");
-    assert_eq!(Message::Counted { piece: "[]".into() }.encode(), b"\x0e\x02\x00\x00\x00[]");
+    let hello = Message::Hello {
+        version: 1,
+        capabilities: 0x0403_0201,
+        pid: 9,
+    };
+    assert_eq!(
+        hello.encode(),
+        b"slackwtr\x01\x00\x01\x02\x03\x04\x09\x00\x00\x00"
+    );
+    assert_eq!(
+        Message::Failed { why: "no".into() }.encode(),
+        b"\x02\x02\x00\x00\x00no"
+    );
+    assert_eq!(
+        Message::Counted { piece: "[]".into() }.encode(),
+        b"\x0e\x02\x00\x00\x00[]"
+    );
     let simple = [
         (Message::Ready, 1),
         (Message::Live, 3),
@@ -78,7 +104,10 @@ fn the_bytes_are_these() {
     for (message, tag) in simple {
         assert_eq!(message.encode(), [tag]);
     }
-    assert_eq!(Message::Taken { count: 258 }.encode(), [7, 2, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        Message::Taken { count: 258 }.encode(),
+        [7, 2, 1, 0, 0, 0, 0, 0, 0]
+    );
     let one = Travelling {
         claim: 5,
         peer: "p".into(),
@@ -94,23 +123,48 @@ fn the_bytes_are_these() {
 
 #[test]
 fn the_first_message_has_to_be_a_greeting() {
-    let hello = Message::Hello { version: VERSION, capabilities: 0, pid: 1 };
+    let hello = Message::Hello {
+        version: VERSION,
+        capabilities: 0,
+        pid: 1,
+    };
     assert_eq!(Message::decode_first(&hello.encode(), 0), Ok(hello.clone()));
-    for foreign in [&b""[..], b"READY=1\n", b"slackwt", &Message::Ready.encode(), &[0xff; 100]] {
+    for foreign in [
+        &b""[..],
+        b"READY=1\n",
+        b"slackwt",
+        &Message::Ready.encode(),
+        &[0xff; 100],
+    ] {
         assert_eq!(Message::decode_first(foreign, 0), Err(WireError::Foreign));
     }
-    assert_eq!(Message::decode_first(&hello.encode()[..9], 0), Err(WireError::Truncated));
+    assert_eq!(
+        Message::decode_first(&hello.encode()[..9], 0),
+        Err(WireError::Truncated)
+    );
 }
 
 #[test]
 fn a_greeting_of_another_version_is_understood_whatever_it_adds() {
-    let hello = Message::Hello { version: VERSION + 1, capabilities: 3, pid: 1 };
+    let hello = Message::Hello {
+        version: VERSION + 1,
+        capabilities: 3,
+        pid: 1,
+    };
     let mut bytes = hello.encode();
     bytes.extend(b"and more");
     assert_eq!(Message::decode_first(&bytes, 2), Ok(hello));
-    let mut ours = Message::Hello { version: VERSION, capabilities: 3, pid: 1 }.encode();
+    let mut ours = Message::Hello {
+        version: VERSION,
+        capabilities: 3,
+        pid: 1,
+    }
+    .encode();
     ours.extend(b"and more");
-    assert_eq!(Message::decode_first(&ours, 0), Err(WireError::Trailing { bytes: 8 }));
+    assert_eq!(
+        Message::decode_first(&ours, 0),
+        Err(WireError::Trailing { bytes: 8 })
+    );
 }
 
 #[test]
@@ -124,12 +178,19 @@ fn what_is_no_message_is_refused_for_what_is_wrong() {
         (b"\x02\xff\xff\xff\xffx", 0, WireError::Truncated),
         (b"\x02\x01\x00\x00\x00\xff", 0, WireError::NotText),
         (b"\x06\xff\xff", 65_535, WireError::Truncated),
-        (b"\x06\x02\x00", 1, WireError::Descriptors { belong: 2, came: 1 }),
+        (
+            b"\x06\x02\x00",
+            1,
+            WireError::Descriptors { belong: 2, came: 1 },
+        ),
     ];
     for (bytes, fds, error) in cases {
         assert_eq!(Message::decode(bytes, fds), Err(error), "{bytes:?}");
     }
-    assert_eq!(Message::decode(&[1; MAX_BYTES + 1], 0), Err(WireError::Oversize));
+    assert_eq!(
+        Message::decode(&[1; MAX_BYTES + 1], 0),
+        Err(WireError::Oversize)
+    );
 }
 
 #[test]
@@ -148,15 +209,24 @@ fn descriptors_are_neither_missing_nor_too_many() {
 fn a_reason_too_long_is_cut_between_two_characters() {
     let why = format!("x{}", "ü".repeat(MAX_BYTES));
     let bytes = Message::Failed { why: why.clone() }.encode();
-    assert!(bytes.len() <= MAX_BYTES && bytes.len() > MAX_BYTES - 2, "{}", bytes.len());
-    let Ok(Message::Failed { why: cut }) = Message::decode(&bytes, 0) else { panic!() };
+    assert!(
+        bytes.len() <= MAX_BYTES && bytes.len() > MAX_BYTES - 2,
+        "{}",
+        bytes.len()
+    );
+    let Ok(Message::Failed { why: cut }) = Message::decode(&bytes, 0) else {
+        panic!()
+    };
     assert!(why.starts_with(&cut));
 }
 
 #[test]
 fn what_a_client_sent_is_not_printed() {
     let printed = format!("{:?}", connection(b"Cookie: secret"));
-    assert!(printed.contains("head: 14 bytes") && !printed.contains("67, 111"), "{printed}");
+    assert!(
+        printed.contains("head: 14 bytes") && !printed.contains("67, 111"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -165,7 +235,10 @@ fn every_error_is_said_in_words() {
         WireError::Descriptors { belong: 1, came: 0 }.to_string(),
         "a message with 0 descriptors instead of 1"
     );
-    assert_eq!(WireError::Oversize.to_string(), "a message of more than 131072 bytes");
+    assert_eq!(
+        WireError::Oversize.to_string(),
+        "a message of more than 131072 bytes"
+    );
 }
 
 proptest! {

@@ -46,7 +46,9 @@ pub(crate) fn meaning(command: Command, phase: Phase) -> Result<Option<Event>, R
             _ => Err(Refusal::NothingToRollBack),
         },
         Command::Pause => match phase {
-            Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => Err(Refusal::StillStarting),
+            Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => {
+                Err(Refusal::StillStarting)
+            }
             Phase::Upgrading(_) => Err(Refusal::AlreadyUpgrading),
             _ if is_leaving(phase) => Err(Refusal::Leaving),
             _ if pauses(phase) => Ok(None),
@@ -80,7 +82,9 @@ pub(crate) fn standing(command: Command, phase: Phase) -> Standing {
         (Command::Rollback, Phase::Upgrading(_) | Phase::Swapping(_) | Phase::HandingOver(_)) => {
             Standing::Waits
         }
-        (Command::Rollback, Phase::Confirming(_) | Phase::Sharing | Phase::Standby) => Standing::Waits,
+        (Command::Rollback, Phase::Confirming(_) | Phase::Sharing | Phase::Standby) => {
+            Standing::Waits
+        }
         (Command::Rollback, _) => Standing::Missed,
     }
 }
@@ -99,10 +103,15 @@ fn pauses(phase: Phase) -> bool {
 /// A phase that leads to none but the end, unless a new process dies.
 fn is_leaving(phase: Phase) -> bool {
     match phase {
-        Phase::Swapping(_) | Phase::HandingOver(_) | Phase::Confirming(_) | Phase::GivingBack(_) => true,
-        Phase::LameDuck(_) | Phase::LastCall(_) | Phase::Draining(_) | Phase::Stopping(_) | Phase::Gone => {
-            true
-        }
+        Phase::Swapping(_)
+        | Phase::HandingOver(_)
+        | Phase::Confirming(_)
+        | Phase::GivingBack(_) => true,
+        Phase::LameDuck(_)
+        | Phase::LastCall(_)
+        | Phase::Draining(_)
+        | Phase::Stopping(_)
+        | Phase::Gone => true,
         Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => false,
         Phase::Proving(_) | Phase::Beside(_) | Phase::Sharing | Phase::Standby => false,
         Phase::Serving | Phase::Reloading(_) | Phase::Upgrading(_) | Phase::Paused => false,
@@ -160,8 +169,14 @@ mod tests {
 
     #[test]
     fn a_pause_is_done_when_it_is_and_waits_for_a_build() {
-        assert_eq!(after(Command::Pause, Phase::Serving), (Phase::Paused, Standing::Reached));
-        assert_eq!(after(Command::Pause, Phase::Paused), (Phase::Paused, Standing::Reached));
+        assert_eq!(
+            after(Command::Pause, Phase::Serving),
+            (Phase::Paused, Standing::Reached)
+        );
+        assert_eq!(
+            after(Command::Pause, Phase::Paused),
+            (Phase::Paused, Standing::Reached)
+        );
         let (phase, waits) = after(Command::Pause, Phase::Reloading(Afterwards::Serve));
         assert_eq!(waits, Standing::Waits);
         let (paused, _) = step(phase, Event::Built);
@@ -172,9 +187,18 @@ mod tests {
 
     #[test]
     fn only_what_is_paused_is_resumed_and_a_reload_does_not_resume() {
-        assert_eq!(after(Command::Resume, Phase::Paused), (Phase::Serving, Standing::Reached));
-        assert_eq!(meaning(Command::Resume, Phase::Serving), Err(Refusal::NotPaused));
-        assert_eq!(meaning(Command::Reload, Phase::Paused), Err(Refusal::Paused));
+        assert_eq!(
+            after(Command::Resume, Phase::Paused),
+            (Phase::Serving, Standing::Reached)
+        );
+        assert_eq!(
+            meaning(Command::Resume, Phase::Serving),
+            Err(Refusal::NotPaused)
+        );
+        assert_eq!(
+            meaning(Command::Reload, Phase::Paused),
+            Err(Refusal::Paused)
+        );
     }
 
     #[test]
@@ -186,17 +210,30 @@ mod tests {
             Phase::Confirming(Told::Gently),
             Phase::Sharing,
         ] {
-            assert_eq!(after(Command::Rollback, phase), (Phase::Serving, Standing::Reached));
+            assert_eq!(
+                after(Command::Rollback, phase),
+                (Phase::Serving, Standing::Reached)
+            );
         }
-        for phase in [Phase::Serving, Phase::Draining(Told::Gently), Phase::Proving(Afterwards::Serve)] {
-            assert_eq!(meaning(Command::Rollback, phase), Err(Refusal::NothingToRollBack));
+        for phase in [
+            Phase::Serving,
+            Phase::Draining(Told::Gently),
+            Phase::Proving(Afterwards::Serve),
+        ] {
+            assert_eq!(
+                meaning(Command::Rollback, phase),
+                Err(Refusal::NothingToRollBack)
+            );
         }
     }
 
     #[test]
     fn a_second_stop_waits_and_does_not_cut() {
         let (phase, waits) = after(Command::Stop, Phase::Serving);
-        assert_eq!((phase, waits), (Phase::LameDuck(Told::Firmly), Standing::Waits));
+        assert_eq!(
+            (phase, waits),
+            (Phase::LameDuck(Told::Firmly), Standing::Waits)
+        );
         assert_eq!(after(Command::Stop, phase), (phase, Standing::Waits));
         assert_eq!(standing(Command::Stop, Phase::Gone), Standing::Reached);
     }

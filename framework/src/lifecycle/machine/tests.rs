@@ -109,7 +109,10 @@ fn name(action: &Action) -> String {
 fn every_pair_is_as_the_architecture_page_prints_it() {
     let page = include_str!("../../../ARCHITECTURE.md");
     let table = table();
-    assert!(page.contains(&table), "ARCHITECTURE.md should hold this table:\n\n{table}");
+    assert!(
+        page.contains(&table),
+        "ARCHITECTURE.md should hold this table:\n\n{table}"
+    );
 }
 
 #[test]
@@ -155,7 +158,9 @@ fn is_leaving(phase: Phase) -> bool {
         Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => false,
         Serving | Reloading(_) | Paused => false,
         // these may still come back, if the new process dies
-        Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) | Phase::Sharing | Standby => false,
+        Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) | Phase::Sharing | Standby => {
+            false
+        }
     }
 }
 
@@ -215,13 +220,25 @@ proptest! {
 #[test]
 fn an_upgrade_goes_through_its_steps() {
     let (phase, actions) = step(Serving, Usr2);
-    assert_eq!((phase, actions), (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn]));
+    assert_eq!(
+        (phase, actions),
+        (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn])
+    );
     let (phase, actions) = step(phase, SuccessorReady);
-    assert_eq!((phase, actions), (Swapping(Gently), vec![Say(Word::Live), Arm(Timer::Swap)]));
+    assert_eq!(
+        (phase, actions),
+        (Swapping(Gently), vec![Say(Word::Live), Arm(Timer::Swap)])
+    );
     let (phase, _) = step(phase, SuccessorAccepts);
     assert_eq!(phase, HandingOver(Gently));
     let (phase, actions) = step(phase, TimeOver);
-    assert_eq!((phase, actions), (Confirming(Gently), vec![Say(Word::Probe), Arm(Timer::Answer)]));
+    assert_eq!(
+        (phase, actions),
+        (
+            Confirming(Gently),
+            vec![Say(Word::Probe), Arm(Timer::Answer)]
+        )
+    );
     assert_eq!(step(phase, SuccessorAnswers).0, Draining(Gently));
 }
 
@@ -230,16 +247,31 @@ fn a_new_process_that_dies_brings_the_old_one_back_unless_that_was_told_to_stop(
     let (phase, actions) = step(HandingOver(Gently), SuccessorGone);
     assert_eq!(
         (phase, actions),
-        (Serving, vec![Disarm, KillSuccessor, Live(TakeBack), Live(Accept), Live(TakePidFile)])
+        (
+            Serving,
+            vec![
+                Disarm,
+                KillSuccessor,
+                Live(TakeBack),
+                Live(Accept),
+                Live(TakePidFile)
+            ]
+        )
     );
     assert_eq!(step(HandingOver(Firmly), SuccessorGone).0, LastCall(Firmly));
     // and so does one that no longer answers
-    assert_eq!(step(Confirming(Gently), TimeOver), step(HandingOver(Gently), SuccessorGone));
+    assert_eq!(
+        step(Confirming(Gently), TimeOver),
+        step(HandingOver(Gently), SuccessorGone)
+    );
 }
 
 #[test]
 fn a_new_process_that_is_told_to_stop_is_no_death() {
-    assert_eq!(step(HandingOver(Gently), SuccessorStops).0, LastCall(Gently));
+    assert_eq!(
+        step(HandingOver(Gently), SuccessorStops).0,
+        LastCall(Gently)
+    );
     let (_, actions) = step(Proving(Serve), Term);
     assert_eq!(actions.first(), Some(&Say(Word::Stopping)));
 }
@@ -247,8 +279,14 @@ fn a_new_process_that_is_told_to_stop_is_no_death() {
 #[test]
 fn a_successor_whose_predecessor_dies_serves() {
     assert_eq!(step(Succeeding(Serve), PredecessorGone).0, Starting(Serve));
-    assert_eq!(step(Phase::Ready(Serve), PredecessorGone), (Serving, go_live()));
-    assert_eq!(step(Proving(Serve), PredecessorGone), (Serving, vec![Live(Settle)]));
+    assert_eq!(
+        step(Phase::Ready(Serve), PredecessorGone),
+        (Serving, go_live())
+    );
+    assert_eq!(
+        step(Proving(Serve), PredecessorGone),
+        (Serving, vec![Live(Settle)])
+    );
 }
 
 proptest! {
@@ -265,24 +303,39 @@ proptest! {
 #[test]
 fn an_upgrade_by_hand_is_committed_by_quit_to_the_old_process() {
     let (phase, actions) = step(Swapping(Gently), SuccessorShares);
-    assert_eq!((phase, actions), (Phase::Sharing, vec![Disarm, Live(Share)]));
+    assert_eq!(
+        (phase, actions),
+        (Phase::Sharing, vec![Disarm, Live(Share)])
+    );
     assert_eq!(step(phase, Winch).0, Standby);
-    assert_eq!(step(Standby, Hup), (Phase::Sharing, vec![Live(Keep), Live(Accept)]));
+    assert_eq!(
+        step(Standby, Hup),
+        (Phase::Sharing, vec![Live(Keep), Live(Accept)])
+    );
     for phase in [Phase::Sharing, Standby] {
         let (next, actions) = step(phase, Quit);
         // not before it is written down who is the newest: the new one may be replaced at once
         let place = |wanted| actions.iter().position(|action| *action == wanted);
-        assert!(next == Draining(Gently) && place(Live(LetGo)) < place(Say(Word::Confirmed)), "{actions:?}");
+        assert!(
+            next == Draining(Gently) && place(Live(LetGo)) < place(Say(Word::Confirmed)),
+            "{actions:?}"
+        );
     }
 }
 
 #[test]
 fn an_upgrade_by_hand_is_taken_back_by_quit_to_the_new_process() {
     let (phase, actions) = step(Beside(Serve), Quit);
-    assert_eq!((phase, actions.first()), (GivingBack(Gently), Some(&Say(Word::Stopping))));
+    assert_eq!(
+        (phase, actions.first()),
+        (GivingBack(Gently), Some(&Say(Word::Stopping)))
+    );
     assert_eq!(step(Phase::Sharing, SuccessorStops).0, Serving);
     let (phase, actions) = step(Standby, SuccessorStops);
-    assert!(phase == Serving && actions.contains(&Live(Accept)), "{phase:?} {actions:?}");
+    assert!(
+        phase == Serving && actions.contains(&Live(Accept)),
+        "{phase:?} {actions:?}"
+    );
 }
 
 proptest! {
@@ -296,7 +349,12 @@ proptest! {
 
 #[test]
 fn an_operator_s_rollback_has_the_new_process_give_everything_back() {
-    for phase in [HandingOver(Gently), Confirming(Gently), Phase::Sharing, Standby] {
+    for phase in [
+        HandingOver(Gently),
+        Confirming(Gently),
+        Phase::Sharing,
+        Standby,
+    ] {
         let (next, actions) = step(phase, Rollback);
         assert_eq!((next, actions.first()), (Serving, Some(&Say(Word::Recall))));
         // one that does not go is made to

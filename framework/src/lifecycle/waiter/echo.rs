@@ -35,14 +35,21 @@ impl Echoes {
     /// Whether this signal is one that came the other way a moment ago.
     pub(crate) fn is_echo(&mut self, signal: i32, from: From, now: Instant) -> bool {
         self.seen.retain(|seen| now.duration_since(seen.at) < APART);
-        let pair = self.seen.iter().position(|seen| seen.signal == signal && seen.from != from);
+        let pair = self
+            .seen
+            .iter()
+            .position(|seen| seen.signal == signal && seen.from != from);
         match pair {
             Some(first) => {
                 self.seen.swap_remove(first);
                 true
             }
             None => {
-                self.seen.push(Seen { signal, from, at: now });
+                self.seen.push(Seen {
+                    signal,
+                    from,
+                    at: now,
+                });
                 false
             }
         }
@@ -59,7 +66,10 @@ mod tests {
     #[test]
     fn one_that_came_both_ways_is_one() {
         let now = Instant::now();
-        for (first, second) in [(From::Elsewhere, From::Waiter), (From::Waiter, From::Elsewhere)] {
+        for (first, second) in [
+            (From::Elsewhere, From::Waiter),
+            (From::Waiter, From::Elsewhere),
+        ] {
             let mut echoes = Echoes::default();
             assert!(!echoes.is_echo(TERM, first, now));
             assert!(!echoes.is_echo(INT, second, now));

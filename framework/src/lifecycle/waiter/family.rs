@@ -49,9 +49,18 @@ impl Family {
 
     /// Nothing ends while one of those who are or may become the newest lives. With no child left there is none, even
     /// if a pid that the record names belongs to somebody by now.
-    fn verdict(&self, named: Named, children: Children, is_alive: impl Fn(u32) -> bool) -> Option<Ending> {
+    fn verdict(
+        &self,
+        named: Named,
+        children: Children,
+        is_alive: impl Fn(u32) -> bool,
+    ) -> Option<Ending> {
         let lives = |pid: u32| pid != 0 && self.ending(pid).is_none() && is_alive(pid);
-        if children == Children::Some && [named.live, named.previous, named.next].into_iter().any(lives) {
+        if children == Children::Some
+            && [named.live, named.previous, named.next]
+                .into_iter()
+                .any(lives)
+        {
             return None;
         }
         let last = self.ended.last().map(|(_, ending)| *ending);
@@ -59,7 +68,10 @@ impl Family {
     }
 
     fn ending(&self, pid: u32) -> Option<Ending> {
-        self.ended.iter().find(|(ended, _)| *ended == pid).map(|(_, ending)| *ending)
+        self.ended
+            .iter()
+            .find(|(ended, _)| *ended == pid)
+            .map(|(_, ending)| *ending)
     }
 }
 
@@ -71,8 +83,15 @@ pub(super) fn wait_for_any() {
 
 /// Who is to be sent signals: the live one, or whoever is to be in its place.
 pub(super) fn newest_alive(newest: &Newest) -> Option<Pid> {
-    let Named { live, previous, next } = newest.read();
-    [live, previous, next].into_iter().find(|pid| is_alive(*pid)).and_then(pid)
+    let Named {
+        live,
+        previous,
+        next,
+    } = newest.read();
+    [live, previous, next]
+        .into_iter()
+        .find(|pid| is_alive(*pid))
+        .and_then(pid)
 }
 
 /// Whether there is such a process, this one apart.
@@ -87,39 +106,66 @@ mod tests {
     const LEFT: Children = Children::Some;
 
     fn named(live: u32, previous: u32, next: u32) -> Named {
-        Named { live, previous, next }
+        Named {
+            live,
+            previous,
+            next,
+        }
     }
 
     fn ended(all: &[(u32, Ending)]) -> Family {
-        Family { ended: all.to_vec() }
+        Family {
+            ended: all.to_vec(),
+        }
     }
 
     #[test]
     fn it_lasts_as_long_as_one_who_is_or_may_be_the_newest() {
         let first = Ending::Exited(0);
         // an older generation has ended, the newest lives
-        assert_eq!(ended(&[(10, first)]).verdict(named(11, 0, 0), LEFT, |pid| pid == 11), None);
+        assert_eq!(
+            ended(&[(10, first)]).verdict(named(11, 0, 0), LEFT, |pid| pid == 11),
+            None
+        );
         // the newest has died, and its predecessor is about to take over again
-        assert_eq!(ended(&[]).verdict(named(11, 10, 0), LEFT, |pid| pid == 10), None);
+        assert_eq!(
+            ended(&[]).verdict(named(11, 10, 0), LEFT, |pid| pid == 10),
+            None
+        );
         // the newest has died with its successor on the way
-        assert_eq!(ended(&[(10, Ending::Killed(9))]).verdict(named(10, 0, 11), LEFT, |pid| pid == 11), None);
+        assert_eq!(
+            ended(&[(10, Ending::Killed(9))]).verdict(named(10, 0, 11), LEFT, |pid| pid == 11),
+            None
+        );
     }
 
     #[test]
     fn it_ends_as_the_newest_did() {
         let all = [(10, Ending::Exited(0)), (11, Ending::Exited(3))];
-        assert_eq!(ended(&all).verdict(named(11, 0, 0), LEFT, |_| false), Some(Ending::Exited(3)));
+        assert_eq!(
+            ended(&all).verdict(named(11, 0, 0), LEFT, |_| false),
+            Some(Ending::Exited(3))
+        );
         // whatever ended last, and whatever orphan is left
         let all = [(11, Ending::Exited(3)), (10, Ending::Exited(0))];
-        assert_eq!(ended(&all).verdict(named(11, 10, 0), LEFT, |_| true), Some(Ending::Exited(3)));
+        assert_eq!(
+            ended(&all).verdict(named(11, 10, 0), LEFT, |_| true),
+            Some(Ending::Exited(3))
+        );
         // the newest was reaped by its predecessor, which then died itself
         let all = [(10, Ending::Killed(9))];
-        assert_eq!(ended(&all).verdict(named(11, 10, 0), LEFT, |_| false), Some(Ending::Killed(9)));
+        assert_eq!(
+            ended(&all).verdict(named(11, 10, 0), LEFT, |_| false),
+            Some(Ending::Killed(9))
+        );
     }
 
     #[test]
     fn with_no_child_left_nobody_can_be_the_newest() {
-        assert_eq!(ended(&[]).verdict(named(11, 0, 0), Children::None, |_| true), Some(Ending::Unknown));
+        assert_eq!(
+            ended(&[]).verdict(named(11, 0, 0), Children::None, |_| true),
+            Some(Ending::Unknown)
+        );
         assert_eq!(
             ended(&[(10, Ending::Exited(4))]).verdict(named(11, 0, 0), Children::None, |_| true),
             Some(Ending::Exited(4))

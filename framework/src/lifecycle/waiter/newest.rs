@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::io::{fcntl_setfd, Errno, FdFlags};
 use rustix::net::{
-    recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags,
-    SocketType,
+    recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SocketFlags, SocketType,
 };
 use rustix::process::test_kill_process;
 
@@ -79,7 +79,12 @@ impl Newest {
     /// # Errors
     /// The operating system gives no sockets.
     pub(crate) fn parcel(&self) -> io::Result<OwnedFd> {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         pass(ours, &MARK, &self.0)?;
         Ok(theirs)
     }
@@ -94,7 +99,12 @@ impl Newest {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut mark = [0; 4];
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        recvmsg(parcel, &mut [IoSliceMut::new(&mut mark)], &mut ancillary, flags)?;
+        recvmsg(
+            parcel,
+            &mut [IoSliceMut::new(&mut mark)],
+            &mut ancillary,
+            flags,
+        )?;
         let fd = ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
@@ -106,7 +116,12 @@ impl Newest {
 
     /// The record that was kept open across execve(2).
     pub(super) fn inherited(number: u32) -> io::Result<Self> {
-        Newest::checked(OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{number}"))?)
+        Newest::checked(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(format!("/proc/self/fd/{number}"))?,
+        )
     }
 
     fn checked(file: File) -> io::Result<Self> {
@@ -168,7 +183,10 @@ impl Newest {
 
     /// Those who were replaced and still drain.
     pub(crate) fn draining(&self) -> Vec<u32> {
-        self.places().map(|at| self.pid_at(at)).filter(|pid| is_alive(*pid)).collect()
+        self.places()
+            .map(|at| self.pid_at(at))
+            .filter(|pid| is_alive(*pid))
+            .collect()
     }
 
     /// `pid` has been replaced, and drains until its end.
@@ -180,7 +198,9 @@ impl Newest {
 
     /// `pid` has nothing left to drain, and may go on as a waiter.
     pub(crate) fn drained(&self, pid: u32) {
-        self.places().filter(|at| self.pid_at(*at) == pid).for_each(|at| self.write_at(at, 0));
+        self.places()
+            .filter(|at| self.pid_at(*at) == pid)
+            .for_each(|at| self.write_at(at, 0));
     }
 
     fn places(&self) -> impl Iterator<Item = u64> {
@@ -199,12 +219,17 @@ impl Newest {
 
     /// The first process, if it has stayed. A record that an older version has made has no place for it.
     pub(crate) fn waiter(&self) -> Option<u32> {
-        let is_there = |pid: &u32| *pid != 0 && std::path::Path::new(&format!("/proc/{pid}")).exists();
+        let is_there =
+            |pid: &u32| *pid != 0 && std::path::Path::new(&format!("/proc/{pid}")).exists();
         Some(self.pid(Slot::Waiter)).filter(is_there)
     }
 
     pub(crate) fn read(&self) -> Named {
-        Named { live: self.pid(Slot::Live), previous: self.pid(Slot::Previous), next: self.pid(Slot::Next) }
+        Named {
+            live: self.pid(Slot::Live),
+            previous: self.pid(Slot::Previous),
+            next: self.pid(Slot::Next),
+        }
     }
 
     fn pid(&self, slot: Slot) -> u32 {
@@ -252,7 +277,10 @@ pub(super) fn is_alive(number: u32) -> bool {
 }
 
 fn foreign() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "not slackwater's record of the newest process")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "not slackwater's record of the newest process",
+    )
 }
 
 #[cfg(test)]
@@ -264,7 +292,11 @@ mod tests {
     use super::*;
 
     fn named(live: u32, previous: u32, next: u32) -> Named {
-        Named { live, previous, next }
+        Named {
+            live,
+            previous,
+            next,
+        }
     }
 
     #[test]
@@ -289,7 +321,10 @@ mod tests {
 
     #[test]
     fn a_predecessor_may_accept_until_it_says_otherwise_or_does_not_live() {
-        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut other = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let newest = Newest::create().unwrap();
         newest.announce(other.id());
         newest.announce(11);
@@ -312,8 +347,10 @@ mod tests {
     #[test]
     fn those_who_drain_are_known_until_they_end() {
         let newest = Newest::create().unwrap();
-        let mut child =
-            std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = std::process::Command::new("/bin/cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let ourselves = std::process::id();
         newest.drains(child.id());
         newest.drains(ourselves);
@@ -334,21 +371,35 @@ mod tests {
         newest.announce(10);
         let adopted = Newest::adopt(newest.parcel().unwrap()).unwrap();
         assert_eq!(newest.read(), named(10, 0, std::process::id()));
-        assert!(rustix::io::fcntl_getfd(&adopted.0).unwrap().contains(FdFlags::CLOEXEC));
+        assert!(rustix::io::fcntl_getfd(&adopted.0)
+            .unwrap()
+            .contains(FdFlags::CLOEXEC));
         adopted.announce(11);
         assert_eq!(newest.live(), Some(11));
     }
 
     #[test]
     fn what_is_no_record_is_refused() {
-        let (one, other) =
-            socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+        let (one, other) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
         assert!(Newest::adopt(one).is_err());
-        sendmsg(&other, &[IoSlice::new(&MARK)], &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
-            .unwrap_err();
+        sendmsg(
+            &other,
+            &[IoSlice::new(&MARK)],
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        )
+        .unwrap_err();
         assert!(Newest::adopt(File::open("/dev/null").unwrap().into()).is_err());
         assert!(Newest::inherited(0x7fff_ffff).is_err());
-        assert!(Newest::checked(memfd_create("other", MemfdFlags::CLOEXEC).unwrap().into()).is_err());
+        assert!(
+            Newest::checked(memfd_create("other", MemfdFlags::CLOEXEC).unwrap().into()).is_err()
+        );
     }
 
     #[test]

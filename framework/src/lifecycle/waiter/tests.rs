@@ -20,7 +20,10 @@ const SCRIPT: &str = "SLACKWATER_TEST_SUCCESSOR";
 fn role() {
     if let Some(status) = run_if_asked() {
         // ExitCode says its value to nobody but the system
-        let status = format!("{status:?}").chars().filter(char::is_ascii_digit).collect::<String>();
+        let status = format!("{status:?}")
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect::<String>();
         std::process::exit(status.parse().unwrap());
     }
     let Ok(script) = env::var(SCRIPT) else { return };
@@ -67,14 +70,27 @@ impl First {
     }
 
     fn begin(test: &str, script: &str) -> Self {
-        let directory = env::temp_dir().join(format!("slackwater-{}-waiter-{test}", std::process::id()));
+        let directory =
+            env::temp_dir().join(format!("slackwater-{}-waiter-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "lifecycle::waiter::tests::role", "--nocapture", "--test-threads=1"]);
-        command.env(SCRIPT, script).current_dir(&directory).env("PWD", &directory).stdout(Stdio::null());
+        command.args([
+            "--exact",
+            "lifecycle::waiter::tests::role",
+            "--nocapture",
+            "--test-threads=1",
+        ]);
+        command
+            .env(SCRIPT, script)
+            .current_dir(&directory)
+            .env("PWD", &directory)
+            .stdout(Stdio::null());
         // a group of its own, so that all of it can be ended
-        First { process: command.process_group(0).spawn().unwrap(), directory }
+        First {
+            process: command.process_group(0).spawn().unwrap(),
+            directory,
+        }
     }
 
     fn until(&self, what: &str, happened: impl Fn(&Self) -> bool) {
@@ -91,8 +107,12 @@ impl First {
 
     /// Of its threads: libtest's main thread is not the one that waits.
     fn names(&self) -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten();
-        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id()))
+            .into_iter()
+            .flatten();
+        tasks
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .collect()
     }
 
     fn proc(&self, file: &str) -> String {
@@ -143,9 +163,15 @@ fn signals_that_a_process_sends_reach_the_newest_one_and_its_status_is_ours() {
     ];
     for (name, signal) in all {
         first.signal(signal);
-        first.until(name, |first| first.read("signals").ends_with(&format!("{name}\n")));
+        first.until(name, |first| {
+            first.read("signals").ends_with(&format!("{name}\n"))
+        });
     }
-    assert_eq!(first.read("signals").lines().count(), all.len(), "each once");
+    assert_eq!(
+        first.read("signals").lines().count(),
+        all.len(),
+        "each once"
+    );
     first.signal(Signal::TERM);
     assert_eq!(first.status(), 5);
 }
@@ -191,10 +217,20 @@ fn orphans_are_reaped_and_nothing_but_the_newest_one_counts() {
 fn memory_and_threads_are_given_back_and_the_name_is_kept() {
     let first = First::start("memory", SLEEP);
     // libtest has a thread for the test besides its own
-    first.until("threads", |first| first.proc("status").contains("Threads:\t2\n"));
+    first.until("threads", |first| {
+        first.proc("status").contains("Threads:\t2\n")
+    });
     let status = first.proc("status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(kilobytes < 32 << 10, "{line}");
-    first.until("has its name", |first| first.names().iter().any(|name| name.starts_with("slackwater-")));
+    first.until("has its name", |first| {
+        first
+            .names()
+            .iter()
+            .any(|name| name.starts_with("slackwater-"))
+    });
 }

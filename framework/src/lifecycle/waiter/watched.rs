@@ -106,7 +106,11 @@ impl Standing {
         Standing {
             pid: getpid().as_raw_nonzero().get().unsigned_abs(),
             parent,
-            parent_is: if is_systemd(parent) { Parent::Systemd } else { Parent::Other },
+            parent_is: if is_systemd(parent) {
+                Parent::Systemd
+            } else {
+                Parent::Other
+            },
             terminal: terminal(),
         }
     }
@@ -125,7 +129,9 @@ fn is_systemd(pid: u32) -> bool {
 
 fn terminal() -> Terminal {
     match Groups::read() {
-        Some(Groups { group, foreground, .. }) if group > 0 && group == foreground => Terminal::Ours,
+        Some(Groups {
+            group, foreground, ..
+        }) if group > 0 && group == foreground => Terminal::Ours,
         _ => Terminal::NotOurs,
     }
 }
@@ -148,7 +154,11 @@ impl Groups {
         let group = fields.next()?.ok()?;
         let session = fields.next()?.ok()?;
         let foreground = fields.nth(1)?.ok()?;
-        Some(Groups { group, session, foreground })
+        Some(Groups {
+            group,
+            session,
+            foreground,
+        })
     }
 }
 
@@ -164,42 +174,116 @@ mod tests {
     const PARENT: u32 = 50;
 
     fn watched(systemd: Started, notified: Notified) -> Watched {
-        Watched { parent: PARENT, systemd, notified }
+        Watched {
+            parent: PARENT,
+            systemd,
+            notified,
+        }
     }
 
     fn standing(parent_is: Parent) -> Standing {
-        Standing { pid: 100, parent: PARENT, parent_is, terminal: Terminal::NotOurs }
+        Standing {
+            pid: 100,
+            parent: PARENT,
+            parent_is,
+            terminal: Terminal::NotOurs,
+        }
     }
 
     #[test]
     fn it_stays_where_its_end_would_be_noticed() {
         use {Notified as N, Parent::*, Started as S};
         let table = [
-            ("systemd, Type=notify", S::Yes, N::Yes, standing(Systemd), false),
-            ("systemd, Type=simple", S::Yes, N::No, standing(Systemd), true),
-            ("systemd, a script in between", S::No, N::Yes, standing(Other), true),
-            ("systemd, a daemon by other means", S::No, N::No, standing(Systemd), false),
-            ("runit, tini, supervisord, a shell's job", S::No, N::No, standing(Other), true),
-            ("supervisord as a unit of an old systemd", S::Yes, N::Yes, standing(Other), true),
-            ("an orphan", S::No, N::No, Standing { parent: 1, ..standing(Other) }, false),
+            (
+                "systemd, Type=notify",
+                S::Yes,
+                N::Yes,
+                standing(Systemd),
+                false,
+            ),
+            (
+                "systemd, Type=simple",
+                S::Yes,
+                N::No,
+                standing(Systemd),
+                true,
+            ),
+            (
+                "systemd, a script in between",
+                S::No,
+                N::Yes,
+                standing(Other),
+                true,
+            ),
+            (
+                "systemd, a daemon by other means",
+                S::No,
+                N::No,
+                standing(Systemd),
+                false,
+            ),
+            (
+                "runit, tini, supervisord, a shell's job",
+                S::No,
+                N::No,
+                standing(Other),
+                true,
+            ),
+            (
+                "supervisord as a unit of an old systemd",
+                S::Yes,
+                N::Yes,
+                standing(Other),
+                true,
+            ),
+            (
+                "an orphan",
+                S::No,
+                N::No,
+                Standing {
+                    parent: 1,
+                    ..standing(Other)
+                },
+                false,
+            ),
             (
                 "an orphan of a systemd system",
                 S::No,
                 N::No,
-                Standing { parent: 1, ..standing(Systemd) },
+                Standing {
+                    parent: 1,
+                    ..standing(Systemd)
+                },
                 false,
             ),
-            ("pid 1 of a container", S::No, N::Yes, Standing { pid: 1, parent: 0, ..standing(Other) }, true),
+            (
+                "pid 1 of a container",
+                S::No,
+                N::Yes,
+                Standing {
+                    pid: 1,
+                    parent: 0,
+                    ..standing(Other)
+                },
+                true,
+            ),
             (
                 "a shell's foreground",
                 S::Yes,
                 N::Yes,
-                Standing { terminal: Terminal::Ours, ..standing(Other) },
+                Standing {
+                    terminal: Terminal::Ours,
+                    ..standing(Other)
+                },
                 true,
             ),
         ];
         for (what, systemd, notified, standing, stays) in table {
-            assert_eq!(watched(systemd, notified).by_somebody(&standing), stays, "{what}");
+            assert_eq!(
+                watched(systemd, notified).by_somebody(&standing),
+                stays,
+                "{what}"
+            );
         }
     }
 

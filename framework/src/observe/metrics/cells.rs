@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// Upper bounds of the buckets of durations, in microseconds; one more has none.
 pub(super) const BOUNDS: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    5_000_000, 10_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
 ];
 
 /// A sum of microseconds, then the buckets. What is only counted uses the sum alone.
@@ -56,7 +56,11 @@ pub(crate) enum Plain {
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Told {
-    Answers { route: String, method: String, status: u16 },
+    Answers {
+        route: String,
+        method: String,
+        status: u16,
+    },
     Plain(Plain),
     Drains,
 }
@@ -64,9 +68,15 @@ enum Told {
 impl From<Told> for Key {
     fn from(told: Told) -> Self {
         match told {
-            Told::Answers { route, method, status } => {
-                Key::Answers { route: route.into(), method: known_method(&method), status }
-            }
+            Told::Answers {
+                route,
+                method,
+                status,
+            } => Key::Answers {
+                route: route.into(),
+                method: known_method(&method),
+                status,
+            },
             Told::Plain(plain) => Key::Plain(plain),
             Told::Drains => Key::Drains,
         }
@@ -79,8 +89,13 @@ fn as_text<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
 
 /// Methods are the client's choice: those that nobody knows are one.
 pub(super) fn known_method(name: &str) -> &'static str {
-    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"];
-    KNOWN.into_iter().find(|known| *known == name).unwrap_or("other")
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == name)
+        .unwrap_or("other")
 }
 
 /// One counter.
@@ -94,13 +109,19 @@ impl Cell {
 
     pub(super) fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len());
+        let bucket = BOUNDS
+            .iter()
+            .position(|bound| micros <= *bound)
+            .unwrap_or(BOUNDS.len());
         self.add(micros);
         self.0[1 + bucket].fetch_add(1, Ordering::Relaxed);
     }
 
     fn values(&self) -> Vec<u64> {
-        self.0.iter().map(|value| value.load(Ordering::Relaxed)).collect()
+        self.0
+            .iter()
+            .map(|value| value.load(Ordering::Relaxed))
+            .collect()
     }
 }
 
@@ -114,28 +135,47 @@ pub(super) struct Cells {
 
 impl Cells {
     pub(super) fn get(&self, key: &Key) -> Cell {
-        if let Some(known) = self.all.read().unwrap_or_else(PoisonError::into_inner).get(key) {
+        if let Some(known) = self
+            .all
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+        {
             return known.clone();
         }
-        self.all.write().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone()
+        self.all
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(key.clone())
+            .or_default()
+            .clone()
     }
 
     /// All that has been counted, in the order of keys.
     pub(super) fn told(&self) -> Counted {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        let mut told: Vec<_> = all.iter().map(|(key, cell)| (key.clone(), cell.values())).collect();
+        let mut told: Vec<_> = all
+            .iter()
+            .map(|(key, cell)| (key.clone(), cell.values()))
+            .collect();
         told.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         told
     }
 
     /// Whether another process has told anything.
     pub(super) fn has_heard(&self) -> bool {
-        !self.heard.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self
+            .heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Adds what has come since the same process told the last time. What cannot be read is left out: it is but a count.
     pub(super) fn hear(&self, piece: &str) {
-        let Ok(told) = serde_json::from_str::<Vec<(Told, Vec<u64>)>>(piece) else { return };
+        let Ok(told) = serde_json::from_str::<Vec<(Told, Vec<u64>)>>(piece) else {
+            return;
+        };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, values) in told {
             let key = Key::from(key);
@@ -153,5 +193,7 @@ impl Cells {
 /// Pieces of text that fit into a message each.
 pub(super) fn pack(told: &Counted) -> Vec<String> {
     // numbers and text always serialize
-    told.chunks(PIECE).filter_map(|piece| serde_json::to_string(piece).ok()).collect()
+    told.chunks(PIECE)
+        .filter_map(|piece| serde_json::to_string(piece).ok())
+        .collect()
 }

@@ -33,7 +33,10 @@ pub(crate) struct Metrics {
 
 /// What is not counted but looked at.
 #[derive(Clone, Debug, Default)]
-#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "nobody scrapes them"))]
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(dead_code, reason = "nobody scrapes them")
+)]
 pub(crate) struct Gauges {
     pub(crate) generation: u64,
     /// Connections by what they do.
@@ -53,7 +56,10 @@ pub(crate) struct Meter {
 impl Metrics {
     pub(crate) fn new(version: &str) -> Arc<Self> {
         let cells = Cells::default();
-        let (received, sent) = (cells.get(&Key::Plain(Plain::Received)), cells.get(&Key::Plain(Plain::Sent)));
+        let (received, sent) = (
+            cells.get(&Key::Plain(Plain::Received)),
+            cells.get(&Key::Plain(Plain::Sent)),
+        );
         let version = version.to_owned();
         Arc::new(Metrics {
             on: AtomicBool::new(false),
@@ -97,7 +103,13 @@ impl Metrics {
     /// Measures a request.
     pub(crate) fn meter(self: &Arc<Self>, method: &str, route: Arc<str>) -> Meter {
         let (metrics, method) = (self.clone(), cells::known_method(method));
-        Meter { metrics, method, route, began: Instant::now(), status: CLIENT_GONE }
+        Meter {
+            metrics,
+            method,
+            route,
+            began: Instant::now(),
+            status: CLIENT_GONE,
+        }
     }
 
     /// What there is to scrape.
@@ -163,8 +175,18 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let Meter { metrics, method, route, began, status } = self;
-        let key = Key::Answers { route: route.clone(), method, status: *status };
+        let Meter {
+            metrics,
+            method,
+            route,
+            began,
+            status,
+        } = self;
+        let key = Key::Answers {
+            route: route.clone(),
+            method,
+            status: *status,
+        };
         metrics.cells.get(&key).observe(began.elapsed());
     }
 }
@@ -175,13 +197,19 @@ mod tests {
 
     fn counted(metrics: &Metrics, key: &Key) -> u64 {
         let told = metrics.cells.told();
-        told.iter().find(|(known, _)| known == key).map_or(0, |(_, values)| values.iter().skip(1).sum())
+        told.iter()
+            .find(|(known, _)| known == key)
+            .map_or(0, |(_, values)| values.iter().skip(1).sum())
     }
 
     #[test]
     fn a_new_process_counts_on_from_what_it_is_told_and_adds_only_what_has_come_since() {
         let (old, new) = (Metrics::new("1"), Metrics::new("2"));
-        let key = Key::Answers { route: "/".into(), method: "GET", status: 200 };
+        let key = Key::Answers {
+            route: "/".into(),
+            method: "GET",
+            status: 200,
+        };
         let ask = |metrics: &Arc<Metrics>| metrics.meter("GET", "/".into()).answered(200);
         ask(&old);
         ask(&old);

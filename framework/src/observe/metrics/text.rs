@@ -32,14 +32,20 @@ struct Durations {
 
 impl Default for Durations {
     fn default() -> Self {
-        Durations { seconds: 0.0, buckets: vec![0; BOUNDS.len() + 1] }
+        Durations {
+            seconds: 0.0,
+            buckets: vec![0; BOUNDS.len() + 1],
+        }
     }
 }
 
 impl Durations {
     fn add(&mut self, values: &[u64]) {
         self.seconds += seconds(values.first().copied().unwrap_or(0));
-        self.buckets.iter_mut().zip(values.iter().skip(1)).for_each(|(sum, more)| *sum += more);
+        self.buckets
+            .iter_mut()
+            .zip(values.iter().skip(1))
+            .for_each(|(sum, more)| *sum += more);
     }
 
     fn count(&self) -> u64 {
@@ -52,7 +58,10 @@ impl Durations {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a sum of 285 years is exact to the microsecond")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a sum of 285 years is exact to the microsecond"
+)]
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
@@ -68,13 +77,26 @@ pub(super) fn render(told: &Counted, gauges: &Gauges, version: &str) -> String {
     };
     for (key, values) in told {
         match key {
-            Key::Answers { route, method, status } => {
+            Key::Answers {
+                route,
+                method,
+                status,
+            } => {
                 let count: u64 = values.iter().skip(1).sum();
-                *moment.answers.entry((route.to_string(), method, *status)).or_default() += count;
-                moment.durations.entry((route.to_string(), method)).or_default().add(values);
+                *moment
+                    .answers
+                    .entry((route.to_string(), method, *status))
+                    .or_default() += count;
+                moment
+                    .durations
+                    .entry((route.to_string(), method))
+                    .or_default()
+                    .add(values);
             }
             Key::Plain(plain) => {
-                moment.plain.insert(*plain, values.first().copied().unwrap_or(0));
+                moment
+                    .plain
+                    .insert(*plain, values.first().copied().unwrap_or(0));
             }
             Key::Drains => moment.drains.add(values),
         }
@@ -100,7 +122,12 @@ impl Collector for Moment {
             MetricType::Histogram,
         )?;
         let Durations { seconds, .. } = self.drains;
-        metric.encode_histogram::<NoLabelSet>(seconds, self.drains.count(), &self.drains.bounded(), None)?;
+        metric.encode_histogram::<NoLabelSet>(
+            seconds,
+            self.drains.count(),
+            &self.drains.bounded(),
+            None,
+        )?;
         self.looked_at(&mut to)
     }
 }
@@ -111,16 +138,29 @@ impl Moment {
         let mut metric = to.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
         for ((route, method, status), count) in &self.answers {
             let status = status.to_string();
-            let labels = [("route", route.as_str()), ("method", method), ("status", &status)];
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+            let labels = [
+                ("route", route.as_str()),
+                ("method", method),
+                ("status", &status),
+            ];
+            metric
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(count, None)?;
         }
         let help = "From the end of a request's head to the last byte of its answer";
-        let mut metric =
-            to.encode_descriptor("http_request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        let mut metric = to.encode_descriptor(
+            "http_request_duration",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
         for ((route, method), durations) in &self.durations {
             let labels = [("route", route.as_str()), ("method", method)];
-            let (seconds, count, buckets) = (durations.seconds, durations.count(), durations.bounded());
-            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
+            let (seconds, count, buckets) =
+                (durations.seconds, durations.count(), durations.bounded());
+            metric
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
         }
         Ok(())
     }
@@ -133,8 +173,18 @@ impl Moment {
                 "Bytes of request bodies that were read",
                 Plain::Received,
             ),
-            ("http_response_body", Some(Unit::Bytes), "Bytes of response bodies that were sent", Plain::Sent),
-            ("slackwater_connections_accepted", None, "Connections that were accepted", Plain::Accepted),
+            (
+                "http_response_body",
+                Some(Unit::Bytes),
+                "Bytes of response bodies that were sent",
+                Plain::Sent,
+            ),
+            (
+                "slackwater_connections_accepted",
+                None,
+                "Connections that were accepted",
+                Plain::Accepted,
+            ),
             (
                 "slackwater_connections_handed_over",
                 None,
@@ -143,7 +193,8 @@ impl Moment {
             ),
         ];
         for (name, unit, help, plain) in simple {
-            let mut metric = to.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+            let mut metric =
+                to.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
             metric.encode_counter::<NoLabelSet, _, u64>(&self.of(plain), None)?;
         }
         Ok(())
@@ -154,19 +205,27 @@ impl Moment {
             (
                 "slackwater_reloads",
                 "Reloads by what came of them",
-                [("done", Plain::ReloadsDone), ("refused", Plain::ReloadsRefused)],
+                [
+                    ("done", Plain::ReloadsDone),
+                    ("refused", Plain::ReloadsRefused),
+                ],
             ),
             (
                 "slackwater_upgrades",
                 "Upgrades by what came of them",
-                [("done", Plain::UpgradesDone), ("failed", Plain::UpgradesFailed)],
+                [
+                    ("done", Plain::UpgradesDone),
+                    ("failed", Plain::UpgradesFailed),
+                ],
             ),
         ];
         for (name, help, outcomes) in families {
             let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (outcome, plain) in outcomes {
                 let labels = [("outcome", outcome)];
-                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&self.of(plain), None)?;
+                metric
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&self.of(plain), None)?;
             }
         }
         Ok(())
@@ -174,17 +233,24 @@ impl Moment {
 
     fn looked_at(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Connections by what they do";
-        let mut metric = to.encode_descriptor("slackwater_connections", help, None, MetricType::Gauge)?;
+        let mut metric =
+            to.encode_descriptor("slackwater_connections", help, None, MetricType::Gauge)?;
         for (state, count) in self.gauges.connections {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            metric.encode_family(&[("state", state)])?.encode_gauge(&count)?;
+            metric
+                .encode_family(&[("state", state)])?
+                .encode_gauge(&count)?;
         }
         let help = "The generation of the application that answers: 1 at the start of a process, one more with each reload";
         let generation = i64::try_from(self.gauges.generation).unwrap_or(i64::MAX);
         to.encode_descriptor("slackwater_generation", help, None, MetricType::Gauge)?
             .encode_gauge(&generation)?;
-        let mut metric = to.encode_descriptor("slackwater_build", "What runs", None, MetricType::Info)?;
-        metric.encode_info(&[("version", self.version.as_str()), ("slackwater", env!("CARGO_PKG_VERSION"))])
+        let mut metric =
+            to.encode_descriptor("slackwater_build", "What runs", None, MetricType::Info)?;
+        metric.encode_info(&[
+            ("version", self.version.as_str()),
+            ("slackwater", env!("CARGO_PKG_VERSION")),
+        ])
     }
 
     fn of(&self, plain: Plain) -> u64 {
@@ -209,7 +275,10 @@ mod tests {
         metrics.count(Plain::UpgradesDone);
         metrics.drained(Duration::from_millis(300));
         let connections = [("active", 1), ("idle", 2), ("parked", 3), ("tunnel", 0)];
-        let text = metrics.text(&Gauges { generation: 4, connections });
+        let text = metrics.text(&Gauges {
+            generation: 4,
+            connections,
+        });
         for line in [
             "# TYPE http_requests counter",
             r#"http_requests_total{route="/greet/:name",method="GET",status="200"} 1"#,
@@ -222,8 +291,14 @@ mod tests {
             "slackwater_generation 4",
             "# EOF",
         ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in:\n{text}"
+            );
         }
-        assert!(text.contains(r#"slackwater_build_info{version="1.2.3""#), "{text}");
+        assert!(
+            text.contains(r#"slackwater_build_info{version="1.2.3""#),
+            "{text}"
+        );
     }
 }

@@ -8,7 +8,8 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("slackwater-{}-program-{test}", std::process::id()));
+        let path =
+            env::temp_dir().join(format!("slackwater-{}-program-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Place(path)
@@ -47,7 +48,10 @@ fn a_relative_path_begins_where_the_program_was_started() {
     let path = place.file("bin/app", b"#!/bin/sh\n");
     assert_eq!(place.called("./bin/app").locate("").unwrap(), path);
     assert_eq!(place.called("bin/app").locate("").unwrap(), path);
-    assert_eq!(place.called("/nonexistent").locate("bin/app").unwrap(), path);
+    assert_eq!(
+        place.called("/nonexistent").locate("bin/app").unwrap(),
+        path
+    );
     assert_eq!(place.called(&path).locate("").unwrap(), path);
 }
 
@@ -81,14 +85,23 @@ fn a_bare_name_is_looked_up_in_path() {
     assert_eq!(program.locate("").unwrap(), path);
     program.environment = vec![("PATH".into(), "/nonexistent".into())];
     let error = program.locate("").unwrap_err();
-    assert_eq!(error.chain(), "cannot start app: no such program in PATH=/nonexistent");
+    assert_eq!(
+        error.chain(),
+        "cannot start app: no such program in PATH=/nonexistent"
+    );
 }
 
 #[test]
 fn what_cannot_run_here_is_refused_before_it_is_tried() {
     let place = Place::new("refused");
     let elf = |class, data, machine: [u8; 2]| {
-        [&[0x7f, b'E', b'L', b'F', class, data][..], &[0; 12], &machine, &[0; 44]].concat()
+        [
+            &[0x7f, b'E', b'L', b'F', class, data][..],
+            &[0; 12],
+            &machine,
+            &[0; 44],
+        ]
+        .concat()
     };
     place.file("sparc", &elf(2, 2, [0, 43]));
     place.file("empty", b"");
@@ -109,7 +122,10 @@ fn what_cannot_run_here_is_refused_before_it_is_tried() {
     for (name, why) in cases {
         let path = place.0.join(name);
         let error = place.called(&path).locate("").unwrap_err();
-        assert_eq!(error.chain(), format!("cannot start {}: {why}", path.display()));
+        assert_eq!(
+            error.chain(),
+            format!("cannot start {}: {why}", path.display())
+        );
     }
     let error = place.called("./sparc").locate("").unwrap_err().chain();
     assert!(
@@ -123,11 +139,17 @@ fn what_cannot_run_here_is_refused_before_it_is_tried() {
 fn a_program_without_name_or_directory() {
     let place = Place::new("nameless");
     let error = place.called("").locate("").unwrap_err();
-    assert_eq!(error.chain(), "the program was started without a name (argv[0]): set upgrade.exec");
+    assert_eq!(
+        error.chain(),
+        "the program was started without a name (argv[0]): set upgrade.exec"
+    );
     let mut program = place.called("./app");
     program.directory = None;
     let error = program.locate("").unwrap_err();
-    assert_eq!(error.chain(), "cannot start ./app: the directory in which it was started is gone");
+    assert_eq!(
+        error.chain(),
+        "cannot start ./app: the directory in which it was started is gone"
+    );
 }
 
 #[test]

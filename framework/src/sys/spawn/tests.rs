@@ -18,7 +18,8 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("slackwater-{}-spawn-{test}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("slackwater-{}-spawn-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Place(path)
@@ -39,7 +40,12 @@ impl Drop for Place {
 fn shell(place: &Place, script: &str) -> Program {
     let mut program = Program::record();
     program.called = "/bin/sh".into();
-    program.args = vec!["-c".into(), script.into(), "shell".into(), "an argument".into()];
+    program.args = vec![
+        "-c".into(),
+        script.into(),
+        "shell".into(),
+        "an argument".into(),
+    ];
     program.directory = Some(place.0.clone());
     program
 }
@@ -52,16 +58,27 @@ fn here(place: &Place, script: &str) -> Program {
 }
 
 fn run(program: &Program, passed: &[Passed<'_>], environment: Environment) -> Ending {
-    let child = program.start("", passed, environment, stdout(), &OpenFiles::as_they_are()).unwrap();
+    let child = program
+        .start("", passed, environment, stdout(), &OpenFiles::as_they_are())
+        .unwrap();
     block_on(child.exited())
 }
 
 fn passed<'a>(files: &'a [fs::File], names: &[&str]) -> Vec<Passed<'a>> {
-    files.iter().zip(names).map(|(file, name)| Passed { fd: file.as_fd(), name: (*name).into() }).collect()
+    files
+        .iter()
+        .zip(names)
+        .map(|(file, name)| Passed {
+            fd: file.as_fd(),
+            name: (*name).into(),
+        })
+        .collect()
 }
 
 fn files(place: &Place, count: usize) -> Vec<fs::File> {
-    (0..count).map(|number| fs::File::create(place.0.join(format!("file{number}"))).unwrap()).collect()
+    (0..count)
+        .map(|number| fs::File::create(place.0.join(format!("file{number}"))).unwrap())
+        .collect()
 }
 
 const PRINT: &str = "env > env; ulimit -S -n > limit; echo $$ > pid; echo \"$0 $1\" > args
@@ -78,22 +95,44 @@ fn descriptors_arrive(test: &str, shell: fn(&Place, &str) -> Program) {
     let place = Place::new(test);
     let files = files(&place, 5);
     let names = ["web", "a:b", "", "admin", "slackwater-handover"];
-    assert_eq!(run(&shell(&place, PRINT), &passed(&files, &names), Environment::ours()), Ending::Exited(0));
+    assert_eq!(
+        run(
+            &shell(&place, PRINT),
+            &passed(&files, &names),
+            Environment::ours()
+        ),
+        Ending::Exited(0)
+    );
     for number in 0..5 {
-        let line = format!("{} {}", number + 3, place.0.join(format!("file{number}")).display());
-        assert!(place.read("fds").lines().any(|found| found == line), "{}", place.read("fds"));
+        let line = format!(
+            "{} {}",
+            number + 3,
+            place.0.join(format!("file{number}")).display()
+        );
+        assert!(
+            place.read("fds").lines().any(|found| found == line),
+            "{}",
+            place.read("fds")
+        );
     }
     // none twice, none under another number; the sixth is the list itself, which the shell writes
     let here = place.0.display().to_string();
     assert_eq!(
-        place.read("fds").lines().filter(|line| line.contains(&here)).count(),
+        place
+            .read("fds")
+            .lines()
+            .filter(|line| line.contains(&here))
+            .count(),
         6,
         "{}",
         place.read("fds")
     );
     let env = place.read("env");
     assert!(env.contains("\nLISTEN_FDS=5\n"), "{env}");
-    assert!(env.contains("\nLISTEN_FDNAMES=web:a_b::admin:slackwater-handover\n"), "{env}");
+    assert!(
+        env.contains("\nLISTEN_FDNAMES=web:a_b::admin:slackwater-handover\n"),
+        "{env}"
+    );
     assert!(!env.contains("LISTEN_PID"), "{env}");
     assert_eq!(place.read("args"), "shell an argument\n");
 }
@@ -107,23 +146,51 @@ fn the_environment_is_made_for_the_child() {
 fn the_environment_is_made(test: &str, shell: fn(&Place, &str) -> Program) {
     let place = Place::new(test);
     let mut program = shell(&place, PRINT);
-    let all =
-        ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC"];
-    program.environment.extend(all.map(|name| (name.into(), "1".into())));
-    program.environment.push(("PWD".into(), "/elsewhere".into()));
-    let environment = Environment::ours().with("NOTIFY_SOCKET", "@private").with("MORE", "a b");
+    let all = [
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "WATCHDOG_PID",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+    ];
+    program
+        .environment
+        .extend(all.map(|name| (name.into(), "1".into())));
+    program
+        .environment
+        .push(("PWD".into(), "/elsewhere".into()));
+    let environment = Environment::ours()
+        .with("NOTIFY_SOCKET", "@private")
+        .with("MORE", "a b");
     let variables = program.variables(&[], environment.clone(), &OpenFiles::as_they_are());
-    assert_eq!(variables.iter().filter(|(name, _)| name == "NOTIFY_SOCKET").count(), 1, "{variables:?}");
+    assert_eq!(
+        variables
+            .iter()
+            .filter(|(name, _)| name == "NOTIFY_SOCKET")
+            .count(),
+        1,
+        "{variables:?}"
+    );
     assert_eq!(run(&program, &[], environment), Ending::Exited(0));
     let env = place.read("env");
-    for line in
-        ["NOTIFY_SOCKET=@private", "MORE=a b", "WATCHDOG_USEC=1", &format!("PWD={}", place.0.display())]
-    {
+    for line in [
+        "NOTIFY_SOCKET=@private",
+        "MORE=a b",
+        "WATCHDOG_USEC=1",
+        &format!("PWD={}", place.0.display()),
+    ] {
         assert!(env.lines().any(|found| found == line), "{line} in {env}");
     }
-    assert!(!env.contains("LISTEN_") && !env.contains("WATCHDOG_PID"), "{env}");
+    assert!(
+        !env.contains("LISTEN_") && !env.contains("WATCHDOG_PID"),
+        "{env}"
+    );
     let soft = OpenFiles::as_they_are().born().current.unwrap();
-    assert!(env.contains(&format!("\nSLACKWATER_BORN_OPEN_FILES={soft}\n")), "{env}");
+    assert!(
+        env.contains(&format!("\nSLACKWATER_BORN_OPEN_FILES={soft}\n")),
+        "{env}"
+    );
 }
 
 #[test]
@@ -133,12 +200,17 @@ fn a_stranger_has_its_pid_and_the_limit_as_it_was() {
     let program = shell(&place, PRINT);
     let limits = OpenFiles::as_they_are().born_with(Some(100));
     let stranger = Environment::stranger();
-    let child = program.start("", &passed(&files, &["web"]), stranger, stdout(), &limits).unwrap();
+    let child = program
+        .start("", &passed(&files, &["web"]), stranger, stdout(), &limits)
+        .unwrap();
     assert_eq!(block_on(child.exited()), Ending::Exited(0));
     assert_eq!(place.read("limit"), "100\n");
     assert_eq!(place.read("pid"), format!("{}\n", child.pid()));
     let env = place.read("env");
-    assert!(env.contains(&format!("LISTEN_PID={}\n", child.pid())), "{env}");
+    assert!(
+        env.contains(&format!("LISTEN_PID={}\n", child.pid())),
+        "{env}"
+    );
     assert!(!env.contains("SLACKWATER_"), "{env}");
     assert_eq!(place.read("args"), "shell an argument\n");
 }
@@ -151,13 +223,24 @@ fn no_signal_is_blocked_or_ignored_in_the_child() {
 
 fn signals_are_default(test: &str, shell: fn(&Place, &str) -> Program) {
     let place = Place::new(test);
-    assert_eq!(run(&shell(&place, PRINT), &[], Environment::ours()), Ending::Exited(0));
+    assert_eq!(
+        run(&shell(&place, PRINT), &[], Environment::ours()),
+        Ending::Exited(0)
+    );
     let signals = place.read("signals");
     let ours = fs::read_to_string("/proc/thread-self/status").unwrap();
-    let line = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let line = |text: &str, name: &str| {
+        text.lines()
+            .find(|line| line.starts_with(name))
+            .unwrap()
+            .to_owned()
+    };
     assert_eq!(line(&signals, "SigBlk"), line(&ours, "SigBlk"));
-    let ignored =
-        u64::from_str_radix(line(&signals, "SigIgn").split_whitespace().nth(1).unwrap(), 16).unwrap();
+    let ignored = u64::from_str_radix(
+        line(&signals, "SigIgn").split_whitespace().nth(1).unwrap(),
+        16,
+    )
+    .unwrap();
     let pipe = 1 << (signal_hook::consts::SIGPIPE - 1);
     assert_eq!(ignored & pipe, 0, "{signals}");
 }
@@ -185,12 +268,19 @@ fn refuses_the_interpreter(program: &Program, script: &std::path::Path) {
     let exec = script.to_str().unwrap();
     let start = || {
         program
-            .start(exec, &[], Environment::ours(), stdout(), &OpenFiles::as_they_are())
+            .start(
+                exec,
+                &[],
+                Environment::ours(),
+                stdout(),
+                &OpenFiles::as_they_are(),
+            )
             .unwrap_err()
             .chain()
     };
     // a child that another test starts may hold the script open for a moment
-    let mut errors = std::iter::repeat_with(start).skip_while(|error| error.contains("Text file busy"));
+    let mut errors =
+        std::iter::repeat_with(start).skip_while(|error| error.contains("Text file busy"));
     assert_eq!(
         errors.next().unwrap(),
         format!(
@@ -206,8 +296,15 @@ fn exec_takes_the_place_of_the_program_and_keeps_its_arguments() {
     std::os::unix::fs::symlink("/bin/sh", place.0.join("next")).unwrap();
     let mut program = shell(&place, PRINT);
     program.called = "/nonexistent".into();
-    let child =
-        program.start("./next", &[], Environment::ours(), stdout(), &OpenFiles::as_they_are()).unwrap();
+    let child = program
+        .start(
+            "./next",
+            &[],
+            Environment::ours(),
+            stdout(),
+            &OpenFiles::as_they_are(),
+        )
+        .unwrap();
     assert_eq!(block_on(child.exited()), Ending::Exited(0));
     assert_eq!(place.read("args"), "shell an argument\n");
 }

@@ -14,7 +14,11 @@ use super::*;
 use crate::lifecycle::handover::{Batch, Full, Travelling, VERSION};
 
 fn hello() -> Message {
-    Message::Hello { version: VERSION, capabilities: 0, pid: std::process::id() }
+    Message::Hello {
+        version: VERSION,
+        capabilities: 0,
+        pid: std::process::id(),
+    }
 }
 
 /// Two ends, each in the hands of its process, before any greeting.
@@ -69,13 +73,27 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 /// every descriptor until it is executed.
 fn wait_for_end(of: &impl AsFd) {
     let mut this = [PollFd::new(of, PollFlags::RDHUP)];
-    let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
-    assert_eq!(poll(&mut this, Some(&patience)), Ok(1), "somebody still holds the other end");
+    let patience = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    assert_eq!(
+        poll(&mut this, Some(&patience)),
+        Ok(1),
+        "somebody still holds the other end"
+    );
 }
 
 fn entry(claim: u32) -> Travelling {
     let (peer, local) = ("127.0.0.1:4711".to_owned(), "127.0.0.1:80".to_owned());
-    Travelling { claim, peer, local, accepted_ago: 5, since_ago: 1, head: b"GET / HTT".to_vec() }
+    Travelling {
+        claim,
+        peer,
+        local,
+        accepted_ago: 5,
+        since_ago: 1,
+        head: b"GET / HTT".to_vec(),
+    }
 }
 
 async fn send_all(channel: &Channel, batches: &[Full<OwnedFd>]) {
@@ -91,10 +109,22 @@ fn what_is_sent_arrives_in_order_in_both_directions() {
     block_on(async {
         old.send(&Message::Cancel, &[]).await.unwrap();
         old.send(&Message::Confirmed, &[]).await.unwrap();
-        new.send(&Message::Failed { why: "no database".into() }, &[]).await.unwrap();
+        new.send(
+            &Message::Failed {
+                why: "no database".into(),
+            },
+            &[],
+        )
+        .await
+        .unwrap();
         assert_eq!(message(&new).await, Message::Cancel);
         assert_eq!(message(&new).await, Message::Confirmed);
-        assert_eq!(message(&old).await, Message::Failed { why: "no database".into() });
+        assert_eq!(
+            message(&old).await,
+            Message::Failed {
+                why: "no database".into()
+            }
+        );
         drop(old);
         assert!(new.receive().await.unwrap().is_none());
         assert!(new.receive().await.unwrap().is_none());
@@ -119,7 +149,9 @@ fn a_thousand_connections_arrive_each_with_its_own_entry() {
         let mut arrived = Vec::new();
         while arrived.len() < sent.len() {
             let (message, fds) = new.receive().await.unwrap().unwrap();
-            let Message::Connections(entries) = message else { panic!("{message:?}") };
+            let Message::Connections(entries) = message else {
+                panic!("{message:?}")
+            };
             for (travelled, fd) in entries.iter().zip(&fds) {
                 assert_eq!(*travelled, entry(arrived.len() as u32));
                 assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
@@ -137,7 +169,10 @@ fn a_full_queue_makes_the_sender_wait_and_loses_nothing() {
     let (old, new) = ends();
     block_on(async {
         let mut queued = 0;
-        while poll_once(old.send(&Message::Taken { count: queued }, &[])).await.is_some() {
+        while poll_once(old.send(&Message::Taken { count: queued }, &[]))
+            .await
+            .is_some()
+        {
             queued += 1;
         }
         assert!(queued > 100, "{queued}");
@@ -156,7 +191,9 @@ fn a_full_queue_makes_the_sender_wait_and_loses_nothing() {
 #[test]
 fn the_longest_messages_pass_each_other_in_both_directions() {
     let (old, new) = ends();
-    let longest = Message::Failed { why: "x".repeat(MAX_BYTES - 5) };
+    let longest = Message::Failed {
+        why: "x".repeat(MAX_BYTES - 5),
+    };
     assert_eq!(longest.encode().len(), MAX_BYTES);
     let talk = |channel: &Channel| {
         let channel = channel.socket.get_ref().try_clone().unwrap();
@@ -187,7 +224,10 @@ fn more_descriptors_than_may_be_in_flight_arrive_all_the_same() {
     let (old, new) = ends();
     let (reading, _writing) = pipe();
     let entries: Vec<Travelling> = (0..MAX_FDS as u32).map(entry).collect();
-    let (message, fds) = (Message::Connections(entries), vec![reading.as_fd(); MAX_FDS]);
+    let (message, fds) = (
+        Message::Connections(entries),
+        vec![reading.as_fd(); MAX_FDS],
+    );
     let sender = async {
         for _ in 0..40 {
             old.send(&message, &fds).await.unwrap();
@@ -218,7 +258,9 @@ fn what_a_dead_peer_had_sent_is_received_before_the_end() {
     let (reading, writing) = pipe();
     block_on(async {
         new.send(&Message::Accepting, &[]).await.unwrap();
-        new.send(&Message::Connections(vec![entry(1)]), &[writing.as_fd()]).await.unwrap();
+        new.send(&Message::Connections(vec![entry(1)]), &[writing.as_fd()])
+            .await
+            .unwrap();
         new.send(&Message::Taken { count: 3 }, &[]).await.unwrap();
         old.send(&Message::Confirmed, &[]).await.unwrap();
         drop((new, writing));
@@ -294,8 +336,14 @@ fn a_message_that_is_refused_leaves_no_descriptor_and_no_trace() {
     send_raw(&old, &Message::Confirmed.encode(), &[]);
     drop(writing);
     block_on(async {
-        assert_eq!(refused(&new).await, WireError::Descriptors { belong: 1, came: 2 });
-        assert_eq!(refused(&new).await, WireError::Descriptors { belong: 2, came: 1 });
+        assert_eq!(
+            refused(&new).await,
+            WireError::Descriptors { belong: 1, came: 2 }
+        );
+        assert_eq!(
+            refused(&new).await,
+            WireError::Descriptors { belong: 2, came: 1 }
+        );
         assert_eq!(refused(&new).await, WireError::Truncated);
         assert_eq!(refused(&new).await, WireError::UnknownTag(99));
         assert_eq!(refused(&new).await, WireError::Empty);
@@ -311,13 +359,25 @@ fn what_does_not_belong_together_is_not_sent() {
     let (reading, _writing) = pipe();
     let fd = reading.as_fd();
     let many: Vec<Travelling> = (0..=MAX_FDS as u32).map(entry).collect();
-    let long = Travelling { head: vec![0; MAX_BYTES], ..entry(1) };
+    let long = Travelling {
+        head: vec![0; MAX_BYTES],
+        ..entry(1)
+    };
     block_on(async {
         let error = old.send(&Message::Live, &[]).await.unwrap_err();
-        assert_eq!(error.to_string(), "a message with 0 descriptors instead of 1");
-        let too_many = old.send(&Message::Connections(many), &[fd; MAX_FDS + 1]).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a message with 0 descriptors instead of 1"
+        );
+        let too_many = old
+            .send(&Message::Connections(many), &[fd; MAX_FDS + 1])
+            .await
+            .unwrap_err();
         assert_eq!(Errno::from_io_error(&too_many), Some(Errno::INVAL));
-        let too_long = old.send(&Message::Connections(vec![long]), &[fd]).await.unwrap_err();
+        let too_long = old
+            .send(&Message::Connections(vec![long]), &[fd])
+            .await
+            .unwrap_err();
         assert_eq!(Errno::from_io_error(&too_long), Some(Errno::MSGSIZE));
         assert!(poll_once(new.receive()).await.is_none());
     });
@@ -325,20 +385,33 @@ fn what_does_not_belong_together_is_not_sent() {
 
 #[test]
 fn only_a_seqpacket_unix_socket_is_adopted() {
-    let stream = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap().0;
+    let stream = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap()
+    .0;
     let internet = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     for wrong in [stream, internet, pipe().0] {
         let error = Channel::adopt(wrong).unwrap_err();
-        assert_eq!(error.to_string(), "what was passed for the handover is no SEQPACKET Unix socket");
+        assert_eq!(
+            error.to_string(),
+            "what was passed for the handover is no SEQPACKET Unix socket"
+        );
     }
 }
 
 #[test]
 fn an_adopted_end_does_not_block_and_is_closed_in_programs_that_are_started() {
     let flags = SocketFlags::empty();
-    let (one, _other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let (one, _other) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     let channel = Channel::adopt(one).unwrap();
-    assert!(fcntl_getfd(&channel.socket).unwrap().contains(FdFlags::CLOEXEC));
+    assert!(fcntl_getfd(&channel.socket)
+        .unwrap()
+        .contains(FdFlags::CLOEXEC));
     assert!(block_on(poll_once(channel.receive())).is_none());
 }
 
@@ -349,21 +422,39 @@ fn descriptors_that_this_process_may_not_open_are_not_lost_silently() {
     if std::env::var_os(CHILD).is_none() {
         let name = "lifecycle::handover::channel::tests::descriptors_that_this_process_may_not_open_are_not_lost_silently";
         let mut child = Command::new(std::env::current_exe().unwrap());
-        let child = child.args(["--exact", name]).env(CHILD, "1").output().unwrap();
+        let child = child
+            .args(["--exact", name])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+        assert!(
+            child.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
         return;
     }
     let (old, new) = ends();
     let (reading, writing) = pipe();
     let four: Vec<Travelling> = (0..4).map(entry).collect();
-    send_raw(&old, &Message::Connections(four).encode(), &[writing.as_fd(); 4]);
+    send_raw(
+        &old,
+        &Message::Connections(four).encode(),
+        &[writing.as_fd(); 4],
+    );
     send_raw(&old, &Message::Confirmed.encode(), &[]);
     let next = writing.as_fd().try_clone_to_owned().unwrap();
     let room = next.as_raw_fd() as u64 + 2;
     drop(next);
     let before = rustix::process::getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(room), ..before }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(room),
+            ..before
+        },
+    )
+    .unwrap();
     drop(writing);
     block_on(async {
         assert_eq!(refused(&new).await, WireError::DescriptorsLost);

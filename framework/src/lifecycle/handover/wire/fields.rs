@@ -14,7 +14,10 @@ pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
-        let (field, rest) = self.0.split_at_checked(length).ok_or(WireError::Truncated)?;
+        let (field, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(WireError::Truncated)?;
         self.0 = rest;
         Ok(field)
     }

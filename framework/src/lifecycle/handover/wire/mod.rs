@@ -34,7 +34,11 @@ const MAGIC: [u8; 8] = *b"slackwtr";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// First in each direction. What follows one of another `version` cannot be understood.
-    Hello { version: u16, capabilities: u32, pid: u32 },
+    Hello {
+        version: u16,
+        capabilities: u32,
+        pid: u32,
+    },
     /// New to old: built and checked, nothing is missing but the word.
     Ready,
     /// New to old: cannot go live. What does not fit into a message is cut from the end of `why`.
@@ -167,7 +171,11 @@ impl Message {
     /// batch never packs so much.
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Message::Hello { version, capabilities, pid } => {
+            Message::Hello {
+                version,
+                capabilities,
+                pid,
+            } => {
                 let mut bytes = MAGIC.to_vec();
                 bytes.extend(version.to_le_bytes());
                 bytes.extend(capabilities.to_le_bytes());
@@ -218,9 +226,17 @@ impl Message {
         if let Some(greeting) = datagram.strip_prefix(&MAGIC) {
             rest = Reader(greeting);
             let (version, capabilities, pid) = (rest.u16()?, rest.u32()?, rest.u32()?);
-            let hello = Message::Hello { version, capabilities, pid };
+            let hello = Message::Hello {
+                version,
+                capabilities,
+                pid,
+            };
             // what another version adds is for those who speak it
-            return if version == VERSION { rest.end(hello, fds) } else { Ok(hello) };
+            return if version == VERSION {
+                rest.end(hello, fds)
+            } else {
+                Ok(hello)
+            };
         }
         let message = match rest.u8().map_err(|_| WireError::Empty)? {
             tag::READY => Message::Ready,
@@ -232,7 +248,9 @@ impl Message {
             tag::MOVED => Message::Moved,
             tag::RECALL => Message::Recall,
             tag::ALIVE => Message::Alive,
-            tag::COUNTED => Message::Counted { piece: rest.text()? },
+            tag::COUNTED => Message::Counted {
+                piece: rest.text()?,
+            },
             tag::CANCEL => Message::Cancel,
             tag::ACCEPTING => Message::Accepting,
             tag::CONNECTIONS => Message::Connections(rest.connections(fds)?),
@@ -311,7 +329,10 @@ impl Reader<'_> {
     fn connections(&mut self, fds: usize) -> Result<Vec<Travelling>, WireError> {
         let count = usize::from(self.u16()?);
         if count != fds {
-            return Err(WireError::Descriptors { belong: count, came: fds });
+            return Err(WireError::Descriptors {
+                belong: count,
+                came: fds,
+            });
         }
         // before room is made for them: a count is only a claim
         if count > self.0.len() / ENTRY_FIXED {
@@ -335,7 +356,9 @@ impl Reader<'_> {
     fn end(self, message: Message, fds: usize) -> Result<Message, WireError> {
         let belong = message.descriptors();
         if !self.0.is_empty() {
-            Err(WireError::Trailing { bytes: self.0.len() })
+            Err(WireError::Trailing {
+                bytes: self.0.len(),
+            })
         } else if belong != fds {
             Err(WireError::Descriptors { belong, came: fds })
         } else {

@@ -18,7 +18,10 @@ async fn main() -> std::io::Result<()> {
     let app = || {
         App::new()
             .route("/", web::get().to(|| async { HELLO }))
-            .route("/bytes/{n}", web::get().to(|n: web::Path<usize>| async move { bytes(*n) }))
+            .route(
+                "/bytes/{n}",
+                web::get().to(|n: web::Path<usize>| async move { bytes(*n) }),
+            )
             .route("/upload", web::post().to(upload))
     };
     HttpServer::new(app).bind(addr())?.run().await

@@ -21,9 +21,14 @@ async fn upload(mut body: Body) -> String {
 async fn main() {
     let app = Router::new()
         .route("/", get(|| async { HELLO }))
-        .route("/bytes/{n}", get(|Path(n): Path<usize>| async move { bytes(n) }))
+        .route(
+            "/bytes/{n}",
+            get(|Path(n): Path<usize>| async move { bytes(n) }),
+        )
         .route("/upload", post(upload));
-    let listener = tokio::net::TcpListener::bind(addr()).await.expect("a socket");
+    let listener = tokio::net::TcpListener::bind(addr())
+        .await
+        .expect("a socket");
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, app).await.expect("to serve");
 }

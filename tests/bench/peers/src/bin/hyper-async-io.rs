@@ -12,10 +12,12 @@ use smol_hyper::rt::FuturesIo;
 async fn main() {
     let listener = Async::<TcpListener>::bind(addr()).expect("a socket");
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.get_ref().set_nodelay(true);
-        let connection =
-            http1::Builder::new().serve_connection(FuturesIo::new(stream), service_fn(service::answer));
+        let connection = http1::Builder::new()
+            .serve_connection(FuturesIo::new(stream), service_fn(service::answer));
         async_std::task::spawn(connection);
     }
 }

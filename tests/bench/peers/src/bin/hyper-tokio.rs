@@ -7,11 +7,16 @@ use slackwater_bench_peers::{addr, service};
 
 #[tokio::main]
 async fn main() {
-    let listener = tokio::net::TcpListener::bind(addr()).await.expect("a socket");
+    let listener = tokio::net::TcpListener::bind(addr())
+        .await
+        .expect("a socket");
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(service::answer));
+        let connection = http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service_fn(service::answer));
         tokio::spawn(connection);
     }
 }

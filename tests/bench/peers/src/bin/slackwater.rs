@@ -29,5 +29,7 @@ fn main() -> ExitCode {
     // the same command line as the others have
     std::env::set_var("SLACKWATER_LISTEN", addr().to_string());
     std::env::set_var("SLACKWATER_LOG__LEVEL", "warn");
-    Runner::new(app).name("peer").run_command(slackwater::Command::Serve)
+    Runner::new(app)
+        .name("peer")
+        .run_command(slackwater::Command::Serve)
 }
