@@ -82,10 +82,10 @@ mod serve;
 mod server;
 mod setup;
 mod socket;
+mod sync;
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod token;
 
 #[cfg(feature = "ws")]
 pub use app::ws;
@@ -112,10 +112,10 @@ pub use setup::{Reason, Setup};
 pub use slackwater_macros::test;
 #[cfg(feature = "macros")]
 pub use slackwater_macros::{delete, get, head, main, options, patch, post, put, route};
+pub use sync::token::Token;
 #[cfg(feature = "cookies")]
 pub use tide::http::cookies::Cookie;
 pub use tide::{Body, Redirect, Request, Response, StatusCode};
-pub use token::Token;
 
 /// What the macros need of this crate.
 #[doc(hidden)]

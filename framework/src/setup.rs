@@ -4,9 +4,10 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::token::Token;
+use crate::sync::lock::Mutex;
+use crate::sync::token::Token;
 
 /// What `app` can ask while it is built.
 ///
@@ -142,11 +143,7 @@ impl Setup {
     }
 
     fn slot(&self, key: &Key) -> Arc<Slot> {
-        let mut current = self
-            .0
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.0.current.lock();
         current.entry(key.clone()).or_default().clone()
     }
 
@@ -189,11 +186,7 @@ impl Setup {
 
     /// What was made or found again, for the generation that is being built to keep.
     pub(crate) fn kept(&self) -> Kept {
-        let current = self
-            .0
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let current = self.0.current.lock();
         // a slot that is locked is still being made by a task that `app` did not wait for: it comes too late
         let made = |(key, slot): (&Key, &Arc<Slot>)| Some((key.clone(), slot.try_lock()?.clone()?));
         Kept(Arc::new(current.iter().filter_map(made).collect()))
@@ -230,7 +223,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn setup(previous: Option<&Kept>) -> Setup {
-        Setup::new(Reason::Test, 1, crate::token::token().1, previous)
+        Setup::new(Reason::Test, 1, crate::sync::token::token().1, previous)
     }
 
     async fn make(text: String) -> Result<Arc<str>, Infallible> {

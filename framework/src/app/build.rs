@@ -20,7 +20,7 @@ use crate::error::{panic_text, Error, Kind, Result};
 use crate::http::bridge::{Allow, KeepCause, Tide};
 use crate::http::Service;
 use crate::setup::Setup;
-use crate::token::Token;
+use crate::sync::token::Token;
 
 /// A future that may go to any thread.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -310,7 +310,7 @@ mod tests {
         sources.default_file = "/nonexistent".into();
         sources.sets = vec!["app.greeting=hi".into()];
         let mut loaded = sources.load().unwrap();
-        let setup = Setup::new(Reason::Test, 7, crate::token::token().1, None);
+        let setup = Setup::new(Reason::Test, 7, crate::sync::token::token().1, None);
         let Erased(application) = app.into_application();
         block_on(application.build(&mut loaded, setup)).map_err(|error| error.chain())
     }
@@ -386,7 +386,7 @@ mod tests {
         let names: Vec<_> = built.tasks.iter().map(|task| task.name.as_str()).collect();
         assert_eq!(names, ["outer", "inner"]);
         for task in built.tasks {
-            let (_, told) = crate::token::token();
+            let (_, told) = crate::sync::token::token();
             block_on((task.start)(told));
         }
         for hook in built.on_ready {

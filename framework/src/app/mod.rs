@@ -42,7 +42,7 @@ use tide::{Middleware, Server};
 
 use crate::error::Result;
 use crate::http::bridge::KeepCause;
-use crate::token::Token;
+use crate::sync::token::Token;
 use build::hook;
 use table::Table;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tide::{Middleware, Next, Request};
 
 use crate::http::bridge::Given;
-use crate::token::Token;
+use crate::sync::token::Token;
 
 /// What slackwater adds to a tide request.
 ///
@@ -100,7 +100,7 @@ impl<S> RequestExt for Request<S> {
 
     fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
         given(self)
-            .map(|given| given.caller.clone())
+            .map(|given| given.client.clone())
             .unwrap_or_default()
             .hung_up()
     }

@@ -63,7 +63,7 @@ pub(crate) struct Process {
     pub(crate) phase: String,
     pub(crate) uptime_ms: u64,
     pub(crate) listening: Vec<String>,
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionCounts,
     /// Requests since the start of the process.
     pub(crate) requests: u64,
     pub(crate) oldest_request: Option<OldestRequest>,
@@ -73,10 +73,10 @@ pub(crate) struct Process {
     pub(crate) waiter: Option<u32>,
 }
 
-/// Connections by what they do.
+/// ConnectionCounts by what they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionCounts {
     /// With a request that is being answered.
     pub(crate) active: usize,
     /// Between two requests, or before the first, and ready for the next.

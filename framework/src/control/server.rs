@@ -14,8 +14,8 @@ use futures_lite::{future, FutureExt};
 
 use super::protocol::{line, Answer, Ask, Request, MAX_LINE};
 use super::socket::{peer, Socket};
-use crate::http::limits::{Seat, Seats};
-use crate::token::{token, Token, Trigger};
+use crate::sync::limiter::{Limiter, Permit};
+use crate::sync::token::{token, Token, Trigger};
 
 /// How long whoever connects may take to say what it wants, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub(crate) type Desk = Arc<dyn Fn(Ask) -> Receiver<Answer> + Send + Sync>;
 pub(crate) struct Server {
     socket: Arc<Socket>,
     listens: Option<JoinHandle<()>>,
-    conversations: Arc<Seats>,
+    conversations: Arc<Limiter>,
     over: Trigger,
 }
 
@@ -42,9 +42,9 @@ impl Server {
     /// The socket cannot be watched.
     pub(crate) fn start(socket: Arc<Socket>, desk: Desk) -> io::Result<Self> {
         let listener = Async::new_nonblocking(socket.listener().try_clone()?)?;
-        let conversations = Seats::unlimited();
+        let conversations = Limiter::unlimited();
         let (over, is_over) = token();
-        let (seats, place) = (conversations.clone(), socket.clone());
+        let (permits, place) = (conversations.clone(), socket.clone());
         let listens = task::spawn(async move {
             let accept = async {
                 loop {
@@ -54,7 +54,7 @@ impl Server {
                                 stream,
                                 desk.clone(),
                                 is_over.clone(),
-                                seats.squeeze_in(),
+                                permits.acquire_unbounded(),
                             ));
                         }
                         Err(error) => {
@@ -76,7 +76,7 @@ impl Server {
 
     /// The process ends: whoever still waits hears so, and nobody is listened to any more.
     pub(crate) async fn close(mut self) {
-        self.over.tell();
+        self.over.fire();
         if let Some(listens) = self.listens.take() {
             listens.cancel().await;
         }
@@ -95,7 +95,7 @@ async fn wait_for(socket: &Socket) {
     }
 }
 
-async fn converse(stream: Async<UnixStream>, desk: Desk, over: Token, _seat: Seat) {
+async fn converse(stream: Async<UnixStream>, desk: Desk, over: Token, _permit: Permit) {
     if let Err(error) = answer(stream, &desk, over).await {
         log::debug!("a command at the control socket is gone: {error}");
     }

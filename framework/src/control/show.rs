@@ -267,7 +267,7 @@ fn short(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{Connections, OldestRequest};
+    use crate::control::protocol::{ConnectionCounts, OldestRequest};
 
     fn process() -> Process {
         Process {
@@ -277,7 +277,7 @@ mod tests {
             phase: "handing_over".into(),
             uptime_ms: 3_723_000,
             listening: vec!["127.0.0.1:8080".into()],
-            connections: Connections {
+            connections: ConnectionCounts {
                 active: 3,
                 idle: 4,
                 parked: 5,

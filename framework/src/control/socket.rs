@@ -10,7 +10,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::net::{
@@ -19,6 +18,7 @@ use rustix::net::{
 
 use super::path::{of_process, processes, Places};
 use crate::error::{Error, Kind};
+use crate::sync::lock::Mutex;
 
 /// How many commands may wait until they are accepted.
 const BACKLOG: i32 = 32;
@@ -179,7 +179,7 @@ impl Socket {
     }
 
     fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing.lock()
     }
 }
 

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::env::Stage;
-use super::record::{Part, Record, Rest, Wakes};
-use super::timeouts::{after, now, Waiting};
-use super::Caller;
+use super::deadlines::{after, now, ReadState};
+use super::shared::Stage;
+use super::state::{ConnState, InFlight, UnreadBody, WakeOnDrop};
+use super::Client;
 use crate::error::BoxError;
 
 /// The body of a request: frames as hyper reads them, up to a limit that a route may move.
@@ -21,8 +21,8 @@ use crate::error::BoxError;
 /// Dropped before its end, it gives what is left back to the exchange it belongs to, which knows what to do with an
 /// unwanted rest.
 pub(crate) struct RequestBody {
-    rest: Option<Rest>,
-    caller: Caller,
+    rest: Option<UnreadBody>,
+    client: Client,
     /// All of it, where no connection brings it.
     #[cfg(feature = "testing")]
     whole: Option<Bytes>,
@@ -63,18 +63,18 @@ pub(crate) enum BodyError {
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, record: &Arc<Record>, limit: Option<u64>) -> Self {
+    pub(crate) fn new(incoming: Incoming, conn: &Arc<ConnState>, limit: Option<u64>) -> Self {
         let rest = (!incoming.is_end_stream()).then(|| {
-            record.expect_rest();
-            Rest {
+            conn.expect_rest();
+            UnreadBody {
                 incoming,
                 asked_for: false,
-                part: Part::of(record, Wakes::Connection),
+                part: InFlight::of(conn, WakeOnDrop::Connection),
             }
         });
         RequestBody {
             rest,
-            caller: Caller::of(record),
+            client: Client::of(conn),
             #[cfg(feature = "testing")]
             whole: None,
             limit: BodyLimit::new(limit),
@@ -88,7 +88,7 @@ impl RequestBody {
         let whole = Some(bytes).filter(|bytes| !bytes.is_empty());
         RequestBody {
             rest: None,
-            caller: Caller::default(),
+            client: Client::default(),
             whole,
             limit: BodyLimit::new(limit),
             taken: 0,
@@ -96,8 +96,8 @@ impl RequestBody {
     }
 
     /// Who sends it.
-    pub(crate) fn caller(&self) -> Caller {
-        self.caller.clone()
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// The handle by which a route moves the limit.
@@ -138,7 +138,7 @@ impl Body for RequestBody {
             }
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                rest.part.record().env.metrics.received(bytes);
+                rest.part.conn().shared.metrics.received(bytes);
                 self.taken += bytes;
                 let within = self.taken <= limit;
                 Poll::Ready(Some(if within {
@@ -172,35 +172,35 @@ impl Body for RequestBody {
     }
 }
 
-impl Rest {
+impl UnreadBody {
     /// The next frame, in time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let record = self.part.record();
-        if record.stage() >= Stage::Stop {
+        let conn = self.part.conn();
+        if conn.stage() >= Stage::Stop {
             return Poll::Ready(Some(Err(BodyError::Stopping)));
         }
         // registered before the clock is looked at, so that no tick falls between the two
-        record.watch_body(cx.waker());
+        conn.watch_body(cx.waker());
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        let waits = record.clocks.waiting() == Waiting::Body;
+        let waits = conn.deadlines.waiting() == ReadState::Body;
         match polled {
             Poll::Pending if !waits => {
                 let now = now();
-                record.clocks.wait(
-                    Waiting::Body,
+                conn.deadlines.wait(
+                    ReadState::Body,
                     now,
-                    after(now, record.env.limits().body_timeout),
+                    after(now, conn.shared.limits().body_timeout),
                 );
                 Poll::Pending
             }
-            Poll::Pending if record.clocks.read_overdue(now()) => {
-                record.clocks.wait_for_nothing();
+            Poll::Pending if conn.deadlines.read_overdue(now()) => {
+                conn.deadlines.wait_for_nothing();
                 Poll::Ready(Some(Err(BodyError::TimedOut)))
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(frame) => {
                 if waits {
-                    record.clocks.wait_for_nothing();
+                    conn.deadlines.wait_for_nothing();
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Cut)))
             }
@@ -211,11 +211,11 @@ impl Rest {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take() {
-            let record = rest.part.record().clone();
-            if record.clocks.waiting() == Waiting::Body {
-                record.clocks.wait_for_nothing();
+            let conn = rest.part.conn().clone();
+            if conn.deadlines.waiting() == ReadState::Body {
+                conn.deadlines.wait_for_nothing();
             }
-            record.give_back(rest);
+            conn.give_back(rest);
         }
     }
 }

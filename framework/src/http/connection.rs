@@ -13,22 +13,22 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::server::conn::http1;
 
-use super::env::{Env, Stage};
+use super::deadlines::{after, now, Deadlines, Millis, ReadState};
 use super::exchange::Exchanges;
 use super::io::{End, Io};
-use super::limits::Seat;
-use super::record::{idle_by, Record, Switch};
-use super::timeouts::{after, now, Clocks, Millis, Waiting};
-use super::Ends;
+use super::shared::{Shared, Stage};
+use super::state::{idle_by, ConnState, Switch};
+use super::Endpoints;
 use crate::config;
 use crate::socket::Stream;
+use crate::sync::limiter::Permit;
 use crate::sys::claims::Claim;
 
 /// A connection between two requests: all that there is to know of it, and its socket.
 pub(crate) struct Connection<S = Stream> {
     pub(crate) stream: S,
-    pub(crate) ends: Arc<Ends>,
-    pub(crate) seat: Seat,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) permit: Permit,
     pub(crate) accepted: Millis,
     /// What has been read of the next request, possibly of several.
     pub(crate) head: Bytes,
@@ -43,7 +43,7 @@ pub(crate) enum Outcome {
     /// Between two requests, nothing read: silent for `idle_release`, or told that idle connections close.
     Idle(Connection),
     /// At a boundary, perhaps with a head that was read in part: another process goes on with it.
-    Leaving(Connection, Seat),
+    Leaving(Connection, Permit),
     /// The head of a request took longer than `header_timeout`.
     HeadOverdue(Connection),
     /// The last answer has been written; the client may still be sending.
@@ -60,12 +60,12 @@ pub(crate) enum Outcome {
 /// Serves requests until the connection ends or comes to rest. `watch` is shown each record that is made for it.
 pub(crate) async fn serve(
     mut connection: Connection,
-    env: &Arc<Env>,
-    watch: impl Fn(&Arc<Record>),
+    shared: &Arc<Shared>,
+    watch: impl Fn(&Arc<ConnState>),
 ) -> Outcome {
     loop {
-        let active = Active::new(connection, env);
-        watch(&active.record);
+        let active = Active::new(connection, shared);
+        watch(&active.conn);
         match active.await {
             // read ahead by hyper: waiting for the socket would hang what is here already
             Outcome::Idle(rest) if !rest.head.is_empty() => connection = rest,
@@ -77,8 +77,8 @@ pub(crate) async fn serve(
 /// A connection with hyper around its socket.
 struct Active {
     hyper: Option<http1::Connection<Io, Exchanges>>,
-    record: Arc<Record>,
-    seat: Option<Seat>,
+    conn: Arc<ConnState>,
+    permit: Option<Permit>,
 }
 
 /// Why a connection at a boundary is taken apart.
@@ -90,63 +90,65 @@ enum Parting {
 }
 
 impl Active {
-    fn new(connection: Connection, env: &Arc<Env>) -> Self {
+    fn new(connection: Connection, shared: &Arc<Shared>) -> Self {
         let Connection {
             stream,
-            ends,
-            seat,
+            endpoints,
+            permit,
             accepted,
             head,
             since,
             claim,
         } = connection;
-        let clocks = if head.is_empty() {
-            Clocks::new(Waiting::Idle, since, idle_by(since.max(now()), env))
+        let deadlines = if head.is_empty() {
+            Deadlines::new(ReadState::Idle, since, idle_by(since.max(now()), shared))
         } else {
-            Clocks::new(
-                Waiting::Head,
+            Deadlines::new(
+                ReadState::Head,
                 since,
-                after(since, env.limits().header_timeout),
+                after(since, shared.limits().header_timeout),
             )
         };
-        let record = Record::new(env, &ends, accepted, clocks);
-        let io = Io::new(stream, head, record.clone(), claim);
+        let conn = ConnState::new(shared, &endpoints, accepted, deadlines);
+        let io = Io::new(stream, head, conn.clone(), claim);
         // the limits as they are after the record was made, which knows of every later change
-        let hyper = builder(&env.limits()).serve_connection(io, Exchanges::new(record.clone()));
+        let hyper = builder(&shared.limits()).serve_connection(io, Exchanges::new(conn.clone()));
         Active {
             hyper: Some(hyper),
-            record,
-            seat: Some(seat),
+            conn,
+            permit: Some(permit),
         }
     }
 
     /// Whether, and why, a connection that is at a boundary should be taken apart now.
     fn parting(&self) -> Option<Parting> {
-        let clocks = &self.record.clocks;
-        match clocks.waiting() {
-            Waiting::Head | Waiting::Idle if self.record.stage() == Stage::HandOver => {
-                self.record.has_place().then_some(Parting::Leaving)
+        let deadlines = &self.conn.deadlines;
+        match deadlines.waiting() {
+            ReadState::Head | ReadState::Idle if self.conn.stage() == Stage::HandOver => {
+                self.conn.has_place().then_some(Parting::Leaving)
             }
-            Waiting::Head | Waiting::Idle if self.record.outdated() => Some(Parting::Idle),
-            Waiting::Head => clocks.read_overdue(now()).then_some(Parting::HeadOverdue),
-            Waiting::Idle => (self.record.stage() >= Stage::CloseIdle
-                || clocks.read_overdue(now()))
+            ReadState::Head | ReadState::Idle if self.conn.outdated() => Some(Parting::Idle),
+            ReadState::Head => deadlines
+                .read_overdue(now())
+                .then_some(Parting::HeadOverdue),
+            ReadState::Idle => (self.conn.stage() >= Stage::CloseIdle
+                || deadlines.read_overdue(now()))
             .then_some(Parting::Idle),
-            Waiting::Body | Waiting::Nothing => None,
+            ReadState::Body | ReadState::Nothing => None,
         }
     }
 
     /// Takes hyper off the socket.
     fn part(&mut self) -> Option<(Connection, End)> {
         let parts = self.hyper.take()?.into_parts();
-        let clocks = &self.record.clocks;
+        let deadlines = &self.conn.deadlines;
         let (head, end) = (parts.io.unread(&parts.read_buf), parts.io.end());
         let connection = Connection {
             head,
-            ends: self.record.ends.clone(),
-            seat: self.seat.take()?,
-            accepted: self.record.accepted,
-            since: clocks.since(),
+            endpoints: self.conn.endpoints.clone(),
+            permit: self.permit.take()?,
+            accepted: self.conn.accepted,
+            since: deadlines.since(),
             claim: parts.io.claim,
             stream: parts.io.stream,
         };
@@ -155,7 +157,7 @@ impl Active {
 
     /// hyper has come to an end: by the client's wish, by ours, or by a protocol error it has answered.
     fn ended(&mut self) -> Outcome {
-        let switch = self.record.switched();
+        let switch = self.conn.switched();
         match (self.part(), switch) {
             (Some((connection, _)), Some(switch)) => Outcome::Switched(connection, switch),
             (Some((connection, End::NotYet)), None) => Outcome::Answered(connection),
@@ -172,7 +174,7 @@ impl Drop for Active {
     /// A connection that nobody goes on with is closed.
     fn drop(&mut self) {
         // a tunnel that nobody has reached holds its request, and that the record
-        drop(self.record.switched());
+        drop(self.conn.switched());
         self.part()
             .into_iter()
             .for_each(|(connection, _)| connection.close());
@@ -184,47 +186,50 @@ impl Future for Active {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = &mut *self;
-        let record = this.record.clone();
-        record.watch(cx.waker());
-        if record.stage() == Stage::Cut || record.clocks.write_overdue(now()) {
+        let conn = this.conn.clone();
+        conn.watch(cx.waker());
+        if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
             return Poll::Ready(Outcome::Over);
         }
         let Some(hyper) = &mut this.hyper else {
             return Poll::Ready(Outcome::Over);
         };
 
-        let (was_quiet, calls) = (record.quiet(), record.calls());
-        record.set_flushed(false);
+        let (was_quiet, calls) = (conn.quiet(), conn.calls());
+        conn.set_flushed(false);
         if Pin::new(hyper).poll(cx).is_ready() {
             return Poll::Ready(this.ended());
         }
-        if record.gone() {
-            log::debug!("the client {} is gone before its answer", record.ends.peer);
+        if conn.gone() {
+            log::debug!(
+                "the client {} is gone before its answer",
+                conn.endpoints.peer
+            );
             return Poll::Ready(Outcome::Over);
         }
         #[cfg(feature = "http2")]
-        if record.has_preface() {
+        if conn.has_preface() {
             return Poll::Ready(
                 this.part()
                     .map_or(Outcome::Over, |(connection, _)| Outcome::Http2(connection)),
             );
         }
-        if !record.quiet() {
+        if !conn.quiet() {
             // whoever has to finish something first keeps no place from others
-            if record.stage() == Stage::HandOver {
-                record.stays();
+            if conn.stage() == Stage::HandOver {
+                conn.stays();
             }
             return Poll::Pending;
         }
-        if record.clocks.waiting() == Waiting::Nothing {
-            record.becomes_idle();
+        if conn.deadlines.waiting() == ReadState::Nothing {
+            conn.becomes_idle();
         }
         let Some(parting) = this.parting() else {
             return Poll::Pending;
         };
-        if !(was_quiet && calls == record.calls() && record.flushed()) {
+        if !(was_quiet && calls == conn.calls() && conn.flushed()) {
             // one more whole poll shows whether anything is left in hyper's buffers; a stalled write wakes by itself
-            if record.flushed() {
+            if conn.flushed() {
                 cx.waker().wake_by_ref();
             }
             return Poll::Pending;
@@ -235,7 +240,7 @@ impl Future for Active {
         Poll::Ready(match parting {
             Parting::Idle => Outcome::Idle(connection),
             Parting::HeadOverdue => Outcome::HeadOverdue(connection),
-            Parting::Leaving => match record.stays() {
+            Parting::Leaving => match conn.stays() {
                 Some(place) => Outcome::Leaving(connection, place),
                 None => Outcome::Idle(connection),
             },

@@ -56,8 +56,8 @@ impl<S> Connection<S> {
     fn with<T>(self, turn: impl FnOnce(S) -> io::Result<T>) -> io::Result<Connection<T>> {
         let Connection {
             stream,
-            ends,
-            seat,
+            endpoints,
+            permit,
             accepted,
             head,
             since,
@@ -65,8 +65,8 @@ impl<S> Connection<S> {
         } = self;
         Ok(Connection {
             stream: turn(stream)?,
-            ends,
-            seat,
+            endpoints,
+            permit,
             accepted,
             head,
             since,

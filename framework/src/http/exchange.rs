@@ -15,26 +15,26 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode};
 
-use super::env::Stage;
-use super::limits::{Seat, Seats};
-use super::record::{self, Part, Record, Rest, Switch, Wakes};
-use super::timeouts::{after, now};
+use super::deadlines::{after, now};
+use super::shared::Stage;
+use super::state::{self, ConnState, InFlight, Switch, UnreadBody, WakeOnDrop};
 use super::{framing, refusal, Form, Reply, RequestBody, ResponseBody};
 use crate::error::{panic_text, BoxError};
 use crate::observe::access;
 use crate::observe::metrics::Meter;
+use crate::sync::limiter::{Limiter, Permit};
 
 /// How much of a body that nobody wants is read, so that the connection can be kept.
 const UNWANTED: u64 = 64 << 10;
 
 /// The service of one connection.
 pub(crate) struct Exchanges {
-    record: Arc<Record>,
+    conn: Arc<ConnState>,
 }
 
 impl Exchanges {
-    pub(crate) fn new(record: Arc<Record>) -> Self {
-        Exchanges { record }
+    pub(crate) fn new(conn: Arc<ConnState>) -> Self {
+        Exchanges { conn }
     }
 }
 
@@ -44,14 +44,14 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     type Future = Exchange;
 
     fn call(&self, request: Request<Incoming>) -> Exchange {
-        Exchange::begin(&self.record, request, None)
+        Exchange::begin(&self.conn, request, None)
     }
 }
 
 /// The future of one answer.
 pub(crate) struct Exchange {
     /// `None` once the answer is on its way.
-    part: Option<Part>,
+    part: Option<InFlight>,
     expects: bool,
     /// In which form an error is to be told.
     accept: Option<HeaderValue>,
@@ -63,39 +63,38 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Hands a request in; refuses it where all places `at_work` are taken.
     pub(super) fn begin(
-        record: &Arc<Record>,
+        conn: &Arc<ConnState>,
         request: Request<Incoming>,
-        at_work: Option<&Arc<Seats>>,
+        at_work: Option<&Arc<Limiter>>,
     ) -> Exchange {
-        let limits = record.env.limits();
+        let limits = conn.shared.limits();
         let began = now();
-        record.begin(record::Request {
+        conn.begin(state::Request {
             method: request.method().clone(),
             uri: request.uri().clone(),
             began,
         });
-        record
-            .clocks
+        conn.deadlines
             .answer_by(after(began, limits.request_timeout));
-        let access = record
-            .env
+        let access = conn
+            .shared
             .access_log()
-            .then(|| Box::new(access::Entry::new(&record.ends.peer, &request)));
+            .then(|| Box::new(access::Entry::new(&conn.endpoints.peer, &request)));
         let expects = request.headers().contains_key(EXPECT);
         let accept = request.headers().get(ACCEPT).cloned();
-        let meter = record.env.metrics.is_on().then(|| {
-            let route = record
-                .env
+        let meter = conn.shared.metrics.is_on().then(|| {
+            let route = conn
+                .shared
                 .door()
-                .template(request.uri().path(), &record.ends);
-            Box::new(record.env.metrics.meter(request.method().as_str(), route))
+                .template(request.uri().path(), &conn.endpoints);
+            Box::new(conn.shared.metrics.meter(request.method().as_str(), route))
         });
-        let part = Part::of(record, Wakes::Nobody);
+        let part = InFlight::of(conn, WakeOnDrop::Nobody);
         let too_many = || {
             let is_past = request.headers().len() > limits.max_headers;
             is_past.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
         };
-        let place = at_work.and_then(Seats::try_take);
+        let place = at_work.and_then(Limiter::try_acquire);
         let no_place =
             || (place.is_none() && at_work.is_some()).then_some(StatusCode::SERVICE_UNAVAILABLE);
         if let Some(status) = framing::fault(request.headers())
@@ -104,7 +103,7 @@ impl Exchange {
         {
             let state = State::Answered(Answer {
                 response: refusal(status, Form::of(accept.as_ref())),
-                seat: None,
+                permit: None,
                 fate: Fate::Closed,
             });
             return Exchange {
@@ -116,15 +115,19 @@ impl Exchange {
                 state,
             };
         }
-        let request = request.map(|incoming| RequestBody::new(incoming, record, limits.body_limit));
+        let request = request.map(|incoming| RequestBody::new(incoming, conn, limits.body_limit));
         // the adapter's own part of the call may panic as well as its future
         let entered = catch_unwind(AssertUnwindSafe(|| {
-            record.env.door().enter(request, &record.ends)
+            conn.shared.door().enter(request, &conn.endpoints)
         }));
         let state = match entered {
-            Ok((reply, seat)) => State::Handler { reply, seat, place },
+            Ok((reply, permit)) => State::Handler {
+                reply,
+                permit,
+                place,
+            },
             Err(panic) => {
-                State::Answered(Answer::to_panic(record, &*panic, Form::of(accept.as_ref())))
+                State::Answered(Answer::to_panic(conn, &*panic, Form::of(accept.as_ref())))
             }
         };
         Exchange {
@@ -142,14 +145,14 @@ enum State {
     /// The handler works.
     Handler {
         reply: Reply,
-        seat: Seat,
+        permit: Permit,
         /// Among those at work for this client, if they are counted.
-        place: Option<Seat>,
+        place: Option<Permit>,
     },
     /// It has answered, and the unread rest of the request is looked at.
-    Rest {
+    UnreadBody {
         answer: Answer,
-        rest: Rest,
+        rest: UnreadBody,
         taken: u64,
         asked: bool,
     },
@@ -160,7 +163,7 @@ enum State {
 
 struct Answer {
     response: Response<ResponseBody>,
-    seat: Option<Seat>,
+    permit: Option<Permit>,
     fate: Fate,
 }
 
@@ -172,18 +175,18 @@ enum Fate {
 }
 
 impl Answer {
-    fn to_panic(record: &Record, panic: &(dyn Any + Send), form: Form) -> Self {
+    fn to_panic(conn: &ConnState, panic: &(dyn Any + Send), form: Form) -> Self {
         log::error!(
             "{} panicked: {}; answered 500, the process goes on",
-            named(record),
+            named(conn),
             panic_text(panic)
         );
         // nobody reads the rest of its body any more
-        drop(record.take_rest());
+        drop(conn.take_rest());
         let response = refusal(StatusCode::INTERNAL_SERVER_ERROR, form);
         Answer {
             response,
-            seat: None,
+            permit: None,
             fate: Fate::Closed,
         }
     }
@@ -198,37 +201,41 @@ impl Future for Exchange {
             let Some(part) = &this.part else {
                 return Poll::Pending;
             };
-            let record = part.record();
+            let conn = part.conn();
             let form = || Form::of(this.accept.as_ref());
             this.state = match std::mem::replace(&mut this.state, State::Over) {
                 State::Handler {
                     mut reply,
-                    seat,
+                    permit,
                     place,
                 } => match catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx))) {
                     Ok(Poll::Ready(response)) => {
                         let answer = Answer {
                             response,
-                            seat: Some(seat),
+                            permit: Some(permit),
                             fate: Fate::Kept,
                         };
-                        look_for_rest(record, answer, this.expects)
+                        look_for_rest(conn, answer, this.expects)
                     }
-                    Ok(Poll::Pending) if record.clocks.answer_overdue(now()) => {
-                        let answer = overdue(record, reply, (seat, place), form());
-                        look_for_rest(record, answer, this.expects)
+                    Ok(Poll::Pending) if conn.deadlines.answer_overdue(now()) => {
+                        let answer = overdue(conn, reply, (permit, place), form());
+                        look_for_rest(conn, answer, this.expects)
                     }
                     Ok(Poll::Pending) => {
-                        this.state = State::Handler { reply, seat, place };
+                        this.state = State::Handler {
+                            reply,
+                            permit,
+                            place,
+                        };
                         return Poll::Pending;
                     }
                     Err(panic) => {
-                        let mut answer = Answer::to_panic(record, &*panic, form());
-                        answer.seat = Some(seat);
+                        let mut answer = Answer::to_panic(conn, &*panic, form());
+                        answer.permit = Some(permit);
                         State::Answered(answer)
                     }
                 },
-                State::Rest {
+                State::UnreadBody {
                     mut answer,
                     mut rest,
                     mut taken,
@@ -239,7 +246,7 @@ impl Future for Exchange {
                         State::Answered(answer)
                     }
                     Poll::Pending => {
-                        this.state = State::Rest {
+                        this.state = State::UnreadBody {
                             answer,
                             rest,
                             taken,
@@ -256,9 +263,9 @@ impl Future for Exchange {
 }
 
 /// Decides what an unread rest of the request means for the connection.
-fn look_for_rest(record: &Record, answer: Answer, expects: bool) -> State {
-    record.clocks.answered();
-    let Some(rest) = record.take_rest() else {
+fn look_for_rest(conn: &ConnState, answer: Answer, expects: bool) -> State {
+    conn.deadlines.answered();
+    let Some(rest) = conn.take_rest() else {
         return State::Answered(answer);
     };
     let waits_for_continue = expects && !rest.asked_for;
@@ -268,7 +275,7 @@ fn look_for_rest(record: &Record, answer: Answer, expects: bool) -> State {
             ..answer
         });
     }
-    State::Rest {
+    State::UnreadBody {
         answer,
         rest,
         taken: 0,
@@ -279,7 +286,7 @@ fn look_for_rest(record: &Record, answer: Answer, expects: bool) -> State {
 /// Reads what has already come of an unwanted body. hyper hands out a frame only between two polls, so the first
 /// "nothing yet" is asked about once more.
 fn poll_rest(
-    rest: &mut Rest,
+    rest: &mut UnreadBody,
     taken: &mut u64,
     asked: &mut bool,
     cx: &mut Context<'_>,
@@ -306,21 +313,26 @@ fn poll_rest(
 }
 
 /// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
-fn overdue(record: &Record, reply: Reply, seats: (Seat, Option<Seat>), form: Form) -> Answer {
+fn overdue(
+    conn: &ConnState,
+    reply: Reply,
+    permits: (Permit, Option<Permit>),
+    form: Form,
+) -> Answer {
     log::warn!(
         "{} took longer than http.request_timeout; answered 503, the handler goes on",
-        named(record)
+        named(conn)
     );
-    detach(reply, seats);
+    detach(reply, permits);
     Answer {
         response: refusal(StatusCode::SERVICE_UNAVAILABLE, form),
-        seat: None,
+        permit: None,
         fate: Fate::Kept,
     }
 }
 
 /// Lets a handler that nobody waits for run to its end; its generation stays for it.
-fn detach(reply: Reply, seats: (Seat, Option<Seat>)) {
+fn detach(reply: Reply, permits: (Permit, Option<Permit>)) {
     async_std::task::spawn(async move {
         let caught = AssertUnwindSafe(reply);
         if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
@@ -329,7 +341,7 @@ fn detach(reply: Reply, seats: (Seat, Option<Seat>)) {
                 panic_text(&*panic)
             );
         }
-        drop(seats);
+        drop(permits);
     });
 }
 
@@ -338,16 +350,16 @@ impl Exchange {
     fn send(&mut self, answer: Answer) -> Response<Sent> {
         let Answer {
             mut response,
-            mut seat,
+            mut permit,
             fate,
         } = answer;
-        let record = match &self.part {
-            Some(part) => part.record().clone(),
+        let conn = match &self.part {
+            Some(part) => part.conn().clone(),
             None => {
                 return response.map(|_| Sent {
                     body: ResponseBody::Empty,
                     part: None,
-                    _seat: None,
+                    _permit: None,
                     access: None,
                     meter: None,
                 })
@@ -355,13 +367,13 @@ impl Exchange {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if let Some(upgrade) = response.extensions_mut().remove() {
-                record.switches(Switch {
+                conn.switches(Switch {
                     upgrade,
-                    request: record.request(),
-                    seat: seat.take(),
+                    request: conn.request(),
+                    permit: permit.take(),
                 });
             }
-        } else if fate == Fate::Closed || record.stage() >= Stage::LastCall {
+        } else if fate == Fate::Closed || conn.stage() >= Stage::LastCall {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -378,7 +390,7 @@ impl Exchange {
         response.map(|body| Sent {
             body,
             part,
-            _seat: seat,
+            _permit: permit,
             access,
             meter,
         })
@@ -389,23 +401,29 @@ impl Drop for Exchange {
     /// hyper drops the service's future when the client is gone: a handler that has begun runs to its end.
     fn drop(&mut self) {
         if let Some(part) = &self.part {
-            let record = part.record();
-            record.clocks.answered();
-            record.hangs_up();
-            record.end();
-            drop(record.take_rest());
+            let conn = part.conn();
+            conn.deadlines.answered();
+            conn.hangs_up();
+            conn.end();
+            drop(conn.take_rest());
         }
         let cut = self
             .part
             .as_ref()
-            .is_some_and(|part| part.record().stage() == Stage::Cut);
+            .is_some_and(|part| part.conn().stage() == Stage::Cut);
         if let (Some(access), false) = (self.access.take(), cut) {
             access.log();
         }
-        if let (State::Handler { reply, seat, place }, false) =
-            (std::mem::replace(&mut self.state, State::Over), cut)
+        if let (
+            State::Handler {
+                reply,
+                permit,
+                place,
+            },
+            false,
+        ) = (std::mem::replace(&mut self.state, State::Over), cut)
         {
-            detach(reply, (seat, place));
+            detach(reply, (permit, place));
         }
     }
 }
@@ -413,9 +431,9 @@ impl Drop for Exchange {
 /// A response's body on its way; the exchange is over when it is dropped.
 pub(crate) struct Sent {
     body: ResponseBody,
-    part: Option<Part>,
+    part: Option<InFlight>,
     /// Keeps the generation that answers until its last byte is handed on.
-    _seat: Option<Seat>,
+    _permit: Option<Permit>,
     access: Option<Box<access::Entry>>,
     meter: Option<Box<Meter>>,
 }
@@ -444,7 +462,7 @@ impl Body for Sent {
                 if let Some(part) = &this.part {
                     log::error!(
                         "the body of {} panicked: {}; the answer is cut",
-                        named(part.record()),
+                        named(part.conn()),
                         panic_text(&*panic)
                     );
                 }
@@ -471,7 +489,7 @@ impl Body for Sent {
 impl Drop for Sent {
     fn drop(&mut self) {
         if let Some(part) = &self.part {
-            part.record().end();
+            part.conn().end();
         }
         if let Some(access) = self.access.take() {
             access.log();
@@ -479,14 +497,14 @@ impl Drop for Sent {
     }
 }
 
-fn named(record: &Record) -> String {
-    match record.request() {
+fn named(conn: &ConnState) -> String {
+    match conn.request() {
         Some(request) => format!(
             "{} {} from {}",
             request.method,
             request.uri.path(),
-            record.ends.peer
+            conn.endpoints.peer
         ),
-        None => format!("a request from {}", record.ends.peer),
+        None => format!("a request from {}", conn.endpoints.peer),
     }
 }

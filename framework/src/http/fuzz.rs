@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Response, StatusCode};
 
 use super::bridge::{fuzz as tide_side, Allow};
-use super::{framing, refusal, BodyError, Caller, Context, Ends, Form, ResponseBody};
-use crate::token::token;
+use super::{framing, refusal, BodyError, Client, Context, Endpoints, Form, ResponseBody};
+use crate::sync::lock::Mutex;
+use crate::sync::token::token;
 
 /// A request and a response, both made of `input`, go through the bridge: whatever they are, what comes out can be
 /// sent, and nothing panics.
@@ -144,7 +145,7 @@ fn talk(pieces: &[&[u8]]) -> Vec<u8> {
         .serve_connection(wire, service);
     // how it ends is seen by what was answered
     drop(block_on(connection));
-    let all = std::mem::take(&mut *answered.lock().unwrap_or_else(PoisonError::into_inner));
+    let all = std::mem::take(&mut *answered.lock());
     let mut all = without(&all, b"HTTP/1.1 100 Continue\r\n\r\n");
     // once a head has come in part, hyper looks at it again only when it is whole: a fault in one that never is may be
     // answered or not. An answer of hyper's own has nothing but these headers
@@ -188,13 +189,13 @@ fn without(bytes: &[u8], pattern: &[u8]) -> Vec<u8> {
 }
 
 fn context() -> Context {
-    let ends = Ends {
+    let endpoints = Endpoints {
         peer: "127.0.0.1:5000".into(),
         local: "127.0.0.1:8080".into(),
     };
     Context {
-        ends: Arc::new(ends),
-        caller: Caller::default(),
+        endpoints: Arc::new(endpoints),
+        client: Client::default(),
         draining: token().1,
         spread: Duration::ZERO,
     }
@@ -291,10 +292,7 @@ impl Write for Wire {
         _: &mut task::Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.answered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(buf);
+        self.answered.lock().extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
 

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::{poll_fn, Future};
 use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
@@ -22,14 +22,15 @@ use hyper::server::conn::http2;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::connection::Connection;
-use super::env::{Env, Stage};
+use super::deadlines::{after, now, Deadlines, ReadState};
 use super::exchange::{Exchange, Sent};
 use super::io::Io;
-use super::limits::Seats;
-use super::record::{Part, Record, Wakes};
-use super::timeouts::{after, now, Clocks, Waiting};
+use super::shared::{Shared, Stage};
+use super::state::{ConnState, InFlight, WakeOnDrop};
 use crate::config;
 use crate::error::BoxError;
+use crate::sync::limiter::Limiter;
+use crate::sync::lock::Mutex;
 
 /// How long a client may take to let go of a connection that it was told to leave.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -44,41 +45,41 @@ const RESET_FOR_CLIENT: usize = 128;
 
 /// Serves a connection whose preface has come, until it ends. `enlist` is shown the record of the connection, and that
 /// of each stream; what it gives is dropped with what it was given for.
-pub(crate) async fn serve<L, F>(connection: Connection, env: &Arc<Env>, enlist: F)
+pub(crate) async fn serve<L, F>(connection: Connection, shared: &Arc<Shared>, enlist: F)
 where
     L: Send + Sync + Unpin + 'static,
-    F: Fn(&Arc<Record>) -> L + Send + Sync + 'static,
+    F: Fn(&Arc<ConnState>) -> L + Send + Sync + 'static,
 {
     let Connection {
         stream,
-        ends,
-        seat: _seat,
+        endpoints,
+        permit: _permit,
         accepted,
         head,
         claim,
         ..
     } = connection;
-    let record = Record::new(
-        env,
-        &ends,
+    let conn = ConnState::new(
+        shared,
+        &endpoints,
         accepted,
-        Clocks::new(Waiting::Nothing, accepted, after(0, None)),
+        Deadlines::new(ReadState::Nothing, accepted, after(0, None)),
     );
-    let _listed = enlist(&record);
+    let _listed = enlist(&conn);
     // never at a boundary
-    let _part = Part::of(&record, Wakes::Nobody);
+    let _part = InFlight::of(&conn, WakeOnDrop::Nobody);
     let census = Arc::new(Census {
-        connection: record.clone(),
+        connection: conn.clone(),
         streams: AtomicUsize::new(0),
-        at_work: Seats::new(env.limits().max_streams.saturating_mul(2)),
+        at_work: Limiter::new(shared.limits().max_streams.saturating_mul(2)),
         arriving: Mutex::default(),
     });
-    let io = Io::of_http2(stream, head, record, claim);
+    let io = Io::of_http2(stream, head, conn, claim);
     let streams = Streams {
         census: census.clone(),
         enlist,
     };
-    let hyper = builder(&env.limits(), census.clone()).serve_connection(io, streams);
+    let hyper = builder(&shared.limits(), census.clone()).serve_connection(io, streams);
     Driver {
         hyper: pin!(hyper),
         census,
@@ -120,21 +121,21 @@ enum Phase {
 impl<L, F> Future for Driver<'_, http2::Connection<Io, Streams<F>, Spawner>>
 where
     L: Send + Sync + Unpin + 'static,
-    F: Fn(&Arc<Record>) -> L + Send + Sync + 'static,
+    F: Fn(&Arc<ConnState>) -> L + Send + Sync + 'static,
 {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let record = &this.census.connection;
-        record.watch(cx.waker());
-        let overdue = record.clocks.answer_overdue(now());
-        if record.stage() == Stage::Cut || record.clocks.write_overdue(now()) {
+        let conn = &this.census.connection;
+        conn.watch(cx.waker());
+        let overdue = conn.deadlines.answer_overdue(now());
+        if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
             return Poll::Ready(());
         }
         match this.phase {
             Phase::Left if overdue => return Poll::Ready(()),
-            Phase::Busy | Phase::Idle if overdue || record.stage() != Stage::Open => {
+            Phase::Busy | Phase::Idle if overdue || conn.stage() != Stage::Open => {
                 this.hyper.as_mut().graceful_shutdown();
                 this.phase = Phase::Leaving;
             }
@@ -144,7 +145,7 @@ where
             if let Err(error) = end {
                 log::debug!(
                     "an HTTP/2 connection from {} ended: {error}",
-                    record.ends.peer
+                    conn.endpoints.peer
                 );
             }
             return Poll::Ready(());
@@ -154,17 +155,16 @@ where
         match this.phase {
             Phase::Busy if !open => {
                 this.phase = Phase::Idle;
-                record
-                    .clocks
-                    .answer_by(after(now(), record.env.limits().idle_timeout));
+                conn.deadlines
+                    .answer_by(after(now(), conn.shared.limits().idle_timeout));
             }
             Phase::Leaving if !open => {
                 this.phase = Phase::Left;
-                record.clocks.answer_by(after(now(), Some(FAREWELL)));
+                conn.deadlines.answer_by(after(now(), Some(FAREWELL)));
             }
             Phase::Idle if open => {
                 this.phase = Phase::Busy;
-                record.clocks.answered();
+                conn.deadlines.answered();
             }
             _ => {}
         }
@@ -174,13 +174,13 @@ where
 
 /// What the parts of a connection know of its streams.
 struct Census {
-    connection: Arc<Record>,
+    connection: Arc<ConnState>,
     streams: AtomicUsize,
     /// Handlers, with those whose streams were reset: h2 does not count resets of streams that it has handed out
     /// (CVE-2023-44487).
-    at_work: Arc<Seats>,
+    at_work: Arc<Limiter>,
     /// The stream that hyper has just called the service for, and is about to spawn.
-    arriving: Mutex<Option<Arc<Record>>>,
+    arriving: Mutex<Option<Arc<ConnState>>>,
 }
 
 /// The service of one connection.
@@ -192,33 +192,31 @@ struct Streams<F> {
 impl<L, F> hyper::service::Service<Request<Incoming>> for Streams<F>
 where
     L: Send + Sync + Unpin + 'static,
-    F: Fn(&Arc<Record>) -> L,
+    F: Fn(&Arc<ConnState>) -> L,
 {
     type Response = Response<Answer<L>>;
     type Error = Infallible;
     type Future = Stream<L>;
 
     fn call(&self, request: Request<Incoming>) -> Stream<L> {
-        let Record { env, ends, .. } = &*self.census.connection;
-        let record = Record::new(
-            env,
-            ends,
+        let ConnState {
+            shared, endpoints, ..
+        } = &*self.census.connection;
+        let conn = ConnState::new(
+            shared,
+            endpoints,
             now(),
-            Clocks::new(Waiting::Nothing, 0, after(0, None)),
+            Deadlines::new(ReadState::Nothing, 0, after(0, None)),
         );
         self.census.streams.fetch_add(1, Ordering::AcqRel);
         let place = Place {
-            record: record.clone(),
-            _line: (self.enlist)(&record),
+            conn: conn.clone(),
+            _line: (self.enlist)(&conn),
             census: self.census.clone(),
         };
         let method = request.method().clone();
-        let exchange = Exchange::begin(&record, request, Some(&self.census.at_work));
-        *self
-            .census
-            .arriving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(record);
+        let exchange = Exchange::begin(&conn, request, Some(&self.census.at_work));
+        *self.census.arriving.lock() = Some(conn);
         Stream {
             exchange,
             method,
@@ -229,7 +227,7 @@ where
 
 /// A stream's line in the ledger, and its share of the count.
 struct Place<L> {
-    record: Arc<Record>,
+    conn: Arc<ConnState>,
     _line: L,
     census: Arc<Census>,
 }
@@ -260,7 +258,7 @@ impl<L: Unpin> Future for Stream<L> {
             *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
             response.headers_mut().clear();
             // what waits for the socket holds its request, and that this record
-            place.iter().for_each(|place| drop(place.record.switched()));
+            place.iter().for_each(|place| drop(place.conn.switched()));
         }
         if self.method == Method::HEAD {
             // RFC 9110, section 9.3.2: as the answer to a GET, and no content
@@ -299,11 +297,11 @@ impl<L: Unpin> Body for Answer<L> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let record = this.place.as_ref().map(|place| &*place.record);
-        record.iter().for_each(|record| record.clocks.write_moved());
+        let conn = this.place.as_ref().map(|place| &*place.conn);
+        conn.iter().for_each(|conn| conn.deadlines.write_moved());
         let frame = ready!(Pin::new(&mut this.sent).poll_frame(cx));
         if frame.is_some() {
-            record.iter().for_each(|record| record.cannot_write());
+            conn.iter().for_each(|conn| conn.cannot_write());
         }
         Poll::Ready(frame)
     }
@@ -323,17 +321,12 @@ struct Spawner(Arc<Census>);
 
 impl<S: Future<Output = ()> + Send + 'static> Executor<S> for Spawner {
     fn execute(&self, stream: S) {
-        let record = self
-            .0
-            .arriving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let conn = self.0.arriving.lock().take();
         let mut stream = Box::pin(stream);
         async_std::task::spawn(poll_fn(move |cx| {
-            if let Some(record) = &record {
-                record.watch(cx.waker());
-                if record.stage() == Stage::Cut || record.clocks.write_overdue(now()) {
+            if let Some(conn) = &conn {
+                conn.watch(cx.waker());
+                if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
                     // dropped, it resets the stream
                     return Poll::Ready(());
                 }

@@ -12,8 +12,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 #[cfg(feature = "http2")]
 use super::flood::Frames;
-use super::record::Record;
-use crate::socket::{Hears, Stream};
+use super::state::ConnState;
+use crate::socket::{PeerState, Stream};
 use crate::sys::claims::Claim;
 
 /// As much as one read takes; hyper never asks for more at once than its `max_buf_size`.
@@ -29,7 +29,7 @@ pub(crate) struct Io {
     pub(crate) stream: Stream,
     /// Read before this connection was put together, and to be read first.
     prefix: Bytes,
-    record: Arc<Record>,
+    conn: Arc<ConnState>,
     /// To be written before the first byte is read.
     pub(crate) claim: Option<Claim>,
     read: End,
@@ -77,14 +77,14 @@ impl Io {
     pub(crate) fn new(
         stream: Stream,
         prefix: Bytes,
-        record: Arc<Record>,
+        conn: Arc<ConnState>,
         claim: Option<Claim>,
     ) -> Self {
         let opening = Opening::of(&prefix);
         Io {
             stream,
             prefix,
-            record,
+            conn,
             claim,
             read: End::NotYet,
             opening,
@@ -98,7 +98,7 @@ impl Io {
     pub(crate) fn of_http2(
         stream: Stream,
         prefix: Bytes,
-        record: Arc<Record>,
+        conn: Arc<ConnState>,
         claim: Option<Claim>,
     ) -> Self {
         let mut frames = Box::new(Frames::new());
@@ -107,7 +107,7 @@ impl Io {
         Io {
             stream,
             prefix,
-            record,
+            conn,
             claim,
             read,
             opening: Opening::Http1,
@@ -123,13 +123,13 @@ impl Io {
 
     /// While a request is answered: hears whether the client is still there.
     fn listen(&self, cx: &mut Context<'_>) {
-        if self.record.quiet() {
+        if self.conn.quiet() {
             return;
         }
         match self.stream.hears(cx) {
-            Hears::Somebody => {}
-            Hears::TheEnd => self.record.hangs_up(),
-            Hears::Nobody => self.record.leaves(),
+            PeerState::Open => {}
+            PeerState::HalfClosed => self.conn.hangs_up(),
+            PeerState::Closed => self.conn.leaves(),
         }
     }
 
@@ -155,7 +155,7 @@ impl Read for Io {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.record.quiet() && (this.record.boards(cx) || this.record.outdated()) {
+        if this.conn.quiet() && (this.conn.wants_transfer(cx) || this.conn.outdated()) {
             // what comes now is for whoever takes over
             return Poll::Pending;
         }
@@ -163,14 +163,14 @@ impl Read for Io {
             match this.opening {
                 #[cfg(feature = "http2")]
                 Opening::Http2 => {
-                    this.record.preface_came();
+                    this.conn.preface_came();
                     return Poll::Pending;
                 }
                 Opening::Http1 if !this.prefix.is_empty() => {
                     let n = this.prefix.len().min(buf.remaining());
                     buf.put_slice(&this.prefix[..n]);
                     this.prefix.advance(n);
-                    this.record.has_read();
+                    this.conn.has_read();
                     return Poll::Ready(Ok(()));
                 }
                 _ => {}
@@ -190,7 +190,7 @@ impl Read for Io {
                 }
                 return Poll::Ready(Ok(()));
             }
-            this.record.has_read();
+            this.conn.has_read();
             #[cfg(feature = "http2")]
             if let Some(frames) = &mut this.frames {
                 frames.came(&chunk[..n]);
@@ -236,8 +236,8 @@ impl Write for Io {
             frames.sent(*bytes);
         }
         match &written {
-            Poll::Ready(_) => self.record.has_written(),
-            Poll::Pending => self.record.cannot_write(),
+            Poll::Ready(_) => self.conn.has_written(),
+            Poll::Pending => self.conn.cannot_write(),
         }
         written
     }
@@ -247,7 +247,7 @@ impl Write for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.record.set_flushed(true);
+        self.conn.set_flushed(true);
         self.listen(cx);
         Poll::Ready(Ok(()))
     }

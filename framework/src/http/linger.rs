@@ -9,7 +9,7 @@ use async_io::Timer;
 use futures_lite::future;
 
 use super::connection::Connection;
-use super::env::{Env, Stage};
+use super::shared::{Shared, Stage};
 
 /// How long a client that goes on sending is listened to after its last answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -18,14 +18,14 @@ const LINGER: Duration = Duration::from_secs(2);
 const HEAD_OVERDUE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Ends our side, and discards what still comes until the client has ended its own or two seconds are over.
-pub(crate) async fn close(connection: Connection, env: &Env) {
+/// Endpoints our side, and discards what still comes until the client has ended its own or two seconds are over.
+pub(crate) async fn close(connection: Connection, shared: &Shared) {
     if connection.stream.shutdown(Shutdown::Write).is_err() {
         return;
     }
     let mut discarded = [0; 4096];
     let read_to_end = poll_fn(|cx| {
-        while env.stage() < Stage::Cut {
+        while shared.stage() < Stage::Cut {
             match ready!(connection.stream.poll_read(cx, &mut discarded)) {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
@@ -40,13 +40,13 @@ pub(crate) async fn close(connection: Connection, env: &Env) {
 }
 
 /// Tells the client that its head took too long, then closes. Whatever does not fit the socket at once is not sent.
-pub(crate) async fn refuse_overdue_head(connection: Connection, env: &Env) {
+pub(crate) async fn refuse_overdue_head(connection: Connection, shared: &Shared) {
     let sent = rustix::net::send(
         &connection.stream,
         HEAD_OVERDUE,
         rustix::net::SendFlags::NOSIGNAL,
     );
     if sent.is_ok() {
-        close(connection, env).await;
+        close(connection, shared).await;
     }
 }

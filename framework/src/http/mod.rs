@@ -2,11 +2,10 @@
 
 mod body;
 pub(crate) mod bridge;
-mod caller;
+mod client;
 pub(crate) mod connection;
-pub(crate) mod departure;
+pub(crate) mod deadlines;
 pub(crate) mod detached;
-pub(crate) mod env;
 mod exchange;
 #[cfg(feature = "http2")]
 mod flood;
@@ -15,17 +14,17 @@ mod framing;
 pub mod fuzz;
 #[cfg(feature = "http2")]
 pub(crate) mod h2;
+pub(crate) mod idle;
 mod io;
-pub(crate) mod limits;
 pub(crate) mod linger;
-pub(crate) mod parked;
 mod problem;
-pub(crate) mod record;
-pub(crate) mod timeouts;
+pub(crate) mod shared;
+pub(crate) mod state;
+pub(crate) mod transfer;
 mod upgrade;
 
 pub(crate) use body::{BodyError, RequestBody, ResponseBody};
-pub(crate) use caller::Caller;
+pub(crate) use client::Client;
 pub(crate) use problem::{refusal, Form};
 pub(crate) use upgrade::{Tunnel, Upgrade};
 
@@ -34,7 +33,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::token::Token;
+use crate::sync::token::Token;
 
 /// What answers requests: from hyper's request to hyper's response. tide is one adapter of it ([`bridge`]).
 pub(crate) trait Service: Send + Sync + 'static {
@@ -49,9 +48,9 @@ pub(crate) type Reply = Pin<Box<dyn Future<Output = hyper::Response<ResponseBody
 #[derive(Clone)]
 pub(crate) struct Context {
     /// The two ends of the connection.
-    pub(crate) ends: Arc<Ends>,
+    pub(crate) endpoints: Arc<Endpoints>,
     /// Who asks.
-    pub(crate) caller: Caller,
+    pub(crate) client: Client,
     /// Told when the generation that answers is to finish.
     pub(crate) draining: Token,
     /// Over how long what then has to end is spread.
@@ -60,7 +59,7 @@ pub(crate) struct Context {
 
 /// The two ends of a connection, as text: made once for each connection.
 #[derive(Debug)]
-pub(crate) struct Ends {
+pub(crate) struct Endpoints {
     /// `127.0.0.1:53211`; for a Unix socket `unix:` and the client's path, most often empty.
     pub(crate) peer: String,
     /// `127.0.0.1:8080`, or `unix:/run/app.sock`.

@@ -1,9 +1,11 @@
 //! A connection that changes its protocol: what is left of it after a 101, and who waits for it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_lite::{AsyncRead, AsyncWrite};
+
+use crate::sync::lock::Mutex;
 
 /// A connection after a 101: bytes both ways.
 pub(crate) trait Tunnel: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -24,7 +26,7 @@ impl Upgrade {
 
     /// Gives the connection away, when the 101 is written. Only the first call does anything.
     pub(crate) fn start(&self, tunnel: Box<dyn Tunnel>) {
-        let start = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let start = self.0.lock().take();
         if let Some(start) = start {
             start(tunnel);
         }

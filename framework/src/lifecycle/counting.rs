@@ -8,7 +8,7 @@ use futures_lite::future;
 use super::driver::Driver;
 use super::successor::Successor;
 use crate::observe::metrics::Plain;
-use crate::token::token;
+use crate::sync::token::token;
 
 /// How often the next process is told what this one still answers.
 const EVERY: Duration = Duration::from_millis(500);

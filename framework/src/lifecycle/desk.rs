@@ -10,7 +10,7 @@ use super::happening::Reply;
 use super::live::Live;
 use super::machine::{meaning, standing, upgrades, word, Command, Event, Phase, Refusal, Standing};
 use super::successor::Successor;
-use crate::control::protocol::{Answer, Ask, Connections, OldestRequest, Process};
+use crate::control::protocol::{Answer, Ask, ConnectionCounts, OldestRequest, Process};
 use crate::error::Error;
 
 /// Where an answer is awaited. Whoever asked may have gone.
@@ -203,10 +203,11 @@ impl Driver {
     fn stands(&self) -> Process {
         let build = &self.plan.build;
         let lineage = self.plan.program.as_ref().map(|(_, lineage)| lineage);
-        let (mut connections, mut oldest_request, mut requests) = (Connections::default(), None, 0);
+        let (mut connections, mut oldest_request, mut requests) =
+            (ConnectionCounts::default(), None, 0);
         if let Some(live) = &self.live {
             let count = live.count();
-            connections = Connections {
+            connections = ConnectionCounts {
                 active: count.active,
                 idle: count.idle,
                 parked: count.parked,

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
@@ -23,12 +23,12 @@ use super::stand_in::Parent;
 use super::successor::Successor;
 use crate::config::Loaded;
 use crate::error::{Error, Kind};
-use crate::http::parked::Lot;
+use crate::http::idle::IdleSet;
 use crate::observe;
 use crate::observe::metrics::Plain;
 use crate::observe::systemd::Systemd;
+use crate::sync::token::{token, Trigger};
 use crate::sys::pid_file::PidFile;
-use crate::token::{token, Trigger};
 
 /// Drives one server from its start to its end.
 pub(crate) struct Driver {
@@ -40,7 +40,7 @@ pub(crate) struct Driver {
     /// The settings that the first generation is built with.
     pub(super) first: Option<Loaded>,
     /// Where connections will be parked; until something is live.
-    pub(super) lot: Option<Lot>,
+    pub(super) idle: Option<IdleSet>,
     pub(super) live: Option<Live>,
     /// The build under way.
     pub(super) build: Option<JoinHandle<()>>,
@@ -87,7 +87,7 @@ impl Driver {
         first: Loaded,
         handover: Option<OwnedFd>,
     ) -> Result<(Self, Handle), Error> {
-        let lot = Lot::new().map_err(|error| {
+        let idle = IdleSet::new().map_err(|error| {
             Error::new(Kind::Io, "no poller for idle connections could be made").because(error)
         })?;
         let (sender, happenings) = async_channel::unbounded();
@@ -108,7 +108,7 @@ impl Driver {
             sender,
             shared,
             first: Some(first),
-            lot: Some(lot),
+            idle: Some(idle),
             live: None,
             build: None,
             next: None,
@@ -272,11 +272,7 @@ impl Driver {
 
     fn publish_addresses(&self) {
         let addresses = self.live.as_ref().map(Live::addresses).unwrap_or_default();
-        *self
-            .shared
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = addresses;
+        *self.shared.addresses.lock() = addresses;
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -298,11 +294,7 @@ impl Driver {
             .program
             .iter()
             .for_each(|(_, lineage)| lineage.newest.drained(std::process::id()));
-        let mut report = self
-            .shared
-            .report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.shared.report.lock();
         report.took = self
             .leaving_since
             .map_or(Duration::ZERO, |since| since.elapsed());
@@ -316,7 +308,7 @@ impl Driver {
                 report.cut.len()
             ),
         }
-        self.over.tell();
+        self.over.fire();
         Ok(report)
     }
 }

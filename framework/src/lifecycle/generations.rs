@@ -96,7 +96,7 @@ impl Driver {
         if let Some(log) = next.log.take() {
             log.commit().iter().for_each(|note| log::warn!("{note}"));
         }
-        let seats = next
+        let permits = next
             .loaded
             .config
             .http
@@ -105,7 +105,7 @@ impl Driver {
         let outcome;
         match &mut self.live {
             Some(live) => {
-                let changes = live.swap(next, seats).await;
+                let changes = live.swap(next, permits).await;
                 self.plan.metrics.count(Plain::ReloadsDone);
                 let number = live.generation().number;
                 outcome = format!("reloaded: generation {number} is live; {}", said(&changes));
@@ -118,9 +118,9 @@ impl Driver {
                     drop(reopen_logs());
                 }
                 self.live = self
-                    .lot
+                    .idle
                     .take()
-                    .map(|lot| Live::new(next, lot, seats, self.plan.metrics.clone()));
+                    .map(|idle| Live::new(next, idle, permits, self.plan.metrics.clone()));
                 outcome = "started".to_owned();
             }
         }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
@@ -15,11 +15,12 @@ use event_listener::Event as Notice;
 use futures_lite::future;
 
 use super::handover::{Batch, Channel, Full, Travelling};
-use crate::http::departure::Leaving;
+use crate::http::deadlines::now;
 use crate::http::detached::Detached;
-use crate::http::limits::{Seat, Seats};
-use crate::http::timeouts::now;
-use crate::http::Ends;
+use crate::http::transfer::Transfer;
+use crate::http::Endpoints;
+use crate::sync::limiter::{Limiter, Permit};
+use crate::sync::lock::{Mutex, MutexGuard};
 use crate::sys::claims::{Claim, Claims};
 
 /// How long the other process may take to answer a batch of connections, or whether it lives.
@@ -36,16 +37,16 @@ pub(super) struct Giving {
 
 /// The way by which connections leave.
 struct Way {
-    entry: Sender<Leaving>,
+    entry: Sender<Transfer>,
     /// The same way at its other end: connections that were to leave and have not been picked up by the porter.
-    waiting: Receiver<Leaving>,
+    waiting: Receiver<Transfer>,
     porter: JoinHandle<()>,
 }
 
 /// A connection that was sent, and our copy of its socket until that is known to have been right.
 struct Given {
     socket: Arc<OwnedFd>,
-    ends: Arc<Ends>,
+    endpoints: Arc<Endpoints>,
     accepted: u64,
     since: u64,
     head: bytes::Bytes,
@@ -100,7 +101,7 @@ impl Giving {
     pub(super) fn open_way<F>(
         &mut self,
         failed: impl FnOnce(io::Error) -> F + Send + 'static,
-    ) -> Sender<Leaving>
+    ) -> Sender<Transfer>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -132,7 +133,7 @@ impl Giving {
     /// The other process is not expected to die any more: our copies of what it has are forgotten. Returns how many were
     /// given.
     pub(super) fn confirm(&self) -> usize {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         let given = kept.copies.len();
         kept.until = Until::Taken;
         kept.forget(self.taken.get());
@@ -145,7 +146,7 @@ impl Giving {
     pub(super) async fn take_back(
         &mut self,
         claims: Option<&Claims>,
-        seats: &Arc<Seats>,
+        permits: &Arc<Limiter>,
     ) -> (Vec<Detached>, usize) {
         let Some(Way {
             waiting, porter, ..
@@ -156,22 +157,16 @@ impl Giving {
         porter.cancel().await;
         // whoever wants to leave from here on stays by itself
         waiting.close();
-        let given = std::mem::take(
-            &mut self
-                .kept
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .copies,
-        );
+        let given = std::mem::take(&mut self.kept.lock().copies);
         let is_claimed =
             |given: &Given| claims.is_some_and(|claims| claims.is_claimed(given.claim));
         let (claimed, unread): (Vec<_>, Vec<_>) = given.into_iter().partition(is_claimed);
         let mut back: Vec<Detached> = unread
             .into_iter()
-            .filter_map(|given| given.connection(seats).ok())
+            .filter_map(|given| given.connection(permits).ok())
             .collect();
         back.extend(
-            std::iter::from_fn(|| waiting.try_recv().ok()).map(|leaving| leaving.connection),
+            std::iter::from_fn(|| waiting.try_recv().ok()).map(|transfer| transfer.connection),
         );
         (back, claimed.len())
     }
@@ -190,12 +185,12 @@ impl Kept {
 }
 
 impl Given {
-    fn of(leaving: Leaving, claim: u32) -> io::Result<(Self, Parcel)> {
-        let Leaving { connection, place } = leaving;
+    fn of(transfer: Transfer, claim: u32) -> io::Result<(Self, Parcel)> {
+        let Transfer { connection, place } = transfer;
         let Detached {
             stream,
-            ends,
-            seat,
+            endpoints,
+            permit,
             accepted,
             since,
             head,
@@ -206,13 +201,13 @@ impl Given {
         let socket = Arc::new(stream);
         let parcel = Parcel {
             socket: socket.clone(),
-            _seat: seat,
+            _permit: permit,
             _place: place,
         };
         Ok((
             Given {
                 socket,
-                ends,
+                endpoints,
                 accepted,
                 since,
                 head,
@@ -226,18 +221,18 @@ impl Given {
         let now = now();
         Travelling {
             claim: self.claim,
-            peer: self.ends.peer.clone(),
-            local: self.ends.local.to_string(),
+            peer: self.endpoints.peer.clone(),
+            local: self.endpoints.local.to_string(),
             accepted_ago: now.saturating_sub(self.accepted),
             since_ago: now.saturating_sub(self.since),
             head: self.head.to_vec(),
         }
     }
 
-    fn connection(self, seats: &Arc<Seats>) -> io::Result<Detached> {
+    fn connection(self, permits: &Arc<Limiter>) -> io::Result<Detached> {
         let Given {
             socket,
-            ends,
+            endpoints,
             accepted,
             since,
             head,
@@ -246,8 +241,8 @@ impl Given {
         let socket = Arc::try_unwrap(socket).or_else(|shared| shared.try_clone())?;
         Ok(Detached {
             stream: socket,
-            ends,
-            seat: seats.squeeze_in(),
+            endpoints,
+            permit: permits.acquire_unbounded(),
             accepted,
             head,
             since,
@@ -259,8 +254,8 @@ impl Given {
 /// A socket on its way. Its seat is taken until the other process has it, so that this one does not end before.
 struct Parcel {
     socket: Arc<OwnedFd>,
-    _seat: Seat,
-    _place: Seat,
+    _permit: Permit,
+    _place: Permit,
 }
 
 /// A message that has been sent, until it is answered.
@@ -273,7 +268,7 @@ struct Sent {
 
 /// Carries connections to the other process, as many at a time as are there.
 struct Porter {
-    waiting: Receiver<Leaving>,
+    waiting: Receiver<Transfer>,
     on_the_way: VecDeque<Sent>,
     channel: Arc<Channel>,
     kept: Arc<Mutex<Kept>>,
@@ -284,7 +279,7 @@ struct Porter {
 
 /// What the porter has to do next.
 enum Next {
-    Leaves(Box<Leaving>),
+    Leaves(Box<Transfer>),
     Answered,
 }
 
@@ -317,11 +312,11 @@ impl Porter {
         future::or(answered, leaves).await
     }
 
-    async fn send_all(&mut self, first: Leaving) -> io::Result<()> {
+    async fn send_all(&mut self, first: Transfer) -> io::Result<()> {
         let mut batch = Batch::new();
         let mut next = Some(first);
-        while let Some(leaving) = next {
-            if let Some(full) = self.pack(leaving, &mut batch)? {
+        while let Some(transfer) = next {
+            if let Some(full) = self.pack(transfer, &mut batch)? {
                 self.send(full).await?;
             }
             next = self.waiting.try_recv().ok();
@@ -334,10 +329,10 @@ impl Porter {
 
     fn pack(
         &mut self,
-        leaving: Leaving,
+        transfer: Transfer,
         batch: &mut Batch<Parcel>,
     ) -> io::Result<Option<Full<Parcel>>> {
-        let (given, parcel) = Given::of(leaving, self.next_claim)?;
+        let (given, parcel) = Given::of(transfer, self.next_claim)?;
         self.next_claim += 1;
         let entry = given.travelling();
         // kept before it is sent: whatever happens next, it is known
@@ -400,7 +395,7 @@ impl Porter {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 

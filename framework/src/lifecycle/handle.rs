@@ -1,7 +1,7 @@
 //! A hand on a running server: reload it, shut it down, and learn what became of its connections.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
@@ -12,7 +12,8 @@ use super::happening::{Happening, Reply};
 use crate::control::protocol::{Answer, Ask};
 use crate::error::{Error, Kind};
 use crate::serve::Cut;
-use crate::token::Token;
+use crate::sync::lock::Mutex;
+use crate::sync::token::Token;
 
 /// A hand on a running server; clones are hands on the same one.
 ///
@@ -66,11 +67,7 @@ impl Handle {
     /// ```
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.shared
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.addresses.lock().clone()
     }
 
     /// Loads the settings anew and puts a new generation of the application in place of the current one.
@@ -155,11 +152,7 @@ impl Handle {
     }
 
     fn report(&self) -> Report {
-        self.shared
-            .report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.report.lock().clone()
     }
 }
 

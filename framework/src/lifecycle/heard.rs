@@ -15,8 +15,8 @@ use super::happening::{Happening, Receipt};
 use super::machine::Event;
 use crate::error::chain;
 use crate::observe::metrics::Metrics;
+use crate::sync::token::{token, Token};
 use crate::sys::claims::Claims;
-use crate::token::{token, Token};
 
 /// An older process that is listened to.
 pub(crate) struct Heard {
@@ -93,7 +93,7 @@ impl Heard {
 
     /// Whether nothing comes from it any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.told()
+        self.over.is_triggered()
     }
 
     /// Stops listening, and tells it that another process will. What has come until now is still this one's.

@@ -12,22 +12,22 @@ use super::handover::Arrival;
 use super::machine::Phase;
 use super::reload::{Beside, Next};
 use crate::config::{self, Change, Loaded};
-use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
-use crate::http::limits::Seats;
-use crate::http::parked::Lot;
+use crate::http::idle::IdleSet;
+use crate::http::transfer::Transfer;
 use crate::observe::metrics::Metrics;
 use crate::serve::{
-    empty_queue, Acceptor, Count, Cut, Generation, Readiness, Reserved, Slot, Traffic,
+    empty_queue, Acceptor, Connections, Count, Cut, Dispatcher, Generation, Readiness, Reserved,
 };
 use crate::socket::{Listener, Origin};
-use crate::token::{token, Token};
+use crate::sync::limiter::Limiter;
+use crate::sync::token::{token, Token};
 
 /// The current generation, its listeners and everybody who is connected.
 pub(crate) struct Live {
     loaded: Loaded,
-    slot: Arc<Slot>,
-    traffic: Arc<Traffic>,
+    dispatcher: Arc<Dispatcher>,
+    connections: Arc<Connections>,
     listeners: Vec<Arc<Listener>>,
     acceptors: Vec<Acceptor>,
     /// Generations that were told to retire, until their tasks and requests are over.
@@ -38,7 +38,7 @@ pub(crate) struct Live {
 
 impl Live {
     /// The first generation goes live; nothing is accepted yet.
-    pub(crate) fn new(next: Next, lot: Lot, seats: usize, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(next: Next, idle: IdleSet, permits: usize, metrics: Arc<Metrics>) -> Self {
         let Next {
             loaded,
             sockets,
@@ -48,28 +48,28 @@ impl Live {
         } = next;
         let generation = prepared.start();
         metrics.set_on(is_measured(&loaded));
-        let slot = Arc::new(Slot::new(
+        let dispatcher = Arc::new(Dispatcher::new(
             generation,
             Reserved::of(&loaded.config, metrics_alone),
             metrics.clone(),
         ));
-        let traffic = Traffic::new(
-            slot.clone(),
+        let connections = Connections::new(
+            dispatcher.clone(),
             loaded.config.http.clone(),
-            lot,
-            seats,
+            idle,
+            permits,
             metrics,
         );
-        traffic.env.set_access_log(loaded.config.log.access);
+        connections.shared.set_access_log(loaded.config.log.access);
         let keepers = vec![
-            async_std::task::spawn(traffic.clone().tend_parked()),
-            async_std::task::spawn(traffic.clone().keep_time()),
+            async_std::task::spawn(connections.clone().tend_parked()),
+            async_std::task::spawn(connections.clone().keep_time()),
         ];
         let listeners = sockets.keep().listeners;
         Live {
             loaded,
-            slot,
-            traffic,
+            dispatcher,
+            connections,
             listeners,
             acceptors: vec![],
             retiring: vec![],
@@ -80,14 +80,14 @@ impl Live {
     /// What the next generation is prepared beside.
     pub(crate) fn beside(&self) -> Beside {
         Beside {
-            generation: self.slot.generation(),
+            generation: self.dispatcher.generation(),
             listeners: self.listeners.clone(),
             build_within: self.loaded.config.upgrade.ready_timeout,
         }
     }
 
     /// Another generation takes over, without a wait in between: application, limits, listeners.
-    pub(crate) async fn swap(&mut self, next: Next, seats: usize) -> Vec<Change> {
+    pub(crate) async fn swap(&mut self, next: Next, permits: usize) -> Vec<Change> {
         let Next {
             loaded,
             sockets,
@@ -97,20 +97,25 @@ impl Live {
         } = next;
         let changes = config::diff(&self.loaded, &loaded);
         let accepting = !self.acceptors.is_empty();
-        self.slot
+        self.dispatcher
             .reserve(Reserved::of(&loaded.config, metrics_alone));
-        self.traffic.env.metrics.set_on(is_measured(&loaded));
-        self.traffic.env.set_limits(loaded.config.http.clone());
-        self.traffic.env.set_access_log(loaded.config.log.access);
-        self.traffic.seats.set_limit(seats);
-        let old = self.slot.swap(prepared.start());
+        self.connections.shared.metrics.set_on(is_measured(&loaded));
+        self.connections
+            .shared
+            .set_limits(loaded.config.http.clone());
+        self.connections
+            .shared
+            .set_access_log(loaded.config.log.access);
+        self.connections.permits.set_limit(permits);
+        let old = self.dispatcher.swap(prepared.start());
         self.loaded = loaded;
         let before = std::mem::replace(&mut self.listeners, sockets.keep().listeners);
         if accepting {
             self.accept();
         }
         self.close_removed(before).await;
-        self.retiring.retain(|retiring| !retiring.over.told());
+        self.retiring
+            .retain(|retiring| !retiring.over.is_triggered());
         self.retiring.push(Retiring::begin(old));
         changes
     }
@@ -125,7 +130,7 @@ impl Live {
             {
                 log::info!("listening on {}", described(listener));
                 self.acceptors
-                    .push(Acceptor::start(listener.clone(), self.traffic.clone()));
+                    .push(Acceptor::start(listener.clone(), self.connections.clone()));
             }
         }
     }
@@ -182,7 +187,7 @@ impl Live {
 
     fn close(&self, listener: &Listener) {
         if listener.origin() == Origin::Bound {
-            let accepted = empty_queue(listener, &self.traffic);
+            let accepted = empty_queue(listener, &self.connections);
             log::debug!(
                 "{accepted} connections were waiting on {}",
                 listener.address()
@@ -197,48 +202,48 @@ impl Live {
         if matches!(phase, Phase::LameDuck(_)) && !delay.is_zero() {
             log::info!("told to stop: not ready any more, still accepting for {delay:?}");
         }
-        self.slot.set_readiness(Readiness::Leaving);
+        self.dispatcher.set_readiness(Readiness::Leaving);
     }
 
     pub(crate) fn rest(&self) {
         log::info!("paused: nothing is accepted until HUP");
-        self.slot.set_readiness(Readiness::Paused);
+        self.dispatcher.set_readiness(Readiness::Paused);
     }
 
     /// Keep-alive as usual again, after a pause.
     pub(crate) fn reopen(&self) {
         log::info!("resumed");
-        self.slot.resume();
-        self.traffic.reopen();
-        self.slot.set_readiness(Readiness::Ready);
+        self.dispatcher.resume();
+        self.connections.reopen();
+        self.dispatcher.set_readiness(Readiness::Ready);
     }
 
     /// Requests hear that they come to an end; answers carry `Connection: close` from now on.
     pub(crate) fn tell_draining(&self) {
-        let count = self.traffic.count();
+        let count = self.connections.count();
         log::info!(
             "draining {} active and {} idle connections",
             count.at_work(),
             count.parked
         );
-        self.traffic.last_call();
-        self.slot.tell_draining();
+        self.connections.last_call();
+        self.dispatcher.tell_draining();
     }
 
     pub(crate) fn close_idle(&self) {
-        let parked = self.traffic.close_idle();
+        let parked = self.connections.close_idle();
         log::info!(
             "closed {parked} idle connections; {} are still at work",
-            self.traffic.count().at_work()
+            self.connections.count().at_work()
         );
     }
 
     pub(crate) fn tell_stop(&self) {
-        let (active, tasks) = (self.traffic.count().at_work(), self.unfinished().len());
+        let (active, tasks) = (self.connections.count().at_work(), self.unfinished().len());
         log::warn!(
             "the grace is over; told to stop: {active} connections, {tasks} background tasks"
         );
-        self.traffic.stop();
+        self.connections.stop();
     }
 
     /// The background tasks that were told to stop and still run, by name and generation.
@@ -258,7 +263,7 @@ impl Live {
 
     /// Cuts everybody, and says whom: connections, and background tasks.
     pub(crate) fn cut(&self) -> (Vec<Cut>, Vec<String>) {
-        let connections = self.traffic.cut();
+        let connections = self.connections.cut();
         let tasks = self.unfinished();
         connections
             .iter()
@@ -271,19 +276,20 @@ impl Live {
 
     /// Tells the generation that none comes after it.
     pub(crate) fn retire(&mut self) {
-        self.retiring.push(Retiring::begin(self.slot.generation()));
+        self.retiring
+            .push(Retiring::begin(self.dispatcher.generation()));
     }
 
-    /// Ends when nobody is connected, no handler works and no background task is left.
+    /// Endpoints when nobody is connected, no handler works and no background task is left.
     pub(crate) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
-        let traffic = self.traffic.clone();
+        let connections = self.connections.clone();
         let generations: Vec<Token> = self
             .retiring
             .iter()
             .map(|retiring| retiring.over.clone())
             .collect();
         async move {
-            traffic.seats.empty().await;
+            connections.permits.empty().await;
             for generation in generations {
                 generation.wait().await;
             }
@@ -292,18 +298,18 @@ impl Live {
 
     /// Whether anybody is connected, or on the way to another process.
     pub(crate) fn is_connected(&self) -> bool {
-        self.traffic.seats.taken() > 0
+        self.connections.permits.taken() > 0
     }
 
     /// Connections leave by `way`.
-    pub(crate) fn hand_over(&self, way: Sender<Leaving>) {
-        let count = self.traffic.count();
+    pub(crate) fn hand_over(&self, way: Sender<Transfer>) {
+        let count = self.connections.count();
         log::info!(
             "handing over {} active and {} idle connections",
             count.at_work(),
             count.parked
         );
-        self.traffic.hand_over(way);
+        self.connections.hand_over(way);
     }
 
     /// What was handed over stays where it is: listeners are another's from now on, and requests hear that they come
@@ -312,8 +318,8 @@ impl Live {
         self.listeners
             .drain(..)
             .for_each(|listener| listener.disown());
-        self.slot.set_readiness(Readiness::Leaving);
-        self.slot.tell_draining();
+        self.dispatcher.set_readiness(Readiness::Leaving);
+        self.dispatcher.tell_draining();
     }
 
     /// The same in a new process that is sent away. The sockets that it has from the old process, `theirs`, are that
@@ -326,49 +332,49 @@ impl Live {
             .chain(theirs)
             .for_each(|listener| listener.disown());
         own.iter().for_each(|listener| self.close(listener));
-        self.slot.set_readiness(Readiness::Leaving);
-        self.slot.tell_draining();
+        self.dispatcher.set_readiness(Readiness::Leaving);
+        self.dispatcher.tell_draining();
     }
 
     /// Connections stay here again, and so does what comes in.
     pub(crate) fn keep(&self) {
         log::info!("resumed");
-        self.traffic.keep();
-        self.slot.set_readiness(Readiness::Ready);
+        self.connections.keep();
+        self.dispatcher.set_readiness(Readiness::Ready);
     }
 
     /// Connections stay, and those come back that had left.
     pub(crate) fn take_back(&self, connections: Vec<Detached>) {
-        self.traffic.keep();
+        self.connections.keep();
         connections
             .into_iter()
-            .for_each(|connection| self.traffic.adopt(connection));
+            .for_each(|connection| self.connections.adopt(connection));
     }
 
     /// Goes on with connections of another process.
     pub(crate) fn adopt(&self, arrivals: Vec<Arrival>) {
         for arrival in arrivals {
-            self.traffic
-                .adopt(arrival.connection(self.traffic.seats.squeeze_in()));
+            self.connections
+                .adopt(arrival.connection(self.connections.permits.acquire_unbounded()));
         }
     }
 
     pub(crate) fn count(&self) -> Count {
-        self.traffic.count()
+        self.connections.count()
     }
 
     /// The request that has been in the works for the longest time.
     pub(crate) fn oldest_request(&self) -> Option<Cut> {
-        self.traffic.oldest_request()
+        self.connections.oldest_request()
     }
 
     /// How many requests have come in since the start.
     pub(crate) fn requests(&self) -> u64 {
-        self.slot.requests()
+        self.dispatcher.requests()
     }
 
-    pub(crate) fn seats(&self) -> &Arc<Seats> {
-        &self.traffic.seats
+    pub(crate) fn permits(&self) -> &Arc<Limiter> {
+        &self.connections.permits
     }
 
     pub(crate) fn listeners(&self) -> &[Arc<Listener>] {
@@ -389,7 +395,7 @@ impl Live {
     }
 
     pub(crate) fn generation(&self) -> Arc<Generation> {
-        self.slot.generation()
+        self.dispatcher.generation()
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {

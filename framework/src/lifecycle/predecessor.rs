@@ -13,10 +13,10 @@ use super::happening::Happening;
 use super::heard::Heard;
 use super::machine::Word;
 use crate::error::{Error, Kind};
-use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
-use crate::http::limits::Seats;
+use crate::http::transfer::Transfer;
 use crate::observe::metrics::Metrics;
+use crate::sync::limiter::Limiter;
 
 /// The process that this one takes over from.
 pub(crate) struct Predecessor {
@@ -100,7 +100,7 @@ impl Predecessor {
     }
 
     /// Opens the way by which connections go back to the old process.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Leaving> {
+    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Transfer> {
         self.giving.open_way(move |error| async move {
             log::error!("connections cannot be handed back to the old process: {error}");
             let _ = events.send(Happening::PredecessorGone).await;
@@ -108,8 +108,8 @@ impl Predecessor {
     }
 
     /// After its death: the connections that it never got.
-    pub(crate) async fn take_back(&mut self, seats: &Arc<Seats>) -> Vec<Detached> {
-        self.giving.take_back(None, seats).await.0
+    pub(crate) async fn take_back(&mut self, permits: &Arc<Limiter>) -> Vec<Detached> {
+        self.giving.take_back(None, permits).await.0
     }
 
     async fn send(&self, message: Message) {

@@ -18,9 +18,9 @@ use crate::observe::metrics::Metrics;
 use crate::serve::{Generation, Prepared};
 use crate::setup::{Reason, Setup};
 use crate::socket::{Acquired, Listener, Sockets};
+use crate::sync::token::token;
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::Program;
-use crate::token::token;
 
 /// What generations are made from.
 pub(crate) struct Plan {

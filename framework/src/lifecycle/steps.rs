@@ -1,7 +1,6 @@
 //! The steps that the policy asks for, on what is running, and the end of all that is left.
 
 use std::os::fd::OwnedFd;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::driver::Driver;
@@ -115,11 +114,7 @@ impl Driver {
             Step::Recover => self.recover().await,
             Step::TellStop => live.tell_stop(),
             Step::Cut => {
-                let mut report = self
-                    .shared
-                    .report
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut report = self.shared.report.lock();
                 (report.cut, report.tasks) = live.cut();
             }
         }

@@ -20,11 +20,11 @@ use super::machine::{Event, Word};
 use super::waiter::MAX_DRAINING;
 use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{Error, Kind};
-use crate::http::departure::Leaving;
 use crate::http::detached::Detached;
-use crate::http::limits::Seats;
+use crate::http::transfer::Transfer;
 use crate::observe::{self, notified::Notified};
 use crate::socket::{HANDOVER, NEWEST};
+use crate::sync::limiter::Limiter;
 use crate::sys::claims::Claims;
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::{Child, Environment, Passed, Program};
@@ -233,7 +233,7 @@ impl Successor {
     }
 
     /// Opens the way by which connections leave for the new process, if there is one.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Leaving>> {
+    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Transfer>> {
         let pid = self.pid();
         let Link::Handover(Handover { giving, .. }) = &mut self.link else {
             return None;
@@ -292,12 +292,12 @@ impl Successor {
     }
 
     /// After its death: what is left to us of the connections that it was given, and how many are not.
-    pub(crate) async fn take_back(self, seats: &Arc<Seats>) -> (Vec<Detached>, usize) {
+    pub(crate) async fn take_back(self, permits: &Arc<Limiter>) -> (Vec<Detached>, usize) {
         self.ears.cancel().await;
         match self.link {
             Link::Handover(Handover {
                 mut giving, claims, ..
-            }) => giving.take_back(Some(&claims), seats).await,
+            }) => giving.take_back(Some(&claims), permits).await,
             Link::Sockets => (vec![], 0),
         }
     }

@@ -186,8 +186,8 @@ impl Driver {
     pub(super) async fn take_back(&mut self) {
         let Some(live) = &self.live else { return };
         let (back, cut) = match (self.successor.take(), &mut self.predecessor) {
-            (Some(successor), _) => successor.take_back(live.seats()).await,
-            (None, Some(predecessor)) => (predecessor.take_back(live.seats()).await, 0),
+            (Some(successor), _) => successor.take_back(live.permits()).await,
+            (None, Some(predecessor)) => (predecessor.take_back(live.permits()).await, 0),
             (None, None) => return,
         };
         let here = format!(
@@ -207,7 +207,7 @@ impl Driver {
         let (Some(live), Some(successor)) = (&self.live, self.successor.take()) else {
             return;
         };
-        let (back, _) = successor.take_back(live.seats()).await;
+        let (back, _) = successor.take_back(live.permits()).await;
         if !back.is_empty() {
             log::warn!(
                 "{} connections are here again that the new process has not given back",

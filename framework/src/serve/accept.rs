@@ -9,11 +9,11 @@ use async_io::Timer;
 use async_std::task::JoinHandle;
 use futures_lite::future;
 
-use super::traffic::Traffic;
-use crate::http::limits::Seat;
-use crate::http::Ends;
+use super::connections::Connections;
+use crate::http::Endpoints;
 use crate::socket::{Address, Listener};
-use crate::token::{token, Token, Trigger};
+use crate::sync::limiter::Permit;
+use crate::sync::token::{token, Token, Trigger};
 
 /// A listener that is accepted from.
 pub(crate) struct Acceptor {
@@ -23,9 +23,9 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) fn start(listener: Arc<Listener>, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn start(listener: Arc<Listener>, connections: Arc<Connections>) -> Self {
         let (stop, stopped) = token();
-        let task = async_std::task::spawn(run(listener.clone(), traffic, stopped));
+        let task = async_std::task::spawn(run(listener.clone(), connections, stopped));
         Acceptor {
             listener,
             stop,
@@ -37,9 +37,9 @@ impl Acceptor {
         &self.listener
     }
 
-    /// Stops accepting; what waits in the queue stays there. Ends when no accept is under way any more.
+    /// Stops accepting; what waits in the queue stays there. Endpoints when no accept is under way any more.
     pub(crate) async fn stop(self) -> Arc<Listener> {
-        self.stop.tell();
+        self.stop.fire();
         self.task.await;
         self.listener
     }
@@ -49,23 +49,23 @@ impl Acceptor {
 const LONGEST_QUEUE: usize = 1 << 16;
 
 /// Accepts what is in the queue of a listener that is about to be closed: closing it would reset them.
-pub(crate) fn empty_queue(listener: &Listener, traffic: &Arc<Traffic>) -> usize {
+pub(crate) fn empty_queue(listener: &Listener, connections: &Arc<Connections>) -> usize {
     let local = local(listener);
     let mut accepted = 0;
     while accepted < LONGEST_QUEUE {
-        let Some(seat) = traffic.seats.try_take() else {
+        let Some(permit) = connections.permits.try_acquire() else {
             break;
         };
         let Ok(Some((socket, peer))) = listener.try_accept() else {
             break;
         };
-        welcome(traffic, socket, &peer, &local, seat);
+        welcome(connections, socket, &peer, &local, permit);
         accepted += 1;
     }
     accepted
 }
 
-async fn run(listener: Arc<Listener>, traffic: Arc<Traffic>, stopped: Token) {
+async fn run(listener: Arc<Listener>, connections: Arc<Connections>, stopped: Token) {
     let local = local(&listener);
     let mut trouble = Trouble::None;
     loop {
@@ -73,12 +73,12 @@ async fn run(listener: Arc<Listener>, traffic: Arc<Traffic>, stopped: Token) {
             stopped.wait().await;
             None
         };
-        let next = async { Some(next(&listener, &traffic).await) };
+        let next = async { Some(next(&listener, &connections).await) };
         match future::or(stop, next).await {
             None => return,
-            Some(Ok((seat, socket, peer))) => {
+            Some(Ok((permit, socket, peer))) => {
                 trouble = trouble.over(&local);
-                welcome(&traffic, socket, &peer, &local, seat);
+                welcome(&connections, socket, &peer, &local, permit);
             }
             Some(Err(error)) => {
                 trouble = trouble.more(&local, &error);
@@ -92,13 +92,16 @@ async fn run(listener: Arc<Listener>, traffic: Arc<Traffic>, stopped: Token) {
 }
 
 /// The next connection, and its seat: nobody is accepted without one, and one that nobody has come for is others'.
-async fn next(listener: &Listener, traffic: &Traffic) -> io::Result<(Seat, OwnedFd, Address)> {
+async fn next(
+    listener: &Listener,
+    connections: &Connections,
+) -> io::Result<(Permit, OwnedFd, Address)> {
     loop {
-        let seat = traffic.seats.take().await;
+        let permit = connections.permits.take().await;
         if let Some((socket, peer)) = listener.try_accept()? {
-            return Ok((seat, socket, peer));
+            return Ok((permit, socket, peer));
         }
-        drop(seat);
+        drop(permit);
         listener.waiting().await?;
     }
 }
@@ -107,16 +110,22 @@ fn local(listener: &Listener) -> Arc<str> {
     listener.address().to_string().into()
 }
 
-fn welcome(traffic: &Arc<Traffic>, socket: OwnedFd, peer: &Address, local: &Arc<str>, seat: Seat) {
+fn welcome(
+    connections: &Arc<Connections>,
+    socket: OwnedFd,
+    peer: &Address,
+    local: &Arc<str>,
+    permit: Permit,
+) {
     if matches!(peer, Address::Tcp(_)) {
         // small answers go out at once; a socket that refuses is served all the same
         let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
     }
-    let ends = Arc::new(Ends {
+    let endpoints = Arc::new(Endpoints {
         peer: peer.to_string(),
         local: local.clone(),
     });
-    if let Err(error) = traffic.welcome(socket, ends, seat) {
+    if let Err(error) = connections.welcome(socket, endpoints, permit) {
         log::warn!("a connection on {local} could not be watched: {error}; it is closed");
     }
 }

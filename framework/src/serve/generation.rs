@@ -1,16 +1,17 @@
 //! One call of the application: what answers, its background tasks, and the moment when its last request is over.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 
 use super::templates::Templates;
 use crate::app::{Built, Check, Hook, Listed, Task};
-use crate::http::limits::Seats;
 use crate::http::Service;
 use crate::setup::Kept;
-use crate::token::{token, Token, Trigger};
+use crate::sync::limiter::Limiter;
+use crate::sync::lock::Mutex;
+use crate::sync::token::{token, Token, Trigger};
 
 /// The application as one call of `app` made it.
 ///
@@ -20,7 +21,7 @@ pub(crate) struct Generation {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) routes: Vec<Listed>,
     /// The requests it answers at the moment.
-    pub(crate) requests: Arc<Seats>,
+    pub(crate) requests: Arc<Limiter>,
     /// What the next generation may reuse.
     pub(crate) kept: Kept,
     began: Instant,
@@ -80,7 +81,7 @@ impl Prepared {
             number,
             service: built.service,
             routes: built.routes,
-            requests: Seats::unlimited(),
+            requests: Limiter::unlimited(),
             kept,
             began: Instant::now(),
             retire,
@@ -142,11 +143,10 @@ impl Prepared {
 impl Generation {
     /// Tells the generation to finish: its tokens fire, its hooks run, its tasks are joined.
     ///
-    /// Ends when the hooks have run and the tasks have ended; its requests may go on.
+    /// Endpoints when the hooks have run and the tasks have ended; its requests may go on.
     pub(crate) async fn retire(&self) {
-        self.retire.tell();
-        let hooks =
-            std::mem::take(&mut *self.on_drain.lock().unwrap_or_else(PoisonError::into_inner));
+        self.retire.fire();
+        let hooks = std::mem::take(&mut *self.on_drain.lock());
         for hook in hooks {
             if let Err(error) = hook().await {
                 log::warn!(
@@ -169,7 +169,7 @@ impl Generation {
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = &str> {
         self.tasks
             .iter()
-            .filter(|task| !task.over.told())
+            .filter(|task| !task.over.is_triggered())
             .map(|task| task.name.as_str())
     }
 

@@ -10,8 +10,8 @@ use hyper::header::{HeaderValue, CACHE_CONTROL, CONTENT_TYPE};
 use hyper::StatusCode;
 use serde::Serialize;
 
+use super::dispatcher::Readiness;
 use super::generation::Generation;
-use super::slot::Readiness;
 use crate::app::Check;
 use crate::error::{chain, panic_text};
 use crate::http::ResponseBody;

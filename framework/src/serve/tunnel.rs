@@ -9,58 +9,68 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use futures_lite::io::{AsyncRead, AsyncWrite};
 
-use super::ledger::Entry;
+use super::registry::Registration;
 use crate::http::connection::Connection;
-use crate::http::env::Stage;
-use crate::http::limits::Seat;
-use crate::http::record::{Record, Switch};
-use crate::http::timeouts::now;
+use crate::http::deadlines::now;
+use crate::http::shared::Stage;
+use crate::http::state::{ConnState, Switch};
 use crate::socket::Stream;
+use crate::sync::limiter::Permit;
 
 /// What an upgrade's handler reads from and writes to.
 pub(crate) struct TunnelStream {
     stream: Stream,
     read_ahead: Bytes,
-    record: Arc<Record>,
-    _seats: (Seat, Seat),
+    conn: Arc<ConnState>,
+    _permits: (Permit, Permit),
     /// In the generation that answered with the 101.
-    _generation: Option<Seat>,
-    _entry: Entry,
+    _generation: Option<Permit>,
+    _registration: Registration,
 }
 
 impl TunnelStream {
     /// Gives the connection to whoever has asked for it.
-    pub(crate) fn start(connection: Connection, switch: Switch, entry: Entry, among_tunnels: Seat) {
+    pub(crate) fn start(
+        connection: Connection,
+        switch: Switch,
+        registration: Registration,
+        among_tunnels: Permit,
+    ) {
         let Connection {
-            stream, seat, head, ..
+            stream,
+            permit,
+            head,
+            ..
         } = connection;
         let Switch {
             upgrade,
             request,
-            seat: generation,
+            permit: generation,
         } = switch;
         // the ledger knows every connection that is served: there is always one
-        let Some(record) = entry.record() else { return };
-        record.tunnels(request);
+        let Some(conn) = registration.conn() else {
+            return;
+        };
+        conn.tunnels(request);
         upgrade.start(Box::new(TunnelStream {
             stream,
             read_ahead: head,
-            record,
-            _seats: (seat, among_tunnels),
+            conn,
+            _permits: (permit, among_tunnels),
             _generation: generation,
-            _entry: entry,
+            _registration: registration,
         }));
     }
 
     /// Fails once everything is cut, or the client has taken nothing for `http.write_timeout`.
     fn stands(&self) -> io::Result<()> {
-        if self.record.clocks.write_overdue(now()) {
+        if self.conn.deadlines.write_overdue(now()) {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the client took nothing for http.write_timeout",
             ));
         }
-        match self.record.stage() {
+        match self.conn.stage() {
             Stage::Cut => Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "the server has stopped",
@@ -79,7 +89,7 @@ impl AsyncRead for TunnelStream {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         // reader and writer may be two tasks: each is woken
-        self.record.watch_body(cx.waker());
+        self.conn.watch_body(cx.waker());
         self.stands()?;
         if self.read_ahead.is_empty() {
             return self.stream.poll_read(cx, buf);
@@ -96,12 +106,12 @@ impl AsyncWrite for TunnelStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.record.watch(cx.waker());
+        self.conn.watch(cx.waker());
         self.stands()?;
         let written = self.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
         match &written {
-            Poll::Ready(_) => self.record.has_written(),
-            Poll::Pending => self.record.cannot_write(),
+            Poll::Ready(_) => self.conn.has_written(),
+            Poll::Pending => self.conn.cannot_write(),
         }
         written
     }

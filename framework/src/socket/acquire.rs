@@ -1,7 +1,7 @@
 //! The listeners of a configuration, at start and at each reload: inherited, kept, or bound.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::bind::bind;
 use super::inherit::{bound_name, Inherited, Passed, What};
@@ -9,6 +9,7 @@ use super::plan::Plan;
 use super::Listener;
 use crate::config::Listen;
 use crate::error::{Error, Kind};
+use crate::sync::lock::{Mutex, MutexGuard};
 
 /// The sockets a process was started with, for as long as it lives.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Sockets {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Every listening socket that a successor is to have, and its name: those that were passed to this process, in

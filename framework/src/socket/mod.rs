@@ -19,4 +19,4 @@ pub(crate) use address::Address;
 pub(crate) use inherit::{Inherited, HANDOVER, NEWEST};
 pub(crate) use listener::{Listener, Origin};
 pub(crate) use stream::Stream;
-pub(crate) use watch::Hears;
+pub(crate) use watch::PeerState;

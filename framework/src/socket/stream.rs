@@ -10,7 +10,7 @@ use std::task::{ready, Context, Poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::watch::{Hears, Watched};
+use super::watch::{PeerState, Watched};
 
 /// A connected socket that is watched.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Stream {
     }
 
     /// What is known of the other end without reading; `cx` is woken when that changes, unless a read waits as well.
-    pub(crate) fn hears(&self, cx: &mut Context<'_>) -> Hears {
+    pub(crate) fn hears(&self, cx: &mut Context<'_>) -> PeerState {
         self.watched.hears(cx)
     }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use atomic_waker::AtomicWaker;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use slab::Slab;
+
+use crate::sync::lock::{Mutex, MutexGuard};
 
 /// A socket's place among the watched ones; it is left when this is dropped.
 #[derive(Debug)]
@@ -28,13 +30,13 @@ pub(super) struct Watched {
 
 /// What is known of the other end without reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hears {
+pub(crate) enum PeerState {
     /// It may say more, if it has not already.
-    Somebody,
+    Open,
     /// It has shut its sending half down, or closed. Over TCP both look the same.
-    TheEnd,
+    HalfClosed,
     /// Nothing that is sent arrives any more: the connection was reset or, where that can be known, closed.
-    Nobody,
+    Closed,
 }
 
 /// What is known of a socket.
@@ -89,15 +91,15 @@ impl Watched {
     }
 
     /// Takes no change from whoever reads next.
-    pub(super) fn hears(&self, cx: &mut Context<'_>) -> Hears {
+    pub(super) fn hears(&self, cx: &mut Context<'_>) -> PeerState {
         let Changes { read, write, .. } = &*self.changes;
         read.waiting.register(cx.waker());
         if write.over.load(Ordering::Acquire) {
-            Hears::Nobody
+            PeerState::Closed
         } else if read.over.load(Ordering::Acquire) {
-            Hears::TheEnd
+            PeerState::HalfClosed
         } else {
-            Hears::Somebody
+            PeerState::Open
         }
     }
 
@@ -190,7 +192,7 @@ impl Watch {
     }
 
     fn places(&self) -> MutexGuard<'_, Slab<Arc<Changes>>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock()
     }
 
     /// Tells of the changes that have come, and has the reactor wake this again when there are more.

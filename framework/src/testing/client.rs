@@ -204,7 +204,7 @@ impl Client {
         Ok(())
     }
 
-    /// Ends the application as a shutdown does: tokens are told, hooks run, tasks are joined, requests finish; a real
+    /// Endpoints the application as a shutdown does: tokens are told, hooks run, tasks are joined, requests finish; a real
     /// process is sent SIGTERM. Returns when all of it is over.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! An application in the test's own process: its generations, without sockets.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_std::future::timeout;
 use async_std::task::{spawn, JoinHandle};
@@ -11,20 +11,21 @@ use super::PATIENCE;
 use crate::app::Application;
 use crate::config::{Loaded, Sources};
 use crate::error::{Error, Result};
-use crate::http::env::Door;
-use crate::http::{Ends, RequestBody};
+use crate::http::shared::Door;
+use crate::http::{Endpoints, RequestBody};
 use crate::lifecycle;
 use crate::observe::metrics::Metrics;
-use crate::serve::{Generation, Readiness, Reserved, Slot};
+use crate::serve::{Dispatcher, Generation, Readiness, Reserved};
 use crate::setup::Reason;
+use crate::sync::lock::{Mutex, MutexGuard};
 
 /// An application that answers in process.
 pub(super) struct Inside {
     application: Arc<dyn Application>,
     sources: Mutex<Sources>,
     body_limit: Mutex<Option<u64>>,
-    slot: Slot,
-    ends: Arc<Ends>,
+    dispatcher: Dispatcher,
+    endpoints: Arc<Endpoints>,
     /// Generations that were replaced, while their hooks and tasks end.
     retiring: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -40,12 +41,12 @@ impl Inside {
             application,
             sources: Mutex::new(sources),
             body_limit: Mutex::new(loaded.config.http.body_limit),
-            slot: Slot::new(
+            dispatcher: Dispatcher::new(
                 generation,
                 Reserved::of(&loaded.config, vec![]),
                 Metrics::new(""),
             ),
-            ends: Arc::new(Ends {
+            endpoints: Arc::new(Endpoints {
                 peer: "127.0.0.1:50000".into(),
                 local: "127.0.0.1:8080".into(),
             }),
@@ -56,9 +57,9 @@ impl Inside {
     pub(super) async fn send(&self, request: Asked) -> Result<Answer> {
         let limit = *lock(&self.body_limit);
         let request = request.into_request(|body| RequestBody::whole(body, limit));
-        let (reply, seat) = self.slot.enter(request, &self.ends);
+        let (reply, permit) = self.dispatcher.enter(request, &self.endpoints);
         let response = reply.await;
-        drop(seat);
+        drop(permit);
         Ok(Answer::new(response))
     }
 
@@ -68,19 +69,20 @@ impl Inside {
 
     pub(super) async fn reload(&self) -> Result<()> {
         let mut loaded = lock(&self.sources).load()?;
-        let current = self.slot.generation();
+        let current = self.dispatcher.generation();
         let next = build(&*self.application, &mut loaded, Some(&current)).await?;
-        let old = self.slot.swap(next);
+        let old = self.dispatcher.swap(next);
         *lock(&self.body_limit) = loaded.config.http.body_limit;
-        self.slot.reserve(Reserved::of(&loaded.config, vec![]));
+        self.dispatcher
+            .reserve(Reserved::of(&loaded.config, vec![]));
         lock(&self.retiring).push(spawn(async move { old.retire().await }));
         Ok(())
     }
 
     pub(super) async fn drain(&self) -> Result<()> {
-        self.slot.set_readiness(Readiness::Leaving);
-        self.slot.tell_draining();
-        let generation = self.slot.generation();
+        self.dispatcher.set_readiness(Readiness::Leaving);
+        self.dispatcher.tell_draining();
+        let generation = self.dispatcher.generation();
         let retiring = std::mem::take(&mut *lock(&self.retiring));
         let over = async {
             for before in retiring {
@@ -109,5 +111,5 @@ async fn build(
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -22,6 +22,7 @@ use super::wire::Wire;
 use super::PATIENCE;
 use crate::config::Sources;
 use crate::error::Result;
+use crate::sync::lock::Mutex;
 
 /// How often a process is asked whether it has ended.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -140,7 +141,7 @@ impl Outside {
     }
 
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+        self.child.lock()
     }
 }
 

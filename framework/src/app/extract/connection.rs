@@ -9,7 +9,7 @@ use tide::Request;
 use super::FromRequest;
 use crate::app::request::given;
 use crate::app::Rejection;
-use crate::token::Token;
+use crate::sync::token::Token;
 
 /// Who asks: the other end of the connection. Behind a proxy that is the proxy.
 ///
@@ -87,7 +87,7 @@ impl Draining {
     /// ```
     #[must_use]
     pub fn told(&self) -> bool {
-        self.0.as_ref().is_some_and(Token::told)
+        self.0.as_ref().is_some_and(Token::is_triggered)
     }
 }
 

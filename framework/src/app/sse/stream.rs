@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tide::{Body, Endpoint, Request, Response};
 use super::Event;
 use crate::app::request::{parting, Parting};
 use crate::error::{BoxError, Result};
+use crate::sync::lock::Mutex;
 
 /// After so long without an event a comment is sent: it keeps middlemen from giving up, and shows who is gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -201,16 +202,12 @@ impl AsyncBufRead for Stream {
         }
         this.chunk.clear();
         this.read = 0;
-        let beside = this
-            .talk
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .poll(cx);
+        let beside = this.talk.get_mut().poll(cx);
         beside.iter().for_each(|event| this.push(event));
         while let Poll::Ready(Some(event)) = this.queue.poll_next(cx) {
             this.push(&event);
         }
-        match this.talk.get_mut().unwrap_or_else(PoisonError::into_inner) {
+        match this.talk.get_mut() {
             Talk::Over(last) => {
                 let last = last.take();
                 last.iter().for_each(|event| this.push(event));

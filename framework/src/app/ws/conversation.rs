@@ -27,7 +27,7 @@ use super::socket::{Code, Outgoing};
 use super::{Closed, Message, WebSocket};
 use crate::app::request::Parting;
 use crate::error::{panic_text, Result};
-use crate::token::token;
+use crate::sync::token::token;
 
 /// How long a client is given to answer a close, or to take the last bytes.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -96,7 +96,7 @@ pub(super) async fn hold<F, Fut>(
     let protocol = async {
         // kept until the handler has ended: until then a shutdown waits for it, and names it
         let kept = converse(connection, &manners, to_handler, from_handler).await;
-        over.tell();
+        over.fire();
         kept
     };
     let abandoned = async {

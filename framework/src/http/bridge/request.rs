@@ -15,13 +15,13 @@ use super::problem::Refusal;
 use super::reader::{Body, Broken, Reader};
 use super::target::Target;
 use crate::http::body::BodyLimit;
-use crate::http::{Caller, Context};
-use crate::token::Token;
+use crate::http::{Client, Context};
+use crate::sync::token::Token;
 
 /// What the framework gives a request on its way: found in its extensions.
 pub(crate) struct Given {
     /// Who asks.
-    pub(crate) caller: Caller,
+    pub(crate) client: Client,
     /// Told when the generation that answers is to finish.
     pub(crate) draining: Token,
     /// Over how long what then has to end is spread.
@@ -52,27 +52,27 @@ pub(super) fn convert<B: Body>(
     context: Context,
 ) -> Result<Arrived, Refusal> {
     let method = method(&head.method)?;
-    let (url, authority) = match Target::of(&head, &context.ends.local)? {
+    let (url, authority) = match Target::of(&head, &context.endpoints.local)? {
         Target::Resource { url, authority } => (url, authority),
         Target::Server => return Ok(Arrived::ServerOptions),
     };
     let mut request = Request::new(method, url);
     request.set_version(Some(version(head.version)));
-    request.set_peer_addr(Some(context.ends.peer.as_str()));
-    request.set_local_addr(Some(&*context.ends.local));
+    request.set_peer_addr(Some(context.endpoints.peer.as_str()));
+    request.set_local_addr(Some(&*context.endpoints.local));
     copy(&head.headers, request.as_mut(), head.version)?;
     if let Some(authority) = authority {
         request.insert_header(headers::HOST, authority);
     }
     let broken = (!body.is_end_stream()).then(|| attach(&mut request, body, &head.headers));
     let Context {
-        caller,
+        client,
         draining,
         spread,
         ..
     } = context;
     request.ext_mut().insert(Given {
-        caller,
+        client,
         draining,
         spread,
         limit,

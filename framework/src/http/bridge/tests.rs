@@ -19,8 +19,8 @@ use tide::Server;
 
 use super::*;
 use crate::app::{App, RequestExt};
-use crate::http::{BodyError, Caller, Ends, Tunnel, Upgrade};
-use crate::token::token;
+use crate::http::{BodyError, Client, Endpoints, Tunnel, Upgrade};
+use crate::sync::token::token;
 
 /// A request body made by hand: what comes, in order. A frame of no bytes stands for a wait.
 struct Hand {
@@ -124,13 +124,13 @@ fn pieces(
 }
 
 fn context() -> Context {
-    let ends = Ends {
+    let endpoints = Endpoints {
         peer: "127.0.0.1:5000".into(),
         local: "127.0.0.1:8080".into(),
     };
     Context {
-        ends: Arc::new(ends),
-        caller: Caller::default(),
+        endpoints: Arc::new(endpoints),
+        client: Client::default(),
         draining: token().1,
         spread: Duration::ZERO,
     }
@@ -412,7 +412,7 @@ fn a_handler_hears_that_it_is_to_finish() {
     let answering = answering(&server);
     let mut answer = answering.answer(head, body, BodyLimit::new(None), context);
     assert!(block_on(futures_lite::future::poll_once(&mut answer)).is_none());
-    trigger.tell();
+    trigger.fire();
     assert_eq!(text(block_on(answer)), "finished");
 }
 

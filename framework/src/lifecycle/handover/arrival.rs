@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::wire::Travelling;
+use crate::http::deadlines::now;
 use crate::http::detached::Detached;
-use crate::http::limits::Seat;
-use crate::http::timeouts::now;
-use crate::http::Ends;
+use crate::http::Endpoints;
+use crate::sync::limiter::Permit;
 use crate::sys::claims::{Claim, Claims};
 
 /// A connection that has come.
@@ -39,7 +39,7 @@ impl Arrival {
     }
 
     /// The connection as it was, in this process.
-    pub(crate) fn connection(self, seat: Seat) -> Detached {
+    pub(crate) fn connection(self, permit: Permit) -> Detached {
         let Travelling {
             peer,
             local,
@@ -51,11 +51,11 @@ impl Arrival {
         let ago = |millis: u64| now().saturating_sub(millis);
         Detached {
             stream: self.socket,
-            ends: Arc::new(Ends {
+            endpoints: Arc::new(Endpoints {
                 peer,
                 local: local.into(),
             }),
-            seat,
+            permit,
             accepted: ago(accepted_ago),
             head: Bytes::from(head),
             since: ago(since_ago),

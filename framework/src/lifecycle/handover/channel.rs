@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -22,6 +22,7 @@ use rustix::net::{
 };
 
 use super::wire::{Message, WireError, MAX_BYTES, MAX_FDS};
+use crate::sync::lock::Mutex;
 
 /// One end. Any number of tasks may send and receive on it at the same time: a message is sent whole or not at all.
 #[derive(Debug)]
@@ -144,12 +145,7 @@ impl Channel {
     /// # Errors
     /// The channel cannot be read, or what came is no message: then the next one can be received all the same.
     pub(crate) async fn receive(&self) -> Result<Option<(Message, Vec<OwnedFd>)>, ReceiveError> {
-        let receive = |socket: &OwnedFd| {
-            receive_now(
-                socket,
-                &mut self.buffer.lock().unwrap_or_else(PoisonError::into_inner),
-            )
-        };
+        let receive = |socket: &OwnedFd| receive_now(socket, &mut self.buffer.lock());
         match self.socket.read_with(receive).await? {
             Received::End => Ok(None),
             Received::Spoilt(why) => Err(why.into()),

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::sync::lock::{Mutex, RwLock};
 
 /// Upper bounds of the buckets of durations, in microseconds; one more has none.
 pub(super) const BOUNDS: [u64; 14] = [
@@ -135,25 +137,15 @@ pub(super) struct Cells {
 
 impl Cells {
     pub(super) fn get(&self, key: &Key) -> Cell {
-        if let Some(known) = self
-            .all
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-        {
+        if let Some(known) = self.all.read().get(key) {
             return known.clone();
         }
-        self.all
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(key.clone())
-            .or_default()
-            .clone()
+        self.all.write().entry(key.clone()).or_default().clone()
     }
 
     /// All that has been counted, in the order of keys.
     pub(super) fn told(&self) -> Counted {
-        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read();
         let mut told: Vec<_> = all
             .iter()
             .map(|(key, cell)| (key.clone(), cell.values()))
@@ -164,11 +156,7 @@ impl Cells {
 
     /// Whether another process has told anything.
     pub(super) fn has_heard(&self) -> bool {
-        !self
-            .heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        !self.heard.lock().is_empty()
     }
 
     /// Adds what has come since the same process told the last time. What cannot be read is left out: it is but a count.
@@ -176,7 +164,7 @@ impl Cells {
         let Ok(told) = serde_json::from_str::<Vec<(Told, Vec<u64>)>>(piece) else {
             return;
         };
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard.lock();
         for (key, values) in told {
             let key = Key::from(key);
             let cell = self.get(&key);

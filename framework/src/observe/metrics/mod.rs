@@ -11,10 +11,12 @@ mod cells;
 mod text;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cells::{Cell, Cells, Counted};
+
+use crate::sync::lock::Mutex;
 pub(crate) use cells::{Key, Plain};
 
 use super::CLIENT_GONE;
@@ -115,7 +117,7 @@ impl Metrics {
     /// What there is to scrape.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
         // held while it is rendered: what is shown must not get ahead of what is told
-        let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        let frozen = self.frozen.lock();
         match &*frozen {
             Some(told) => self.render(told, gauges),
             None => self.render(&self.cells.told(), gauges),
@@ -125,7 +127,7 @@ impl Metrics {
     /// From now on another process counts on from here, and what is scraped does not change any more. Gives what that
     /// process is to be told.
     pub(crate) fn freeze(&self) -> Vec<String> {
-        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frozen = self.frozen.lock();
         cells::pack(frozen.insert(self.cells.told()))
     }
 
@@ -138,7 +140,7 @@ impl Metrics {
 
     /// Nobody else is asked any more: what is counted here is shown.
     pub(crate) fn thaw(&self) {
-        *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.frozen.lock() = None;
     }
 
     /// What has been counted until now, in pieces that fit into a message each.

@@ -1,7 +1,7 @@
 //! The clocks of a connection: when it must have made progress, kept as plain numbers that one ticker looks at.
 //!
 //! A timer for each connection would be armed and disarmed at each request, and each arming may wake the reactor.
-//! Instead a connection only writes down by when something must happen; the ticker (`Traffic::keep_time` of `serve`) looks at all
+//! Instead a connection only writes down by when something must happen; the ticker (`Connections::keep_time` of `serve`) looks at all
 //! of them a few times in the shortest limit and wakes those that are overdue.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
@@ -36,7 +36,7 @@ pub(crate) fn after(from: Millis, limit: Option<Duration>) -> Millis {
 /// What a connection waits for from its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Waiting {
+pub(crate) enum ReadState {
     /// The first byte of a request.
     Idle,
     /// The rest of a head.
@@ -49,7 +49,7 @@ pub(crate) enum Waiting {
 
 /// By when a connection must have got on with reading, writing and answering.
 #[derive(Debug)]
-pub(crate) struct Clocks {
+pub(crate) struct Deadlines {
     waiting: AtomicU8,
     since: AtomicU64,
     read_by: AtomicU64,
@@ -57,10 +57,10 @@ pub(crate) struct Clocks {
     answer_by: AtomicU64,
 }
 
-impl Clocks {
-    /// Clocks that wait for `waiting` since `since`, until `read_by`.
-    pub(crate) fn new(waiting: Waiting, since: Millis, read_by: Millis) -> Self {
-        Clocks {
+impl Deadlines {
+    /// Deadlines that wait for `waiting` since `since`, until `read_by`.
+    pub(crate) fn new(waiting: ReadState, since: Millis, read_by: Millis) -> Self {
+        Deadlines {
             waiting: AtomicU8::new(waiting as u8),
             since: AtomicU64::new(since),
             read_by: AtomicU64::new(read_by),
@@ -70,12 +70,12 @@ impl Clocks {
     }
 
     /// What the client is to send next.
-    pub(crate) fn waiting(&self) -> Waiting {
+    pub(crate) fn waiting(&self) -> ReadState {
         match self.waiting.load(Ordering::Relaxed) {
-            0 => Waiting::Idle,
-            1 => Waiting::Head,
-            2 => Waiting::Body,
-            _ => Waiting::Nothing,
+            0 => ReadState::Idle,
+            1 => ReadState::Head,
+            2 => ReadState::Body,
+            _ => ReadState::Nothing,
         }
     }
 
@@ -85,7 +85,7 @@ impl Clocks {
     }
 
     /// The client is to send `waiting`, from `since` on, by `read_by`.
-    pub(crate) fn wait(&self, waiting: Waiting, since: Millis, read_by: Millis) {
+    pub(crate) fn wait(&self, waiting: ReadState, since: Millis, read_by: Millis) {
         self.waiting.store(waiting as u8, Ordering::Relaxed);
         self.since.store(since, Ordering::Relaxed);
         self.read_by.store(read_by, Ordering::Relaxed);
@@ -94,7 +94,7 @@ impl Clocks {
     /// Nothing is expected of the client.
     pub(crate) fn wait_for_nothing(&self) {
         self.waiting
-            .store(Waiting::Nothing as u8, Ordering::Relaxed);
+            .store(ReadState::Nothing as u8, Ordering::Relaxed);
         self.read_by.store(NEVER, Ordering::Relaxed);
     }
 
@@ -155,27 +155,27 @@ mod tests {
 
     #[test]
     fn no_limit_is_never_overdue() {
-        let clocks = Clocks::new(Waiting::Idle, 5, after(5, None));
-        assert!(!clocks.overdue(NEVER - 1));
+        let deadlines = Deadlines::new(ReadState::Idle, 5, after(5, None));
+        assert!(!deadlines.overdue(NEVER - 1));
     }
 
     #[test]
     fn a_stalled_write_counts_from_its_first_refusal() {
-        let clocks = Clocks::new(Waiting::Nothing, 0, NEVER);
-        clocks.write_stalled(|| 10);
-        clocks.write_stalled(|| 20);
-        assert!(clocks.write_overdue(10));
-        clocks.write_moved();
-        assert!(!clocks.overdue(1_000));
+        let deadlines = Deadlines::new(ReadState::Nothing, 0, NEVER);
+        deadlines.write_stalled(|| 10);
+        deadlines.write_stalled(|| 20);
+        assert!(deadlines.write_overdue(10));
+        deadlines.write_moved();
+        assert!(!deadlines.overdue(1_000));
     }
 
     #[test]
     fn waiting_for_nothing_has_no_deadline() {
-        let clocks = Clocks::new(Waiting::Head, 0, 10);
-        assert!(clocks.read_overdue(10));
-        clocks.wait_for_nothing();
-        assert_eq!(clocks.waiting(), Waiting::Nothing);
-        assert!(!clocks.overdue(1_000));
+        let deadlines = Deadlines::new(ReadState::Head, 0, 10);
+        assert!(deadlines.read_overdue(10));
+        deadlines.wait_for_nothing();
+        assert_eq!(deadlines.waiting(), ReadState::Nothing);
+        assert!(!deadlines.overdue(1_000));
     }
 
     proptest! {

@@ -22,7 +22,7 @@ pub(crate) fn token() -> (Trigger, Token) {
 
 impl Trigger {
     /// Tells every holder of the token; telling again does nothing.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn fire(&self) {
         self.0.close();
     }
 }
@@ -32,11 +32,11 @@ impl Token {
     ///
     /// ```
     /// # fn in_a_task(token: slackwater::Token) {
-    /// if token.told() { /* finish up */ }
+    /// if token.is_triggered() { /* finish up */ }
     /// # }
     /// ```
     #[must_use]
-    pub fn told(&self) -> bool {
+    pub fn is_triggered(&self) -> bool {
         self.0.is_closed()
     }
 
@@ -61,9 +61,9 @@ mod tests {
     fn a_token_is_told_once_and_heard_by_every_clone() {
         let (trigger, token) = token();
         let clone = token.clone();
-        assert!(!token.told());
-        trigger.tell();
-        assert!(token.told() && clone.told());
+        assert!(!token.is_triggered());
+        trigger.fire();
+        assert!(token.is_triggered() && clone.is_triggered());
         futures_lite::future::block_on(clone.wait());
     }
 
@@ -71,6 +71,6 @@ mod tests {
     fn a_teller_that_is_dropped_has_told() {
         let (trigger, token) = token();
         drop(trigger);
-        assert!(token.told());
+        assert!(token.is_triggered());
     }
 }

@@ -2,42 +2,43 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_channel::Sender;
 use async_io::Timer;
 use bytes::Bytes;
 use futures_lite::future;
 
-use super::ledger::{Cut, Ledger};
-use super::slot::Slot;
+use super::dispatcher::Dispatcher;
+use super::registry::{Cut, Registry};
 use super::tunnel::TunnelStream;
 use crate::config;
 use crate::http::connection::{self, Connection, Outcome};
-use crate::http::departure::Leaving;
+use crate::http::deadlines::{after, now, tick};
 use crate::http::detached::Detached;
-use crate::http::env::{Env, Stage};
 #[cfg(feature = "http2")]
 use crate::http::h2;
-use crate::http::limits::{Seat, Seats};
-use crate::http::parked::Lot;
+use crate::http::idle::IdleSet;
+use crate::http::shared::{Shared, Stage};
 #[cfg(feature = "http2")]
-use crate::http::record::Record;
-use crate::http::timeouts::{after, now, tick};
-use crate::http::{linger, Ends};
+use crate::http::state::ConnState;
+use crate::http::transfer::Transfer;
+use crate::http::{linger, Endpoints};
 use crate::observe::metrics::{Metrics, Plain};
 use crate::socket::Stream;
+use crate::sync::limiter::{Limiter, Permit};
+use crate::sync::lock::Mutex;
 
 /// Everybody who is connected.
-pub(crate) struct Traffic {
-    pub(crate) env: Arc<Env>,
-    pub(crate) seats: Arc<Seats>,
+pub(crate) struct Connections {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) permits: Arc<Limiter>,
     /// Those of another protocol take one of these as well.
-    tunnels: Arc<Seats>,
-    ledger: Arc<Ledger>,
-    lot: Lot,
+    tunnels: Arc<Limiter>,
+    registry: Arc<Registry>,
+    idle: IdleSet,
     /// Where connections go while they are handed over.
-    way_out: Mutex<Option<Sender<Leaving>>>,
+    way_out: Mutex<Option<Sender<Transfer>>>,
 }
 
 /// How many are connected, by what they do.
@@ -60,42 +61,42 @@ impl Count {
     }
 }
 
-impl Traffic {
+impl Connections {
     pub(crate) fn new(
-        slot: Arc<Slot>,
+        dispatcher: Arc<Dispatcher>,
         limits: config::Http,
-        lot: Lot,
-        seats: usize,
+        idle: IdleSet,
+        permits: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let traffic = Arc::new(Traffic {
-            env: Arc::new(Env::new(slot.clone(), limits, metrics)),
-            seats: Seats::new(seats),
-            tunnels: Seats::unlimited(),
-            ledger: Arc::default(),
-            lot,
+        let connections = Arc::new(Connections {
+            shared: Arc::new(Shared::new(dispatcher.clone(), limits, metrics)),
+            permits: Limiter::new(permits),
+            tunnels: Limiter::unlimited(),
+            registry: Arc::default(),
+            idle,
             way_out: Mutex::default(),
         });
-        slot.counts(&traffic);
-        traffic
+        dispatcher.counts(&connections);
+        connections
     }
 
     /// Serves a connection that has just been accepted.
     pub(crate) fn welcome(
         self: &Arc<Self>,
         socket: OwnedFd,
-        ends: Arc<Ends>,
-        seat: Seat,
+        endpoints: Arc<Endpoints>,
+        permit: Permit,
     ) -> io::Result<()> {
-        if self.env.metrics.is_on() {
-            self.env.metrics.count(Plain::Accepted);
+        if self.shared.metrics.is_on() {
+            self.shared.metrics.count(Plain::Accepted);
         }
         let (stream, now) = (Stream::new(socket)?, now());
         let head = Bytes::new();
         self.go(Connection {
             stream,
-            ends,
-            seat,
+            endpoints,
+            permit,
             accepted: now,
             head,
             since: now,
@@ -107,7 +108,7 @@ impl Traffic {
     /// Goes on with a connection that comes from another process, or comes back from one. Nothing is read of it until
     /// something has come: the other process would take it for one that may be in the middle of a request.
     pub(crate) fn adopt(self: &Arc<Self>, connection: Detached) {
-        if self.env.stage() == Stage::Open && !connection.speaks() {
+        if self.shared.stage() == Stage::Open && !connection.speaks() {
             self.park(connection);
         } else {
             self.attach(connection);
@@ -123,40 +124,45 @@ impl Traffic {
 
     /// Serves a connection in a task of its own, until it ends or is parked.
     fn go(self: &Arc<Self>, connection: Connection) {
-        let traffic = self.clone();
-        async_std::task::spawn(async move { traffic.serve(connection).await });
+        let connections = self.clone();
+        async_std::task::spawn(async move { connections.serve(connection).await });
     }
 
     async fn serve(self: Arc<Self>, connection: Connection) {
-        let entry = self.ledger.entry();
-        match connection::serve(connection, &self.env, |record| entry.show(record)).await {
+        let registration = self.registry.registration();
+        match connection::serve(connection, &self.shared, |conn| registration.show(conn)).await {
             Outcome::Idle(connection) => {
-                drop(entry);
+                drop(registration);
                 self.detach(connection, Self::park);
             }
             Outcome::Leaving(connection, place) => {
-                drop(entry);
-                self.detach(connection, |traffic, connection| {
-                    traffic.send_off(Leaving { connection, place });
+                drop(registration);
+                self.detach(connection, |connections, connection| {
+                    connections.send_off(Transfer { connection, place });
                 });
             }
             Outcome::HeadOverdue(connection) => {
-                linger::refuse_overdue_head(connection, &self.env).await
+                linger::refuse_overdue_head(connection, &self.shared).await
             }
-            Outcome::Answered(connection) => linger::close(connection, &self.env).await,
+            Outcome::Answered(connection) => linger::close(connection, &self.shared).await,
             Outcome::Switched(connection, switch) => {
-                TunnelStream::start(connection, switch, entry, self.tunnels.squeeze_in());
+                TunnelStream::start(
+                    connection,
+                    switch,
+                    registration,
+                    self.tunnels.acquire_unbounded(),
+                );
             }
             #[cfg(feature = "http2")]
             Outcome::Http2(connection) => {
-                drop(entry);
-                let ledger = self.ledger.clone();
-                let enlist = move |record: &Arc<Record>| {
-                    let entry = ledger.entry();
-                    entry.show(record);
-                    entry
+                drop(registration);
+                let registry = self.registry.clone();
+                let enlist = move |conn: &Arc<ConnState>| {
+                    let registration = registry.registration();
+                    registration.show(conn);
+                    registration
                 };
-                h2::serve(connection, &self.env, enlist).await;
+                h2::serve(connection, &self.shared, enlist).await;
             }
             Outcome::Over => {}
         }
@@ -173,65 +179,61 @@ impl Traffic {
 
     /// Parks a silent connection, or closes it where its time is over.
     fn park(self: &Arc<Self>, connection: Detached) {
-        let timeout = after(connection.since, self.env.limits().idle_timeout);
-        if self.env.stage() >= Stage::CloseIdle || timeout <= now() {
+        let timeout = after(connection.since, self.shared.limits().idle_timeout);
+        if self.shared.stage() >= Stage::CloseIdle || timeout <= now() {
             return connection.close();
         }
-        if let Err(error) = self.lot.park(connection) {
+        if let Err(error) = self.idle.park(connection) {
             log::warn!("an idle connection could not be parked: {error}; it is closed");
         }
         // the stage may have come between the question and the parking
-        match self.env.stage() {
+        match self.shared.stage() {
             Stage::Open | Stage::LastCall => {}
-            Stage::HandOver => self.empty_lot(),
+            Stage::HandOver => self.hand_over_idle(),
             Stage::CloseIdle | Stage::Stop | Stage::Cut => {
-                self.lot.close_all();
+                self.idle.close_all();
             }
         }
     }
 
     /// From now on connections leave by `way`, each at a boundary and as soon as there is a place for it.
-    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Leaving>) {
-        *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
-        self.env.set_stage(Stage::HandOver);
-        self.empty_lot();
-        let ledger = self.ledger.clone();
-        async_std::task::spawn(async move { ledger.wake_in_turn(|_| true).await });
+    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Transfer>) {
+        *self.way_out.lock() = Some(way);
+        self.shared.set_stage(Stage::HandOver);
+        self.hand_over_idle();
+        let registry = self.registry.clone();
+        async_std::task::spawn(async move { registry.wake_in_turn(|_| true).await });
     }
 
     /// Connections stay again.
     pub(crate) fn keep(&self) {
-        *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.env.set_stage(Stage::Open);
-        self.ledger.wake_all();
+        *self.way_out.lock() = None;
+        self.shared.set_stage(Stage::Open);
+        self.registry.wake_all();
     }
 
     /// Sends the parked ones off. Those whose turn has not come can still speak, and are answered here.
-    fn empty_lot(self: &Arc<Self>) {
-        let traffic = self.clone();
+    fn hand_over_idle(self: &Arc<Self>) {
+        let connections = self.clone();
         async_std::task::spawn(async move {
             loop {
-                let places = traffic.env.places.take_silent().await;
-                if traffic.env.stage() != Stage::HandOver {
+                let transfer_limits = connections.shared.transfer_limits.take_silent().await;
+                if connections.shared.stage() != Stage::HandOver {
                     return;
                 }
-                let parked = traffic.lot.take_some(places.len());
+                let parked = connections.idle.take_some(transfer_limits.len());
                 if parked.is_empty() {
                     return;
                 }
-                for (connection, place) in parked.into_iter().zip(places) {
-                    traffic.send_off(Leaving { connection, place });
+                for (connection, place) in parked.into_iter().zip(transfer_limits) {
+                    connections.send_off(Transfer { connection, place });
                 }
             }
         });
     }
 
-    fn send_off(self: &Arc<Self>, leaving: Leaving) {
-        let way = self
-            .way_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+    fn send_off(self: &Arc<Self>, leaving: Transfer) {
+        let way = self.way_out.lock().clone();
         let stays = match way {
             Some(way) => way
                 .try_send(leaving)
@@ -240,7 +242,7 @@ impl Traffic {
             None => Some(leaving),
         };
         // the stage has changed meanwhile
-        if let Some(Leaving { connection, .. }) = stays {
+        if let Some(Transfer { connection, .. }) = stays {
             self.adopt(connection);
         }
     }
@@ -248,7 +250,7 @@ impl Traffic {
     /// Gives parked connections that have something to say a task again; never ends.
     pub(crate) async fn tend_parked(self: Arc<Self>) {
         loop {
-            match self.lot.woken().await {
+            match self.idle.woken().await {
                 Ok(woken) => {
                     woken.into_iter().for_each(|parked| self.attach(parked));
                 }
@@ -265,15 +267,15 @@ impl Traffic {
     /// Keeps everybody's time, while there is anybody; never ends.
     pub(crate) async fn keep_time(self: Arc<Self>) {
         loop {
-            self.seats.occupied().await;
-            let limits = self.env.limits();
+            self.permits.occupied().await;
+            let limits = self.shared.limits();
             let http = &*limits;
             // where all are parked, one limit is left, and that is long
             let until_somebody_is_active = async {
                 Timer::after(tick([http.idle_timeout])).await;
             };
-            future::or(self.ledger.occupied(), until_somebody_is_active).await;
-            if self.ledger.len() > 0 {
+            future::or(self.registry.occupied(), until_somebody_is_active).await;
+            if self.registry.len() > 0 {
                 Timer::after(tick([
                     http.header_timeout,
                     http.idle_timeout,
@@ -285,15 +287,15 @@ impl Traffic {
                 .await;
             }
             let now = now();
-            self.ledger.wake_overdue(now).await;
-            self.lot.close_overdue(&limits, now);
+            self.registry.wake_overdue(now).await;
+            self.idle.close_overdue(&limits, now);
         }
     }
 
     pub(crate) fn count(&self) -> Count {
         let (all, active, tunnels) = (
-            self.ledger.len(),
-            self.ledger.asking(),
+            self.registry.len(),
+            self.registry.asking(),
             self.tunnels.taken(),
         );
         let idle = all.saturating_sub(active + tunnels);
@@ -301,45 +303,45 @@ impl Traffic {
             active,
             idle,
             tunnels,
-            parked: self.lot.len(),
+            parked: self.idle.len(),
         }
     }
 
     /// The request that has been in the works for the longest time.
     pub(crate) fn oldest_request(&self) -> Option<Cut> {
-        self.ledger.oldest_request()
+        self.registry.oldest_request()
     }
 
     /// From now on every answer carries `Connection: close`; idle connections may send one more request.
     pub(crate) fn last_call(&self) {
-        self.env.set_stage(Stage::LastCall);
+        self.shared.set_stage(Stage::LastCall);
     }
 
     /// Idle connections close; returns how many of them were parked.
     pub(crate) fn close_idle(&self) -> usize {
-        self.env.set_stage(Stage::CloseIdle);
-        let parked = self.lot.close_all();
-        self.ledger.wake_all();
+        self.shared.set_stage(Stage::CloseIdle);
+        let parked = self.idle.close_all();
+        self.registry.wake_all();
         parked
     }
 
     /// Handlers are told to come to an end: bodies are waited for no longer.
     pub(crate) fn stop(&self) {
-        self.env.set_stage(Stage::Stop);
-        self.ledger.wake_all();
+        self.shared.set_stage(Stage::Stop);
+        self.registry.wake_all();
     }
 
     /// Cuts whoever is left, and names them.
     pub(crate) fn cut(&self) -> Vec<Cut> {
-        let survivors = self.ledger.survivors();
-        self.env.set_stage(Stage::Cut);
-        self.lot.close_all();
-        self.ledger.wake_all();
+        let survivors = self.registry.survivors();
+        self.shared.set_stage(Stage::Cut);
+        self.idle.close_all();
+        self.registry.wake_all();
         survivors
     }
 
     /// Back to keep-alive as usual.
     pub(crate) fn reopen(&self) {
-        self.env.set_stage(Stage::Open);
+        self.shared.set_stage(Stage::Open);
     }
 }

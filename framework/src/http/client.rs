@@ -7,21 +7,21 @@
 use std::future::{pending, Future};
 use std::sync::Arc;
 
-use super::record::Record;
+use super::state::ConnState;
 
 /// The client of one request; nobody, where no connection brought it.
 #[derive(Clone, Default)]
-pub(crate) struct Caller(Option<Arc<Record>>);
+pub(crate) struct Client(Option<Arc<ConnState>>);
 
-impl Caller {
-    pub(super) fn of(record: &Arc<Record>) -> Self {
-        Caller(Some(record.clone()))
+impl Client {
+    pub(super) fn of(conn: &Arc<ConnState>) -> Self {
+        Client(Some(conn.clone()))
     }
 
     /// Resolves when the client has ended what it sends, or is gone.
     pub(crate) fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
         // not the record itself: whoever waits keeps nothing of the connection
-        let token = self.0.as_ref().map(|record| record.hung_up());
+        let token = self.0.as_ref().map(|conn| conn.hung_up());
         async move {
             match token {
                 Some(token) => token.wait().await,

@@ -1,13 +1,14 @@
 //! What all connections of a process share: the way to the application, the limits, and how far a drain has come.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use super::departure::Places;
-use super::limits::Seat;
-use super::{Ends, Reply, RequestBody};
+use super::transfer::TransferLimits;
+use super::{Endpoints, Reply, RequestBody};
 use crate::config;
 use crate::observe::metrics::Metrics;
+use crate::sync::limiter::Permit;
+use crate::sync::lock::RwLock;
 
 /// How far the connections are told to go on: the later, the less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,14 +43,18 @@ impl Stage {
 pub(crate) trait Door: Send + Sync + 'static {
     /// Hands the request in. The seat in the generation that answers is kept until the answer has left, so that the
     /// generation knows when its last request is over.
-    fn enter(&self, request: hyper::Request<RequestBody>, ends: &Arc<Ends>) -> (Reply, Seat);
+    fn enter(
+        &self,
+        request: hyper::Request<RequestBody>,
+        endpoints: &Arc<Endpoints>,
+    ) -> (Reply, Permit);
 
     /// The template of the route that a path leads to, for metrics.
-    fn template(&self, path: &str, ends: &Ends) -> Arc<str>;
+    fn template(&self, path: &str, endpoints: &Endpoints) -> Arc<str>;
 }
 
 /// What all connections share.
-pub(crate) struct Env {
+pub(crate) struct Shared {
     stage: AtomicU8,
     limits: RwLock<Arc<config::Http>>,
     /// Counts the changes of what hyper is told once, when it is put around a socket.
@@ -57,19 +62,19 @@ pub(crate) struct Env {
     access_log: AtomicBool,
     door: Arc<dyn Door>,
     /// The places on the way to another process, while connections are handed over.
-    pub(crate) places: Places,
+    pub(crate) transfer_limits: TransferLimits,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Env {
+impl Shared {
     pub(crate) fn new(door: Arc<dyn Door>, limits: config::Http, metrics: Arc<Metrics>) -> Self {
-        Env {
+        Shared {
             stage: AtomicU8::new(Stage::Open as u8),
             limits: RwLock::new(Arc::new(limits)),
             parsers: AtomicU32::new(0),
             access_log: AtomicBool::new(false),
             door,
-            places: Places::new(),
+            transfer_limits: TransferLimits::new(),
             metrics,
         }
     }
@@ -84,14 +89,11 @@ impl Env {
 
     /// The limits in force; they change at a reload, so nobody keeps them past a request.
     pub(crate) fn limits(&self) -> Arc<config::Http> {
-        self.limits
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.limits.read().clone()
     }
 
     pub(crate) fn set_limits(&self, limits: config::Http) {
-        let mut current = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.limits.write();
         let parsed_alike = (current.max_headers, current.max_header_bytes)
             == (limits.max_headers, limits.max_header_bytes);
         *current = Arc::new(limits);

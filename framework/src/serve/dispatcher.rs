@@ -1,33 +1,34 @@
 //! The slot of the current generation: where a request meets the application, and where a reload swaps it.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use hyper::header::{HeaderValue, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
 
+use super::connections::Connections;
 use super::generation::Generation;
 use super::health;
-use super::traffic::Traffic;
 use crate::config::{self, Config};
-use crate::http::env::Door;
-use crate::http::limits::Seat;
-use crate::http::{refusal, Context, Ends, Form, Reply, RequestBody, ResponseBody};
+use crate::http::shared::Door;
+use crate::http::{refusal, Context, Endpoints, Form, Reply, RequestBody, ResponseBody};
 use crate::observe::metrics::{Gauges, Metrics};
-use crate::token::{token, Token, Trigger};
+use crate::sync::limiter::Permit;
+use crate::sync::lock::RwLock;
+use crate::sync::token::{token, Token, Trigger};
 
 /// What metrics call the paths of the process itself, and those that lead nowhere.
 const OWN: &str = "(own)";
 const UNMATCHED: &str = "(unmatched)";
 
 /// Holds what answers at the moment.
-pub(crate) struct Slot {
+pub(crate) struct Dispatcher {
     current: RwLock<Current>,
     reserved: RwLock<Reserved>,
     metrics: Arc<Metrics>,
     /// Everybody who is connected, to be counted for a scrape.
-    traffic: OnceLock<Weak<Traffic>>,
+    connections: OnceLock<Weak<Connections>>,
     readiness: AtomicU8,
     /// Requests that have come in since the start.
     requests: AtomicU64,
@@ -65,17 +66,17 @@ pub(crate) enum Readiness {
     Leaving,
 }
 
-impl Slot {
+impl Dispatcher {
     pub(crate) fn new(
         generation: Arc<Generation>,
         reserved: Reserved,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Slot {
+        Dispatcher {
             current: RwLock::new(Current::new(generation)),
             reserved: RwLock::new(reserved),
             metrics,
-            traffic: OnceLock::new(),
+            connections: OnceLock::new(),
             readiness: AtomicU8::new(Readiness::Ready as u8),
             requests: AtomicU64::new(0),
         }
@@ -91,43 +92,40 @@ impl Slot {
 
     /// From the next request on, `generation` answers. Returns the one before; its requests are told to finish.
     pub(crate) fn swap(&self, generation: Arc<Generation>) -> Arc<Generation> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         let old = std::mem::replace(&mut *current, Current::new(generation));
         drop(current);
-        old.drain.tell();
+        old.drain.fire();
         old.generation
     }
 
     /// Tells the requests that are being answered to finish.
     pub(crate) fn tell_draining(&self) {
-        self.current().drain.tell();
+        self.current().drain.fire();
     }
 
     /// Requests from now on have not been told to finish.
     pub(crate) fn resume(&self) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         *current = Current::new(current.generation.clone());
     }
 
     pub(crate) fn reserve(&self, reserved: Reserved) {
-        *self
-            .reserved
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = reserved;
+        *self.reserved.write() = reserved;
     }
 
     /// Whom a scrape counts.
-    pub(crate) fn counts(&self, traffic: &Arc<Traffic>) {
-        let _ = self.traffic.set(Arc::downgrade(traffic));
+    pub(crate) fn counts(&self, connections: &Arc<Connections>) {
+        let _ = self.connections.set(Arc::downgrade(connections));
     }
 
     /// What a scrape looks at.
     pub(crate) fn gauges(&self) -> Gauges {
         let count = self
-            .traffic
+            .connections
             .get()
             .and_then(Weak::upgrade)
-            .map(|traffic| traffic.count());
+            .map(|connections| connections.count());
         let connections = count.map_or_else(Default::default, |count| {
             [
                 ("active", count.active),
@@ -155,10 +153,7 @@ impl Slot {
     }
 
     fn current(&self) -> Current {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.current.read().clone()
     }
 
     /// The answer to a request that is not the application's.
@@ -166,9 +161,9 @@ impl Slot {
         &self,
         reserved: &Reserved,
         request: &Request<RequestBody>,
-        ends: &Ends,
+        endpoints: &Endpoints,
     ) -> Option<Reply> {
-        let alone = reserved.alone(ends);
+        let alone = reserved.alone(endpoints);
         let own = reserved.meant(request.uri().path(), alone);
         if own.is_none() && !alone {
             return None;
@@ -204,10 +199,10 @@ impl Reserved {
     }
 
     /// Whether a connection came by a listener that answers for metrics alone.
-    fn alone(&self, ends: &Ends) -> bool {
+    fn alone(&self, endpoints: &Endpoints) -> bool {
         self.metrics_alone
             .iter()
-            .any(|address| **address == *ends.local)
+            .any(|address| **address == *endpoints.local)
     }
 
     fn meant(&self, path: &str, alone: bool) -> Option<Own> {
@@ -251,34 +246,37 @@ impl Current {
     }
 }
 
-impl Door for Slot {
-    fn enter(&self, request: Request<RequestBody>, ends: &Arc<Ends>) -> (Reply, Seat) {
+impl Door for Dispatcher {
+    fn enter(&self, request: Request<RequestBody>, endpoints: &Arc<Endpoints>) -> (Reply, Permit) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         // seated under the lock: whoever swaps the generation afterwards finds the seat taken
-        let (current, seat) = {
-            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            (current.clone(), current.generation.requests.squeeze_in())
+        let (current, permit) = {
+            let current = self.current.read();
+            (
+                current.clone(),
+                current.generation.requests.acquire_unbounded(),
+            )
         };
         let spread = {
-            let reserved = self.reserved.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(answer) = self.own_answer(&reserved, &request, ends) {
-                return (answer, seat);
+            let reserved = self.reserved.read();
+            if let Some(answer) = self.own_answer(&reserved, &request, endpoints) {
+                return (answer, permit);
             }
             reserved.spread
         };
-        let caller = request.body().caller();
+        let client = request.body().client();
         let context = Context {
-            ends: ends.clone(),
-            caller,
+            endpoints: endpoints.clone(),
+            client,
             draining: current.draining,
             spread,
         };
-        (current.generation.service.call(request, context), seat)
+        (current.generation.service.call(request, context), permit)
     }
 
-    fn template(&self, path: &str, ends: &Ends) -> Arc<str> {
-        let reserved = self.reserved.read().unwrap_or_else(PoisonError::into_inner);
-        let alone = reserved.alone(ends);
+    fn template(&self, path: &str, endpoints: &Endpoints) -> Arc<str> {
+        let reserved = self.reserved.read();
+        let alone = reserved.alone(endpoints);
         if alone || reserved.meant(path, alone).is_some() {
             return OWN.into();
         }

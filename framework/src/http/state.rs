@@ -1,26 +1,27 @@
 //! What the parts of one connection know of each other: socket, service and bodies write here, the connection reads.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
 
 use atomic_waker::AtomicWaker;
 use hyper::body::Incoming;
 use hyper::{Method, Uri};
 
-use super::departure::Boarding;
-use super::env::{Env, Stage};
-use super::limits::Seat;
-use super::timeouts::{after, now, Clocks, Millis, Waiting};
-use super::{Ends, Upgrade};
-use crate::token::{token, Token, Trigger};
+use super::deadlines::{after, now, Deadlines, Millis, ReadState};
+use super::shared::{Shared, Stage};
+use super::transfer::TransferPermit;
+use super::{Endpoints, Upgrade};
+use crate::sync::limiter::Permit;
+use crate::sync::lock::Mutex;
+use crate::sync::token::{token, Token, Trigger};
 
 /// The record of a connection that is being served.
-pub(crate) struct Record {
-    pub(crate) env: Arc<Env>,
-    pub(crate) ends: Arc<Ends>,
+pub(crate) struct ConnState {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) accepted: Millis,
-    pub(crate) clocks: Clocks,
+    pub(crate) deadlines: Deadlines,
     /// Which limits hyper was put around the socket with.
     parser: u32,
     /// Requests handed to the service since this record was made.
@@ -35,7 +36,7 @@ pub(crate) struct Record {
     /// The request that is being answered; for the report of a shutdown.
     request: Mutex<Option<Request>>,
     rest: Mutex<Unread>,
-    boarding: Mutex<Boarding>,
+    transfer: Mutex<TransferPermit>,
     /// Set with a 101: what takes the socket over once that has been written.
     switch: Mutex<Option<Switch>>,
     /// Told when the client has ended what it sends, or is gone; made when somebody asks or tells.
@@ -60,15 +61,15 @@ pub(crate) struct Switch {
     /// What the tunnel goes by in the report of a shutdown.
     pub(crate) request: Option<Request>,
     /// Keeps the generation that answered for as long as the tunnel stands.
-    pub(crate) seat: Option<Seat>,
+    pub(crate) permit: Option<Permit>,
 }
 
 /// What is still to be read of a request's body.
-pub(crate) struct Rest {
+pub(crate) struct UnreadBody {
     pub(crate) incoming: Incoming,
     /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
     pub(crate) asked_for: bool,
-    pub(super) part: Part,
+    pub(super) part: InFlight,
 }
 
 /// The rest of a request's body that nobody read.
@@ -78,35 +79,35 @@ pub(crate) enum Unread {
     /// The exchange still runs, and takes back what is left.
     Wanted,
     /// What is left.
-    Left(Rest),
+    Left(UnreadBody),
 }
 
 /// One thing that keeps a connection from its boundary, for as long as it is held.
-pub(crate) struct Part {
-    record: Arc<Record>,
-    wakes: Wakes,
+pub(crate) struct InFlight {
+    conn: Arc<ConnState>,
+    wakes: WakeOnDrop,
 }
 
 /// Whether the end of a part must wake the connection, or can only come while the connection is polled anyway.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wakes {
+pub(crate) enum WakeOnDrop {
     Connection,
     Nobody,
 }
 
-impl Record {
+impl ConnState {
     pub(crate) fn new(
-        env: &Arc<Env>,
-        ends: &Arc<Ends>,
+        shared: &Arc<Shared>,
+        endpoints: &Arc<Endpoints>,
         accepted: Millis,
-        clocks: Clocks,
+        deadlines: Deadlines,
     ) -> Arc<Self> {
-        Arc::new(Record {
-            env: env.clone(),
-            ends: ends.clone(),
+        Arc::new(ConnState {
+            shared: shared.clone(),
+            endpoints: endpoints.clone(),
             accepted,
-            clocks,
-            parser: env.parser(),
+            deadlines,
+            parser: shared.parser(),
             calls: AtomicU32::new(0),
             live: AtomicU32::new(0),
             flushed: AtomicBool::new(false),
@@ -114,7 +115,7 @@ impl Record {
             preface: AtomicBool::new(false),
             request: Mutex::new(None),
             rest: Mutex::new(Unread::Nobodys),
-            boarding: Mutex::default(),
+            transfer: Mutex::default(),
             switch: Mutex::new(None),
             hung_up: OnceLock::new(),
             gone: AtomicBool::new(false),
@@ -126,23 +127,23 @@ impl Record {
     /// A request begins: nothing more is expected of the client until somebody wants its body.
     pub(crate) fn begin(&self, request: Request) {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.clocks.wait_for_nothing();
-        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+        self.deadlines.wait_for_nothing();
+        *self.request.lock() = Some(request);
     }
 
     /// The answer to it has been handed to the socket.
     pub(crate) fn end(&self) {
-        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.request.lock() = None;
     }
 
     /// A body begins; the exchange takes back what nobody reads of it.
     pub(crate) fn expect_rest(&self) {
-        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Unread::Wanted;
+        *self.rest.lock() = Unread::Wanted;
     }
 
     /// The reader of a body has let go of it before its end.
-    pub(crate) fn give_back(&self, rest: Rest) {
-        let mut unread = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn give_back(&self, rest: UnreadBody) {
+        let mut unread = self.rest.lock();
         let unwanted = match &*unread {
             Unread::Wanted => {
                 *unread = Unread::Left(rest);
@@ -157,26 +158,23 @@ impl Record {
 
     /// The answer is a 101.
     pub(crate) fn switches(&self, switch: Switch) {
-        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
+        *self.switch.lock() = Some(switch);
     }
 
     /// What takes the socket over, if a 101 was the last answer.
     pub(crate) fn switched(&self) -> Option<Switch> {
-        self.switch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.switch.lock().take()
     }
 
     /// A tunnel stands: from now on only its writes have a limit.
     pub(crate) fn tunnels(&self, request: Option<Request>) {
-        self.clocks.wait_for_nothing();
-        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = request;
+        self.deadlines.wait_for_nothing();
+        *self.request.lock() = request;
     }
 
     /// What has been given back; whatever is let go later is nobody's.
-    pub(crate) fn take_rest(&self) -> Option<Rest> {
-        let mut unread = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn take_rest(&self) -> Option<UnreadBody> {
+        let mut unread = self.rest.lock();
         match std::mem::replace(&mut *unread, Unread::Nobodys) {
             Unread::Left(rest) => Some(rest),
             Unread::Nobodys | Unread::Wanted => None,
@@ -190,7 +188,7 @@ impl Record {
 
     /// The client has ended what it sends. It may still wait for its answer.
     pub(crate) fn hangs_up(&self) {
-        self.hung_up.get_or_init(token).0.tell();
+        self.hung_up.get_or_init(token).0.fire();
     }
 
     /// The client is gone: there is nobody to answer.
@@ -205,17 +203,11 @@ impl Record {
 
     /// Whether a request is being answered.
     pub(crate) fn asks(&self) -> bool {
-        self.request
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.request.lock().is_some()
     }
 
     pub(crate) fn request(&self) -> Option<Request> {
-        self.request
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.request.lock().clone()
     }
 
     pub(crate) fn calls(&self) -> u32 {
@@ -240,38 +232,38 @@ impl Record {
 
     /// Bytes have come from the client.
     pub(crate) fn has_read(&self) {
-        match self.clocks.waiting() {
-            Waiting::Idle => {
+        match self.deadlines.waiting() {
+            ReadState::Idle => {
                 let now = now();
-                self.clocks.wait(
-                    Waiting::Head,
+                self.deadlines.wait(
+                    ReadState::Head,
                     now,
-                    after(now, self.env.limits().header_timeout),
+                    after(now, self.shared.limits().header_timeout),
                 );
             }
-            Waiting::Body => {
+            ReadState::Body => {
                 let now = now();
-                self.clocks.wait(
-                    Waiting::Body,
+                self.deadlines.wait(
+                    ReadState::Body,
                     now,
-                    after(now, self.env.limits().body_timeout),
+                    after(now, self.shared.limits().body_timeout),
                 );
             }
-            Waiting::Head | Waiting::Nothing => {}
+            ReadState::Head | ReadState::Nothing => {}
         }
     }
 
     /// The client took bytes (or may at once).
     pub(crate) fn has_written(&self) {
         self.flushed.store(false, Ordering::Relaxed);
-        self.clocks.write_moved();
+        self.deadlines.write_moved();
     }
 
     /// The client takes no bytes at the moment.
     pub(crate) fn cannot_write(&self) {
         self.flushed.store(false, Ordering::Relaxed);
-        self.clocks
-            .write_stalled(|| after(now(), self.env.limits().write_timeout));
+        self.deadlines
+            .write_stalled(|| after(now(), self.shared.limits().write_timeout));
     }
 
     pub(crate) fn set_flushed(&self, flushed: bool) {
@@ -285,44 +277,42 @@ impl Record {
     /// Nothing is live: from now on the client is expected to send a request.
     pub(crate) fn becomes_idle(&self) {
         let now = now();
-        self.clocks
-            .wait(Waiting::Idle, now, idle_by(now, &self.env));
+        self.deadlines
+            .wait(ReadState::Idle, now, idle_by(now, &self.shared));
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        self.env.stage()
+        self.shared.stage()
     }
 
     /// Whether the next request is for a parser with other limits.
     pub(crate) fn outdated(&self) -> bool {
-        self.parser != self.env.parser()
+        self.parser != self.shared.parser()
     }
 
     /// Whether the next request is for another process: connections are handed over, and there is a place for this one.
     /// If there is none yet, `cx` is woken when there may be.
-    pub(crate) fn boards(&self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn wants_transfer(&self, cx: &mut Context<'_>) -> bool {
         if self.stage() != Stage::HandOver {
             return false;
         }
-        let mut boarding = self.boarding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut transfer = self.transfer.lock();
         // asked again: after a change of the stage nobody takes a place that `stays` has not heard of
-        self.stage() == Stage::HandOver && boarding.poll(&self.env.places, self.clocks.since(), cx)
+        self.stage() == Stage::HandOver
+            && transfer.poll(&self.shared.transfer_limits, self.deadlines.since(), cx)
     }
 
     /// Whether it has a place on the way to another process.
     pub(crate) fn has_place(&self) -> bool {
-        matches!(
-            *self.boarding.lock().unwrap_or_else(PoisonError::into_inner),
-            Boarding::Leaves(_)
-        )
+        matches!(*self.transfer.lock(), TransferPermit::Leaves(_))
     }
 
     /// Gives up the place on the way to another process, or the wait for one, and hands the place out.
-    pub(crate) fn stays(&self) -> Option<Seat> {
-        let mut boarding = self.boarding.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::take(&mut *boarding) {
-            Boarding::Leaves(place) => Some(place),
-            Boarding::Waits(_) | Boarding::Stays => None,
+    pub(crate) fn stays(&self) -> Option<Permit> {
+        let mut transfer = self.transfer.lock();
+        match std::mem::take(&mut *transfer) {
+            TransferPermit::Leaves(place) => Some(place),
+            TransferPermit::Waits(_) | TransferPermit::Stays => None,
         }
     }
 
@@ -342,30 +332,30 @@ impl Record {
 }
 
 /// By when a connection that is idle since `since` is to be taken apart: to be parked, or to be closed.
-pub(crate) fn idle_by(since: Millis, env: &Env) -> Millis {
-    let limits = env.limits();
+pub(crate) fn idle_by(since: Millis, shared: &Shared) -> Millis {
+    let limits = shared.limits();
     after(since, limits.idle_release).min(after(since, limits.idle_timeout))
 }
 
-impl Part {
-    pub(crate) fn of(record: &Arc<Record>, wakes: Wakes) -> Self {
-        record.live.fetch_add(1, Ordering::AcqRel);
-        Part {
-            record: record.clone(),
+impl InFlight {
+    pub(crate) fn of(conn: &Arc<ConnState>, wakes: WakeOnDrop) -> Self {
+        conn.live.fetch_add(1, Ordering::AcqRel);
+        InFlight {
+            conn: conn.clone(),
             wakes,
         }
     }
 
-    pub(crate) fn record(&self) -> &Arc<Record> {
-        &self.record
+    pub(crate) fn conn(&self) -> &Arc<ConnState> {
+        &self.conn
     }
 }
 
-impl Drop for Part {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.record.live.fetch_sub(1, Ordering::AcqRel);
-        if self.wakes == Wakes::Connection {
-            self.record.task.wake();
+        self.conn.live.fetch_sub(1, Ordering::AcqRel);
+        if self.wakes == WakeOnDrop::Connection {
+            self.conn.task.wake();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Seats: how many there may be at once of something, and the moment when nobody is left.
+//! Limiter: how many there may be at once of something, and the moment when nobody is left.
 //!
 //! Connections take one of a process before they are accepted, requests take one of the generation that answers.
 
@@ -9,7 +9,7 @@ use event_listener::Event;
 
 /// A number of seats. A connection past the last one waits in the kernel's backlog.
 #[derive(Debug)]
-pub(crate) struct Seats {
+pub(crate) struct Limiter {
     limit: AtomicUsize,
     taken: AtomicUsize,
     /// Told when one is free.
@@ -20,12 +20,12 @@ pub(crate) struct Seats {
 
 /// The right of one connection, or one request, to be there.
 #[derive(Debug)]
-pub(crate) struct Seat(Arc<Seats>);
+pub(crate) struct Permit(Arc<Limiter>);
 
-impl Seats {
+impl Limiter {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         let (free, changed) = (Event::new(), Event::new());
-        Arc::new(Seats {
+        Arc::new(Limiter {
             limit: AtomicUsize::new(limit),
             taken: AtomicUsize::new(0),
             free,
@@ -53,7 +53,7 @@ impl Seats {
     }
 
     /// Takes a seat if one is free.
-    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Seat> {
+    pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         let limit = self.limit();
         let one_more = |taken: usize| (taken < limit).then_some(taken + 1);
         let before = self
@@ -63,26 +63,26 @@ impl Seats {
         if before == 0 {
             self.changed.notify(usize::MAX);
         }
-        Some(Seat(self.clone()))
+        Some(Permit(self.clone()))
     }
 
     /// Takes a seat whether or not one is free: for one who must not be turned away.
-    pub(crate) fn squeeze_in(self: &Arc<Self>) -> Seat {
+    pub(crate) fn acquire_unbounded(self: &Arc<Self>) -> Permit {
         if self.taken.fetch_add(1, Ordering::AcqRel) == 0 {
             self.changed.notify(usize::MAX);
         }
-        Seat(self.clone())
+        Permit(self.clone())
     }
 
     /// Waits for a free seat and takes it.
-    pub(crate) async fn take(self: &Arc<Self>) -> Seat {
+    pub(crate) async fn take(self: &Arc<Self>) -> Permit {
         loop {
-            if let Some(seat) = self.try_take() {
-                return seat;
+            if let Some(permit) = self.try_acquire() {
+                return permit;
             }
             let free = self.free.listen();
-            match self.try_take() {
-                Some(seat) => return seat,
+            match self.try_acquire() {
+                Some(permit) => return permit,
                 None => free.await,
             }
         }
@@ -108,7 +108,7 @@ impl Seats {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         if self.0.taken.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.changed.notify(usize::MAX);
@@ -126,9 +126,9 @@ mod tests {
     #[test]
     fn past_the_last_seat_one_waits_for_a_seat_to_be_free() {
         block_on(async {
-            let seats = Seats::new(1);
-            let first = seats.take().await;
-            let mut second = Box::pin(seats.take());
+            let permits = Limiter::new(1);
+            let first = permits.take().await;
+            let mut second = Box::pin(permits.take());
             assert!(poll_once(&mut second).await.is_none());
             drop(first);
             assert!(poll_once(&mut second).await.is_some());
@@ -138,15 +138,15 @@ mod tests {
     #[test]
     fn a_raised_limit_seats_those_who_wait_and_a_lowered_one_unseats_nobody() {
         block_on(async {
-            let seats = Seats::new(1);
-            let _first = seats.take().await;
-            let mut second = Box::pin(seats.take());
+            let permits = Limiter::new(1);
+            let _first = permits.take().await;
+            let mut second = Box::pin(permits.take());
             assert!(poll_once(&mut second).await.is_none());
-            seats.set_limit(2);
+            permits.set_limit(2);
             let _second = poll_once(&mut second).await.expect("a seat");
-            seats.set_limit(0);
-            assert_eq!(seats.taken(), 2);
-            assert!(seats.try_take().is_none());
+            permits.set_limit(0);
+            assert_eq!(permits.taken(), 2);
+            assert!(permits.try_acquire().is_none());
         });
     }
 }

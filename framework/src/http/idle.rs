@@ -6,19 +6,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 
 use async_io::Async;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use slab::Slab;
 
+use super::deadlines::{after, Millis};
 use super::detached::Detached;
-use super::timeouts::{after, Millis};
 use crate::config;
+use crate::sync::lock::Mutex;
 
 /// All silent connections of a process.
-pub(crate) struct Lot {
+pub(crate) struct IdleSet {
     poller: Async<OwnedFd>,
     places: Mutex<Slab<Detached>>,
 }
@@ -26,10 +26,10 @@ pub(crate) struct Lot {
 /// How many of them are looked at in one go.
 const BATCH: usize = 256;
 
-impl Lot {
+impl IdleSet {
     pub(crate) fn new() -> io::Result<Self> {
         let poller = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
-        Ok(Lot {
+        Ok(IdleSet {
             poller,
             places: Mutex::new(Slab::new()),
         })
@@ -37,7 +37,7 @@ impl Lot {
 
     /// Parks a connection. One whose socket cannot be watched is closed.
     pub(crate) fn park(&self, parked: Detached) -> io::Result<()> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         let place = places.vacant_entry();
         let interest = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
         epoll::add(
@@ -52,10 +52,7 @@ impl Lot {
 
     /// How many are parked.
     pub(crate) fn len(&self) -> usize {
-        self.places
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.places.lock().len()
     }
 
     /// Waits until some of them have something to say, and hands those out. Those whose clients are gone are closed.
@@ -106,7 +103,7 @@ impl Lot {
 
     fn take(&self, most: usize, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
         let keys: Vec<usize> = {
-            let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let places = self.places.lock();
             places
                 .iter()
                 .filter(|(_, parked)| which(parked))
@@ -119,7 +116,7 @@ impl Lot {
 
     /// Takes these out of the table and out of the poller.
     fn leave(&self, keys: impl IntoIterator<Item = usize>) -> Vec<Detached> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         let left = keys.into_iter().filter_map(|key| places.try_remove(key));
         // epoll follows the open description: a descriptor that is only closed may stay watched
         left.inspect(|parked| {
