@@ -123,7 +123,7 @@ impl Idle {
             };
             match outcome {
                 Ok(answer) if answer.is_success() && right(&answer.text()) => {
-                    tally.answer(begun.elapsed())
+                    tally.answer(begun.elapsed());
                 }
                 Ok(answer) if answer.is_success() => {
                     tally.failure(Failure::Malformed, || {

@@ -219,7 +219,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         match app.origin {
             Origin::Ours => {}
             Origin::Opened | Origin::Given => {
-                self.table.add_unknown(route.path(), Location::caller())
+                self.table.add_unknown(route.path(), Location::caller());
             }
         }
         self.table.take_in(route.path(), app.table);

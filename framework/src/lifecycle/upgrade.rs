@@ -196,7 +196,7 @@ impl Driver {
         );
         match self.phase {
             Phase::LastCall(_) | Phase::Draining(_) => {
-                log::info!("the new process is gone: {here}")
+                log::info!("the new process is gone: {here}");
             }
             _ => log::warn!("rolled back: {here}"),
         }

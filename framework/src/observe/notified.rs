@@ -81,7 +81,7 @@ impl Directory {
             match Self::make_in(&place) {
                 Ok(made) => return Ok(made),
                 Err(error) => {
-                    last = io::Error::new(error.kind(), format!("{}: {error}", place.display()))
+                    last = io::Error::new(error.kind(), format!("{}: {error}", place.display()));
                 }
             }
         }

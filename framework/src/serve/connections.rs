@@ -142,7 +142,7 @@ impl Connections {
                 });
             }
             Outcome::HeadOverdue(connection) => {
-                linger::refuse_overdue_head(connection, &self.shared).await
+                linger::refuse_overdue_head(connection, &self.shared).await;
             }
             Outcome::Answered(connection) => linger::close(connection, &self.shared).await,
             Outcome::Switched(connection, switch) => {
@@ -172,7 +172,7 @@ impl Connections {
         match Detached::of(connection) {
             Ok(connection) => then(self, connection),
             Err(error) => {
-                log::warn!("an idle connection is still being watched: {error}; it is closed")
+                log::warn!("an idle connection is still being watched: {error}; it is closed");
             }
         }
     }

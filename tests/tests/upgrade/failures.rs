@@ -92,7 +92,7 @@ fn a_program_that_is_not_executable_is_refused() {
 fn a_text_file_is_no_program() {
     // with the right to be executed: the kernel does not know what it is
     broken(&["upgrade", "/app"], |lineage| {
-        script(lineage, "just some words\n")
+        script(lineage, "just some words\n");
     });
 }
 
@@ -121,7 +121,7 @@ fn a_program_whose_loader_is_missing_is_refused() {
 #[test]
 fn a_new_process_that_exits_with_0_at_once_is_no_upgrade() {
     broken(&[said::UPGRADE_FAILED, "exited with status 0"], |lineage| {
-        script(lineage, "#!/bin/sh\nexit 0\n")
+        script(lineage, "#!/bin/sh\nexit 0\n");
     });
 }
 

@@ -117,7 +117,7 @@ fn verdict(worked: Result<Result<()>, Box<dyn Any + Send>>) -> (Code, &'static s
         Ok(Ok(())) => return (NORMAL, ""),
         Ok(Err(error)) if error.is::<Closed>() => return (NORMAL, ""),
         Ok(Err(error)) => {
-            log::error!("a WebSocket's handler failed: {error}; it is closed with {FAILED}")
+            log::error!("a WebSocket's handler failed: {error}; it is closed with {FAILED}");
         }
         Err(panic) => {
             log::error!(
@@ -172,7 +172,7 @@ async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>)
         match received {
             // a handler that listens no longer may still be sending
             Ok(tungstenite::Message::Text(text)) => {
-                drop(handler.send(Message::Text(text.to_string())).await)
+                drop(handler.send(Message::Text(text.to_string())).await);
             }
             Ok(tungstenite::Message::Binary(bytes)) => {
                 drop(handler.send(Message::Binary(bytes.into())).await);
