@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
+use rustix::io::Errno;
 use tide::utils::async_trait;
 use tide::{Middleware, Next, Request, Response, Result, StatusCode};
 
@@ -31,8 +32,10 @@ impl<S: Clone + Send + Sync + 'static> Middleware<S> for NoFile {
 }
 
 fn names_no_file(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
-    )
+    // a name that is too long for the file system has an `ErrorKind` only since Rust 1.87
+    Errno::from_io_error(error) == Some(Errno::NAMETOOLONG)
+        || matches!(
+            error.kind(),
+            ErrorKind::IsADirectory | ErrorKind::NotADirectory
+        )
 }
