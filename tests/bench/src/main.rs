@@ -1,11 +1,12 @@
 //! The promises at full size, on the release playground: a table of what was found, and 1 where one is not kept.
 //!
 //! ```text
-//! cargo run --release --manifest-path tests/bench/Cargo.toml [-- reload|stop|memory|upgrade|saturated|journey|crowd|typed|piles|save|speed|counts]
+//! cargo run --release --manifest-path tests/bench/Cargo.toml [-- reload|stop|memory|upgrade|saturated|beside|journey|crowd|typed|piles|save|speed|counts]
 //! ```
 //!
 //! Without a name it is all of them. The playground is built by the bench itself, into the target directory of the workspace.
 
+mod beside;
 mod browser;
 mod crowd;
 mod memory;
@@ -51,6 +52,11 @@ const BENCHES: &[Bench] = &[
         name: "saturated",
         about: "40 upgrades, 2 s apart, under the same, while others want all cores",
         run: upgrade::saturated,
+    },
+    Bench {
+        name: "beside",
+        about: "5 replacements of the program under load, beside nginx, HAProxy and two Go libraries",
+        run: beside::run,
     },
     Bench { name: "journey", about: "10,000 idle connections travel", run: upgrade::journey },
     Bench {

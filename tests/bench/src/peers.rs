@@ -44,9 +44,7 @@ impl Peer {
 
     /// Starts one as the last argument of another program, a tool of valgrind.
     pub fn start_under(tool: &[&str], name: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port");
+        let free = free_address();
         let run = program(name, &free);
         let mut command = match tool {
             [] => Command::new(&run[0]),
@@ -107,6 +105,13 @@ impl Drop for Peer {
             let _ = self.child.wait();
         }
     }
+}
+
+/// A free port of the loopback.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
 }
 
 /// What to run so that a peer listens there.
