@@ -29,6 +29,8 @@ mod shutdown;
 mod signals;
 mod sockets;
 mod sse;
+mod states;
+mod switching;
 mod templates;
 mod upgrade;
 mod with_tokio;

@@ -3,31 +3,47 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{ready, Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::StatusCode;
 
-use super::deadlines::{after, now, ReadState};
+use super::deadlines::{now, ReadState};
 use super::shared::Stage;
-use super::state::{ConnState, InFlight, UnreadBody, WakeOnDrop};
+use super::state::{ConnState, InFlight, WakeOnDrop};
 use super::Client;
 use crate::error::BoxError;
+use crate::sync::lock::{Mutex, MutexGuard};
 
 /// The body of a request: frames as hyper reads them, up to a limit that a route may move.
 ///
-/// Dropped before its end, it gives what is left back to the exchange it belongs to, which knows what to do with an
-/// unwanted rest.
+/// Dropped before its end, it leaves the rest to the exchange that it belongs to.
 pub(crate) struct RequestBody {
-    rest: Option<UnreadBody>,
+    unread: Option<UnreadBody>,
     client: Client,
     /// All of it, where no connection brings it.
     #[cfg(feature = "testing")]
     whole: Option<Bytes>,
     limit: BodyLimit,
     taken: u64,
+}
+
+/// The unread rest of a request's body, shared by the handler that reads it and the exchange that it belongs to.
+#[derive(Clone)]
+pub(crate) struct UnreadBody(Arc<Mutex<Option<UnreadBody>>>);
+
+/// The unread rest of a request's body whose handler has answered and still holds it.
+pub(crate) struct HeldBody(Weak<Mutex<Option<UnreadBody>>>);
+
+/// What is still to be read of a request's body.
+pub(crate) struct UnreadBody {
+    pub(crate) incoming: Incoming,
+    /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
+    pub(crate) asked_for: bool,
+    part: InFlight,
 }
 
 /// How many bytes of a body are taken. Shared with the request, so that a route or a middleware can move it
@@ -64,16 +80,15 @@ pub(crate) enum BodyError {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, conn: &Arc<ConnState>, limit: Option<u64>) -> Self {
-        let rest = (!incoming.is_end_stream()).then(|| {
-            conn.expect_rest();
-            UnreadBody {
+        let unread = (!incoming.is_end_stream()).then(|| {
+            UnreadBody(Arc::new(Mutex::new(Some(UnreadBody {
                 incoming,
                 asked_for: false,
                 part: InFlight::of(conn, WakeOnDrop::Connection),
-            }
+            }))))
         });
         RequestBody {
-            rest,
+            unread,
             client: Client::of(conn),
             #[cfg(feature = "testing")]
             whole: None,
@@ -87,12 +102,17 @@ impl RequestBody {
     pub(crate) fn whole(bytes: Bytes, limit: Option<u64>) -> Self {
         let whole = Some(bytes).filter(|bytes| !bytes.is_empty());
         RequestBody {
-            rest: None,
+            unread: None,
             client: Client::default(),
             whole,
             limit: BodyLimit::new(limit),
             taken: 0,
         }
+    }
+
+    /// The unread rest, for the exchange; `None` where nothing is to be read.
+    pub(crate) fn unread(&self) -> Option<UnreadBody> {
+        self.unread.clone()
     }
 
     /// Who sends it.
@@ -124,8 +144,14 @@ impl Body for RequestBody {
                 Err(BodyError::TooLarge)
             }));
         }
-        let Some(rest) = &mut self.rest else {
+        let this = &mut *self;
+        let Some(unread) = &this.unread else {
             return Poll::Ready(None);
+        };
+        let mut shared = unread.lock();
+        let Some(rest) = shared.as_mut() else {
+            // taken away: the connection has gone on without this reader
+            return Poll::Ready(Some(Err(BodyError::Cut)));
         };
         if !rest.asked_for && rest.incoming.size_hint().lower() > limit {
             return Poll::Ready(Some(Err(BodyError::TooLarge)));
@@ -133,14 +159,16 @@ impl Body for RequestBody {
         rest.asked_for = true;
         match ready!(rest.poll(cx)) {
             None => {
-                self.rest = None;
+                *shared = None;
+                drop(shared);
+                this.unread = None;
                 Poll::Ready(None)
             }
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 rest.part.conn().shared.metrics.received(bytes);
-                self.taken += bytes;
-                let within = self.taken <= limit;
+                this.taken += bytes;
+                let within = this.taken <= limit;
                 Poll::Ready(Some(if within {
                     Ok(frame)
                 } else {
@@ -156,9 +184,10 @@ impl Body for RequestBody {
         if self.whole.is_some() {
             return false;
         }
-        self.rest
+        let ended = |rest: &UnreadBody| rest.incoming.is_end_stream();
+        self.unread
             .as_ref()
-            .is_none_or(|rest| rest.incoming.is_end_stream())
+            .is_none_or(|unread| unread.lock().as_ref().is_some_and(ended))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -166,9 +195,14 @@ impl Body for RequestBody {
         if let Some(whole) = &self.whole {
             return SizeHint::with_exact(whole.len() as u64);
         }
-        self.rest
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |rest| rest.incoming.size_hint())
+        let hint = |unread: &UnreadBody| {
+            let shared = unread.lock();
+            shared.as_ref().map(|rest| rest.incoming.size_hint())
+        };
+        self.unread.as_ref().map_or_else(
+            || SizeHint::with_exact(0),
+            |unread| hint(unread).unwrap_or_default(),
+        )
     }
 }
 
@@ -185,22 +219,17 @@ impl UnreadBody {
         let waits = conn.deadlines.waiting() == ReadState::Body;
         match polled {
             Poll::Pending if !waits => {
-                let now = now();
-                conn.deadlines.wait(
-                    ReadState::Body,
-                    now,
-                    after(now, conn.shared.limits().body_timeout),
-                );
+                conn.deadlines.wait(ReadState::Body, &conn.shared.limits());
                 Poll::Pending
             }
             Poll::Pending if conn.deadlines.read_overdue(now()) => {
-                conn.deadlines.wait_for_nothing();
+                conn.body_rests();
                 Poll::Ready(Some(Err(BodyError::TimedOut)))
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(frame) => {
                 if waits {
-                    conn.deadlines.wait_for_nothing();
+                    conn.body_rests();
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Cut)))
             }
@@ -210,12 +239,59 @@ impl UnreadBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Some(rest) = self.rest.take() {
-            let conn = rest.part.conn().clone();
+        let shared = self.unread.as_ref().map(UnreadBody::lock);
+        if let Some(rest) = shared.as_ref().and_then(|shared| shared.as_ref()) {
+            let conn = rest.part.conn();
             if conn.deadlines.waiting() == ReadState::Body {
-                conn.deadlines.wait_for_nothing();
+                conn.body_rests();
             }
-            conn.give_back(rest);
+        }
+    }
+}
+
+impl UnreadBody {
+    fn lock(&self) -> MutexGuard<'_, Option<UnreadBody>> {
+        self.0.lock()
+    }
+
+    /// Takes the rest away from the handler, which may still hold it.
+    pub(super) fn take(&self) -> Option<UnreadBody> {
+        self.lock().take()
+    }
+
+    /// Returns the rest if the handler has dropped its body, and else what it holds.
+    pub(super) fn returned(self) -> Result<Option<UnreadBody>, HeldBody> {
+        Arc::try_unwrap(self.0)
+            .map(|rest| rest.into_inner())
+            .map_err(|shared| HeldBody(Arc::downgrade(&shared)))
+    }
+}
+
+impl HeldBody {
+    /// Returns true while the handler holds an unread rest.
+    pub(super) fn is_held(&self) -> bool {
+        let unread = self.0.upgrade().map(UnreadBody);
+        unread.is_some_and(|unread| unread.lock().is_some())
+    }
+
+    /// Takes the rest away from the handler.
+    pub(super) fn discard(&self) {
+        drop(
+            self.0
+                .upgrade()
+                .and_then(|shared| UnreadBody(shared).take()),
+        );
+    }
+}
+
+impl BodyError {
+    /// The status of an answer to a request whose body is at fault.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Cut => StatusCode::BAD_REQUEST,
+            BodyError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

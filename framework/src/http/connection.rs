@@ -13,11 +13,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::server::conn::http1;
 
-use super::deadlines::{after, now, Deadlines, Millis, ReadState};
+use super::deadlines::{now, Deadlines, Millis, ReadState};
 use super::exchange::Exchanges;
 use super::io::{End, Io};
 use super::shared::{Shared, Stage};
-use super::state::{idle_by, ConnState, Switch};
+use super::state::{ConnState, Switch};
+use super::states::State;
 use super::Endpoints;
 use crate::config;
 use crate::socket::Stream;
@@ -101,13 +102,9 @@ impl Active {
             claim,
         } = connection;
         let deadlines = if head.is_empty() {
-            Deadlines::new(ReadState::Idle, since, idle_by(since.max(now()), shared))
+            Deadlines::new(ReadState::Idle, since, since.max(now()), &shared.limits())
         } else {
-            Deadlines::new(
-                ReadState::Head,
-                since,
-                after(since, shared.limits().header_timeout),
-            )
+            Deadlines::new(ReadState::Head, since, since, &shared.limits())
         };
         let conn = ConnState::new(shared, &endpoints, accepted, deadlines);
         let io = Io::new(stream, head, conn.clone(), claim);
@@ -124,8 +121,11 @@ impl Active {
     fn parting(&self) -> Option<Parting> {
         let deadlines = &self.conn.deadlines;
         match deadlines.waiting() {
-            ReadState::Head | ReadState::Idle if self.conn.stage() == Stage::HandOver => {
-                self.conn.has_place().then_some(Parting::Leaving)
+            // one without a place is served here, with the clocks that it has anywhere
+            ReadState::Head | ReadState::Idle
+                if self.conn.stage() == Stage::HandOver && self.conn.has_place() =>
+            {
+                Some(Parting::Leaving)
             }
             ReadState::Head | ReadState::Idle if self.conn.outdated() => Some(Parting::Idle),
             ReadState::Head => deadlines
@@ -134,7 +134,8 @@ impl Active {
             ReadState::Idle => (self.conn.stage() >= Stage::CloseIdle
                 || deadlines.read_overdue(now()))
             .then_some(Parting::Idle),
-            ReadState::Body | ReadState::Nothing => None,
+            ReadState::Body | ReadState::BodyHeld | ReadState::Nothing => None,
+            ReadState::BeforeSwitch | ReadState::Switching | ReadState::Tunnel => None,
         }
     }
 
@@ -191,6 +192,23 @@ impl Future for Active {
         if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
             return Poll::Ready(Outcome::Over);
         }
+        let deadlines = &conn.deadlines;
+        if deadlines.waiting() == ReadState::Switching && deadlines.read_overdue(now()) {
+            log::warn!(
+                "a 101 could not be sent to {}; the connection is closed after {}",
+                conn.endpoints.peer,
+                State::Switching.clock()
+            );
+            return Poll::Ready(Outcome::Over);
+        }
+        if conn.holds_too_long(now()) {
+            log::warn!(
+                "a handler that has answered {} does not read the request's body; the body is discarded ({})",
+                conn.endpoints.peer,
+                State::BodyHeld.clock()
+            );
+            conn.take_held();
+        }
         let Some(hyper) = &mut this.hyper else {
             return Poll::Ready(Outcome::Over);
         };
@@ -221,7 +239,10 @@ impl Future for Active {
             }
             return Poll::Pending;
         }
-        if conn.deadlines.waiting() == ReadState::Nothing {
+        if matches!(
+            deadlines.waiting(),
+            ReadState::Nothing | ReadState::BodyHeld
+        ) {
             conn.becomes_idle();
         }
         let Some(parting) = this.parting() else {

@@ -5,8 +5,11 @@
 //! of them a few times in the shortest limit and wakes those that are overdue.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use super::states::State;
+use crate::config;
 
 /// A moment, in milliseconds since long before the process began to count.
 pub(crate) type Millis = u64;
@@ -27,7 +30,7 @@ pub(crate) fn now() -> Millis {
 }
 
 /// The moment `limit` after `from`; never without a limit.
-pub(crate) fn after(from: Millis, limit: Option<Duration>) -> Millis {
+pub(super) fn after(from: Millis, limit: Option<Duration>) -> Millis {
     limit.map_or(NEVER, |limit| {
         from.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(NEVER))
     })
@@ -43,8 +46,43 @@ pub(crate) enum ReadState {
     Head,
     /// More of a body that somebody asked for.
     Body,
+    /// The end of a body that a handler holds, though its answer is sent.
+    BodyHeld,
+    /// The end of a request whose answer is a 101.
+    BeforeSwitch,
+    /// Nothing, until the handler that answered 101 uses its tunnel.
+    Switching,
+    /// Bytes of another protocol.
+    Tunnel,
     /// Nothing: a handler works, or a response is on its way.
     Nothing,
+}
+
+impl ReadState {
+    const ALL: [ReadState; 8] = [
+        ReadState::Idle,
+        ReadState::Head,
+        ReadState::Body,
+        ReadState::BodyHeld,
+        ReadState::BeforeSwitch,
+        ReadState::Switching,
+        ReadState::Tunnel,
+        ReadState::Nothing,
+    ];
+
+    /// The state whose clock runs meanwhile.
+    pub(crate) fn state(self) -> State {
+        match self {
+            ReadState::Idle => State::Idle,
+            ReadState::Head => State::Head,
+            ReadState::Body => State::Body,
+            ReadState::BodyHeld => State::BodyHeld,
+            ReadState::BeforeSwitch => State::BeforeSwitch,
+            ReadState::Switching => State::Switching,
+            ReadState::Tunnel => State::Tunnel,
+            ReadState::Nothing => State::Response,
+        }
+    }
 }
 
 /// By when a connection must have got on with reading, writing and answering.
@@ -58,12 +96,17 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Deadlines that wait for `waiting` since `since`, until `read_by`.
-    pub(crate) fn new(waiting: ReadState, since: Millis, read_by: Millis) -> Self {
+    /// Deadlines of a connection that has waited for `waiting` since `since`, and whose deadline counts from `from`.
+    pub(crate) fn new(
+        waiting: ReadState,
+        since: Millis,
+        from: Millis,
+        limits: &config::Http,
+    ) -> Self {
         Deadlines {
             waiting: AtomicU8::new(waiting as u8),
             since: AtomicU64::new(since),
-            read_by: AtomicU64::new(read_by),
+            read_by: AtomicU64::new(waiting.state().deadline(from, limits)),
             write_by: AtomicU64::new(NEVER),
             answer_by: AtomicU64::new(NEVER),
         }
@@ -71,12 +114,8 @@ impl Deadlines {
 
     /// What the client is to send next.
     pub(crate) fn waiting(&self) -> ReadState {
-        match self.waiting.load(Ordering::Relaxed) {
-            0 => ReadState::Idle,
-            1 => ReadState::Head,
-            2 => ReadState::Body,
-            _ => ReadState::Nothing,
-        }
+        let waiting = usize::from(self.waiting.load(Ordering::Relaxed));
+        ReadState::ALL[waiting.min(ReadState::ALL.len() - 1)]
     }
 
     /// Since when the connection waits for it.
@@ -84,11 +123,13 @@ impl Deadlines {
         self.since.load(Ordering::Relaxed)
     }
 
-    /// The client is to send `waiting`, from `since` on, by `read_by`.
-    pub(crate) fn wait(&self, waiting: ReadState, since: Millis, read_by: Millis) {
+    /// The client is to send `waiting` from now on; the clock of that state starts.
+    pub(crate) fn wait(&self, waiting: ReadState, limits: &config::Http) {
+        let since = now();
         self.waiting.store(waiting as u8, Ordering::Relaxed);
         self.since.store(since, Ordering::Relaxed);
-        self.read_by.store(read_by, Ordering::Relaxed);
+        self.read_by
+            .store(waiting.state().deadline(since, limits), Ordering::Relaxed);
     }
 
     /// Nothing is expected of the client.
@@ -98,10 +139,11 @@ impl Deadlines {
         self.read_by.store(NEVER, Ordering::Relaxed);
     }
 
-    /// The client takes nothing of the response: it has until `by`, counted from the first refusal.
-    pub(crate) fn write_stalled(&self, by: impl FnOnce() -> Millis) {
+    /// The client takes nothing of the response; its time counts from the first refusal.
+    pub(crate) fn write_stalled(&self, limits: impl FnOnce() -> Arc<config::Http>) {
         if self.write_by.load(Ordering::Relaxed) == NEVER {
-            self.write_by.store(by(), Ordering::Relaxed);
+            let by = State::Stalled.deadline(now(), &limits());
+            self.write_by.store(by, Ordering::Relaxed);
         }
     }
 
@@ -110,9 +152,10 @@ impl Deadlines {
         self.write_by.store(NEVER, Ordering::Relaxed);
     }
 
-    /// The handler has until `by`.
-    pub(crate) fn answer_by(&self, by: Millis) {
-        self.answer_by.store(by, Ordering::Relaxed);
+    /// `state` begins, whose end is an answer or the end of an HTTP/2 connection.
+    pub(crate) fn answer(&self, state: State, since: Millis, limits: &config::Http) {
+        self.answer_by
+            .store(state.deadline(since, limits), Ordering::Relaxed);
     }
 
     /// The handler has answered, or nobody waits for it.
@@ -139,10 +182,10 @@ impl Deadlines {
 }
 
 /// How often to look, so that a limit is overrun by no more than an eighth of itself, and an idle machine sleeps.
-pub(crate) fn tick(limits: impl IntoIterator<Item = Option<Duration>>) -> Duration {
-    let shortest = limits
+pub(crate) fn tick(states: impl IntoIterator<Item = State>, limits: &config::Http) -> Duration {
+    let shortest = states
         .into_iter()
-        .flatten()
+        .filter_map(|state| state.limit(limits))
         .min()
         .unwrap_or(Duration::from_secs(2));
     (shortest / 8).clamp(Duration::from_millis(10), Duration::from_millis(250))
@@ -153,29 +196,46 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn limits() -> config::Http {
+        config::Config::default().http
+    }
+
     #[test]
     fn no_limit_is_never_overdue() {
-        let deadlines = Deadlines::new(ReadState::Idle, 5, after(5, None));
-        assert!(!deadlines.overdue(NEVER - 1));
+        let limits = config::Http {
+            idle_timeout: None,
+            idle_release: None,
+            ..limits()
+        };
+        assert!(!Deadlines::new(ReadState::Idle, 5, 5, &limits).overdue(NEVER - 1));
     }
 
     #[test]
     fn a_stalled_write_counts_from_its_first_refusal() {
-        let deadlines = Deadlines::new(ReadState::Nothing, 0, NEVER);
-        deadlines.write_stalled(|| 10);
-        deadlines.write_stalled(|| 20);
-        assert!(deadlines.write_overdue(10));
+        let deadlines = Deadlines::new(ReadState::Nothing, 0, 0, &limits());
+        deadlines.write_stalled(|| Arc::new(limits()));
+        deadlines.write_stalled(|| unreachable!("the clock runs already"));
+        let late = now() + 3_600_000;
+        assert!(deadlines.write_overdue(late));
         deadlines.write_moved();
-        assert!(!deadlines.overdue(1_000));
+        assert!(!deadlines.overdue(late));
     }
 
     #[test]
     fn waiting_for_nothing_has_no_deadline() {
-        let deadlines = Deadlines::new(ReadState::Head, 0, 10);
-        assert!(deadlines.read_overdue(10));
+        let deadlines = Deadlines::new(ReadState::Head, 0, 0, &limits());
+        assert!(deadlines.read_overdue(3_600_000));
         deadlines.wait_for_nothing();
         assert_eq!(deadlines.waiting(), ReadState::Nothing);
-        assert!(!deadlines.overdue(1_000));
+        assert!(!deadlines.overdue(3_600_000));
+    }
+
+    #[test]
+    fn whatever_is_waited_for_is_read_back() {
+        for waiting in ReadState::ALL {
+            let deadlines = Deadlines::new(waiting, 0, 0, &limits());
+            assert_eq!(deadlines.waiting(), waiting);
+        }
     }
 
     proptest! {
@@ -187,7 +247,8 @@ mod tests {
         #[test]
         fn a_limit_is_looked_at_at_least_every_eighth_of_it(millis in 80u64..100_000) {
             let limit = Duration::from_millis(millis);
-            prop_assert!(tick([Some(limit), None]) <= limit / 8 + Duration::from_millis(1));
+            let limits = config::Http { header_timeout: Some(limit), ..limits() };
+            prop_assert!(tick([State::Head, State::Handler], &limits) <= limit / 8 + Duration::from_millis(1));
         }
     }
 }

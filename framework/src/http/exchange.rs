@@ -1,5 +1,9 @@
 //! One request and its answer, as hyper's service sees them: the handler's run to its end, its panic, its time, and
 //! what becomes of a body that nobody read.
+//!
+//! A 101 is sent only after the whole request has been read (RFC 9110, section 7.8): what comes behind a request that has
+//! not ended is its body, and not the other protocol. A client that sent `Expect: 100-continue` is therefore sent the 100
+//! first, as that section demands; refusing it would refuse handshakes that are sound.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -13,11 +17,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 
-use super::deadlines::{after, now};
+use super::body::{BodyError, HeldBody, UnreadBody};
+use super::deadlines::{now, ReadState};
 use super::shared::Stage;
-use super::state::{self, ConnState, InFlight, Switch, UnreadBody, WakeOnDrop};
+use super::state::{self, ConnState, InFlight, Switch, WakeOnDrop};
+use super::states::State as Timed;
 use super::{framing, refusal, Form, Reply, RequestBody, ResponseBody};
 use crate::error::{panic_text, BoxError};
 use crate::observe::access;
@@ -52,6 +58,11 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 pub(crate) struct Exchange {
     /// `None` once the answer is on its way.
     part: Option<InFlight>,
+    version: Version,
+    /// The request's body, which the handler reads.
+    unread: Option<UnreadBody>,
+    /// The same, once the handler has answered and still holds it.
+    held: Option<HeldBody>,
     expects: bool,
     /// In which form an error is to be told.
     accept: Option<HeaderValue>,
@@ -74,8 +85,7 @@ impl Exchange {
             uri: request.uri().clone(),
             began,
         });
-        conn.deadlines
-            .answer_by(after(began, limits.request_timeout));
+        conn.deadlines.answer(Timed::Handler, began, &limits);
         let access = conn
             .shared
             .access_log()
@@ -108,6 +118,9 @@ impl Exchange {
             });
             return Exchange {
                 part: Some(part),
+                version: request.version(),
+                unread: None,
+                held: None,
                 expects,
                 accept,
                 access,
@@ -115,7 +128,9 @@ impl Exchange {
                 state,
             };
         }
+        let version = request.version();
         let request = request.map(|incoming| RequestBody::new(incoming, conn, limits.body_limit));
+        let mut unread = request.body().unread();
         // the adapter's own part of the call may panic as well as its future
         let entered = catch_unwind(AssertUnwindSafe(|| {
             conn.shared.door().enter(request, &conn.endpoints)
@@ -127,11 +142,16 @@ impl Exchange {
                 place,
             },
             Err(panic) => {
+                // nobody reads the rest of the body any more
+                unread = None;
                 State::Answered(Answer::to_panic(conn, &*panic, Form::of(accept.as_ref())))
             }
         };
         Exchange {
             part: Some(part),
+            version,
+            unread,
+            held: None,
             expects,
             accept,
             access,
@@ -155,6 +175,12 @@ enum State {
         rest: UnreadBody,
         taken: u64,
         asked: bool,
+    },
+    /// It has answered 101, and the rest of the request is read to its end.
+    BeforeSwitch {
+        answer: Answer,
+        rest: UnreadBody,
+        taken: u64,
     },
     /// All is known.
     Answered(Answer),
@@ -181,11 +207,26 @@ impl Answer {
             named(conn),
             panic_text(panic)
         );
-        // nobody reads the rest of its body any more
-        drop(conn.take_rest());
         let response = refusal(StatusCode::INTERNAL_SERVER_ERROR, form);
         Answer {
             response,
+            permit: None,
+            fate: Fate::Closed,
+        }
+    }
+}
+
+impl Answer {
+    /// The answer where a handler has answered 101 and the rest of the request could not be read.
+    fn in_place_of_101(conn: &ConnState, error: BodyError, form: Form) -> Self {
+        let status = error.status();
+        log::info!(
+            "{} cannot switch protocols: {error}; answered {status}",
+            named(conn)
+        );
+        conn.deadlines.wait_for_nothing();
+        Answer {
+            response: refusal(status, form),
             permit: None,
             fate: Fate::Closed,
         }
@@ -215,11 +256,13 @@ impl Future for Exchange {
                             permit: Some(permit),
                             fate: Fate::Kept,
                         };
-                        look_for_rest(conn, answer, this.expects)
+                        conn.deadlines.answered();
+                        this.look_for_rest(answer)
                     }
                     Ok(Poll::Pending) if conn.deadlines.answer_overdue(now()) => {
                         let answer = overdue(conn, reply, (permit, place), form());
-                        look_for_rest(conn, answer, this.expects)
+                        conn.deadlines.answered();
+                        this.look_for_rest(answer)
                     }
                     Ok(Poll::Pending) => {
                         this.state = State::Handler {
@@ -232,6 +275,8 @@ impl Future for Exchange {
                     Err(panic) => {
                         let mut answer = Answer::to_panic(conn, &*panic, form());
                         answer.permit = Some(permit);
+                        // nobody reads the rest of the body any more
+                        this.unread = None;
                         State::Answered(answer)
                     }
                 },
@@ -255,6 +300,24 @@ impl Future for Exchange {
                         return Poll::Pending;
                     }
                 },
+                State::BeforeSwitch {
+                    answer,
+                    mut rest,
+                    mut taken,
+                } => match poll_to_the_end(conn, &mut rest, &mut taken, cx) {
+                    Poll::Ready(Ok(())) => State::Answered(answer),
+                    Poll::Ready(Err(error)) => {
+                        State::Answered(Answer::in_place_of_101(conn, error, form()))
+                    }
+                    Poll::Pending => {
+                        this.state = State::BeforeSwitch {
+                            answer,
+                            rest,
+                            taken,
+                        };
+                        return Poll::Pending;
+                    }
+                },
                 State::Answered(answer) => return Poll::Ready(Ok(this.send(answer))),
                 State::Over => return Poll::Pending,
             };
@@ -262,24 +325,31 @@ impl Future for Exchange {
     }
 }
 
-/// Decides what an unread rest of the request means for the connection.
-fn look_for_rest(conn: &ConnState, answer: Answer, expects: bool) -> State {
-    conn.deadlines.answered();
-    let Some(rest) = conn.take_rest() else {
-        return State::Answered(answer);
-    };
-    let waits_for_continue = expects && !rest.asked_for;
-    if waits_for_continue || rest.incoming.size_hint().lower() > UNWANTED {
-        return State::Answered(Answer {
-            fate: Fate::Closed,
-            ..answer
-        });
-    }
-    State::UnreadBody {
-        answer,
-        rest,
-        taken: 0,
-        asked: false,
+/// Reads the rest of a request that is answered 101, within the limits of a body that nobody wants.
+fn poll_to_the_end(
+    conn: &ConnState,
+    rest: &mut UnreadBody,
+    taken: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), BodyError>> {
+    loop {
+        if conn.stage() >= Stage::Stop {
+            return Poll::Ready(Err(BodyError::Stopping));
+        }
+        if taken.saturating_add(rest.incoming.size_hint().lower()) > UNWANTED {
+            return Poll::Ready(Err(BodyError::TooLarge));
+        }
+        match Pin::new(&mut rest.incoming).poll_frame(cx) {
+            Poll::Ready(None) => return Poll::Ready(Ok(())),
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Cut)),
+            Poll::Ready(Some(Ok(frame))) => {
+                *taken += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            Poll::Pending if conn.deadlines.read_overdue(now()) => {
+                return Poll::Ready(Err(BodyError::TimedOut))
+            }
+            Poll::Pending => return Poll::Pending,
+        }
     }
 }
 
@@ -346,6 +416,49 @@ fn detach(reply: Reply, permits: (Permit, Option<Permit>)) {
 }
 
 impl Exchange {
+    /// Decides what an unread rest of the request means for the answer and for the connection.
+    fn look_for_rest(&mut self, mut answer: Answer) -> State {
+        let Some(part) = &self.part else {
+            return State::Over;
+        };
+        let conn = part.conn();
+        if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if self.version == Version::HTTP_11 {
+                let Some(rest) = self.unread.take().and_then(|unread| unread.take()) else {
+                    return State::Answered(answer);
+                };
+                conn.deadlines
+                    .wait(ReadState::BeforeSwitch, &conn.shared.limits());
+                return State::BeforeSwitch {
+                    answer,
+                    rest,
+                    taken: 0,
+                };
+            }
+            // RFC 9110, section 7.8, and RFC 9113, section 8.6: no other version has a 101
+            answer.response = refusal(StatusCode::UPGRADE_REQUIRED, Form::of(self.accept.as_ref()));
+        }
+        let rest = match self.unread.take().map(UnreadBody::returned) {
+            Some(Ok(Some(rest))) => rest,
+            Some(Err(held)) => {
+                self.held = Some(held);
+                return State::Answered(answer);
+            }
+            Some(Ok(None)) | None => return State::Answered(answer),
+        };
+        let waits_for_continue = self.expects && !rest.asked_for;
+        if waits_for_continue || rest.incoming.size_hint().lower() > UNWANTED {
+            answer.fate = Fate::Closed;
+            return State::Answered(answer);
+        }
+        State::UnreadBody {
+            answer,
+            rest,
+            taken: 0,
+            asked: false,
+        }
+    }
+
     /// Puts the answer on its way.
     fn send(&mut self, answer: Answer) -> Response<Sent> {
         let Answer {
@@ -359,6 +472,7 @@ impl Exchange {
                 return response.map(|_| Sent {
                     body: ResponseBody::Empty,
                     part: None,
+                    held: None,
                     _permit: None,
                     access: None,
                     meter: None,
@@ -387,9 +501,11 @@ impl Exchange {
             meter.answered(response.status().as_u16());
             meter
         });
+        let held = self.held.take();
         response.map(|body| Sent {
             body,
             part,
+            held,
             _permit: permit,
             access,
             meter,
@@ -404,8 +520,7 @@ impl Drop for Exchange {
             let conn = part.conn();
             conn.deadlines.answered();
             conn.hangs_up();
-            conn.end();
-            drop(conn.take_rest());
+            conn.end(self.held.take());
         }
         let cut = self
             .part
@@ -432,6 +547,8 @@ impl Drop for Exchange {
 pub(crate) struct Sent {
     body: ResponseBody,
     part: Option<InFlight>,
+    /// The request's body, if the handler holds it.
+    held: Option<HeldBody>,
     /// Keeps the generation that answers until its last byte is handed on.
     _permit: Option<Permit>,
     access: Option<Box<access::Entry>>,
@@ -488,8 +605,10 @@ impl Body for Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
+        // it may be what holds the request's body
+        self.body = ResponseBody::Empty;
         if let Some(part) = &self.part {
-            part.conn().end();
+            part.conn().end(self.held.take());
         }
         if let Some(access) = self.access.take() {
             access.log();

@@ -11,7 +11,6 @@ use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -19,21 +18,19 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 
 use super::connection::Connection;
-use super::deadlines::{after, now, Deadlines, ReadState};
+use super::deadlines::{now, Deadlines, ReadState};
 use super::exchange::{Exchange, Sent};
 use super::io::Io;
 use super::shared::{Shared, Stage};
 use super::state::{ConnState, InFlight, WakeOnDrop};
+use super::states::State;
 use crate::config;
 use crate::error::BoxError;
 use crate::sync::limiter::Limiter;
 use crate::sync::lock::Mutex;
-
-/// How long a client may take to let go of a connection that it was told to leave.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How much of one answer is kept for a client that does not take it.
 const SEND_BUFFER: usize = 64 << 10;
@@ -63,7 +60,7 @@ where
         shared,
         &endpoints,
         accepted,
-        Deadlines::new(ReadState::Nothing, accepted, after(0, None)),
+        Deadlines::new(ReadState::Nothing, accepted, accepted, &shared.limits()),
     );
     let _listed = enlist(&conn);
     // never at a boundary
@@ -137,10 +134,11 @@ where
             Phase::Left if overdue => return Poll::Ready(()),
             Phase::Busy | Phase::Idle if overdue || conn.stage() != Stage::Open => {
                 this.hyper.as_mut().graceful_shutdown();
-                this.phase = Phase::Leaving;
+                this.enter(Phase::Leaving);
             }
-            _ => {}
+            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left => {}
         }
+        let conn = &this.census.connection;
         if let Poll::Ready(end) = this.hyper.as_mut().poll(cx) {
             if let Err(error) = end {
                 log::debug!(
@@ -151,24 +149,34 @@ where
             return Poll::Ready(());
         }
         let open = this.census.streams.load(Ordering::Acquire) > 0;
-        // the clock of answers, which a connection as a whole has no other use for
         match this.phase {
-            Phase::Busy if !open => {
-                this.phase = Phase::Idle;
-                conn.deadlines
-                    .answer_by(after(now(), conn.shared.limits().idle_timeout));
-            }
-            Phase::Leaving if !open => {
-                this.phase = Phase::Left;
-                conn.deadlines.answer_by(after(now(), Some(FAREWELL)));
-            }
-            Phase::Idle if open => {
-                this.phase = Phase::Busy;
-                conn.deadlines.answered();
-            }
-            _ => {}
+            Phase::Busy if !open => this.enter(Phase::Idle),
+            Phase::Leaving if !open => this.enter(Phase::Left),
+            Phase::Idle if open => this.enter(Phase::Busy),
+            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left => {}
         }
         Poll::Pending
+    }
+}
+
+impl<H> Driver<'_, H> {
+    /// Begins a phase, and its clock: that of answers, which a connection as a whole has no other use for.
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        let conn = &self.census.connection;
+        conn.deadlines
+            .answer(phase.state(), now(), &conn.shared.limits());
+    }
+}
+
+impl Phase {
+    fn state(self) -> State {
+        match self {
+            Phase::Busy => State::Http2Busy,
+            Phase::Idle => State::Http2Idle,
+            Phase::Leaving => State::Http2Leaving,
+            Phase::Left => State::Http2Left,
+        }
     }
 }
 
@@ -206,7 +214,7 @@ where
             shared,
             endpoints,
             now(),
-            Deadlines::new(ReadState::Nothing, 0, after(0, None)),
+            Deadlines::new(ReadState::Nothing, 0, 0, &shared.limits()),
         );
         self.census.streams.fetch_add(1, Ordering::AcqRel);
         let place = Place {
@@ -253,13 +261,6 @@ impl<L: Unpin> Future for Stream<L> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(Pin::new(&mut self.exchange).poll(cx))?;
         let place = self.place.take();
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // RFC 9113, section 8.6: there is no such thing here
-            *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
-            response.headers_mut().clear();
-            // what waits for the socket holds its request, and that this record
-            place.iter().for_each(|place| drop(place.conn.switched()));
-        }
         if self.method == Method::HEAD {
             // RFC 9110, section 9.3.2: as the answer to a GET, and no content
             let length = response

@@ -12,8 +12,9 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use slab::Slab;
 
-use super::deadlines::{after, Millis};
+use super::deadlines::Millis;
 use super::detached::Detached;
+use super::states::State;
 use crate::config;
 use crate::sync::lock::Mutex;
 
@@ -80,7 +81,7 @@ impl IdleSet {
 
     /// Closes those that have been silent for longer than `idle_timeout`.
     pub(crate) fn close_overdue(&self, limits: &config::Http, now: Millis) -> usize {
-        self.close(|parked| after(parked.since, limits.idle_timeout) <= now)
+        self.close(|parked| State::Parked.deadline(parked.since, limits) <= now)
     }
 
     /// Closes all of them, and says how many.

@@ -3,16 +3,13 @@
 use std::future::poll_fn;
 use std::net::Shutdown;
 use std::task::{ready, Poll};
-use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
 
 use super::connection::Connection;
 use super::shared::{Shared, Stage};
-
-/// How long a client that goes on sending is listened to after its last answer.
-const LINGER: Duration = Duration::from_secs(2);
+use super::states::State;
 
 /// What is written to a client whose head did not come in time (RFC 9110, section 15.5.9).
 const HEAD_OVERDUE: &[u8] =
@@ -34,7 +31,7 @@ pub(crate) async fn close(connection: Connection, shared: &Shared) {
         Poll::Ready(())
     });
     let too_long = async {
-        Timer::after(LINGER).await;
+        Timer::after(State::Lingering.fixed()).await;
     };
     future::or(read_to_end, too_long).await;
 }

@@ -20,6 +20,7 @@ pub(crate) mod linger;
 mod problem;
 pub(crate) mod shared;
 pub(crate) mod state;
+pub(crate) mod states;
 pub(crate) mod transfer;
 mod upgrade;
 

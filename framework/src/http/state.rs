@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
 
 use atomic_waker::AtomicWaker;
-use hyper::body::Incoming;
 use hyper::{Method, Uri};
 
-use super::deadlines::{after, now, Deadlines, Millis, ReadState};
+use super::body::HeldBody;
+use super::deadlines::{Deadlines, Millis, ReadState};
 use super::shared::{Shared, Stage};
 use super::transfer::TransferPermit;
 use super::{Endpoints, Upgrade};
@@ -35,7 +35,8 @@ pub(crate) struct ConnState {
     preface: AtomicBool,
     /// The request that is being answered; for the report of a shutdown.
     request: Mutex<Option<Request>>,
-    rest: Mutex<Unread>,
+    /// Bodies that handlers keep though the answers are sent.
+    held: Mutex<Vec<HeldBody>>,
     transfer: Mutex<TransferPermit>,
     /// Set with a 101: what takes the socket over once that has been written.
     switch: Mutex<Option<Switch>>,
@@ -62,24 +63,6 @@ pub(crate) struct Switch {
     pub(crate) request: Option<Request>,
     /// Keeps the generation that answered for as long as the tunnel stands.
     pub(crate) permit: Option<Permit>,
-}
-
-/// What is still to be read of a request's body.
-pub(crate) struct UnreadBody {
-    pub(crate) incoming: Incoming,
-    /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
-    pub(crate) asked_for: bool,
-    pub(super) part: InFlight,
-}
-
-/// The rest of a request's body that nobody read.
-pub(crate) enum Unread {
-    /// No exchange would do anything with it: it is dropped, and the connection with it.
-    Nobodys,
-    /// The exchange still runs, and takes back what is left.
-    Wanted,
-    /// What is left.
-    Left(UnreadBody),
 }
 
 /// One thing that keeps a connection from its boundary, for as long as it is held.
@@ -114,7 +97,7 @@ impl ConnState {
             #[cfg(feature = "http2")]
             preface: AtomicBool::new(false),
             request: Mutex::new(None),
-            rest: Mutex::new(Unread::Nobodys),
+            held: Mutex::default(),
             transfer: Mutex::default(),
             switch: Mutex::new(None),
             hung_up: OnceLock::new(),
@@ -131,33 +114,48 @@ impl ConnState {
         *self.request.lock() = Some(request);
     }
 
-    /// The answer to it has been handed to the socket.
-    pub(crate) fn end(&self) {
+    /// The answer to it has been handed to the socket; `held` is a body that the handler keeps all the same.
+    pub(crate) fn end(&self, held: Option<HeldBody>) {
         *self.request.lock() = None;
+        let mut bodies = self.held.lock();
+        bodies.extend(held);
+        bodies.retain(HeldBody::is_held);
+        if !bodies.is_empty() && self.deadlines.waiting() == ReadState::Nothing {
+            self.deadlines
+                .wait(ReadState::BodyHeld, &self.shared.limits());
+        }
     }
 
-    /// A body begins; the exchange takes back what nobody reads of it.
-    pub(crate) fn expect_rest(&self) {
-        *self.rest.lock() = Unread::Wanted;
+    /// The reader of a body wants nothing more of it for now.
+    pub(crate) fn body_rests(&self) {
+        if self.asks() {
+            self.deadlines.wait_for_nothing();
+        } else {
+            self.deadlines
+                .wait(ReadState::BodyHeld, &self.shared.limits());
+        }
     }
 
-    /// The reader of a body has let go of it before its end.
-    pub(crate) fn give_back(&self, rest: UnreadBody) {
-        let mut unread = self.rest.lock();
-        let unwanted = match &*unread {
-            Unread::Wanted => {
-                *unread = Unread::Left(rest);
-                None
-            }
-            Unread::Nobodys | Unread::Left(_) => Some(rest),
-        };
-        drop(unread);
-        // outside of the lock: its end wakes the connection
-        drop(unwanted);
+    /// Returns true if a body is held past its time, and no answer is in the making that may need it.
+    pub(crate) fn holds_too_long(&self, now: Millis) -> bool {
+        matches!(
+            self.deadlines.waiting(),
+            ReadState::Body | ReadState::BodyHeld
+        ) && self.deadlines.read_overdue(now)
+            && !self.asks()
     }
 
-    /// The answer is a 101.
+    /// Takes the bodies away from handlers that keep them. The connection then ends or goes on without them.
+    pub(crate) fn take_held(&self) {
+        self.deadlines.wait_for_nothing();
+        let held = std::mem::take(&mut *self.held.lock());
+        held.iter().for_each(HeldBody::discard);
+    }
+
+    /// The answer is a 101, and the whole request has been read.
     pub(crate) fn switches(&self, switch: Switch) {
+        self.deadlines
+            .wait(ReadState::Switching, &self.shared.limits());
         *self.switch.lock() = Some(switch);
     }
 
@@ -166,19 +164,15 @@ impl ConnState {
         self.switch.lock().take()
     }
 
-    /// A tunnel stands: from now on only its writes have a limit.
-    pub(crate) fn tunnels(&self, request: Option<Request>) {
-        self.deadlines.wait_for_nothing();
+    /// A tunnel is offered to the handler of this request.
+    pub(crate) fn offers(&self, request: Option<Request>) {
         *self.request.lock() = request;
     }
 
-    /// What has been given back; whatever is let go later is nobody's.
-    pub(crate) fn take_rest(&self) -> Option<UnreadBody> {
-        let mut unread = self.rest.lock();
-        match std::mem::replace(&mut *unread, Unread::Nobodys) {
-            Unread::Left(rest) => Some(rest),
-            Unread::Nobodys | Unread::Wanted => None,
-        }
+    /// The handler uses its tunnel: from now on only writes have a limit.
+    pub(crate) fn tunnels(&self) {
+        self.deadlines
+            .wait(ReadState::Tunnel, &self.shared.limits());
     }
 
     /// Told when the client has ended what it sends, or is gone.
@@ -233,23 +227,14 @@ impl ConnState {
     /// Bytes have come from the client.
     pub(crate) fn has_read(&self) {
         match self.deadlines.waiting() {
-            ReadState::Idle => {
-                let now = now();
-                self.deadlines.wait(
-                    ReadState::Head,
-                    now,
-                    after(now, self.shared.limits().header_timeout),
-                );
-            }
-            ReadState::Body => {
-                let now = now();
-                self.deadlines.wait(
-                    ReadState::Body,
-                    now,
-                    after(now, self.shared.limits().body_timeout),
-                );
-            }
-            ReadState::Head | ReadState::Nothing => {}
+            ReadState::Idle => self.deadlines.wait(ReadState::Head, &self.shared.limits()),
+            ReadState::Body => self.deadlines.wait(ReadState::Body, &self.shared.limits()),
+            // the whole of these has one deadline
+            ReadState::Head
+            | ReadState::BodyHeld
+            | ReadState::BeforeSwitch
+            | ReadState::Switching => {}
+            ReadState::Tunnel | ReadState::Nothing => {}
         }
     }
 
@@ -262,8 +247,7 @@ impl ConnState {
     /// The client takes no bytes at the moment.
     pub(crate) fn cannot_write(&self) {
         self.flushed.store(false, Ordering::Relaxed);
-        self.deadlines
-            .write_stalled(|| after(now(), self.shared.limits().write_timeout));
+        self.deadlines.write_stalled(|| self.shared.limits());
     }
 
     pub(crate) fn set_flushed(&self, flushed: bool) {
@@ -276,9 +260,7 @@ impl ConnState {
 
     /// Nothing is live: from now on the client is expected to send a request.
     pub(crate) fn becomes_idle(&self) {
-        let now = now();
-        self.deadlines
-            .wait(ReadState::Idle, now, idle_by(now, &self.shared));
+        self.deadlines.wait(ReadState::Idle, &self.shared.limits());
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -329,12 +311,6 @@ impl ConnState {
         self.task.wake();
         self.body_reader.wake();
     }
-}
-
-/// By when a connection that is idle since `since` is to be taken apart: to be parked, or to be closed.
-pub(crate) fn idle_by(since: Millis, shared: &Shared) -> Millis {
-    let limits = shared.limits();
-    after(since, limits.idle_release).min(after(since, limits.idle_timeout))
 }
 
 impl InFlight {

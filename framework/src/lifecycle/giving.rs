@@ -17,6 +17,7 @@ use futures_lite::future;
 use super::handover::{Batch, Channel, Full, Travelling};
 use crate::http::deadlines::now;
 use crate::http::detached::Detached;
+use crate::http::states::State;
 use crate::http::transfer::Transfer;
 use crate::http::Endpoints;
 use crate::sync::limiter::{Limiter, Permit};
@@ -24,7 +25,7 @@ use crate::sync::lock::{Mutex, MutexGuard};
 use crate::sys::claims::{Claim, Claims};
 
 /// How long the other process may take to answer a batch of connections, or whether it lives.
-pub(super) const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = State::HandedOver.fixed();
 
 /// All that is given to one process.
 pub(super) struct Giving {

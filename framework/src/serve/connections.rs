@@ -14,7 +14,7 @@ use super::registry::{Cut, Registry};
 use super::tunnel::TunnelStream;
 use crate::config;
 use crate::http::connection::{self, Connection, Outcome};
-use crate::http::deadlines::{after, now, tick};
+use crate::http::deadlines::{now, tick};
 use crate::http::detached::Detached;
 #[cfg(feature = "http2")]
 use crate::http::h2;
@@ -22,6 +22,7 @@ use crate::http::idle::IdleSet;
 use crate::http::shared::{Shared, Stage};
 #[cfg(feature = "http2")]
 use crate::http::state::ConnState;
+use crate::http::states::State;
 use crate::http::transfer::Transfer;
 use crate::http::{linger, Endpoints};
 use crate::observe::metrics::{Metrics, Plain};
@@ -146,12 +147,13 @@ impl Connections {
             }
             Outcome::Answered(connection) => linger::close(connection, &self.shared).await,
             Outcome::Switched(connection, switch) => {
-                TunnelStream::start(
+                TunnelStream::offer(
                     connection,
                     switch,
                     registration,
                     self.tunnels.acquire_unbounded(),
-                );
+                )
+                .await;
             }
             #[cfg(feature = "http2")]
             Outcome::Http2(connection) => {
@@ -179,7 +181,7 @@ impl Connections {
 
     /// Parks a silent connection, or closes it where its time is over.
     fn park(self: &Arc<Self>, connection: Detached) {
-        let timeout = after(connection.since, self.shared.limits().idle_timeout);
+        let timeout = State::Parked.deadline(connection.since, &self.shared.limits());
         if self.shared.stage() >= Stage::CloseIdle || timeout <= now() {
             return connection.close();
         }
@@ -272,19 +274,12 @@ impl Connections {
             let http = &*limits;
             // where all are parked, one limit is left, and that is long
             let until_somebody_is_active = async {
-                Timer::after(tick([http.idle_timeout])).await;
+                Timer::after(tick([State::Parked], http)).await;
             };
             future::or(self.registry.occupied(), until_somebody_is_active).await;
             if self.registry.len() > 0 {
-                Timer::after(tick([
-                    http.header_timeout,
-                    http.idle_timeout,
-                    http.body_timeout,
-                    http.request_timeout,
-                    http.write_timeout,
-                    http.idle_release,
-                ]))
-                .await;
+                let states = State::ALL.iter().map(|(state, _)| *state);
+                Timer::after(tick(states, http)).await;
             }
             let now = now();
             self.registry.wake_overdue(now).await;

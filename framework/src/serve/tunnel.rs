@@ -1,5 +1,6 @@
 //! A connection after a 101: bytes of another protocol, still seated, still in the ledger, and cut with the rest.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use futures_lite::future;
 use futures_lite::io::{AsyncRead, AsyncWrite};
 
 use super::registry::Registration;
@@ -14,14 +16,30 @@ use crate::http::connection::Connection;
 use crate::http::deadlines::now;
 use crate::http::shared::Stage;
 use crate::http::state::{ConnState, Switch};
+use crate::http::states::State;
 use crate::socket::Stream;
 use crate::sync::limiter::Permit;
+use crate::sync::lock::Mutex;
+use crate::sync::token::{token, Trigger};
 
 /// What an upgrade's handler reads from and writes to.
+///
+/// The connection is offered until the handler first reads or writes; until then the clock of `State::Switching` runs,
+/// and takes the connection back when it is over.
 pub(crate) struct TunnelStream {
+    offered: Offer,
+    switched: Option<Switched>,
+}
+
+type Offer = Arc<Mutex<Option<Switched>>>;
+
+/// A connection of another protocol.
+struct Switched {
     stream: Stream,
     read_ahead: Bytes,
     conn: Arc<ConnState>,
+    /// Dropped when the handler uses the connection, or when that is closed.
+    unused: Option<Trigger>,
     _permits: (Permit, Permit),
     /// In the generation that answered with the 101.
     _generation: Option<Permit>,
@@ -29,8 +47,9 @@ pub(crate) struct TunnelStream {
 }
 
 impl TunnelStream {
-    /// Gives the connection to whoever has asked for it.
-    pub(crate) fn start(
+    /// Offers the connection to the handler that answered 101. Returns when the handler uses it or has dropped it, or
+    /// when the offer has lapsed and the connection is closed.
+    pub(crate) async fn offer(
         connection: Connection,
         switch: Switch,
         registration: Registration,
@@ -51,17 +70,75 @@ impl TunnelStream {
         let Some(conn) = registration.conn() else {
             return;
         };
-        conn.tunnels(request);
-        upgrade.start(Box::new(TunnelStream {
+        conn.offers(request);
+        let (unused, used) = token();
+        let offered = Arc::new(Mutex::new(Some(Switched {
             stream,
             read_ahead: head,
-            conn,
+            conn: conn.clone(),
+            unused: Some(unused),
             _permits: (permit, among_tunnels),
             _generation: generation,
             _registration: registration,
+        })));
+        upgrade.start(Box::new(TunnelStream {
+            offered: offered.clone(),
+            switched: None,
         }));
+        let lapsed = poll_fn(|cx| {
+            conn.watch(cx.waker());
+            let over = conn.stage() == Stage::Cut || conn.deadlines.read_overdue(now());
+            if over {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        future::or(used.wait(), lapsed).await;
+        if let Some(switched) = take(&offered) {
+            log::warn!(
+                "the handler that answered 101 to {} has not used the connection; it is closed after {}",
+                conn.endpoints.peer,
+                State::Switching.clock()
+            );
+            drop(switched);
+        }
     }
 
+    /// The connection, once the handler uses it.
+    fn switched(&mut self) -> io::Result<&mut Switched> {
+        if self.switched.is_none() {
+            self.switched = take(&self.offered);
+            if let Some(switched) = &mut self.switched {
+                switched.conn.tunnels();
+                switched.unused = None;
+            }
+        }
+        self.switched.as_mut().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!(
+                    "closed: not used within {} of its 101",
+                    State::Switching.clock()
+                ),
+            )
+        })
+    }
+}
+
+/// Takes the connection out of the offer, if it is there still.
+fn take(offer: &Offer) -> Option<Switched> {
+    offer.lock().take()
+}
+
+impl Drop for TunnelStream {
+    /// A connection that was never used is closed with its handler's end.
+    fn drop(&mut self) {
+        drop(take(&self.offered));
+    }
+}
+
+impl Switched {
     /// Fails once everything is cut, or the client has taken nothing for `http.write_timeout`.
     fn stands(&self) -> io::Result<()> {
         if self.conn.deadlines.write_overdue(now()) {
@@ -88,30 +165,32 @@ impl AsyncRead for TunnelStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        let this = self.switched()?;
         // reader and writer may be two tasks: each is woken
-        self.conn.watch_body(cx.waker());
-        self.stands()?;
-        if self.read_ahead.is_empty() {
-            return self.stream.poll_read(cx, buf);
+        this.conn.watch_body(cx.waker());
+        this.stands()?;
+        if this.read_ahead.is_empty() {
+            return this.stream.poll_read(cx, buf);
         }
-        let n = self.read_ahead.len().min(buf.len());
-        self.read_ahead.copy_to_slice(&mut buf[..n]);
+        let n = this.read_ahead.len().min(buf.len());
+        this.read_ahead.copy_to_slice(&mut buf[..n]);
         Poll::Ready(Ok(n))
     }
 }
 
 impl AsyncWrite for TunnelStream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.conn.watch(cx.waker());
-        self.stands()?;
-        let written = self.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
+        let this = self.switched()?;
+        this.conn.watch(cx.waker());
+        this.stands()?;
+        let written = this.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
         match &written {
-            Poll::Ready(_) => self.conn.has_written(),
-            Poll::Pending => self.conn.cannot_write(),
+            Poll::Ready(_) => this.conn.has_written(),
+            Poll::Pending => this.conn.cannot_write(),
         }
         written
     }
@@ -120,7 +199,7 @@ impl AsyncWrite for TunnelStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.switched()?.stream.shutdown(Shutdown::Write))
     }
 }

@@ -27,10 +27,11 @@ use super::socket::{Code, Outgoing};
 use super::{Closed, Message, WebSocket};
 use crate::app::request::Parting;
 use crate::error::{panic_text, Result};
+use crate::http::states::State;
 use crate::sync::token::token;
 
 /// How long a client is given to answer a close, or to take the last bytes.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = State::WebSocketClosing.fixed();
 
 /// What tungstenite holds for each connection; large messages get buffers of their own.
 const BUFFER: usize = 4 << 10;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_std::task;
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use futures_lite::future::block_on;
-use tide::http::headers::{HeaderValues, CONNECTION, HOST, ORIGIN, UPGRADE};
+use tide::http::headers::{
+    HeaderValues, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+};
 use tide::http::Method;
 use tide::{Endpoint, Request, Response, StatusCode};
 
@@ -53,8 +55,8 @@ where
 
 /// A request that would become a WebSocket, and what is asked of it.
 ///
-/// A request that asks for no WebSocket, or for another version than 13, is answered 426; one with a bad key 400; one from a page
-/// of another site 403.
+/// A request that asks for no WebSocket, or for another version than 13, is answered 426; one with a bad key or with
+/// content 400; one from a page of another site 403.
 ///
 /// ```
 /// use slackwater::ws::Upgrade;
@@ -96,6 +98,7 @@ enum Refusal {
     NotAsked,
     OtherVersion,
     BadKey,
+    HasContent,
     OtherOrigin,
 }
 
@@ -320,10 +323,26 @@ fn key<S>(request: &Request<S>) -> Result<String, Refusal> {
     if only(VERSION) != Some("13") {
         return Err(Refusal::OtherVersion);
     }
+    if has_content(request) {
+        return Err(Refusal::HasContent);
+    }
     only(KEY)
         .filter(|key| is_nonce(key))
         .map(str::to_owned)
         .ok_or(Refusal::BadKey)
+}
+
+/// Returns true if the request announces content. A handshake is a GET (RFC 6455, section 4.1), whose content has no
+/// meaning (RFC 9110, section 9.3.1), and it must end before the first frame.
+fn has_content<S>(request: &Request<S>) -> bool {
+    let says_more_than_zero = |values: &HeaderValues| {
+        let length = values.last().as_str().trim().parse::<u64>();
+        length != Ok(0)
+    };
+    request.header(TRANSFER_ENCODING).is_some()
+        || request
+            .header(CONTENT_LENGTH)
+            .is_some_and(says_more_than_zero)
 }
 
 /// Sixteen bytes in base64: 22 digits, of which the last carries four bits, and two signs of padding.
@@ -359,6 +378,10 @@ impl Refusal {
             Refusal::BadKey => (
                 StatusCode::BadRequest,
                 "Sec-WebSocket-Key is not 16 bytes in base64",
+            ),
+            Refusal::HasContent => (
+                StatusCode::BadRequest,
+                "a WebSocket handshake has no content",
             ),
             Refusal::OtherOrigin => (StatusCode::Forbidden, "the page is of another site"),
         };

@@ -71,12 +71,9 @@ fn blame_body(response: &mut Response, error: BodyError) {
     if !status.is_client_error() && !status.is_server_error() {
         return;
     }
-    response.set_status(match error {
-        BodyError::TooLarge => StatusCode::PayloadTooLarge,
-        BodyError::TimedOut => StatusCode::RequestTimeout,
-        BodyError::Cut => StatusCode::BadRequest,
-        BodyError::Stopping => StatusCode::ServiceUnavailable,
-    });
+    if let Ok(status) = StatusCode::try_from(error.status().as_u16()) {
+        response.set_status(status);
+    }
     if error == BodyError::TimedOut {
         // RFC 9110, section 15.5.9
         response.insert_header(CONNECTION, "close");
