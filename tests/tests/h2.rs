@@ -269,21 +269,33 @@ struct Frames {
     bytes: Vec<u8>,
 }
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 
 impl Frames {
     /// Up to the next one of the kinds that are named; the connection ends with `None`.
     fn until(&mut self, kinds: &[u8]) -> Option<u8> {
+        while let Some(frame) = self.next() {
+            if kinds.contains(&frame[3]) {
+                return Some(frame[3]);
+            }
+        }
+        None
+    }
+
+    /// Returns the next frame, or `None` if the connection ends.
+    fn next(&mut self) -> Option<Vec<u8>> {
         loop {
-            while let Some(&[a, b, c, kind]) = self.bytes.first_chunk() {
+            if let Some(&[a, b, c, _]) = self.bytes.first_chunk() {
                 let length = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
-                if self.bytes.len() < length {
-                    break;
-                }
-                self.bytes.drain(..length);
-                if kinds.contains(&kind) {
-                    return Some(kind);
+                if length <= self.bytes.len() {
+                    return Some(self.bytes.drain(..length).collect());
                 }
             }
             match self.conn.fate(LONG) {
@@ -296,7 +308,53 @@ impl Frames {
 
     /// A connection on which a request for `path`, of fewer than 128 bytes, is being answered.
     fn asked(process: &Process, path: &str) -> Self {
-        let mut conn = raw(process);
+        Self::asked_on(raw(process), path)
+    }
+
+    /// The same for a client whose windows are never full.
+    fn asked_without_windows(process: &Process, path: &str) -> Self {
+        let mut conn = process.conn();
+        let window = (1_u32 << 30).to_be_bytes();
+        let settings = [&[0, 4][..], &window].concat();
+        conn.send([PREFACE, &frame(4, 0, 0, &settings)].concat())
+            .unwrap();
+        conn.send(frame(WINDOW_UPDATE, 0, 0, &window)).unwrap();
+        Self::asked_on(conn, path)
+    }
+
+    /// Takes the answer with a pause after each frame, sends WINDOW_UPDATEs and acknowledges pings. Returns the length
+    /// of the body. `begun` is called after the first frame of it.
+    fn take_slowly(&mut self, begun: impl FnOnce()) -> Result<usize, String> {
+        let (mut length, mut begun) = (0, Some(begun));
+        while let Some(received) = self.next() {
+            let payload = &received[9..];
+            let reply = match (received[3], received[4]) {
+                (DATA, flags) => {
+                    length += payload.len();
+                    if flags & END_STREAM != 0 {
+                        return Ok(length);
+                    }
+                    if let Some(begun) = begun.take() {
+                        begun();
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                    let room = u32::try_from(payload.len()).unwrap().to_be_bytes();
+                    [0, 1]
+                        .map(|stream| frame(WINDOW_UPDATE, 0, stream, &room))
+                        .concat()
+                }
+                (PING, 0) => frame(PING, ACK, 0, payload),
+                (RST_STREAM, _) => return Err(format!("reset after {length} bytes")),
+                _ => continue,
+            };
+            self.conn
+                .send(reply)
+                .map_err(|failure| format!("{failure:?} after {length} bytes"))?;
+        }
+        Err(format!("closed after {length} bytes"))
+    }
+
+    fn asked_on(mut conn: Conn, path: &str) -> Self {
         // :path is a literal that is not indexed, by the fourth name of the static table
         let length = u8::try_from(path.len()).unwrap();
         let head = [
@@ -355,6 +413,71 @@ fn goaway_is_said_when_a_handover_begins() {
     );
     drop(frames);
     lineage.gone(old, LONG);
+}
+
+/// Starts slow downloads, calls `leave` when all have begun, and has each of them complete.
+fn downloads_are_complete_although(process: &Process, leave: impl FnOnce()) {
+    const LENGTH: usize = 8_000_000;
+    let (begun, all_begun) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let downloads: Vec<_> = (0..4)
+            .map(|_| {
+                let begun = begun.clone();
+                let mut frames =
+                    Frames::asked_without_windows(process, &format!("/bytes/{LENGTH}"));
+                scope.spawn(move || frames.take_slowly(|| begun.send(()).unwrap()))
+            })
+            .collect();
+        downloads
+            .iter()
+            .for_each(|_| all_begun.recv_timeout(LONG).unwrap());
+        leave();
+        for download in downloads {
+            assert_eq!(download.join().unwrap(), Ok(LENGTH));
+        }
+    });
+}
+
+#[test]
+fn a_slow_download_is_complete_although_the_process_stops() {
+    let settings = "[shutdown]\ngrace = \"60s\"\n";
+    for _ in 0..4 {
+        let mut process = Launch::playground().settings(settings).serve();
+        downloads_are_complete_although(&process, || process.signal(Signal::TERM));
+        assert_eq!(process.wait_exit(LONG).code(), Some(0));
+        assert!(!process.log().contains("cut "), "{}", process.log());
+    }
+}
+
+#[test]
+fn a_slow_download_is_complete_although_the_process_is_replaced() {
+    let settings = "[shutdown]\ngrace = \"60s\"\n[upgrade]\nrollback_window = \"300ms\"\n";
+    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    for _ in 0..4 {
+        let old = lineage.newest();
+        let mark = lineage.mark();
+        let mut new = None;
+        downloads_are_complete_although(&lineage, || new = Some(lineage.begin()));
+        lineage.confirmed(mark, new.unwrap());
+        lineage.gone(old, LONG);
+    }
+    assert!(!lineage.log().contains("cut "), "{}", lineage.log());
+}
+
+#[test]
+fn the_goaway_of_a_connection_error_reaches_a_client_that_goes_on_sending() {
+    let process = Launch::playground().serve();
+    for round in 0..20 {
+        let mut conn = raw(&process);
+        // RFC 9113, section 6.1: DATA is never on stream 0
+        let error = frame(DATA, 0, 0, b"?");
+        let sent = conn.send([error, vec![0; 1 << 20]].concat());
+        assert_eq!(sent, Ok(()), "round {round}");
+        let bytes = Vec::new();
+        let mut frames = Frames { conn, bytes };
+        assert_eq!(frames.until(&[GOAWAY]), Some(GOAWAY), "round {round}");
+        assert_eq!(frames.conn.fate(LONG), Fate::Closed, "round {round}");
+    }
 }
 
 #[test]

@@ -232,3 +232,54 @@ fn a_debug_build_that_is_told_to_stop_waits_for_nothing_that_does_not_end() {
         process.log()
     );
 }
+
+#[test]
+fn an_idle_close_neither_cuts_the_answer_before_it_nor_resets_the_request_after_it() {
+    let settings =
+        "[log]\naccess = true\n[shutdown]\nkeepalive_grace = \"50ms\"\ngrace = \"20s\"\n";
+    for round in 0..5 {
+        let mut process = Launch::playground().settings(settings).serve();
+        let mut conns: Vec<Conn> = (0..10).map(|_| process.conn()).collect();
+        // their answers wait in the send queues
+        for conn in &mut conns {
+            conn.get("/bytes/2000000").unwrap();
+        }
+        until(LONG, "all are answered", || {
+            (process.log().matches("GET /bytes/2000000 200").count() == 10).then_some(())
+        });
+        let mark = process.mark();
+        process.signal(Signal::TERM);
+        process.wait_for_log(mark, "closed ");
+        for conn in &mut conns {
+            conn.get("/").unwrap();
+        }
+        for conn in &mut conns {
+            let answer = conn.answer().map(|answer| answer.body.len());
+            assert_eq!(answer, Ok(2_000_000), "round {round}");
+            // a request that is read before the close is answered
+            match conn.answer() {
+                Ok(answer) => assert!(answer.closes(), "round {round}: {answer:?}"),
+                Err(failure) => {
+                    assert_eq!(failure, Failure::ClosedBeforeAnswer, "round {round}");
+                }
+            }
+        }
+        drop(conns);
+        assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_while_it_is_closed_is_named() {
+    let settings = "[log]\naccess = true\n[shutdown]\ngrace = \"1s\"\nforce_after = \"100ms\"\n";
+    let mut process = Launch::playground().settings(settings).serve();
+    let mut conn = process.conn();
+    conn.send("GET /bytes/2000000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    process.wait_for_log(0, "/bytes/2000000");
+    let mark = process.mark();
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit(LONG).code(), Some(0));
+    let log = process.log_since(mark);
+    assert!(log.contains("(closing, "), "{log}");
+}

@@ -419,3 +419,22 @@ fn bytes_that_come_with_the_handshake_are_not_lost() {
     assert_eq!(conn.head().unwrap().status, 101);
     assert_eq!(conn.fate(LONG), Fate::Sent(b"\x81\x02hi".to_vec()));
 }
+
+#[test]
+fn the_last_bytes_of_a_tunnel_reach_a_client_that_is_still_sending() {
+    let process = Launch::fixture().serve();
+    for round in 0..20 {
+        let mut conn = process.conn();
+        let request = "GET /last-words HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: words\r\n\r\n";
+        conn.send(request).unwrap();
+        conn.send(vec![b'?'; 64 << 10]).unwrap();
+        let mut sender = conn.try_clone().unwrap();
+        let sending = std::thread::spawn(move || while sender.send([b'?'; 4096]).is_ok() {});
+        assert_eq!(conn.head().unwrap().status, 101);
+        let read = conn.discard(2 << 20);
+        assert_eq!(read, Ok(()), "round {round}");
+        assert_eq!(conn.fate(LONG), Fate::Closed, "round {round}");
+        conn.half_close().unwrap();
+        sending.join().unwrap();
+    }
+}

@@ -33,13 +33,13 @@ pub(crate) struct RequestBody {
 
 /// The unread rest of a request's body, shared by the handler that reads it and the exchange that it belongs to.
 #[derive(Clone)]
-pub(crate) struct UnreadBody(Arc<Mutex<Option<UnreadBody>>>);
+pub(crate) struct UnreadBody(Arc<Mutex<Option<RemainingBody>>>);
 
 /// The unread rest of a request's body whose handler has answered and still holds it.
-pub(crate) struct HeldBody(Weak<Mutex<Option<UnreadBody>>>);
+pub(crate) struct HeldBody(Weak<Mutex<Option<RemainingBody>>>);
 
 /// What is still to be read of a request's body.
-pub(crate) struct UnreadBody {
+pub(crate) struct RemainingBody {
     pub(crate) incoming: Incoming,
     /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
     pub(crate) asked_for: bool,
@@ -81,7 +81,7 @@ pub(crate) enum BodyError {
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, conn: &Arc<ConnState>, limit: Option<u64>) -> Self {
         let unread = (!incoming.is_end_stream()).then(|| {
-            UnreadBody(Arc::new(Mutex::new(Some(UnreadBody {
+            UnreadBody(Arc::new(Mutex::new(Some(RemainingBody {
                 incoming,
                 asked_for: false,
                 part: InFlight::of(conn, WakeOnDrop::Connection),
@@ -184,7 +184,7 @@ impl Body for RequestBody {
         if self.whole.is_some() {
             return false;
         }
-        let ended = |rest: &UnreadBody| rest.incoming.is_end_stream();
+        let ended = |rest: &RemainingBody| rest.incoming.is_end_stream();
         self.unread
             .as_ref()
             .is_none_or(|unread| unread.lock().as_ref().is_some_and(ended))
@@ -206,7 +206,7 @@ impl Body for RequestBody {
     }
 }
 
-impl UnreadBody {
+impl RemainingBody {
     /// The next frame, in time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let conn = self.part.conn();
@@ -250,17 +250,17 @@ impl Drop for RequestBody {
 }
 
 impl UnreadBody {
-    fn lock(&self) -> MutexGuard<'_, Option<UnreadBody>> {
+    fn lock(&self) -> MutexGuard<'_, Option<RemainingBody>> {
         self.0.lock()
     }
 
     /// Takes the rest away from the handler, which may still hold it.
-    pub(super) fn take(&self) -> Option<UnreadBody> {
+    pub(super) fn take(&self) -> Option<RemainingBody> {
         self.lock().take()
     }
 
     /// Returns the rest if the handler has dropped its body, and else what it holds.
-    pub(super) fn returned(self) -> Result<Option<UnreadBody>, HeldBody> {
+    pub(super) fn returned(self) -> Result<Option<RemainingBody>, HeldBody> {
         Arc::try_unwrap(self.0)
             .map(|rest| rest.into_inner())
             .map_err(|shared| HeldBody(Arc::downgrade(&shared)))

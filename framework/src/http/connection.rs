@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 
 use super::deadlines::{now, Deadlines, Millis, ReadState};
 use super::exchange::Exchanges;
-use super::io::{End, Io};
+use super::io::Io;
 use super::shared::{Shared, Stage};
 use super::state::{ConnState, Switch};
 use super::states::State;
@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
     Leaving(Connection, Permit),
     /// The head of a request took longer than `header_timeout`.
     HeadOverdue(Connection),
-    /// The last answer has been written; the client may still be sending.
+    /// The last answer has been written; the client may still be sending, or have ended what it sends.
     Answered(Connection),
     /// A 101 has been written: the bytes now belong to another protocol.
     Switched(Connection, Switch),
@@ -136,36 +136,31 @@ impl Active {
             .then_some(Parting::Idle),
             ReadState::Body | ReadState::BodyHeld | ReadState::Nothing => None,
             ReadState::BeforeSwitch | ReadState::Switching | ReadState::Tunnel => None,
+            ReadState::End => None,
         }
     }
 
     /// Takes hyper off the socket.
-    fn part(&mut self) -> Option<(Connection, End)> {
+    fn part(&mut self) -> Option<Connection> {
         let parts = self.hyper.take()?.into_parts();
         let deadlines = &self.conn.deadlines;
-        let (head, end) = (parts.io.unread(&parts.read_buf), parts.io.end());
-        let connection = Connection {
-            head,
+        Some(Connection {
+            head: parts.io.unread(&parts.read_buf),
             endpoints: self.conn.endpoints.clone(),
             permit: self.permit.take()?,
             accepted: self.conn.accepted,
             since: deadlines.since(),
             claim: parts.io.claim,
             stream: parts.io.stream,
-        };
-        Some((connection, end))
+        })
     }
 
     /// hyper has come to an end: by the client's wish, by ours, or by a protocol error it has answered.
     fn ended(&mut self) -> Outcome {
         let switch = self.conn.switched();
         match (self.part(), switch) {
-            (Some((connection, _)), Some(switch)) => Outcome::Switched(connection, switch),
-            (Some((connection, End::NotYet)), None) => Outcome::Answered(connection),
-            (Some((connection, End::Reached)), None) => {
-                connection.close();
-                Outcome::Over
-            }
+            (Some(connection), Some(switch)) => Outcome::Switched(connection, switch),
+            (Some(connection), None) => Outcome::Answered(connection),
             (None, _) => Outcome::Over,
         }
     }
@@ -176,9 +171,7 @@ impl Drop for Active {
     fn drop(&mut self) {
         // a tunnel that nobody has reached holds its request, and that the record
         drop(self.conn.switched());
-        self.part()
-            .into_iter()
-            .for_each(|(connection, _)| connection.close());
+        self.part().into_iter().for_each(Connection::close);
     }
 }
 
@@ -227,10 +220,7 @@ impl Future for Active {
         }
         #[cfg(feature = "http2")]
         if conn.has_preface() {
-            return Poll::Ready(
-                this.part()
-                    .map_or(Outcome::Over, |(connection, _)| Outcome::Http2(connection)),
-            );
+            return Poll::Ready(this.part().map_or(Outcome::Over, Outcome::Http2));
         }
         if !conn.quiet() {
             // whoever has to finish something first keeps no place from others
@@ -255,7 +245,7 @@ impl Future for Active {
             }
             return Poll::Pending;
         }
-        let Some((connection, _)) = this.part() else {
+        let Some(connection) = this.part() else {
             return Poll::Ready(Outcome::Over);
         };
         Poll::Ready(match parting {

@@ -54,12 +54,14 @@ pub(crate) enum ReadState {
     Switching,
     /// Bytes of another protocol.
     Tunnel,
+    /// The end of what it sends: everything was sent to it, and the connection is being closed.
+    End,
     /// Nothing: a handler works, or a response is on its way.
     Nothing,
 }
 
 impl ReadState {
-    const ALL: [ReadState; 8] = [
+    const ALL: [ReadState; 9] = [
         ReadState::Idle,
         ReadState::Head,
         ReadState::Body,
@@ -67,6 +69,7 @@ impl ReadState {
         ReadState::BeforeSwitch,
         ReadState::Switching,
         ReadState::Tunnel,
+        ReadState::End,
         ReadState::Nothing,
     ];
 
@@ -80,6 +83,7 @@ impl ReadState {
             ReadState::BeforeSwitch => State::BeforeSwitch,
             ReadState::Switching => State::Switching,
             ReadState::Tunnel => State::Tunnel,
+            ReadState::End => State::Lingering,
             ReadState::Nothing => State::Response,
         }
     }
@@ -130,6 +134,15 @@ impl Deadlines {
         self.since.store(since, Ordering::Relaxed);
         self.read_by
             .store(waiting.state().deadline(since, limits), Ordering::Relaxed);
+    }
+
+    /// The connection has been closing since `since`; its progress is checked again at `check`.
+    pub(super) fn linger(&self, since: Millis, check: Millis) {
+        self.waiting.store(ReadState::End as u8, Ordering::Relaxed);
+        self.since.store(since, Ordering::Relaxed);
+        self.read_by.store(check, Ordering::Relaxed);
+        self.write_moved();
+        self.answered();
     }
 
     /// Nothing is expected of the client.

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode, Version};
 
-use super::body::{BodyError, HeldBody, UnreadBody};
+use super::body::{BodyError, HeldBody, RemainingBody, UnreadBody};
 use super::deadlines::{now, ReadState};
 use super::shared::Stage;
 use super::state::{self, ConnState, InFlight, Switch, WakeOnDrop};
@@ -170,16 +170,16 @@ enum State {
         place: Option<Permit>,
     },
     /// It has answered, and the unread rest of the request is looked at.
-    UnreadBody {
+    Discarding {
         answer: Answer,
-        rest: UnreadBody,
+        rest: RemainingBody,
         taken: u64,
         asked: bool,
     },
     /// It has answered 101, and the rest of the request is read to its end.
     BeforeSwitch {
         answer: Answer,
-        rest: UnreadBody,
+        rest: RemainingBody,
         taken: u64,
     },
     /// All is known.
@@ -280,7 +280,7 @@ impl Future for Exchange {
                         State::Answered(answer)
                     }
                 },
-                State::UnreadBody {
+                State::Discarding {
                     mut answer,
                     mut rest,
                     mut taken,
@@ -291,7 +291,7 @@ impl Future for Exchange {
                         State::Answered(answer)
                     }
                     Poll::Pending => {
-                        this.state = State::UnreadBody {
+                        this.state = State::Discarding {
                             answer,
                             rest,
                             taken,
@@ -328,7 +328,7 @@ impl Future for Exchange {
 /// Reads the rest of a request that is answered 101, within the limits of a body that nobody wants.
 fn poll_to_the_end(
     conn: &ConnState,
-    rest: &mut UnreadBody,
+    rest: &mut RemainingBody,
     taken: &mut u64,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), BodyError>> {
@@ -356,7 +356,7 @@ fn poll_to_the_end(
 /// Reads what has already come of an unwanted body. hyper hands out a frame only between two polls, so the first
 /// "nothing yet" is asked about once more.
 fn poll_rest(
-    rest: &mut UnreadBody,
+    rest: &mut RemainingBody,
     taken: &mut u64,
     asked: &mut bool,
     cx: &mut Context<'_>,
@@ -451,7 +451,7 @@ impl Exchange {
             answer.fate = Fate::Closed;
             return State::Answered(answer);
         }
-        State::UnreadBody {
+        State::Discarding {
             answer,
             rest,
             taken: 0,

@@ -24,13 +24,16 @@ use super::connection::Connection;
 use super::deadlines::{now, Deadlines, ReadState};
 use super::exchange::{Exchange, Sent};
 use super::io::Io;
+use super::linger::{self, Uptake};
 use super::shared::{Shared, Stage};
 use super::state::{ConnState, InFlight, WakeOnDrop};
 use super::states::State;
 use crate::config;
 use crate::error::BoxError;
+use crate::socket::{unacknowledged, Stream as Socket};
 use crate::sync::limiter::Limiter;
 use crate::sync::lock::Mutex;
+use crate::sys::claims::Claim;
 
 /// How much of one answer is kept for a client that does not take it.
 const SEND_BUFFER: usize = 64 << 10;
@@ -56,6 +59,11 @@ where
         claim,
         ..
     } = connection;
+    // before the first byte is written: hyper writes its SETTINGS before it reads
+    if let Some(Err(error)) = claim.map(Claim::write) {
+        log::warn!("{error}; the connection from {} is closed", endpoints.peer);
+        return;
+    }
     let conn = ConnState::new(
         shared,
         &endpoints,
@@ -71,18 +79,25 @@ where
         at_work: Limiter::new(shared.limits().max_streams.saturating_mul(2)),
         arriving: Mutex::default(),
     });
-    let io = Io::of_http2(stream, head, conn, claim);
     let streams = Streams {
         census: census.clone(),
         enlist,
     };
-    let hyper = builder(&shared.limits(), census.clone()).serve_connection(io, streams);
-    Driver {
-        hyper: pin!(hyper),
-        census,
-        phase: Phase::Busy,
+    let ending = {
+        let io = Io::of_http2(&stream, head, conn.clone());
+        let hyper = builder(&shared.limits(), census.clone()).serve_connection(io, streams);
+        let hyper = pin!(hyper);
+        let driver = Driver {
+            hyper,
+            socket: &stream,
+            census,
+            phase: Phase::Busy,
+        };
+        driver.await
+    };
+    if ending == Ending::Lingering {
+        linger::close(&stream, &conn).await;
     }
-    .await;
 }
 
 fn builder(limits: &config::Http, census: Arc<Census>) -> http2::Builder<Spawner> {
@@ -99,11 +114,20 @@ fn builder(limits: &config::Http, census: Arc<Census>) -> http2::Builder<Spawner
 /// Polls hyper, and keeps the time of the connection as a whole.
 struct Driver<'a, H> {
     hyper: Pin<&'a mut H>,
+    socket: &'a Socket,
     census: Arc<Census>,
     phase: Phase,
 }
 
+/// How a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The client is to receive all that was written: an answer, a GOAWAY.
+    Lingering,
+    /// The client takes nothing, or everything is cut.
+    AtOnce,
+}
+
 enum Phase {
     /// Streams are open.
     Busy,
@@ -111,32 +135,37 @@ enum Phase {
     Idle,
     /// GOAWAY is sent; streams that are open come to their end.
     Leaving,
-    /// The last one has, and the client is to close.
-    Left,
+    /// The last one has, and the client is to take what is left of the answers, and to acknowledge the GOAWAY.
+    Left { uptake: Uptake, writes: u32 },
 }
 
-impl<L, F> Future for Driver<'_, http2::Connection<Io, Streams<F>, Spawner>>
+impl<L, F> Future for Driver<'_, http2::Connection<Io<&Socket>, Streams<F>, Spawner>>
 where
     L: Send + Sync + Unpin + 'static,
     F: Fn(&Arc<ConnState>) -> L + Send + Sync + 'static,
 {
-    type Output = ();
+    type Output = Ending;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
         let this = &mut *self;
         let conn = &this.census.connection;
         conn.watch(cx.waker());
         let overdue = conn.deadlines.answer_overdue(now());
         if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
-            return Poll::Ready(());
+            return Poll::Ready(Ending::AtOnce);
         }
-        match this.phase {
-            Phase::Left if overdue => return Poll::Ready(()),
+        match &mut this.phase {
+            Phase::Left { uptake, .. } if overdue => {
+                if !uptake.look(unacknowledged(this.socket), now()) {
+                    return Poll::Ready(Ending::Lingering);
+                }
+                this.restart_clock();
+            }
             Phase::Busy | Phase::Idle if overdue || conn.stage() != Stage::Open => {
                 this.hyper.as_mut().graceful_shutdown();
                 this.enter(Phase::Leaving);
             }
-            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left => {}
+            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left { .. } => {}
         }
         let conn = &this.census.connection;
         if let Poll::Ready(end) = this.hyper.as_mut().poll(cx) {
@@ -146,23 +175,38 @@ where
                     conn.endpoints.peer
                 );
             }
-            return Poll::Ready(());
+            return Poll::Ready(Ending::Lingering);
         }
         let open = this.census.streams.load(Ordering::Acquire) > 0;
-        match this.phase {
+        match &mut this.phase {
             Phase::Busy if !open => this.enter(Phase::Idle),
-            Phase::Leaving if !open => this.enter(Phase::Left),
+            Phase::Leaving if !open => {
+                let uptake = Uptake::new(unacknowledged(this.socket), now());
+                let writes = this.census.connection.writes();
+                this.enter(Phase::Left { uptake, writes });
+            }
+            Phase::Left { writes, .. } if *writes != this.census.connection.writes() => {
+                *writes = this.census.connection.writes();
+                this.restart_clock();
+            }
             Phase::Idle if open => this.enter(Phase::Busy),
-            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left => {}
+            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left { .. } => {}
         }
         Poll::Pending
     }
 }
 
 impl<H> Driver<'_, H> {
-    /// Begins a phase, and its clock: that of answers, which a connection as a whole has no other use for.
+    /// Begins a phase, and its clock.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
+        self.restart_clock();
+    }
+
+    /// Starts the clock of the phase anew. It is the clock of answers, which an HTTP/2 connection as a whole has no other
+    /// use for.
+    fn restart_clock(&self) {
+        let phase = &self.phase;
         let conn = &self.census.connection;
         conn.deadlines
             .answer(phase.state(), now(), &conn.shared.limits());
@@ -170,12 +214,12 @@ impl<H> Driver<'_, H> {
 }
 
 impl Phase {
-    fn state(self) -> State {
+    fn state(&self) -> State {
         match self {
             Phase::Busy => State::Http2Busy,
             Phase::Idle => State::Http2Idle,
             Phase::Leaving => State::Http2Leaving,
-            Phase::Left => State::Http2Left,
+            Phase::Left { .. } => State::Http2Left,
         }
     }
 }

@@ -12,10 +12,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use slab::Slab;
 
-use super::deadlines::Millis;
 use super::detached::Detached;
-use super::states::State;
-use crate::config;
 use crate::sync::lock::Mutex;
 
 /// All silent connections of a process.
@@ -79,22 +76,9 @@ impl IdleSet {
         Ok(speak)
     }
 
-    /// Closes those that have been silent for longer than `idle_timeout`.
-    pub(crate) fn close_overdue(&self, limits: &config::Http, now: Millis) -> usize {
-        self.close(|parked| State::Parked.deadline(parked.since, limits) <= now)
-    }
-
-    /// Closes all of them, and says how many.
-    pub(crate) fn close_all(&self) -> usize {
-        self.close(|_| true)
-    }
-
-    fn close(&self, which: impl Fn(&Detached) -> bool) -> usize {
-        let closed = self
-            .take(usize::MAX, which)
-            .into_iter()
-            .map(Detached::close);
-        closed.count()
+    /// Takes those out that `which` accepts.
+    pub(crate) fn take_all(&self, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
+        self.take(usize::MAX, which)
     }
 
     /// Takes as many out as there are, up to this number.

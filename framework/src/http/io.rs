@@ -1,6 +1,7 @@
 //! hyper's view of a socket: reads through a buffer that all connections of a thread share, writes as they are, and
 //! the record is told what moved.
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -24,15 +25,14 @@ thread_local! {
     static CHUNKS: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
 }
 
-/// The socket of an active connection.
-pub(crate) struct Io {
-    pub(crate) stream: Stream,
+/// The socket of an active connection. HTTP/2 borrows it: hyper does not give back what it was put around.
+pub(crate) struct Io<S = Stream> {
+    pub(crate) stream: S,
     /// Read before this connection was put together, and to be read first.
     prefix: Bytes,
     conn: Arc<ConnState>,
     /// To be written before the first byte is read.
     pub(crate) claim: Option<Claim>,
-    read: End,
     opening: Opening,
     /// Those of a client that speaks HTTP/2.
     #[cfg(feature = "http2")]
@@ -66,13 +66,6 @@ impl Opening {
     }
 }
 
-/// Whether the client has ended what it sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    NotYet,
-    Reached,
-}
-
 impl Io {
     pub(crate) fn new(
         stream: Stream,
@@ -86,55 +79,10 @@ impl Io {
             prefix,
             conn,
             claim,
-            read: End::NotYet,
             opening,
             #[cfg(feature = "http2")]
             frames: None,
         }
-    }
-
-    /// One whose preface is in the prefix, and is for hyper to read.
-    #[cfg(feature = "http2")]
-    pub(crate) fn of_http2(
-        stream: Stream,
-        prefix: Bytes,
-        conn: Arc<ConnState>,
-        claim: Option<Claim>,
-    ) -> Self {
-        let mut frames = Box::new(Frames::new());
-        frames.came(&prefix);
-        let read = End::NotYet;
-        Io {
-            stream,
-            prefix,
-            conn,
-            claim,
-            read,
-            opening: Opening::Http1,
-            frames: Some(frames),
-        }
-    }
-
-    /// Keeps what came until it is known what it is.
-    fn keep(&mut self, bytes: &[u8]) {
-        self.prefix = [&self.prefix[..], bytes].concat().into();
-        self.opening = Opening::of(&self.prefix);
-    }
-
-    /// While a request is answered: hears whether the client is still there.
-    fn listen(&self, cx: &mut Context<'_>) {
-        if self.conn.quiet() {
-            return;
-        }
-        match self.stream.hears(cx) {
-            PeerState::Open => {}
-            PeerState::HalfClosed => self.conn.hangs_up(),
-            PeerState::Closed => self.conn.leaves(),
-        }
-    }
-
-    pub(crate) fn end(&self) -> End {
-        self.read
     }
 
     /// What of the prefix hyper has not taken, in front of what it took and did not use.
@@ -148,7 +96,44 @@ impl Io {
     }
 }
 
-impl Read for Io {
+#[cfg(feature = "http2")]
+impl<'a> Io<&'a Stream> {
+    /// One whose preface is in the prefix, and is for hyper to read.
+    pub(crate) fn of_http2(stream: &'a Stream, prefix: Bytes, conn: Arc<ConnState>) -> Self {
+        let mut frames = Box::new(Frames::new());
+        frames.came(&prefix);
+        Io {
+            stream,
+            prefix,
+            conn,
+            claim: None,
+            opening: Opening::Http1,
+            frames: Some(frames),
+        }
+    }
+}
+
+impl<S: Borrow<Stream>> Io<S> {
+    /// Keeps what came until it is known what it is.
+    fn keep(&mut self, bytes: &[u8]) {
+        self.prefix = [&self.prefix[..], bytes].concat().into();
+        self.opening = Opening::of(&self.prefix);
+    }
+
+    /// While a request is answered: hears whether the client is still there.
+    fn listen(&self, cx: &mut Context<'_>) {
+        if self.conn.quiet() {
+            return;
+        }
+        match self.stream.borrow().hears(cx) {
+            PeerState::Open => {}
+            PeerState::HalfClosed => self.conn.hangs_up(),
+            PeerState::Closed => self.conn.leaves(),
+        }
+    }
+}
+
+impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -179,9 +164,8 @@ impl Read for Io {
                 claim.write()?;
             }
             let want = buf.remaining().min(chunk.len());
-            let n = ready!(this.stream.poll_read(cx, &mut chunk[..want]))?;
+            let n = ready!(this.stream.borrow().poll_read(cx, &mut chunk[..want]))?;
             if n == 0 {
-                this.read = End::Reached;
                 // whatever it was to become, it does not
                 if std::mem::replace(&mut this.opening, Opening::Http1) == Opening::Unknown
                     && !this.prefix.is_empty()
@@ -212,7 +196,7 @@ impl Read for Io {
     }
 }
 
-impl Write for Io {
+impl<S: Borrow<Stream> + Unpin> Write for Io<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -230,7 +214,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.stream.poll_write(cx, bufs);
+        let written = self.stream.borrow().poll_write(cx, bufs);
         #[cfg(feature = "http2")]
         if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
             frames.sent(*bytes);

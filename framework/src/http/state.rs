@@ -28,6 +28,9 @@ pub(crate) struct ConnState {
     calls: AtomicU32,
     /// Services, request bodies and response bodies that are not over: at 0 the connection is at a boundary.
     live: AtomicU32,
+    /// Counts writes to the socket.
+    #[cfg(feature = "http2")]
+    writes: AtomicU32,
     /// Whether the last thing done to the socket was a flush, that is: nothing is left to be written.
     flushed: AtomicBool,
     /// Whether the client has begun with the preface of HTTP/2.
@@ -93,6 +96,8 @@ impl ConnState {
             parser: shared.parser(),
             calls: AtomicU32::new(0),
             live: AtomicU32::new(0),
+            #[cfg(feature = "http2")]
+            writes: AtomicU32::new(0),
             flushed: AtomicBool::new(false),
             #[cfg(feature = "http2")]
             preface: AtomicBool::new(false),
@@ -175,6 +180,12 @@ impl ConnState {
             .wait(ReadState::Tunnel, &self.shared.limits());
     }
 
+    /// The connection has been closing since `since`; its progress is checked again at `check`.
+    pub(crate) fn lingers(&self, since: Millis, check: Millis) {
+        self.end(None);
+        self.deadlines.linger(since, check);
+    }
+
     /// Told when the client has ended what it sends, or is gone.
     pub(crate) fn hung_up(&self) -> Token {
         self.hung_up.get_or_init(token).1.clone()
@@ -234,14 +245,22 @@ impl ConnState {
             | ReadState::BodyHeld
             | ReadState::BeforeSwitch
             | ReadState::Switching => {}
-            ReadState::Tunnel | ReadState::Nothing => {}
+            ReadState::Tunnel | ReadState::End | ReadState::Nothing => {}
         }
     }
 
     /// The client took bytes (or may at once).
     pub(crate) fn has_written(&self) {
         self.flushed.store(false, Ordering::Relaxed);
+        #[cfg(feature = "http2")]
+        self.writes.fetch_add(1, Ordering::Relaxed);
         self.deadlines.write_moved();
+    }
+
+    /// Returns a number that changes with each write to the socket.
+    #[cfg(feature = "http2")]
+    pub(crate) fn writes(&self) -> u32 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// The client takes no bytes at the moment.

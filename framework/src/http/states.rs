@@ -73,8 +73,10 @@ states! {
     #[cfg(feature = "ws")]
     WebSocketClosing, "a close frame, or the end of the stream, waits for its answer",
         Fixed(Duration::from_secs(5));
-    Lingering, "the last answer is sent; what the client still sends is discarded",
+    Lingering, "the last byte is written, and input is discarded; the clock starts when the client has taken everything, until then `Stalled` runs",
         Fixed(Duration::from_secs(2));
+    LingeringIdle, "an idle connection is closed, and input is discarded",
+        Fixed(Duration::from_millis(500));
     HandedOver, "sent to the next process, which has not acknowledged it",
         Fixed(Duration::from_secs(5));
     #[cfg(feature = "http2")]
@@ -87,7 +89,7 @@ states! {
     Http2Leaving, "HTTP/2 after GOAWAY, with open streams",
         Unlimited("as `Http2Busy`");
     #[cfg(feature = "http2")]
-    Http2Left, "HTTP/2 after GOAWAY and the last stream; the client is to close",
+    Http2Left, "HTTP/2 after GOAWAY and the last stream; the clock starts anew whenever the client takes bytes",
         Fixed(Duration::from_secs(5));
 }
 

@@ -14,13 +14,12 @@ use super::registry::{Cut, Registry};
 use super::tunnel::TunnelStream;
 use crate::config;
 use crate::http::connection::{self, Connection, Outcome};
-use crate::http::deadlines::{now, tick};
+use crate::http::deadlines::{now, tick, Deadlines, ReadState};
 use crate::http::detached::Detached;
 #[cfg(feature = "http2")]
 use crate::http::h2;
 use crate::http::idle::IdleSet;
 use crate::http::shared::{Shared, Stage};
-#[cfg(feature = "http2")]
 use crate::http::state::ConnState;
 use crate::http::states::State;
 use crate::http::transfer::Transfer;
@@ -47,7 +46,7 @@ pub(crate) struct Connections {
 pub(crate) struct Count {
     /// With a request that is being answered.
     pub(crate) active: usize,
-    /// Between two requests, with a task.
+    /// Between two requests with a task, or being closed.
     pub(crate) idle: usize,
     /// Of another protocol, after a 101.
     pub(crate) tunnels: usize,
@@ -143,9 +142,15 @@ impl Connections {
                 });
             }
             Outcome::HeadOverdue(connection) => {
-                linger::refuse_overdue_head(connection, &self.shared).await;
+                if let Some(conn) = registration.conn() {
+                    linger::refuse_overdue_head(&connection, &conn).await;
+                }
             }
-            Outcome::Answered(connection) => linger::close(connection, &self.shared).await,
+            Outcome::Answered(connection) => {
+                if let Some(conn) = registration.conn() {
+                    linger::close(&connection.stream, &conn).await;
+                }
+            }
             Outcome::Switched(connection, switch) => {
                 TunnelStream::offer(
                     connection,
@@ -183,7 +188,7 @@ impl Connections {
     fn park(self: &Arc<Self>, connection: Detached) {
         let timeout = State::Parked.deadline(connection.since, &self.shared.limits());
         if self.shared.stage() >= Stage::CloseIdle || timeout <= now() {
-            return connection.close();
+            return self.close(connection);
         }
         if let Err(error) = self.idle.park(connection) {
             log::warn!("an idle connection could not be parked: {error}; it is closed");
@@ -193,9 +198,47 @@ impl Connections {
             Stage::Open | Stage::LastCall => {}
             Stage::HandOver => self.hand_over_idle(),
             Stage::CloseIdle | Stage::Stop | Stage::Cut => {
-                self.idle.close_all();
+                self.close_parked(|_| true);
             }
         }
+    }
+
+    /// Closes a connection that has no task. It gets one, and an entry in the ledger, until its client has closed too.
+    fn close(self: &Arc<Self>, idle: Detached) {
+        // an unclaimed one belongs to the process that it came from
+        if idle.claim.is_some() || self.shared.stage() == Stage::Cut {
+            return idle.close();
+        }
+        match idle.attach() {
+            Ok(Connection {
+                stream,
+                endpoints,
+                permit,
+                accepted,
+                since,
+                ..
+            }) => {
+                let deadlines = Deadlines::new(ReadState::End, since, now(), &self.shared.limits());
+                let conn = ConnState::new(&self.shared, &endpoints, accepted, deadlines);
+                let registration = self.registry.registration();
+                registration.show(&conn);
+                async_std::task::spawn(async move {
+                    linger::close_idle(&stream, &conn).await;
+                    // until here a shutdown waits for it
+                    drop((registration, permit));
+                });
+            }
+            Err(error) => {
+                log::warn!(
+                    "an idle connection is closed at once, because it cannot be watched: {error}"
+                );
+            }
+        }
+    }
+
+    fn close_parked(self: &Arc<Self>, which: impl Fn(&Detached) -> bool) -> usize {
+        let closed = self.idle.take_all(which).into_iter();
+        closed.map(|idle| self.close(idle)).count()
     }
 
     /// From now on connections leave by `way`, each at a boundary and as soon as there is a place for it.
@@ -283,7 +326,7 @@ impl Connections {
             }
             let now = now();
             self.registry.wake_overdue(now).await;
-            self.idle.close_overdue(&limits, now);
+            self.close_parked(|idle| State::Parked.deadline(idle.since, &limits) <= now);
         }
     }
 
@@ -313,9 +356,9 @@ impl Connections {
     }
 
     /// Idle connections close; returns how many of them were parked.
-    pub(crate) fn close_idle(&self) -> usize {
+    pub(crate) fn close_idle(self: &Arc<Self>) -> usize {
         self.shared.set_stage(Stage::CloseIdle);
-        let parked = self.idle.close_all();
+        let parked = self.close_parked(|_| true);
         self.registry.wake_all();
         parked
     }
@@ -327,10 +370,10 @@ impl Connections {
     }
 
     /// Cuts whoever is left, and names them.
-    pub(crate) fn cut(&self) -> Vec<Cut> {
+    pub(crate) fn cut(self: &Arc<Self>) -> Vec<Cut> {
         let survivors = self.registry.survivors();
         self.shared.set_stage(Stage::Cut);
-        self.idle.close_all();
+        self.close_parked(|_| true);
         self.registry.wake_all();
         survivors
     }

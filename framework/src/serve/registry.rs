@@ -7,7 +7,7 @@ use event_listener::Event;
 use futures_lite::future::yield_now;
 use slab::Slab;
 
-use crate::http::deadlines::{now, Millis};
+use crate::http::deadlines::{now, Millis, ReadState};
 use crate::http::state::{ConnState, Request};
 use crate::sync::lock::Mutex;
 
@@ -36,7 +36,9 @@ pub struct Cut {
     pub peer: String,
     /// Method and path of the request it waited for; `None` for a tunnel, or between two requests.
     pub request: Option<String>,
-    /// How long that request, or else the connection, had been going on.
+    /// True if everything had been sent, and the client had not taken all of it or not closed its side.
+    pub closing: bool,
+    /// How long that request, or the closing, or else the connection, had been going on.
     pub age: Duration,
 }
 
@@ -163,10 +165,16 @@ impl Drop for Registration {
 
 impl Cut {
     fn of(conn: &ConnState, request: Option<&Request>, now: Millis) -> Self {
-        let began = request.map_or(conn.accepted, |request| request.began);
+        let closing = conn.deadlines.waiting() == ReadState::End;
+        let began = match request {
+            Some(request) => request.began,
+            None if closing => conn.deadlines.since(),
+            None => conn.accepted,
+        };
         Cut {
             peer: conn.endpoints.peer.clone(),
             request: request.map(|request| format!("{} {}", request.method, request.uri.path())),
+            closing,
             age: Duration::from_millis(now.saturating_sub(began)),
         }
     }
@@ -174,7 +182,11 @@ impl Cut {
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = self.request.as_deref().unwrap_or("no request");
+        let what = match &self.request {
+            Some(request) => request,
+            None if self.closing => "closing",
+            None => "no request",
+        };
         write!(f, "{} ({what}, {:.1?})", self.peer, self.age)
     }
 }

@@ -14,6 +14,7 @@ use futures_lite::io::{AsyncRead, AsyncWrite};
 use super::registry::Registration;
 use crate::http::connection::Connection;
 use crate::http::deadlines::now;
+use crate::http::linger;
 use crate::http::shared::Stage;
 use crate::http::state::{ConnState, Switch};
 use crate::http::states::State;
@@ -35,14 +36,20 @@ type Offer = Arc<Mutex<Option<Switched>>>;
 
 /// A connection of another protocol.
 struct Switched {
-    stream: Stream,
+    socket: Arc<Socket>,
     read_ahead: Bytes,
-    conn: Arc<ConnState>,
     /// Dropped when the handler uses the connection, or when that is closed.
     unused: Option<Trigger>,
-    _permits: (Permit, Permit),
+    _among_tunnels: Permit,
     /// In the generation that answered with the 101.
     _generation: Option<Permit>,
+}
+
+/// The part of a tunnel that stays until the connection is closed.
+struct Socket {
+    stream: Stream,
+    conn: Arc<ConnState>,
+    _permit: Permit,
     _registration: Registration,
 }
 
@@ -73,13 +80,16 @@ impl TunnelStream {
         conn.offers(request);
         let (unused, used) = token();
         let offered = Arc::new(Mutex::new(Some(Switched {
-            stream,
+            socket: Arc::new(Socket {
+                stream,
+                conn: conn.clone(),
+                _permit: permit,
+                _registration: registration,
+            }),
             read_ahead: head,
-            conn: conn.clone(),
             unused: Some(unused),
-            _permits: (permit, among_tunnels),
+            _among_tunnels: among_tunnels,
             _generation: generation,
-            _registration: registration,
         })));
         upgrade.start(Box::new(TunnelStream {
             offered: offered.clone(),
@@ -110,7 +120,7 @@ impl TunnelStream {
         if self.switched.is_none() {
             self.switched = take(&self.offered);
             if let Some(switched) = &mut self.switched {
-                switched.conn.tunnels();
+                switched.socket.conn.tunnels();
                 switched.unused = None;
             }
         }
@@ -141,13 +151,13 @@ impl Drop for TunnelStream {
 impl Switched {
     /// Fails once everything is cut, or the client has taken nothing for `http.write_timeout`.
     fn stands(&self) -> io::Result<()> {
-        if self.conn.deadlines.write_overdue(now()) {
+        if self.socket.conn.deadlines.write_overdue(now()) {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the client took nothing for http.write_timeout",
             ));
         }
-        match self.conn.stage() {
+        match self.socket.conn.stage() {
             Stage::Cut => Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "the server has stopped",
@@ -167,10 +177,10 @@ impl AsyncRead for TunnelStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.switched()?;
         // reader and writer may be two tasks: each is woken
-        this.conn.watch_body(cx.waker());
+        this.socket.conn.watch_body(cx.waker());
         this.stands()?;
         if this.read_ahead.is_empty() {
-            return this.stream.poll_read(cx, buf);
+            return this.socket.stream.poll_read(cx, buf);
         }
         let n = this.read_ahead.len().min(buf.len());
         this.read_ahead.copy_to_slice(&mut buf[..n]);
@@ -185,12 +195,12 @@ impl AsyncWrite for TunnelStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.switched()?;
-        this.conn.watch(cx.waker());
+        this.socket.conn.watch(cx.waker());
         this.stands()?;
-        let written = this.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
+        let written = this.socket.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
         match &written {
-            Poll::Ready(_) => this.conn.has_written(),
-            Poll::Pending => this.conn.cannot_write(),
+            Poll::Ready(_) => this.socket.conn.has_written(),
+            Poll::Pending => this.socket.conn.cannot_write(),
         }
         written
     }
@@ -200,6 +210,18 @@ impl AsyncWrite for TunnelStream {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.switched()?.stream.shutdown(Shutdown::Write))
+        Poll::Ready(self.switched()?.socket.stream.shutdown(Shutdown::Write))
+    }
+}
+
+impl Drop for Switched {
+    /// Closes the connection when the handler drops it, so that the client receives what the handler wrote last.
+    fn drop(&mut self) {
+        if self.stands().is_ok() {
+            let socket = self.socket.clone();
+            async_std::task::spawn(async move {
+                linger::close(&socket.stream, &socket.conn).await;
+            });
+        }
     }
 }

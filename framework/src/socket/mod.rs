@@ -9,6 +9,7 @@ mod bind;
 mod inherit;
 mod listener;
 mod plan;
+mod send_queue;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -18,5 +19,6 @@ pub(crate) use acquire::{Acquired, Sockets};
 pub(crate) use address::Address;
 pub(crate) use inherit::{Inherited, HANDOVER, NEWEST};
 pub(crate) use listener::{Listener, Origin};
+pub(crate) use send_queue::unacknowledged;
 pub(crate) use stream::Stream;
 pub(crate) use watch::PeerState;

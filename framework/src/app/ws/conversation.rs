@@ -19,7 +19,7 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use async_tungstenite::tungstenite::{self, Error};
 use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
 use bytes::Bytes;
-use futures_lite::{future, AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
+use futures_lite::{future, AsyncWriteExt, FutureExt, StreamExt};
 use tide::http::upgrade::Connection;
 
 use super::heard::Heard;
@@ -30,7 +30,7 @@ use crate::error::{panic_text, Result};
 use crate::http::states::State;
 use crate::sync::token::token;
 
-/// How long a client is given to answer a close, or to take the last bytes.
+/// How long a client is given to answer a close.
 const FAREWELL: Duration = State::WebSocketClosing.fixed();
 
 /// What tungstenite holds for each connection; large messages get buffers of their own.
@@ -287,30 +287,20 @@ async fn close(
     mut incoming: Incoming,
     end: End,
 ) -> Option<Connection> {
-    let gone = matches!(end, End::Lost);
-    let farewell = async {
-        match end {
-            End::Theirs | End::Lost => {}
-            End::Ours(frame) => {
-                if wire
-                    .send(tungstenite::Message::Close(Some(frame)))
-                    .await
-                    .is_ok()
-                {
-                    // until the client has closed as well
-                    while let Some(Ok(_)) = incoming.next().await {}
-                }
+    // a client that takes nothing of it is given up after `http.write_timeout`
+    match end {
+        End::Theirs | End::Lost => {}
+        End::Ours(frame) => {
+            let sent = wire.send(tungstenite::Message::Close(Some(frame)));
+            if sent.await.is_ok() {
+                // until the client has closed as well
+                in_time(async { while let Some(Ok(_)) = incoming.next().await {} }).await;
             }
-            End::Broken(frame) => drop(wire.send(tungstenite::Message::Close(Some(frame))).await),
         }
-    };
-    in_time(farewell).await;
-    let Heard { mut connection, .. } = WebSocketStream::reunite(wire, incoming).ok()?.into_inner();
-    if connection.close().await.is_ok() && !gone {
-        // unread bytes would turn the close into a reset, which can overtake what was sent
-        let mut discarded = [0; 4096];
-        in_time(async { while let Ok(1..) = connection.read(&mut discarded).await {} }).await;
+        End::Broken(frame) => drop(wire.send(tungstenite::Message::Close(Some(frame))).await),
     }
+    let Heard { mut connection, .. } = WebSocketStream::reunite(wire, incoming).ok()?.into_inner();
+    let _ = connection.close().await;
     Some(connection)
 }
 
