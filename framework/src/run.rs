@@ -21,12 +21,12 @@ use crate::cli::Command;
 use crate::cli::{self, Invocation};
 use crate::config::{Loaded, Sources};
 #[cfg(feature = "control")]
-use crate::control::{self, protocol::Ask};
+use crate::control::{self, protocol::ControlCommand};
 #[cfg(feature = "dev")]
 use crate::dev;
 use crate::error::{Error, Result};
 use crate::lifecycle;
-use crate::socket::Inherited;
+use crate::socket::InheritedSockets;
 use crate::sys::spawn::Program;
 
 /// Runs an application as a process: its command line, its settings, its signals, its end.
@@ -275,7 +275,7 @@ impl Runner {
         }
         let name = self.sources.name.clone();
         // before the first thread: what was inherited is taken out of the environment
-        let inherited = Inherited::take();
+        let inherited = InheritedSockets::take();
         let program = Program::record();
         #[cfg(feature = "dev")]
         self.follow_the_keeper();
@@ -293,21 +293,21 @@ impl Runner {
                 .and_then(|client| control::status(&client, json, watch))
                 .and_then(print),
             #[cfg(feature = "control")]
-            Command::Reload => self.ask(&program, Ask::Reload),
+            Command::Reload => self.ask(&program, ControlCommand::Reload),
             #[cfg(feature = "control")]
-            Command::Upgrade => self.ask(&program, Ask::Upgrade),
+            Command::Upgrade => self.ask(&program, ControlCommand::Upgrade),
             #[cfg(feature = "control")]
-            Command::Rollback => self.ask(&program, Ask::Rollback),
+            Command::Rollback => self.ask(&program, ControlCommand::Rollback),
             #[cfg(feature = "control")]
-            Command::Pause => self.ask(&program, Ask::Pause),
+            Command::Pause => self.ask(&program, ControlCommand::Pause),
             #[cfg(feature = "control")]
-            Command::Resume => self.ask(&program, Ask::Resume),
+            Command::Resume => self.ask(&program, ControlCommand::Resume),
             #[cfg(feature = "control")]
-            Command::Drain => self.ask(&program, Ask::Drain),
+            Command::Drain => self.ask(&program, ControlCommand::Drain),
             #[cfg(feature = "control")]
-            Command::Stop => self.ask(&program, Ask::Stop),
+            Command::Stop => self.ask(&program, ControlCommand::Stop),
             #[cfg(feature = "control")]
-            Command::Reopen => self.ask(&program, Ask::Reopen),
+            Command::Reopen => self.ask(&program, ControlCommand::Reopen),
             #[cfg(feature = "dev")]
             Command::Dev { flags } => {
                 inherited.and_then(|inherited| dev::keep(self.sources, inherited, &program, flags))

@@ -10,7 +10,7 @@ use crate::config::Sources;
 use crate::error::Error;
 use crate::lifecycle::{Build, Driver, Handle, Ownership, Plan};
 use crate::observe::metrics::Metrics;
-use crate::socket::{Inherited, Sockets};
+use crate::socket::{InheritedSockets, Sockets};
 use crate::sys::limits::OpenFiles;
 
 /// A server that is a guest in its process: it reads no environment and no command line, catches no signal, and ends
@@ -91,13 +91,13 @@ impl Server {
     /// ```
     pub async fn start(self) -> Result<Handle, Error> {
         let first = self.sources.load()?;
-        let sockets = Sockets::new(Inherited::default());
+        let sockets = Sockets::new(InheritedSockets::default());
         let plan = Plan {
             sources: self.sources,
             application: self.application,
             sockets,
             ownership: Ownership::Guest,
-            open_files: OpenFiles::as_they_are(),
+            open_files: OpenFiles::unchanged(),
             program: None,
             build: Build::of_this_process(""),
             metrics: Metrics::new(""),

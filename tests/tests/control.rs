@@ -174,7 +174,7 @@ fn a_reload_during_an_upgrade_that_fails_is_answered() {
     let new = lineage.begin();
     let mark = lineage.mark();
     let reload = operator.begin(&["reload"], "reload");
-    lineage.wait_for_log(mark, "reload asked for");
+    lineage.wait_for_log(mark, "command reload received");
     signal_to(new, Signal::KILL);
     lineage.wait_for_log(mark, said::UPGRADE_FAILED);
     let (code, said) = reload.end();
@@ -189,7 +189,7 @@ fn a_reload_that_a_pause_takes_the_place_of_is_answered() {
     let asked = |name: &str| {
         let mark = lineage.mark();
         let asked = operator.begin(&["reload"], name);
-        lineage.wait_for_log(mark, "reload asked for");
+        lineage.wait_for_log(mark, "command reload received");
         asked
     };
     let (first, second) = (asked("first"), asked("second"));
@@ -318,7 +318,7 @@ fn a_rollback_in_the_window_brings_the_old_process_back_with_its_socket() {
     assert_eq!(pid_of_server(&lineage), old);
     idle.ask_all_of(old).assert_flawless();
     let why = operator.fails(&["rollback"]);
-    assert!(why.contains("no upgrade is under way"), "{why}");
+    assert!(why.contains("there is no upgrade to roll back"), "{why}");
 }
 
 #[test]
@@ -462,7 +462,7 @@ fn no_place_for_the_socket_is_warned_of_with_every_path_and_no_more() {
     let process = Launch::playground()
         .settings("control.socket = \"no/such/app.control\"\n")
         .serve();
-    let warning = process.wait_for_log(0, "no control socket can be made");
+    let warning = process.wait_for_log(0, "cannot create a control socket");
     assert!(
         warning.contains("no/such/app.control: No such file"),
         "{warning}"
@@ -518,7 +518,7 @@ fn another_user_is_told_whose_it_is() {
     let output = ask(0o666);
     let why = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{why}");
-    assert!(why.contains("user 65534 may not ask"), "{why}");
+    assert!(why.contains("user 65534 may not control it"), "{why}");
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
@@ -540,7 +540,7 @@ fn what_is_no_request_is_refused_and_the_process_lives() {
     };
     assert!(say(b"nonsense\n").contains("not a request"));
     assert!(say(b"\xff\xfe\n").contains("not a request"));
-    assert!(say(b"{\"slackwater\":99,\"ask\":\"stop\"}\n").contains("speaks version 1"));
+    assert!(say(b"{\"slackwater\":99,\"ask\":\"stop\"}\n").contains("uses version 1"));
     assert!(say(b"{\"slackwater\":1,\"ask\":\"dance\"}\n").contains("dance"));
     assert_eq!(say(&[b'x'; 70_000]), "");
     assert_eq!(operator.first()["pid"], process.pid());

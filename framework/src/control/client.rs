@@ -1,4 +1,5 @@
-//! A command's side of the control socket: finds the running process, asks it, and waits for what comes of it.
+//! The client of the control socket: finds the running process, sends a command, and waits for the
+//! result.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -7,50 +8,65 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::path::{processes, Places};
-use super::protocol::{line, Answer, Ask, Process, Request, MAX_LINE};
-use super::socket::peer;
+use super::path::{processes, SocketPaths};
+use super::protocol::{
+    line, ControlCommand, ControlRequest, ControlResponse, ProcessStatus, MAX_LINE,
+};
+use super::socket::peer_credentials;
 use crate::error::{Error, Kind};
 
-/// A process that waits says how it stands four times a second: one that is silent for so long hangs, or is stopped.
-const SILENCE: Duration = Duration::from_secs(10);
+/// The time after which a silent process is considered hanging or stopped. A running command sends
+/// its progress four times a second.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a process may take to say how it stands.
-const STATUS: Duration = Duration::from_secs(3);
+/// The time that a process may take to send its status.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks running processes.
+/// Sends commands to running processes.
 pub(crate) struct Client {
-    places: Places,
+    paths: SocketPaths,
 }
 
-/// All processes of the application that answer, and the one that has the place.
-pub(crate) struct Found {
-    /// The one that accepts first, then the others by pid.
-    pub(crate) processes: Vec<Process>,
-    /// Processes that listen and do not answer: stopped, or hanging.
+/// The processes of the application that are running.
+pub(crate) struct RunningProcesses {
+    /// The processes that sent a status: first the process that accepts connections, then the others
+    /// by pid.
+    pub(crate) processes: Vec<ProcessStatus>,
+    /// The pids of processes that listen but do not respond: they are stopped or hang.
     pub(crate) silent: Vec<u32>,
 }
 
 impl Client {
-    pub(crate) fn new(places: Places) -> Self {
-        Client { places }
+    pub(crate) fn new(paths: SocketPaths) -> Self {
+        Client { paths }
     }
 
-    /// Asks the process that accepts, and gives its last answer's words. `meanwhile` hears how it stands.
+    /// Sends a command to the process that accepts connections, and returns the text of its last
+    /// response. `on_progress` is called with each status.
     ///
     /// # Errors
-    /// Nothing runs, it belongs to somebody else, or why it could not do what was asked, in its own words.
-    pub(crate) fn ask(&self, ask: Ask, meanwhile: impl FnMut(&Process)) -> Result<String, Error> {
+    /// No process runs, it belongs to another user, or the command failed. In the last case the
+    /// text is that of the process.
+    pub(crate) fn send(
+        &self,
+        command: ControlCommand,
+        on_progress: impl FnMut(&ProcessStatus),
+    ) -> Result<String, Error> {
         let (path, stream) = self.connect()?;
-        if ask == Ask::Rollback {
-            return self.roll_back(&path, meanwhile);
+        if command == ControlCommand::Rollback {
+            return self.roll_back(&path, on_progress);
         }
-        converse(stream, ask, SILENCE, meanwhile)
+        run_command(stream, command, SILENCE_TIMEOUT, on_progress)
     }
 
-    /// It is the old process that takes over again, and by then the new one has the place.
-    fn roll_back(&self, place: &Path, meanwhile: impl FnMut(&Process)) -> Result<String, Error> {
-        let upgrades = |path: &PathBuf| {
+    /// Sends a rollback to the old process, which takes over again. The new process holds the
+    /// socket path by then.
+    fn roll_back(
+        &self,
+        path: &Path,
+        on_progress: impl FnMut(&ProcessStatus),
+    ) -> Result<String, Error> {
+        let is_upgrading = |path: &PathBuf| {
             let stream = UnixStream::connect(path).ok()?;
             match status(stream).ok()?.phase.as_str() {
                 "upgrading" | "swapping" | "handing_over" | "confirming" | "sharing"
@@ -58,62 +74,68 @@ impl Client {
                 _ => None,
             }
         };
-        let old = processes(place)
+        let old = processes(path)
             .into_iter()
             .map(|(_, path)| path)
-            .find(|path| upgrades(path).is_some());
+            .find(|path| is_upgrading(path).is_some());
         let Some(old) = old else {
             return Err(failed(
-                "no upgrade is under way that could be rolled back: one can until it is confirmed \
+                "there is no upgrade to roll back: an upgrade can be rolled back only until it is confirmed \
                  (upgrade.rollback_window)",
             ));
         };
-        let stream = UnixStream::connect(&old).map_err(|error| lost(&error))?;
-        converse(stream, Ask::Rollback, SILENCE, meanwhile)
+        let stream = UnixStream::connect(&old).map_err(|error| connection_failed(&error))?;
+        run_command(
+            stream,
+            ControlCommand::Rollback,
+            SILENCE_TIMEOUT,
+            on_progress,
+        )
     }
 
-    /// How all of them stand.
+    /// Returns the status of all processes.
     ///
     /// # Errors
-    /// Nothing runs, or it belongs to somebody else.
-    pub(crate) fn status(&self) -> Result<Found, Error> {
+    /// No process runs, or it belongs to another user.
+    pub(crate) fn status(&self) -> Result<RunningProcesses, Error> {
         let (path, stream) = self.connect()?;
-        let mut found = Found {
+        let mut running = RunningProcesses {
             processes: vec![],
             silent: vec![],
         };
-        let first = peer(&stream).map_or(0, |peer| peer.pid);
-        found.hear(first, stream);
+        let first = peer_credentials(&stream).map_or(0, |peer| peer.pid);
+        running.add(first, stream);
         for (pid, name) in processes(&path) {
-            if pid == first || found.processes.iter().any(|known| known.pid == pid) {
+            if pid == first || running.processes.iter().any(|known| known.pid == pid) {
                 continue;
             }
             if let Ok(stream) = UnixStream::connect(name) {
-                found.hear(pid, stream);
+                running.add(pid, stream);
             }
         }
-        Ok(found)
+        Ok(running)
     }
 
     fn connect(&self) -> Result<(PathBuf, UnixStream), Error> {
         let mut tried = vec![];
-        for path in self.places.paths() {
+        for path in self.paths.paths() {
             match UnixStream::connect(path) {
                 Ok(stream) => return Ok((path.clone(), stream)),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(anothers(path))
+                    return Err(permission_denied(path))
                 }
                 Err(error) => tried.push(format!("{}: {error}", path.display())),
             }
         }
-        // while the first one starts, nobody has the place yet
-        let starting = self.places.paths().iter().flat_map(|place| {
-            processes(place)
+        // the first process holds the socket path only once it accepts connections, so try the
+        // paths of single processes
+        let starting = self.paths.paths().iter().flat_map(|path| {
+            processes(path)
                 .into_iter()
-                .map(|(_, name)| (place.clone(), UnixStream::connect(name)))
+                .map(|(_, name)| (path.clone(), UnixStream::connect(name)))
         });
         let connected =
-            |(place, stream): (PathBuf, io::Result<UnixStream>)| Some((place, stream.ok()?));
+            |(path, stream): (PathBuf, io::Result<UnixStream>)| Some((path, stream.ok()?));
         starting.filter_map(connected).next().ok_or_else(|| {
             Error::new(
                 Kind::NotRunning,
@@ -126,56 +148,56 @@ impl Client {
     }
 }
 
-impl Found {
-    fn hear(&mut self, pid: u32, stream: UnixStream) {
+impl RunningProcesses {
+    fn add(&mut self, pid: u32, stream: UnixStream) {
         match status(stream) {
             Ok(process) => self.processes.push(process),
             Err(_) => self.silent.push(pid),
         }
     }
 
-    /// The first process, if it has stayed for those who watch its pid.
+    /// The first process of the service, if it stays alive because its parent waits for its pid.
     pub(crate) fn waiter(&self) -> Option<u32> {
         self.processes.iter().find_map(|process| process.waiter)
     }
 }
 
-fn status(stream: UnixStream) -> Result<Process, Error> {
+fn status(stream: UnixStream) -> Result<ProcessStatus, Error> {
     let mut process = None;
-    let answer = exchange(stream, Ask::Status, STATUS, |_| {})?;
-    if let Answer::Status(status) = answer {
+    let response = exchange(stream, ControlCommand::Status, STATUS_TIMEOUT, |_| {})?;
+    if let ControlResponse::Status(status) = response {
         process = Some(*status);
     }
-    process.ok_or_else(|| failed("the running process does not say how it stands"))
+    process.ok_or_else(|| failed("the running process sent no status"))
 }
 
-fn converse(
+fn run_command(
     stream: UnixStream,
-    ask: Ask,
-    silence: Duration,
-    meanwhile: impl FnMut(&Process),
+    command: ControlCommand,
+    timeout: Duration,
+    on_progress: impl FnMut(&ProcessStatus),
 ) -> Result<String, Error> {
-    match exchange(stream, ask, silence, meanwhile)? {
-        Answer::Done(said) => Ok(said),
-        Answer::Failed(why) => Err(failed(why)),
-        Answer::Status(_) | Answer::Progress(_) => {
-            Err(failed("the running process says what was not asked"))
+    match exchange(stream, command, timeout, on_progress)? {
+        ControlResponse::Done(text) => Ok(text),
+        ControlResponse::Failed(reason) => Err(failed(reason)),
+        ControlResponse::Status(_) | ControlResponse::Progress(_) => {
+            Err(failed("the running process sent an unexpected response"))
         }
     }
 }
 
 fn exchange(
     mut stream: UnixStream,
-    ask: Ask,
-    silence: Duration,
-    mut meanwhile: impl FnMut(&Process),
-) -> Result<Answer, Error> {
-    let pid = peer(&stream).map_or(0, |peer| peer.pid);
+    command: ControlCommand,
+    timeout: Duration,
+    mut on_progress: impl FnMut(&ProcessStatus),
+) -> Result<ControlResponse, Error> {
+    let pid = peer_credentials(&stream).map_or(0, |peer| peer.pid);
     let set = stream
-        .set_read_timeout(Some(silence))
-        .and_then(|()| stream.set_write_timeout(Some(silence)));
-    set.and_then(|()| stream.write_all(&line(&Request::new(ask))))
-        .map_err(|error| lost(&error))?;
+        .set_read_timeout(Some(timeout))
+        .and_then(|()| stream.set_write_timeout(Some(timeout)));
+    set.and_then(|()| stream.write_all(&line(&ControlRequest::new(command))))
+        .map_err(|error| connection_failed(&error))?;
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -186,7 +208,7 @@ fn exchange(
         match read {
             Ok(0) => {
                 return Err(failed(format!(
-                    "the process {pid} has ended without an answer"
+                    "process {pid} exited before it sent a response"
                 )))
             }
             Ok(_) => {}
@@ -197,22 +219,23 @@ fn exchange(
                 ) =>
             {
                 return Err(failed(format!(
-                    "the process {pid} has not answered for {silence:?}: it hangs or is stopped"
+                    "process {pid} has sent nothing for {timeout:?}: it hangs or is stopped"
                 )));
             }
-            Err(error) => return Err(lost(&error)),
+            Err(error) => return Err(connection_failed(&error)),
         }
-        let answer = serde_json::from_slice(&line)
-            .map_err(|error| failed("the running process cannot be understood").because(error))?;
-        match answer {
-            Answer::Progress(process) => meanwhile(&process),
+        let response = serde_json::from_slice(&line).map_err(|error| {
+            failed("the response of the running process is invalid").because(error)
+        })?;
+        match response {
+            ControlResponse::Progress(process) => on_progress(&process),
             last => return Ok(last),
         }
     }
 }
 
-/// The socket is there, and this user may not connect to it.
-fn anothers(path: &Path) -> Error {
+/// Explains why this user may not connect to the socket.
+fn permission_denied(path: &Path) -> Error {
     let ours = rustix::process::geteuid().as_raw();
     let owner = fs::symlink_metadata(path)
         .map(|found| found.uid())
@@ -221,16 +244,18 @@ fn anothers(path: &Path) -> Error {
     let path = path.display();
     failed(match owner {
         Some(owner) => format!(
-            "the process at {path} belongs to user {owner}, not to {ours}: ask as that user, or as root"
+            "the process at {path} belongs to user {owner}, not to {ours}: run the command as that user, or as root"
         ),
         None => format!("{path} cannot be reached by user {ours}: permission denied"),
     })
 }
 
-fn failed(what: impl Into<String>) -> Error {
-    Error::new(Kind::Io, what)
+fn failed(message: impl Into<String>) -> Error {
+    Error::new(Kind::Io, message)
 }
 
-fn lost(error: &io::Error) -> Error {
-    failed(format!("the running process cannot be asked: {error}"))
+fn connection_failed(error: &io::Error) -> Error {
+    failed(format!(
+        "the connection to the running process failed: {error}"
+    ))
 }

@@ -1,10 +1,11 @@
-//! The control socket: how `APP status`, `reload`, `upgrade` and the like reach the process that runs.
+//! The control socket, by which commands such as `APP status`, `reload` and `upgrade` reach the
+//! running process.
 //!
-//! - [`protocol`]: what is said, as types and lines of JSON
-//! - [`path`]: where the socket is
-//! - [`socket`]: how it is put in place, handed to the next process and taken away
-//! - [`server`]: the running process' side of it; what is asked is the lifecycle's to answer
-//! - [`client`]: the command's side of it, and [`show`]: what it prints
+//! - [`protocol`]: the messages, as types and lines of JSON
+//! - [`path`]: the path of the socket
+//! - [`socket`]: creates the socket, passes its path to the next process, removes it
+//! - [`server`]: accepts commands in the running process; `lifecycle` carries them out
+//! - [`client`]: sends commands, and [`show`] prints the responses
 
 mod client;
 mod path;
@@ -15,7 +16,7 @@ mod socket;
 
 #[cfg(feature = "control")]
 pub(crate) use client::Client;
-pub(crate) use path::{Around, Places};
+pub(crate) use path::{PathContext, SocketPaths};
 pub(crate) use server::Server;
 #[cfg(feature = "control")]
 pub(crate) use show::{command, status};

@@ -1,25 +1,27 @@
-//! What a command and a running process say to each other: one JSON object a line, no I/O.
+//! The messages between a command and the running process: one JSON object a line. This module does
+//! no I/O.
 //!
 //! ```text
 //! command: {"slackwater":1,"ask":"upgrade"}
-//! process: {"progress":{"pid":71,"phase":"upgrading",…}}      as often as it likes
+//! process: {"progress":{"pid":71,"phase":"upgrading",…}}      any number of times
 //! process: {"done":"upgraded: …"}  or  {"failed":"…"}  or  {"status":{…}}
 //! ```
 //!
-//! The version is the request's. Within a version members are only added, and those that are unknown are ignored.
+//! The request contains the version of the protocol. Within a version, members are only added, and
+//! unknown members are ignored.
 
 use serde::{Deserialize, Serialize};
 
-/// The version that is spoken here.
+/// The version of the protocol.
 pub(crate) const VERSION: u32 = 1;
 
-/// How long a line may be: no request is nearly as long, no status either.
+/// The maximum length of a line. Requests and statuses are much shorter.
 pub(crate) const MAX_LINE: usize = 64 * 1024;
 
-/// What can be asked of a running process.
+/// A command to the running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Ask {
+pub(crate) enum ControlCommand {
     Status,
     Reload,
     Upgrade,
@@ -31,67 +33,70 @@ pub(crate) enum Ask {
     Reopen,
 }
 
-/// A line from a command.
+/// A request: one line from a command to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Request {
+pub(crate) struct ControlRequest {
     slackwater: u32,
-    ask: Ask,
+    #[serde(rename = "ask")]
+    command: ControlCommand,
 }
 
-/// A line from a process. Only `Progress` is followed by another.
+/// A response: one line from the process to a command. Only `Progress` is followed by another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Answer {
-    /// It is not over; how the process stands meanwhile.
-    Progress(Box<Process>),
-    Status(Box<Process>),
+pub(crate) enum ControlResponse {
+    /// The command is in progress. Contains the current status.
+    Progress(Box<ProcessStatus>),
+    Status(Box<ProcessStatus>),
     Done(String),
     Failed(String),
 }
 
-/// How a process stands.
+/// The status of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Process {
+pub(crate) struct ProcessStatus {
     pub(crate) pid: u32,
     /// The application's version.
     pub(crate) build: String,
-    /// When the program's file was written, in seconds since 1970: it tells two builds of one version apart.
+    /// The modification time of the executable, in seconds since 1970. It distinguishes two builds
+    /// of one version.
     pub(crate) built: Option<u64>,
-    /// The generation that answers: 1 at start, one more with each reload; 0 before the first.
+    /// The generation of the application: 1 at start, increased by each reload; 0 before the first
+    /// is live.
     pub(crate) generation: u64,
     pub(crate) phase: String,
     pub(crate) uptime_ms: u64,
     pub(crate) listening: Vec<String>,
     pub(crate) connections: ConnectionCounts,
-    /// Requests since the start of the process.
+    /// Requests since the process started.
     pub(crate) requests: u64,
     pub(crate) oldest_request: Option<OldestRequest>,
-    /// The new process of an upgrade that is under way, or has been.
+    /// The new process of an upgrade, in progress or finished.
     pub(crate) successor: Option<u32>,
-    /// The first process, if it has stayed for those who watch its pid.
+    /// The first process of the service, if it stays alive because its parent waits for its pid.
     pub(crate) waiter: Option<u32>,
 }
 
-/// ConnectionCounts by what they do.
+/// Numbers of connections by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ConnectionCounts {
-    /// With a request that is being answered.
+    /// Connections with a request in progress.
     pub(crate) active: usize,
-    /// Between two requests, or before the first, and ready for the next.
+    /// Connections that wait for their first or next request.
     pub(crate) idle: usize,
-    /// Silent for so long that nothing but the socket is kept of them.
+    /// Connections that have been idle for so long that only their socket is kept.
     pub(crate) parked: usize,
-    /// Of another protocol, after a 101.
+    /// Connections that were upgraded to another protocol (status 101).
     pub(crate) tunnels: usize,
-    /// Received from the process before this one, since its start.
+    /// Connections received from the old process since the start.
     pub(crate) taken: u64,
-    /// Given to the process after this one.
+    /// Connections handed over to the new process.
     pub(crate) given: u64,
 }
 
-/// The request that has been in the works for the longest time.
+/// The request that has been in progress for the longest time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct OldestRequest {
@@ -101,62 +106,64 @@ pub(crate) struct OldestRequest {
     pub(crate) age_ms: u64,
 }
 
-/// A request before it is known to be one.
+/// A request whose version and command have not been checked yet.
 #[derive(Deserialize)]
-struct Raw {
+struct UncheckedRequest {
     slackwater: u32,
-    ask: String,
+    #[serde(rename = "ask")]
+    command: String,
 }
 
-impl Request {
-    pub(crate) fn new(ask: Ask) -> Self {
-        Request {
+impl ControlRequest {
+    pub(crate) fn new(command: ControlCommand) -> Self {
+        ControlRequest {
             slackwater: VERSION,
-            ask,
+            command,
         }
     }
 
-    /// Reads a line, and gives what is asked.
+    /// Parses a request line and returns its command.
     ///
     /// # Errors
-    /// Why it is no request of this version, for whoever sent it.
-    pub(crate) fn read(line: &[u8]) -> Result<Ask, String> {
-        let raw: Raw =
+    /// The line is not a request of this version. The text is for the sender.
+    pub(crate) fn read(line: &[u8]) -> Result<ControlCommand, String> {
+        let unchecked: UncheckedRequest =
             serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"))?;
-        if raw.slackwater != VERSION {
-            let other = raw.slackwater;
+        if unchecked.slackwater != VERSION {
+            let other = unchecked.slackwater;
             return Err(format!(
-                "the running process speaks version {VERSION} of the control protocol, this command version \
-                 {other}: use the program that was started"
+                "the running process uses version {VERSION} of the control protocol, this command uses version \
+                 {other}: run the command with the program that was started"
             ));
         }
-        let name = serde_json::Value::String(raw.ask);
-        Ask::deserialize(&name)
-            .map_err(|_| format!("the running process cannot be asked for {name}"))
+        let name = serde_json::Value::String(unchecked.command);
+        ControlCommand::deserialize(&name)
+            .map_err(|_| format!("the running process does not support the command {name}"))
     }
 }
 
-impl Ask {
-    /// As the command is called.
+impl ControlCommand {
+    /// The name of the command.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Ask::Status => "status",
-            Ask::Reload => "reload",
-            Ask::Upgrade => "upgrade",
-            Ask::Rollback => "rollback",
-            Ask::Pause => "pause",
-            Ask::Resume => "resume",
-            Ask::Drain => "drain",
-            Ask::Stop => "stop",
-            Ask::Reopen => "reopen",
+            ControlCommand::Status => "status",
+            ControlCommand::Reload => "reload",
+            ControlCommand::Upgrade => "upgrade",
+            ControlCommand::Rollback => "rollback",
+            ControlCommand::Pause => "pause",
+            ControlCommand::Resume => "resume",
+            ControlCommand::Drain => "drain",
+            ControlCommand::Stop => "stop",
+            ControlCommand::Reopen => "reopen",
         }
     }
 }
 
-/// One line, with its end. JSON escapes line breaks, so there is no other in it.
-pub(crate) fn line<T: Serialize>(said: &T) -> Vec<u8> {
-    // types of numbers and text always serialize
-    let mut line = serde_json::to_vec(said).unwrap_or_default();
+/// Serializes a message as one line with a newline. JSON escapes newlines, so the line contains no
+/// other.
+pub(crate) fn line<T: Serialize>(message: &T) -> Vec<u8> {
+    // numbers and text always serialize
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
     line
 }
@@ -166,70 +173,72 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ASKS: [Ask; 9] = [
-        Ask::Status,
-        Ask::Reload,
-        Ask::Upgrade,
-        Ask::Rollback,
-        Ask::Pause,
-        Ask::Resume,
-        Ask::Drain,
-        Ask::Stop,
-        Ask::Reopen,
+    const COMMANDS: [ControlCommand; 9] = [
+        ControlCommand::Status,
+        ControlCommand::Reload,
+        ControlCommand::Upgrade,
+        ControlCommand::Rollback,
+        ControlCommand::Pause,
+        ControlCommand::Resume,
+        ControlCommand::Drain,
+        ControlCommand::Stop,
+        ControlCommand::Reopen,
     ];
 
     #[test]
-    fn what_is_asked_is_read_as_it_was_meant() {
-        for ask in ASKS {
-            let line = line(&Request::new(ask));
-            assert_eq!(Request::read(&line), Ok(ask));
+    fn each_command_survives_serialization() {
+        for command in COMMANDS {
+            let line = line(&ControlRequest::new(command));
+            assert_eq!(ControlRequest::read(&line), Ok(command));
             assert!(String::from_utf8(line)
                 .unwrap()
-                .contains(&format!("\"{}\"", ask.name())));
+                .contains(&format!("\"{}\"", command.name())));
         }
     }
 
     #[test]
-    fn another_version_is_told_which_one_is_spoken() {
-        let error = Request::read(br#"{"slackwater":2,"ask":"dance","tempo":120}"#).unwrap_err();
+    fn an_error_names_both_versions() {
+        let error =
+            ControlRequest::read(br#"{"slackwater":2,"ask":"dance","tempo":120}"#).unwrap_err();
         assert!(
             error.contains("version 1") && error.contains("version 2"),
             "{error}"
         );
-        let error = Request::read(br#"{"slackwater":1,"ask":"dance"}"#).unwrap_err();
+        let error = ControlRequest::read(br#"{"slackwater":1,"ask":"dance"}"#).unwrap_err();
         assert!(error.contains("dance"), "{error}");
     }
 
     #[test]
-    fn members_that_a_later_version_adds_are_ignored_and_missing_ones_are_nothing() {
+    fn unknown_members_are_ignored_and_missing_members_have_defaults() {
         assert_eq!(
-            Request::read(br#"{"slackwater":1,"ask":"stop","why":"night"}"#),
-            Ok(Ask::Stop)
+            ControlRequest::read(br#"{"slackwater":1,"ask":"stop","why":"night"}"#),
+            Ok(ControlCommand::Stop)
         );
-        let status: Answer = serde_json::from_str(r#"{"status":{"pid":7,"mood":"good"}}"#).unwrap();
+        let status: ControlResponse =
+            serde_json::from_str(r#"{"status":{"pid":7,"mood":"good"}}"#).unwrap();
         assert_eq!(
             status,
-            Answer::Status(Box::new(Process {
+            ControlResponse::Status(Box::new(ProcessStatus {
                 pid: 7,
-                ..Process::default()
+                ..ProcessStatus::default()
             }))
         );
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Request::read(&bytes);
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = ControlRequest::read(&bytes);
         }
 
         #[test]
-        fn an_answer_is_one_line_and_comes_back_the_same(text in ".*", pid: u32, phase in ".*", age_ms: u64) {
+        fn a_response_is_one_line_and_survives_serialization(text in ".*", pid: u32, phase in ".*", age_ms: u64) {
             let oldest_request = Some(OldestRequest { request: text.clone(), peer: text.clone(), age_ms });
-            let process = Process { pid, phase, oldest_request, ..Process::default() };
-            for said in [Answer::Done(text.clone()), Answer::Failed(text), Answer::Status(Box::new(process))] {
-                let line = line(&said);
+            let process = ProcessStatus { pid, phase, oldest_request, ..ProcessStatus::default() };
+            for message in [ControlResponse::Done(text.clone()), ControlResponse::Failed(text), ControlResponse::Status(Box::new(process))] {
+                let line = line(&message);
                 prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-                prop_assert_eq!(serde_json::from_slice::<Answer>(&line).unwrap(), said);
+                prop_assert_eq!(serde_json::from_slice::<ControlResponse>(&line).unwrap(), message);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The running process' side of the control socket: who may ask, one line in, the answers out.
+//! The server of the control socket: checks the user, reads one command, and sends the responses.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -12,164 +12,181 @@ use async_std::task::{self, JoinHandle};
 use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
 use futures_lite::{future, FutureExt};
 
-use super::protocol::{line, Answer, Ask, Request, MAX_LINE};
-use super::socket::{peer, Socket};
+use super::protocol::{line, ControlCommand, ControlRequest, ControlResponse, MAX_LINE};
+use super::socket::{peer_credentials, Socket};
 use crate::sync::limiter::{Limiter, Permit};
 use crate::sync::token::{token, Token, Trigger};
 
-/// How long whoever connects may take to say what it wants, and to take an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time that a client may take to send its command, or to read a response.
+const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often whoever waits is told how the process stands.
+/// The interval of progress responses.
 const PROGRESS: Duration = Duration::from_millis(250);
 
-/// How long the last answers may take, before the process ends.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// The time for the last responses before the process exits.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whoever answers what is asked: any number of answers, of which the last is no progress.
-pub(crate) type Desk = Arc<dyn Fn(Ask) -> Receiver<Answer> + Send + Sync>;
+/// Carries out a command. Returns any number of responses, the last of which is not `Progress`.
+pub(crate) type CommandHandler =
+    Arc<dyn Fn(ControlCommand) -> Receiver<ControlResponse> + Send + Sync>;
 
-/// Listens on the control socket.
+/// Accepts connections on the control socket.
 pub(crate) struct Server {
     socket: Arc<Socket>,
-    listens: Option<JoinHandle<()>>,
-    conversations: Arc<Limiter>,
-    over: Trigger,
+    accept_task: Option<JoinHandle<()>>,
+    connections: Arc<Limiter>,
+    end: Trigger,
 }
 
 impl Server {
     /// # Errors
-    /// The socket cannot be watched.
-    pub(crate) fn start(socket: Arc<Socket>, desk: Desk) -> io::Result<Self> {
+    /// The socket cannot be registered with the reactor.
+    pub(crate) fn start(socket: Arc<Socket>, handler: CommandHandler) -> io::Result<Self> {
         let listener = Async::new_nonblocking(socket.listener().try_clone()?)?;
-        let conversations = Limiter::unlimited();
-        let (over, is_over) = token();
-        let (permits, place) = (conversations.clone(), socket.clone());
-        let listens = task::spawn(async move {
+        let connections = Limiter::unlimited();
+        let (end, ended) = token();
+        let (permits, socket_to_place) = (connections.clone(), socket.clone());
+        let accept_task = task::spawn(async move {
             let accept = async {
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => {
-                            task::spawn(converse(
+                            task::spawn(serve(
                                 stream,
-                                desk.clone(),
-                                is_over.clone(),
+                                handler.clone(),
+                                ended.clone(),
                                 permits.acquire_unbounded(),
                             ));
                         }
                         Err(error) => {
-                            log::debug!("the control socket cannot be accepted on: {error}");
+                            log::debug!("cannot accept on the control socket: {error}");
                             Timer::after(Duration::from_millis(100)).await;
                         }
                     }
                 }
             };
-            future::or(accept, wait_for(&place)).await;
+            future::or(accept, retry_path(&socket_to_place)).await;
         });
         Ok(Server {
             socket,
-            listens: Some(listens),
-            conversations,
-            over,
+            accept_task: Some(accept_task),
+            connections,
+            end,
         })
     }
 
-    /// The process ends: whoever still waits hears so, and nobody is listened to any more.
+    /// Closes the socket because the process exits. Clients that still wait receive a last
+    /// response.
     pub(crate) async fn close(mut self) {
-        self.over.fire();
-        if let Some(listens) = self.listens.take() {
-            listens.cancel().await;
+        self.end.fire();
+        if let Some(accept_task) = self.accept_task.take() {
+            accept_task.cancel().await;
         }
-        let _ = timeout(LAST_ANSWERS, self.conversations.empty()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.connections.wait_until_unused()).await;
         self.socket.remove();
     }
 }
 
-/// Waits for a place that another process holds; never ends.
-async fn wait_for(socket: &Socket) {
+/// Retries to take the socket path while another process holds it. Never returns.
+async fn retry_path(socket: &Socket) {
     loop {
         Timer::after(Duration::from_secs(1)).await;
-        if socket.try_again() {
-            log::info!("the control socket is in place now");
+        if socket.retry() {
+            log::info!(
+                "the control socket is now available: the other process has released its path"
+            );
         }
     }
 }
 
-async fn converse(stream: Async<UnixStream>, desk: Desk, over: Token, _permit: Permit) {
-    if let Err(error) = answer(stream, &desk, over).await {
-        log::debug!("a command at the control socket is gone: {error}");
+async fn serve(stream: Async<UnixStream>, handler: CommandHandler, ended: Token, _permit: Permit) {
+    if let Err(error) = respond(stream, &handler, ended).await {
+        log::debug!("the connection of a command to the control socket failed: {error}");
     }
 }
 
-async fn answer(mut stream: Async<UnixStream>, desk: &Desk, over: Token) -> io::Result<()> {
-    // read in any case: closing with something unread would cut the answer
-    let line = timeout(PATIENCE, read_line(&mut stream))
+async fn respond(
+    mut stream: Async<UnixStream>,
+    handler: &CommandHandler,
+    ended: Token,
+) -> io::Result<()> {
+    // read the command before any refusal: closing a socket with unread data resets it, and the
+    // response would be lost
+    let line = timeout(IO_TIMEOUT, read_line(&mut stream))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
-    if let Err(why) = may_ask(&stream) {
-        log::warn!("refused at the control socket: {why}");
-        return say(&mut stream, &Answer::Failed(why)).await;
+    if let Err(reason) = check_user(&stream) {
+        log::warn!("command refused: {reason}");
+        return send(&mut stream, &ControlResponse::Failed(reason)).await;
     }
-    match Request::read(&line) {
-        Ok(ask) => {
-            if ask != Ask::Status {
-                let pid = peer(&stream).map_or(0, |peer| peer.pid);
-                log::info!("{} asked for by pid {pid}", ask.name());
+    match ControlRequest::read(&line) {
+        Ok(command) => {
+            if command != ControlCommand::Status {
+                let pid = peer_credentials(&stream).map_or(0, |peer| peer.pid);
+                log::info!("command {} received from pid {pid}", command.name());
             }
-            outcome(&mut stream, desk, ask, over).await
+            carry_out(&mut stream, handler, command, ended).await
         }
-        Err(why) => say(&mut stream, &Answer::Failed(why)).await,
+        Err(reason) => send(&mut stream, &ControlResponse::Failed(reason)).await,
     }
 }
 
-/// Passes the answers on, and tells meanwhile how the process stands.
-async fn outcome(
+/// Forwards the responses, and sends the status while there is none.
+async fn carry_out(
     stream: &mut Async<UnixStream>,
-    desk: &Desk,
-    ask: Ask,
-    over: Token,
+    handler: &CommandHandler,
+    command: ControlCommand,
+    ended: Token,
 ) -> io::Result<()> {
-    let answers = desk(ask);
+    let responses = handler(command);
     loop {
-        let next = async { Some(answers.recv().await) };
+        let next = async { Some(responses.recv().await) };
         let meanwhile = async {
             Timer::after(PROGRESS).await;
             None
         };
         let last = async {
-            over.wait().await;
-            // what was answered before the end comes first
-            Some(answers.try_recv().map_err(|_| async_channel::RecvError))
+            ended.wait().await;
+            // a response that was sent before the end has precedence
+            Some(responses.try_recv().map_err(|_| async_channel::RecvError))
         };
         match next.or(last).or(meanwhile).await {
-            Some(Ok(answer)) => {
-                say(stream, &answer).await?;
-                if !matches!(answer, Answer::Progress(_)) {
+            Some(Ok(response)) => {
+                send(stream, &response).await?;
+                if !matches!(response, ControlResponse::Progress(_)) {
                     return Ok(());
                 }
             }
             Some(Err(_)) => {
-                return say(stream, &Answer::Failed("the process has ended".into())).await
+                return send(
+                    stream,
+                    &ControlResponse::Failed(
+                        "the process exited before the command finished".into(),
+                    ),
+                )
+                .await
             }
             None => {
-                if let Ok(Answer::Status(process)) = desk(Ask::Status).recv().await {
-                    say(stream, &Answer::Progress(process)).await?;
+                if let Ok(ControlResponse::Status(process)) =
+                    handler(ControlCommand::Status).recv().await
+                {
+                    send(stream, &ControlResponse::Progress(process)).await?;
                 }
             }
         }
     }
 }
 
-/// The user of the process itself, and root.
-fn may_ask(stream: &Async<UnixStream>) -> Result<(), String> {
+/// Returns an error unless the client runs as the user of this process or as root.
+fn check_user(stream: &Async<UnixStream>) -> Result<(), String> {
     let ours = rustix::process::geteuid().as_raw();
-    match peer(stream) {
+    match peer_credentials(stream) {
         Some(peer) if peer.uid == ours || peer.uid == 0 => Ok(()),
         Some(peer) => Err(format!(
-            "this process belongs to user {ours}; user {} may not ask it",
+            "this process belongs to user {ours}; user {} may not control it",
             peer.uid
         )),
-        None => Err("the operating system does not say who asks".into()),
+        None => Err("the kernel did not report the user of the command".into()),
     }
 }
 
@@ -189,9 +206,9 @@ async fn read_line(stream: &mut Async<UnixStream>) -> io::Result<Vec<u8>> {
     }
 }
 
-async fn say(stream: &mut Async<UnixStream>, answer: &Answer) -> io::Result<()> {
-    let line = line(answer);
-    timeout(PATIENCE, stream.write_all(&line))
+async fn send(stream: &mut Async<UnixStream>, response: &ControlResponse) -> io::Result<()> {
+    let line = line(response);
+    timeout(IO_TIMEOUT, stream.write_all(&line))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)?
 }

@@ -1,4 +1,4 @@
-//! What commands print: tables for people, JSON for programs, and how an upgrade or a drain moves on, on a terminal.
+//! The output of commands: tables for people, JSON for programs, and progress on a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -6,44 +6,51 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client::{Client, Found};
-use super::protocol::{Ask, Process, VERSION};
+use super::client::{Client, RunningProcesses};
+use super::protocol::{ControlCommand, ProcessStatus, VERSION};
 use crate::error::Error;
 
-/// How often `status --watch` looks again.
-const EVERY: Duration = Duration::from_millis(500);
+/// The interval of `status --watch`.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Clears a terminal's line, and goes to its beginning.
+/// Returns to the start of the line and clears it.
 const CLEAR_LINE: &str = "\r\x1b[K";
 
-/// Goes to the top left corner, and clears what is below.
+/// Moves to the top left corner and clears the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
 
-/// Asks for something, shows on a terminal how it moves on, and gives what there is to say at the end.
+/// Sends a command, shows its progress on a terminal, and returns the text of its result.
 ///
 /// # Errors
-/// Nothing runs, or what was asked failed: in the running process' own words.
-pub(crate) fn command(client: &Client, ask: Ask) -> Result<String, Error> {
-    let mut line = Line {
+/// No process runs, or the command failed. In the latter case the text is that of the process.
+pub(crate) fn command(client: &Client, command: ControlCommand) -> Result<String, Error> {
+    let mut line = TerminalLine {
         shown: false,
         on_terminal: io::stderr().is_terminal(),
     };
-    let outcome = client.ask(ask, |process| line.show(&progress(process)));
+    let outcome = client.send(command, |process| line.show(&progress(process)));
     line.clear();
     Ok(format!("{}\n", outcome?))
 }
 
-/// Prints how the running processes stand: once, or until interrupted or nothing runs any more.
+/// Prints the status of the running processes, once or repeatedly until interrupted or no process
+/// runs any more.
 ///
 /// # Errors
-/// Nothing runs, or it belongs to somebody else.
+/// No process runs, or it belongs to another user.
 pub(crate) fn status(client: &Client, json: bool, watch: bool) -> Result<String, Error> {
-    let shown = |found: &Found| if json { as_json(found) } else { table(found) };
+    let text_of = |running: &RunningProcesses| {
+        if json {
+            as_json(running)
+        } else {
+            table(running)
+        }
+    };
     if !watch {
-        return Ok(shown(&client.status()?));
+        return Ok(text_of(&client.status()?));
     }
     loop {
-        let text = shown(&client.status()?);
+        let text = text_of(&client.status()?);
         let mut out = io::stdout().lock();
         let clear = if !json && out.is_terminal() {
             CLEAR_SCREEN
@@ -55,21 +62,21 @@ pub(crate) fn status(client: &Client, json: bool, watch: bool) -> Result<String,
             .and_then(|()| out.flush())
             .is_err()
         {
-            // whoever read it is gone
+            // the reader of the output is gone
             return Ok(String::new());
         }
         drop(out);
-        std::thread::sleep(EVERY);
+        std::thread::sleep(WATCH_INTERVAL);
     }
 }
 
-/// The last line of a terminal, written anew each time.
-struct Line {
+/// The last line of a terminal, which is rewritten with each progress response.
+struct TerminalLine {
     shown: bool,
     on_terminal: bool,
 }
 
-impl Line {
+impl TerminalLine {
     fn show(&mut self, text: &str) {
         if self.on_terminal {
             let _ = write!(io::stderr(), "{CLEAR_LINE}{text}");
@@ -84,7 +91,7 @@ impl Line {
     }
 }
 
-fn progress(process: &Process) -> String {
+fn progress(process: &ProcessStatus) -> String {
     let connections = &process.connections;
     let mut text = format!(
         "{} (pid {}): {} active, {} idle connections",
@@ -100,34 +107,34 @@ fn progress(process: &Process) -> String {
         let _ = write!(
             text,
             "; longest {} for {}",
-            plain(&oldest.request),
-            short(oldest.age_ms)
+            escape(&oldest.request),
+            format_duration(oldest.age_ms)
         );
     }
     text
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct StatusReport<'a> {
     slackwater: u32,
-    processes: &'a [Process],
+    processes: &'a [ProcessStatus],
     #[serde(skip_serializing_if = "<[u32]>::is_empty")]
     silent: &'a [u32],
     waiter: Option<u32>,
 }
 
-fn as_json(found: &Found) -> String {
-    let report = Report {
+fn as_json(running: &RunningProcesses) -> String {
+    let report = StatusReport {
         slackwater: VERSION,
-        processes: &found.processes,
-        silent: &found.silent,
-        waiter: found.waiter(),
+        processes: &running.processes,
+        silent: &running.silent,
+        waiter: running.waiter(),
     };
     // numbers and text always serialize
     format!("{}\n", serde_json::to_string(&report).unwrap_or_default())
 }
 
-fn table(found: &Found) -> String {
+fn table(running: &RunningProcesses) -> String {
     let head = [
         "PID",
         "PHASE",
@@ -142,27 +149,32 @@ fn table(found: &Found) -> String {
         "OLDEST REQUEST",
     ];
     let mut rows = vec![head.map(str::to_owned)];
-    let named = |pid: u32, phase: &str| {
+    let short_row = |pid: u32, phase: &str| {
         let mut row = [const { String::new() }; 11];
         (row[0], row[1]) = (pid.to_string(), phase.to_owned());
         row
     };
-    rows.extend(found.waiter().map(|pid| named(pid, "waiter")));
-    rows.extend(found.processes.iter().map(row));
-    rows.extend(found.silent.iter().map(|pid| named(*pid, "no answer")));
-    let mut text = aligned(&rows);
-    for process in &found.processes {
-        let _ = writeln!(text, "{}", moved(process));
+    rows.extend(running.waiter().map(|pid| short_row(pid, "waiter")));
+    rows.extend(running.processes.iter().map(row));
+    rows.extend(
+        running
+            .silent
+            .iter()
+            .map(|pid| short_row(*pid, "no answer")),
+    );
+    let mut text = align(&rows);
+    for process in &running.processes {
+        let _ = writeln!(text, "{}", details(process));
     }
     text
 }
 
-fn row(process: &Process) -> [String; 11] {
+fn row(process: &ProcessStatus) -> [String; 11] {
     let connections = &process.connections;
     [
         process.pid.to_string(),
         process.phase.replace('_', " "),
-        short(process.uptime_ms),
+        format_duration(process.uptime_ms),
         build(process),
         process.generation.to_string(),
         connections.active.to_string(),
@@ -176,30 +188,30 @@ fn row(process: &Process) -> [String; 11] {
             .map_or(String::new(), |oldest| {
                 format!(
                     "{} from {}, {}",
-                    plain(&oldest.request),
-                    plain(&oldest.peer),
-                    short(oldest.age_ms)
+                    escape(&oldest.request),
+                    escape(&oldest.peer),
+                    format_duration(oldest.age_ms)
                 )
             }),
     ]
 }
 
-fn build(process: &Process) -> String {
+fn build(process: &ProcessStatus) -> String {
     let built = process.built.map(|seconds| {
         let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
         humantime::format_rfc3339_seconds(time).to_string()
     });
     match built {
-        Some(built) => format!("{} of {built}", plain(&process.build)),
-        None => plain(&process.build),
+        Some(built) => format!("{} of {built}", escape(&process.build)),
+        None => escape(&process.build),
     }
 }
 
-/// What the columns have no room for.
-fn moved(process: &Process) -> String {
+/// Formats the details for which the table has no column.
+fn details(process: &ProcessStatus) -> String {
     let mut text = format!("{}: ", process.pid);
     match process.listening.as_slice() {
-        [] => text.push_str("listens nowhere"),
+        [] => text.push_str("does not listen"),
         listening => {
             let _ = write!(text, "listens on {}", listening.join(", "));
         }
@@ -218,8 +230,8 @@ fn moved(process: &Process) -> String {
     text
 }
 
-/// Columns as wide as their widest field, two spaces between them, nothing at the end of a line.
-fn aligned(rows: &[[String; 11]]) -> String {
+/// Aligns the columns: each is as wide as its widest field and followed by two spaces.
+fn align(rows: &[[String; 11]]) -> String {
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
@@ -239,8 +251,9 @@ fn aligned(rows: &[[String; 11]]) -> String {
     text
 }
 
-/// What a client chose must not steer the operator's terminal.
-fn plain(text: &str) -> String {
+/// Escapes control characters, so that text from a client cannot control the terminal of the
+/// operator.
+fn escape(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             if c.is_control() {
@@ -252,8 +265,8 @@ fn plain(text: &str) -> String {
         .collect()
 }
 
-/// `340ms`, `7.2s`, `3m 5s`, `2h 3m`, `4days 1h`.
-fn short(ms: u64) -> String {
+/// Formats a duration: `340ms`, `7.2s`, `3m 5s`, `2h 3m`, `4days 1h`.
+fn format_duration(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
         1_000..60_000 => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),
@@ -269,8 +282,8 @@ mod tests {
     use super::*;
     use crate::control::protocol::{ConnectionCounts, OldestRequest};
 
-    fn process() -> Process {
-        Process {
+    fn process() -> ProcessStatus {
+        ProcessStatus {
             pid: 71,
             build: "1.2.3".into(),
             generation: 2,
@@ -293,13 +306,13 @@ mod tests {
             }),
             successor: Some(72),
             waiter: Some(1),
-            ..Process::default()
+            ..ProcessStatus::default()
         }
     }
 
     #[test]
-    fn a_table_names_the_waiter_and_the_processes_under_it() {
-        let text = table(&Found {
+    fn a_table_lists_the_waiter_before_its_processes() {
+        let text = table(&RunningProcesses {
             processes: vec![process()],
             silent: vec![70],
         });
@@ -321,14 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_progress_is_one_line() {
+    fn progress_is_one_line() {
         let expected = r"handing over (pid 71): 3 active, 9 idle connections, 9 handed over; longest GET /a\u{1b}[2J for 7.2s";
         assert_eq!(progress(&process()), expected);
     }
 
     #[test]
-    fn programs_get_one_object_a_line() {
-        let text = as_json(&Found {
+    fn json_output_is_one_object_on_one_line() {
+        let text = as_json(&RunningProcesses {
             processes: vec![process()],
             silent: vec![],
         });

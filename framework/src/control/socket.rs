@@ -1,8 +1,10 @@
-//! The socket's place in the file system: taken by the process that accepts, handed on with an upgrade, given up last.
+//! The control socket in the file system. The process that accepts connections holds the socket
+//! path, passes it on in an upgrade, and removes it when it exits.
 //!
-//! Each process listens under a name of its own, `PLACE.PID`, from its start to its end. Whoever accepts connections
-//! also holds `PLACE` itself: a second name of the same socket, put there by rename(2), so that it is never missing
-//! while one process takes it over from another. Between two generations everybody can be reached.
+//! Each process listens at a path of its own, `PATH.PID`, from start to exit. The process that
+//! accepts connections also holds `PATH` itself, as a second name (hard link) of the same socket.
+//! It is put there by rename(2), so `PATH` always exists while one process takes it over from
+//! another, and every process can be reached at any time.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -11,84 +13,84 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{
     bind, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-use super::path::{of_process, processes, Places};
+use super::path::{of_process, processes, SocketPaths};
 use crate::error::{Error, Kind};
 use crate::sync::lock::Mutex;
 
-/// How many commands may wait until they are accepted.
+/// The maximum length of the accept queue.
 const BACKLOG: i32 = 32;
 
 /// The control socket of this process.
 #[derive(Debug)]
 pub(crate) struct Socket {
     listener: UnixListener,
-    /// The name that leads here alone.
+    /// The path that leads to this process only.
     own: PathBuf,
-    place: PathBuf,
-    /// Device and inode, under whatever name.
+    path: PathBuf,
+    /// Device and inode of the socket file, which identify it under any name.
     identity: (u64, u64),
-    standing: Mutex<Standing>,
+    path_state: Mutex<PathState>,
 }
 
-/// Whether this process is the one that commands are for.
+/// The state of the socket path from the view of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Not yet, or not any more: under its own name only.
-    Aside,
-    /// It accepts, but a process that is none of its predecessors holds the place, and is respected.
-    Waits,
-    /// It holds the place; another generation may have taken it since.
-    Holds,
+enum PathState {
+    /// This process does not hold the path and does not need it: it listens at its own path only.
+    NotNeeded,
+    /// This process accepts connections, but an unrelated process holds the path.
+    Blocked,
+    /// This process has taken the path. The new process of an upgrade may have taken it since.
+    Held,
 }
 
-/// Who listens at a place.
-enum Holder {
-    Nobody,
-    /// A name of a socket whose process is gone.
-    Stale,
-    /// A process; `None` where that cannot be known.
+/// The owner of a socket file.
+enum PathOwner {
+    None,
+    /// The process that created the file has exited.
+    Dead,
+    /// A running process, with its pid if that is known.
     Alive(Option<u32>),
 }
 
 impl Socket {
-    /// Listens under the name of this process at the first place that can be had.
+    /// Creates the socket at the first possible path, with the pid of this process appended.
     ///
     /// # Errors
-    /// Every path that was tried, and why it cannot be: for the caller to warn of, not to end for.
-    pub(crate) fn open(places: &Places) -> Result<Self, Error> {
+    /// Names each path and the reason. The caller logs it as a warning and continues.
+    pub(crate) fn open(paths: &SocketPaths) -> Result<Self, Error> {
         let mut tried = vec![];
-        for place in places.paths() {
-            match Socket::at(place) {
+        for path in paths.paths() {
+            match Socket::create(path) {
                 Ok(socket) => return Ok(socket),
-                Err(error) => tried.push(format!("{}: {error}", place.display())),
+                Err(error) => tried.push(format!("{}: {error}", path.display())),
             }
         }
         Err(Error::new(
             Kind::Io,
             format!(
-                "no control socket can be made ({}); set control.socket",
+                "cannot create a control socket ({}); set control.socket",
                 tried.join("; ")
             ),
         ))
     }
 
-    fn at(place: &Path) -> io::Result<Self> {
-        remove_dead(place);
-        let own = of_process(place, std::process::id());
+    fn create(path: &Path) -> io::Result<Self> {
+        remove_dead(path);
+        let own = of_process(path, std::process::id());
         let listener = UnixListener::from(listen_privately(&own)?);
         let found = fs::symlink_metadata(&own)?;
         let identity = (found.dev(), found.ino());
         Ok(Socket {
             listener,
             own,
-            place: place.to_owned(),
+            path: path.to_owned(),
             identity,
-            standing: Mutex::new(Standing::Aside),
+            path_state: Mutex::new(PathState::NotNeeded),
         })
     }
 
@@ -96,77 +98,75 @@ impl Socket {
         &self.listener
     }
 
-    /// Puts it in place: this process accepts. One of its `family`, the generations before and after it, may hold the
-    /// place until now.
+    /// Takes the socket path, because this process accepts connections now. A process of `family`,
+    /// the processes before and after it in an upgrade, may hold the path until now.
     ///
     /// # Errors
-    /// The place belongs to another process that lives, or cannot be written.
-    pub(crate) fn put_in_place(&self, family: &[u32]) -> Result<(), Error> {
-        let put = self.put(family);
-        *self.standing() = if put.is_ok() {
-            Standing::Holds
+    /// An unrelated running process holds the path, or it cannot be written.
+    pub(crate) fn take_path(&self, family: &[u32]) -> Result<(), Error> {
+        let result = self.try_take_path(family);
+        *self.path_state() = if result.is_ok() {
+            PathState::Held
         } else {
-            Standing::Waits
+            PathState::Blocked
         };
-        put
+        result
     }
 
-    /// Tries once more where somebody else was in the way; tells whether it has the place since.
-    pub(super) fn try_again(&self) -> bool {
-        let waits = *self.standing() == Standing::Waits;
-        waits && self.put_in_place(&[]).is_ok()
+    /// Takes the socket path if an unrelated process held it before. Returns true if that worked.
+    pub(super) fn retry(&self) -> bool {
+        let blocked = *self.path_state() == PathState::Blocked;
+        blocked && self.take_path(&[]).is_ok()
     }
 
-    fn put(&self, family: &[u32]) -> Result<(), Error> {
+    fn try_take_path(&self, family: &[u32]) -> Result<(), Error> {
         let failed = |error: io::Error| {
             Error::new(
                 Kind::Io,
-                format!(
-                    "the control socket cannot be put at {}",
-                    self.place.display()
-                ),
+                format!("cannot put the control socket at {}", self.path.display()),
             )
             .because(error)
         };
-        if self.is_here(&self.place) {
+        if self.leads_here(&self.path) {
             return Ok(());
         }
-        match holder(&self.place) {
-            Holder::Nobody | Holder::Stale => {}
-            Holder::Alive(Some(pid)) if family.contains(&pid) => {}
-            Holder::Alive(pid) => {
-                let whose = pid.map_or("another process".into(), |pid| {
-                    format!("process {pid}, which runs")
+        match owner(&self.path) {
+            PathOwner::None | PathOwner::Dead => {}
+            PathOwner::Alive(Some(pid)) if family.contains(&pid) => {}
+            PathOwner::Alive(pid) => {
+                let owner = pid.map_or("another process".into(), |pid| {
+                    format!("process {pid}, which is running")
                 });
-                let place = self.place.display();
+                let path = self.path.display();
                 return Err(Error::new(
                     Kind::Io,
-                    format!("the control socket {place} is that of {whose}"),
+                    format!("the control socket {path} belongs to {owner}"),
                 ));
             }
         }
-        let mut draft = self.own.clone().into_os_string();
-        draft.push(".new");
-        let draft = PathBuf::from(draft);
-        let _ = fs::remove_file(&draft);
-        fs::hard_link(&self.own, &draft)
-            .and_then(|()| fs::rename(&draft, &self.place))
+        let mut temporary = self.own.clone().into_os_string();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
+        let _ = fs::remove_file(&temporary);
+        fs::hard_link(&self.own, &temporary)
+            .and_then(|()| fs::rename(&temporary, &self.path))
             .map_err(failed)
     }
 
-    /// Takes away the names of processes that were killed.
+    /// Removes the paths of processes that were killed.
     pub(crate) fn tidy(&self) {
-        remove_dead(&self.place);
+        remove_dead(&self.path);
     }
 
-    /// Takes its names away, the place only while it leads here: the last owner's is the last thing to go.
+    /// Removes the paths of this process. The socket path is removed only while it leads to this
+    /// process.
     pub(crate) fn remove(&self) {
-        *self.standing() = Standing::Aside;
-        for name in [&self.place, &self.own] {
-            if self.is_here(name) {
+        *self.path_state() = PathState::NotNeeded;
+        for name in [&self.path, &self.own] {
+            if self.leads_here(name) {
                 if let Err(error) = fs::remove_file(name) {
                     log::warn!(
-                        "the control socket {} cannot be removed: {error}",
+                        "cannot remove the control socket {}: {error}",
                         name.display()
                     );
                 }
@@ -174,16 +174,17 @@ impl Socket {
         }
     }
 
-    fn is_here(&self, name: &Path) -> bool {
+    fn leads_here(&self, name: &Path) -> bool {
         fs::symlink_metadata(name).is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
     }
 
-    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
-        self.standing.lock()
+    fn path_state(&self) -> std::sync::MutexGuard<'_, PathState> {
+        self.path_state.lock()
     }
 }
 
-/// A listening socket that nobody but its user can connect to: its mode is set before it listens.
+/// Creates a listening socket that only its user can connect to. The mode is set before the socket
+/// listens.
 fn listen_privately(path: &Path) -> io::Result<OwnedFd> {
     let _ = fs::remove_file(path);
     let address = SocketAddrUnix::new(path)?;
@@ -195,37 +196,38 @@ fn listen_privately(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn holder(place: &Path) -> Holder {
-    match UnixStream::connect(place) {
-        Ok(stream) => Holder::Alive(peer(&stream).map(|peer| peer.pid)),
+fn owner(path: &Path) -> PathOwner {
+    match UnixStream::connect(path) {
+        Ok(stream) => PathOwner::Alive(peer_credentials(&stream).map(|peer| peer.pid)),
         Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => Holder::Nobody,
-            io::ErrorKind::ConnectionRefused => Holder::Stale,
-            _ => Holder::Alive(None),
+            io::ErrorKind::NotFound => PathOwner::None,
+            io::ErrorKind::ConnectionRefused => PathOwner::Dead,
+            _ => PathOwner::Alive(None),
         },
     }
 }
 
-/// Names of processes that were killed.
-fn remove_dead(place: &Path) {
-    for (_, name) in processes(place) {
-        if matches!(holder(&name), Holder::Stale) {
+/// Removes the paths of processes that were killed.
+fn remove_dead(path: &Path) {
+    for (_, name) in processes(path) {
+        if matches!(owner(&name), PathOwner::Dead) {
             let _ = fs::remove_file(name);
         }
     }
 }
 
-/// Who is at the other end: of a listener, whoever made it listen (`SO_PEERCRED`, unix(7)).
+/// Returns pid and user of the peer. For a listening peer these are of the process that called
+/// listen(2) (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
-    /// 0 for one outside of this pid namespace.
+pub(super) struct PeerCredentials {
+    /// 0 for a process outside of this pid namespace.
     pub(super) pid: u32,
     pub(super) uid: u32,
 }
 
-pub(super) fn peer(stream: &impl std::os::fd::AsFd) -> Option<Peer> {
-    let found = getsockopt(stream, PeerCredentials).ok()?;
-    Some(Peer {
+pub(super) fn peer_credentials(stream: &impl std::os::fd::AsFd) -> Option<PeerCredentials> {
+    let found = getsockopt(stream, sockopt::PeerCredentials).ok()?;
+    Some(PeerCredentials {
         pid: u32::try_from(found.pid()).unwrap_or(0),
         uid: found.uid(),
     })
@@ -235,64 +237,67 @@ pub(super) fn peer(stream: &impl std::os::fd::AsFd) -> Option<Peer> {
 mod tests {
     use super::*;
 
-    fn place(test: &str) -> (PathBuf, Places) {
+    fn path(test: &str) -> (PathBuf, SocketPaths) {
         let directory =
             std::env::temp_dir().join(format!("slackwater-{}-control-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
-        let place = directory.join("app.control");
-        (place.clone(), Places::at(&place))
+        let path = directory.join("app.control");
+        (path.clone(), SocketPaths::at(&path))
     }
 
     #[test]
-    fn it_is_its_users_alone_and_leaves_nothing_behind() {
-        let (path, places) = place("alone");
-        let socket = Socket::open(&places).unwrap();
-        assert!(!path.exists(), "not before it accepts");
-        socket.put_in_place(&[]).unwrap();
+    fn the_socket_is_private_and_leaves_no_files() {
+        let (path, paths) = path("alone");
+        let socket = Socket::open(&paths).unwrap();
+        assert!(
+            !path.exists(),
+            "the path is taken only once the process accepts"
+        );
+        socket.take_path(&[]).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        socket.put_in_place(&[]).unwrap();
+        socket.take_path(&[]).unwrap();
         socket.remove();
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_stale_one_is_replaced_and_a_live_one_is_respected() {
-        let (path, places) = place("stale");
+    fn a_stale_path_is_replaced_and_the_path_of_a_running_process_is_not() {
+        let (path, paths) = path("stale");
         let theirs = UnixListener::bind(&path).unwrap();
-        let socket = Socket::open(&places).unwrap();
-        let error = socket.put_in_place(&[]).unwrap_err().to_string();
+        let socket = Socket::open(&paths).unwrap();
+        let error = socket.take_path(&[]).unwrap_err().to_string();
         assert!(
             error.contains(&format!("process {}", std::process::id())),
             "{error}"
         );
-        assert!(!socket.try_again());
+        assert!(!socket.retry());
         drop(theirs);
-        assert!(socket.try_again());
-        assert!(socket.is_here(&path));
+        assert!(socket.retry());
+        assert!(socket.leads_here(&path));
     }
 
     #[test]
-    fn a_predecessors_is_replaced_and_the_predecessor_leaves_it_alone() {
-        let (path, places) = place("predecessor");
+    fn the_path_of_the_old_process_is_replaced_and_the_old_process_does_not_remove_it() {
+        let (path, paths) = path("old-process");
         let old = UnixListener::bind(&path).unwrap();
-        let socket = Socket::open(&places).unwrap();
-        socket.put_in_place(&[std::process::id()]).unwrap();
+        let socket = Socket::open(&paths).unwrap();
+        socket.take_path(&[std::process::id()]).unwrap();
         drop(old);
         let other = path.with_extension("other");
         fs::rename(&path, &other).unwrap();
-        fs::write(&path, "somebody else's").unwrap();
+        fs::write(&path, "of another process").unwrap();
         socket.remove();
         assert!(path.exists() && other.exists());
     }
 
     #[test]
     fn an_error_lists_every_path_tried() {
-        let places = Places::at(Path::new("/nonexistent/app.control"));
-        let error = Socket::open(&places).unwrap_err().chain();
+        let paths = SocketPaths::at(Path::new("/nonexistent/app.control"));
+        let error = Socket::open(&paths).unwrap_err().chain();
         assert!(
             error.contains("/nonexistent/app.control: No such file")
                 && error.contains("control.socket"),

@@ -10,9 +10,9 @@ use crate::config::{Loaded, Sources};
 use crate::error::{Error, Kind};
 use crate::lifecycle::Newest;
 use crate::observe;
-use crate::socket::{Inherited, Listener, Sockets, NEWEST};
+use crate::socket::{InheritedSockets, Listener, Sockets, NEWEST};
 use crate::sys::limits::OpenFiles;
-use crate::sys::spawn::{Environment, Passed, Program};
+use crate::sys::spawn::{ChildEnvironment, PassedFd, Program};
 
 /// What production may set otherwise: here each new build of this very program takes over by itself.
 const OURS: [(&str, &str); 3] = [
@@ -34,7 +34,7 @@ impl Start {
     /// `keeper` is where the program finds the keeper.
     pub(super) fn new(
         sources: Sources,
-        inherited: Inherited,
+        inherited: InheritedSockets,
         program: &Program,
         keeper: PathBuf,
     ) -> Self {
@@ -79,31 +79,28 @@ impl Start {
         self.listeners = acquired.listeners;
         let failed = |error| Error::new(Kind::Io, "no descriptors for the program").because(error);
         let parcel = newest.parcel().map_err(failed)?;
-        let sockets = self.sockets.passed_on(&self.listeners);
-        let mut passed: Vec<Passed<'_>> = sockets
+        let sockets = self.sockets.for_new_process(&self.listeners);
+        let mut passed: Vec<PassedFd<'_>> = sockets
             .iter()
-            .map(|(fd, name)| Passed {
+            .map(|(fd, name)| PassedFd {
                 fd: fd.as_fd(),
                 name: name.clone(),
             })
             .collect();
-        passed.push(Passed {
+        passed.push(PassedFd {
             fd: parcel.as_fd(),
             name: NEWEST.to_owned(),
         });
-        let mut environment = Environment::ours().with(VARIABLE, self.keeper.as_os_str());
+        let mut environment =
+            ChildEnvironment::for_slackwater().with(VARIABLE, self.keeper.as_os_str());
         for (key, value) in OURS {
             environment = environment.with(&format!("{}{key}", self.sources.env_prefix), value);
         }
-        let stdout = observe::log::given_stdout().map_err(failed)?;
+        let stdout = observe::log::original_stdout().map_err(failed)?;
         let path = executable.to_string_lossy();
-        let child = self.program.start(
-            &path,
-            &passed,
-            environment,
-            stdout,
-            &OpenFiles::as_they_are(),
-        )?;
+        let child =
+            self.program
+                .start(&path, &passed, environment, stdout, &OpenFiles::unchanged())?;
         newest.expect(child.pid());
         Ok(())
     }

@@ -30,7 +30,7 @@ use crate::config::{Loaded, Sources};
 use crate::error::{Error, Kind};
 use crate::lifecycle::{be_subreaper, PASSED_ON};
 use crate::observe;
-use crate::socket::Inherited;
+use crate::socket::InheritedSockets;
 use crate::sys::child::Ending;
 use crate::sys::spawn::Program;
 
@@ -92,7 +92,7 @@ struct Keeper {
 /// The program was not started by cargo, its settings are refused, or the system has no sockets or watches left.
 pub(crate) fn keep(
     sources: Sources,
-    inherited: Inherited,
+    inherited: InheritedSockets,
     program: &Program,
     flags: Vec<OsString>,
 ) -> Result<ExitCode, Error> {

@@ -2,7 +2,7 @@
 //!
 //! hyper does not read while a request is answered, so that a client that closes its sending half gets its answer, and
 //! requests that were sent ahead wait in the socket. Whether the client is still there is told by the watch all the same
-//! ([`Stream::hears`](crate::socket::Stream::hears)); `io` asks whenever hyper has nothing to do.
+//! ([`Stream::peer_state`](crate::socket::Stream::peer_state)); `io` asks whenever hyper has nothing to do.
 
 use std::future::{pending, Future};
 use std::sync::Arc;

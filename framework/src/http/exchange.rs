@@ -66,7 +66,7 @@ pub(crate) struct Exchange {
     expects: bool,
     /// In which form an error is to be told.
     accept: Option<HeaderValue>,
-    access: Option<Box<access::Entry>>,
+    access: Option<Box<access::AccessEntry>>,
     meter: Option<Box<Meter>>,
     state: State,
 }
@@ -89,7 +89,7 @@ impl Exchange {
         let access = conn
             .shared
             .access_log()
-            .then(|| Box::new(access::Entry::new(&conn.endpoints.peer, &request)));
+            .then(|| Box::new(access::AccessEntry::new(&conn.endpoints.peer, &request)));
         let expects = request.headers().contains_key(EXPECT);
         let accept = request.headers().get(ACCEPT).cloned();
         let meter = conn.shared.metrics.is_on().then(|| {
@@ -493,12 +493,12 @@ impl Exchange {
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let access = self.access.take().map(|mut entry| {
-            entry.answered(response.status());
+            entry.set_status(response.status());
             entry
         });
         let part = self.part.take();
         let meter = self.meter.take().map(|mut meter| {
-            meter.answered(response.status().as_u16());
+            meter.set_status(response.status().as_u16());
             meter
         });
         let held = self.held.take();
@@ -551,7 +551,7 @@ pub(crate) struct Sent {
     held: Option<HeldBody>,
     /// Keeps the generation that answers until its last byte is handed on.
     _permit: Option<Permit>,
-    access: Option<Box<access::Entry>>,
+    access: Option<Box<access::AccessEntry>>,
     meter: Option<Box<Meter>>,
 }
 
@@ -588,8 +588,10 @@ impl Body for Sent {
         };
         if let Some(Ok(frame)) = &frame {
             let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-            this.access.iter_mut().for_each(|access| access.sent(bytes));
-            this.meter.iter().for_each(|meter| meter.sent(bytes));
+            this.access
+                .iter_mut()
+                .for_each(|access| access.add_bytes(bytes));
+            this.meter.iter().for_each(|meter| meter.add_bytes(bytes));
         }
         Poll::Ready(frame)
     }

@@ -125,7 +125,7 @@ impl<S: Borrow<Stream>> Io<S> {
         if self.conn.quiet() {
             return;
         }
-        match self.stream.borrow().hears(cx) {
+        match self.stream.borrow().peer_state(cx) {
             PeerState::Open => {}
             PeerState::HalfClosed => self.conn.hangs_up(),
             PeerState::Closed => self.conn.leaves(),

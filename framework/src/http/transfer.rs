@@ -50,7 +50,7 @@ impl TransferLimits {
 
     /// Waits for a place for a silent one, and takes what others there are.
     pub(crate) async fn take_silent(&self) -> Vec<Permit> {
-        let mut transfer_limits = vec![self.silent.take().await];
+        let mut transfer_limits = vec![self.silent.acquire().await];
         transfer_limits.extend(std::iter::from_fn(|| self.silent.try_acquire()));
         transfer_limits
     }
@@ -75,7 +75,7 @@ impl TransferPermit {
     ) -> bool {
         if let TransferPermit::Stays = self {
             let transfer_limits = transfer_limits.of(since).clone();
-            *self = TransferPermit::Waits(Box::pin(async move { transfer_limits.take().await }));
+            *self = TransferPermit::Waits(Box::pin(async move { transfer_limits.acquire().await }));
         }
         if let TransferPermit::Waits(place) = self {
             match place.as_mut().poll(cx) {

@@ -7,14 +7,14 @@ use futures_lite::future;
 
 use super::driver::Driver;
 use super::successor::Successor;
-use crate::observe::metrics::Plain;
+use crate::observe::metrics::Counter;
 use crate::sync::token::token;
 
 /// How often the next process is told what this one still answers.
 const EVERY: Duration = Duration::from_millis(500);
 
 impl Driver {
-    pub(super) fn count(&self, what: Plain) {
+    pub(super) fn count(&self, what: Counter) {
         self.plan.metrics.count(what);
     }
 
@@ -38,7 +38,7 @@ impl Driver {
             let tell = async {
                 loop {
                     Timer::after(EVERY).await;
-                    teller.tell(metrics.told()).await;
+                    teller.tell(metrics.messages()).await;
                 }
             };
             future::or(stopped.wait(), tell).await;
@@ -48,7 +48,7 @@ impl Driver {
     /// The new process has come to nothing: counting goes on here.
     pub(super) fn count_here(&mut self) {
         self.telling = None;
-        self.plan.metrics.thaw();
+        self.plan.metrics.unfreeze();
     }
 
     /// The last that the next process hears of this one.
@@ -58,7 +58,7 @@ impl Driver {
         }
         if self.telling.take().is_some() {
             if let Some(teller) = self.successor.as_ref().and_then(Successor::teller) {
-                teller.tell(self.plan.metrics.told()).await;
+                teller.tell(self.plan.metrics.messages()).await;
             }
         }
     }

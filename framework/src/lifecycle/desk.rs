@@ -10,11 +10,13 @@ use super::happening::Reply;
 use super::live::Live;
 use super::machine::{meaning, standing, upgrades, word, Command, Event, Phase, Refusal, Standing};
 use super::successor::Successor;
-use crate::control::protocol::{Answer, Ask, ConnectionCounts, OldestRequest, Process};
+use crate::control::protocol::{
+    ConnectionCounts, ControlCommand, ControlResponse, OldestRequest, ProcessStatus,
+};
 use crate::error::Error;
 
 /// Where an answer is awaited. Whoever asked may have gone.
-pub(crate) struct Asker(pub(crate) Sender<Answer>);
+pub(crate) struct Asker(pub(crate) Sender<ControlResponse>);
 
 /// Those who wait.
 #[derive(Default)]
@@ -50,11 +52,11 @@ impl Build {
 
 impl Asker {
     fn done(&self, said: impl Into<String>) {
-        let _ = self.0.try_send(Answer::Done(said.into()));
+        let _ = self.0.try_send(ControlResponse::Done(said.into()));
     }
 
     fn failed(&self, why: impl Into<String>) {
-        let _ = self.0.try_send(Answer::Failed(why.into()));
+        let _ = self.0.try_send(ControlResponse::Failed(why.into()));
     }
 
     fn tell(&self, outcome: &Result<String, String>) {
@@ -131,25 +133,27 @@ impl Driver {
     /// Takes up what was asked. Gives the event that it becomes, and what is to wait for its outcome.
     pub(super) fn asked(
         &mut self,
-        ask: Ask,
+        ask: ControlCommand,
         asker: Asker,
     ) -> Option<(Event, Option<(Command, Asker)>)> {
         let command = match ask {
-            Ask::Status => {
-                let _ = asker.0.try_send(Answer::Status(Box::new(self.stands())));
+            ControlCommand::Status => {
+                let _ = asker
+                    .0
+                    .try_send(ControlResponse::Status(Box::new(self.stands())));
                 return None;
             }
-            Ask::Reopen => {
+            ControlCommand::Reopen => {
                 asker.tell(&super::driver::reopen_logs());
                 return None;
             }
-            Ask::Reload => Command::Reload,
-            Ask::Upgrade => Command::Upgrade,
-            Ask::Rollback => Command::Rollback,
-            Ask::Pause => Command::Pause,
-            Ask::Resume => Command::Resume,
-            Ask::Drain => Command::Drain,
-            Ask::Stop => Command::Stop,
+            ControlCommand::Reload => Command::Reload,
+            ControlCommand::Upgrade => Command::Upgrade,
+            ControlCommand::Rollback => Command::Rollback,
+            ControlCommand::Pause => Command::Pause,
+            ControlCommand::Resume => Command::Resume,
+            ControlCommand::Drain => Command::Drain,
+            ControlCommand::Stop => Command::Stop,
         };
         match meaning(command, self.phase) {
             Err(refusal) => {
@@ -200,7 +204,7 @@ impl Driver {
         self.desk.tell(Command::Upgrade, &Err(said));
     }
 
-    fn stands(&self) -> Process {
+    fn stands(&self) -> ProcessStatus {
         let build = &self.plan.build;
         let lineage = self.plan.program.as_ref().map(|(_, lineage)| lineage);
         let (mut connections, mut oldest_request, mut requests) =
@@ -222,7 +226,7 @@ impl Driver {
             });
             requests = live.requests();
         }
-        Process {
+        ProcessStatus {
             pid: std::process::id(),
             build: build.version.clone(),
             built: build.built,

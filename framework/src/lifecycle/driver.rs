@@ -25,7 +25,7 @@ use crate::config::Loaded;
 use crate::error::{Error, Kind};
 use crate::http::idle::IdleSet;
 use crate::observe;
-use crate::observe::metrics::Plain;
+use crate::observe::metrics::Counter;
 use crate::observe::systemd::Systemd;
 use crate::sync::token::{token, Trigger};
 use crate::sys::pid_file::PidFile;
@@ -119,7 +119,9 @@ impl Driver {
             systemd: Arc::new(
                 plan.program
                     .as_ref()
-                    .map_or_else(Systemd::nobody, |(program, _)| Systemd::of(program)),
+                    .map_or_else(Systemd::none, |(program, _)| {
+                        Systemd::from_environment(program)
+                    }),
             ),
             plan: Arc::new(plan),
             successor: None,
@@ -194,7 +196,7 @@ impl Driver {
                     self.adopted += arrivals.len() as u64;
                     self.plan
                         .metrics
-                        .count_by(Plain::Taken, arrivals.len() as u64);
+                        .count_by(Counter::Taken, arrivals.len() as u64);
                     if let Some(live) = &self.live {
                         live.adopt(arrivals);
                     }

@@ -12,7 +12,7 @@ use super::reload::{prepare, Next};
 use super::watch;
 use crate::config::Change;
 use crate::error::{Error, Kind};
-use crate::observe::metrics::Plain;
+use crate::observe::metrics::Counter;
 use crate::setup::Reason;
 
 /// How long a build that is given up may take to notice.
@@ -53,7 +53,7 @@ impl Driver {
             }
             Err(error) => {
                 if self.live.is_some() {
-                    self.count(Plain::ReloadsRefused);
+                    self.count(Counter::ReloadsRefused);
                     let refused = format!(
                         "reload refused: {}; generation {} serves on",
                         error.chain(),
@@ -106,7 +106,7 @@ impl Driver {
         match &mut self.live {
             Some(live) => {
                 let changes = live.swap(next, permits).await;
-                self.plan.metrics.count(Plain::ReloadsDone);
+                self.plan.metrics.count(Counter::ReloadsDone);
                 let number = live.generation().number;
                 outcome = format!("reloaded: generation {number} is live; {}", said(&changes));
                 log::info!("{outcome}");

@@ -9,7 +9,7 @@ use async_std::future::timeout;
 
 use super::desk::Asker;
 use super::happening::{Happening, Reply};
-use crate::control::protocol::{Answer, Ask};
+use crate::control::protocol::{ControlCommand, ControlResponse};
 use crate::error::{Error, Kind};
 use crate::serve::Cut;
 use crate::sync::lock::Mutex;
@@ -140,7 +140,7 @@ impl Handle {
     }
 
     /// Passes on what an operator asks. Nothing comes where the server is gone.
-    pub(crate) fn ask(&self, ask: Ask) -> Receiver<Answer> {
+    pub(crate) fn ask(&self, ask: ControlCommand) -> Receiver<ControlResponse> {
         let (asker, answers) = async_channel::unbounded();
         let _ = self.events.try_send(Happening::Asked(ask, Asker(asker)));
         answers

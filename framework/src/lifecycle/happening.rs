@@ -10,7 +10,7 @@ use super::giving::ANSWER;
 use super::handover::{Arrival, Channel, Message};
 use super::machine::Event;
 use super::reload::Next;
-use crate::control::protocol::Ask;
+use crate::control::protocol::ControlCommand;
 use crate::error::Error;
 
 /// What the driver hears of.
@@ -22,7 +22,7 @@ pub(crate) enum Happening {
     /// The files of the settings have changed.
     Changed,
     /// An operator asks for something.
-    Asked(Ask, Asker),
+    Asked(ControlCommand, Asker),
     /// The build that was begun last has ended.
     Built(Box<Result<Next, Error>>),
     /// Nothing is left to wait for.

@@ -147,14 +147,14 @@ impl Ears {
             log::debug!("the old process says {}", message.kind());
             let happening = match message {
                 Message::Live => {
-                    self.metrics.freeze_what_was_heard();
+                    self.metrics.freeze_received();
                     self.told(fds, Event::ToldLive)
                 }
                 Message::Share => self.told(fds, Event::ToldShare),
                 Message::Cancel => Happening::Signal(Event::ToldCancel),
                 Message::Recall => Happening::Signal(Event::ToldRecall),
                 Message::Confirmed => {
-                    self.metrics.thaw();
+                    self.metrics.unfreeze();
                     Happening::Signal(Event::Confirmed)
                 }
                 Message::Connections(entries) if !matches!(self.gives, Gives::Nothing) => {
@@ -173,10 +173,10 @@ impl Ears {
                 },
                 Message::Probe => Happening::Arrived(vec![], self.receipt(Message::Alive)),
                 Message::Counted { piece } => {
-                    self.metrics.hear(&piece);
+                    self.metrics.merge(&piece);
                     if !matches!(self.gives, Gives::Nothing) {
                         // it has handed over since
-                        self.metrics.thaw();
+                        self.metrics.unfreeze();
                     }
                     continue;
                 }

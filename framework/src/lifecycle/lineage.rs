@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::waiter::{self, Newest, Watched};
 use crate::config::FirstProcess;
 use crate::error::{Error, Kind};
-use crate::socket::{Inherited, NEWEST};
+use crate::socket::{InheritedSockets, NEWEST};
 use crate::sys::spawn::Program;
 
 /// What the generations of a program know of each other.
@@ -32,13 +32,13 @@ impl Lineage {
     /// When the operating system has no memory for the record that the generations share.
     pub(crate) fn of(
         program: &Program,
-        inherited: &mut Inherited,
+        inherited: &mut InheritedSockets,
         first_process: FirstProcess,
     ) -> Result<Self, Error> {
         let failed = |error| {
             Error::new(Kind::Io, "no record of the generations could be made").because(error)
         };
-        match inherited.take_parcel(NEWEST) {
+        match inherited.take_fd(NEWEST) {
             Some(parcel) => {
                 let newest = Arc::new(Newest::adopt(parcel).map_err(failed)?);
                 Ok(Lineage {

@@ -19,7 +19,7 @@ use crate::observe::metrics::Metrics;
 use crate::serve::{
     empty_queue, Acceptor, Connections, Count, Cut, Dispatcher, Generation, Readiness, Reserved,
 };
-use crate::socket::{Listener, Origin};
+use crate::socket::{Listener, ListenerOrigin};
 use crate::sync::limiter::Limiter;
 use crate::sync::token::{token, Token};
 
@@ -186,7 +186,7 @@ impl Live {
     }
 
     fn close(&self, listener: &Listener) {
-        if listener.origin() == Origin::Bound {
+        if listener.origin() == ListenerOrigin::Bound {
             let accepted = empty_queue(listener, &self.connections);
             log::debug!(
                 "{accepted} connections were waiting on {}",
@@ -289,7 +289,7 @@ impl Live {
             .map(|retiring| retiring.over.clone())
             .collect();
         async move {
-            connections.permits.empty().await;
+            connections.permits.wait_until_unused().await;
             for generation in generations {
                 generation.wait().await;
             }
@@ -298,7 +298,7 @@ impl Live {
 
     /// Whether anybody is connected, or on the way to another process.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connections.permits.taken() > 0
+        self.connections.permits.in_use() > 0
     }
 
     /// Connections leave by `way`.
@@ -436,7 +436,7 @@ impl Retiring {
 async fn see_out(generation: Arc<Generation>) {
     let told = Instant::now();
     generation.retire().await;
-    generation.requests.empty().await;
+    generation.requests.wait_until_unused().await;
     let (number, lived, took) = (generation.number, generation.age(), told.elapsed());
     if took > Duration::from_secs(1) {
         log::info!(
@@ -454,9 +454,9 @@ fn is_measured(loaded: &Loaded) -> bool {
 
 fn described(listener: &Listener) -> String {
     match (listener.origin(), listener.name()) {
-        (Origin::Bound, _) => listener.address().to_string(),
-        (Origin::Inherited, None) => format!("{} (inherited)", listener.address()),
-        (Origin::Inherited, Some(name)) => {
+        (ListenerOrigin::Bound, _) => listener.address().to_string(),
+        (ListenerOrigin::Inherited, None) => format!("{} (inherited)", listener.address()),
+        (ListenerOrigin::Inherited, Some(name)) => {
             format!("{} (inherited as {name:?})", listener.address())
         }
     }

@@ -22,7 +22,7 @@ impl Driver {
             .into_iter()
             .chain(self.successor.as_ref().map(Successor::pid))
             .collect();
-        if let Err(error) = control.put_in_place(&family) {
+        if let Err(error) = control.take_path(&family) {
             log::warn!(
                 "{}; taken once it is free, serving all the same",
                 error.chain()

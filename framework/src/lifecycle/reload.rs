@@ -17,7 +17,7 @@ use crate::observe::log;
 use crate::observe::metrics::Metrics;
 use crate::serve::{Generation, Prepared};
 use crate::setup::{Reason, Setup};
-use crate::socket::{Acquired, Listener, Sockets};
+use crate::socket::{Listener, ListenerSet, Sockets};
 use crate::sync::token::token;
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::Program;
@@ -59,7 +59,7 @@ pub(crate) struct Next {
     /// The addresses of listeners that answer for metrics alone.
     pub(crate) metrics_alone: Vec<String>,
     /// The log's new settings, where the log is ours.
-    pub(crate) log: Option<log::Change>,
+    pub(crate) log: Option<log::LogChange>,
     pub(crate) prepared: Prepared,
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn prepare(
 ) -> Result<Next, Error> {
     let mut loaded = loaded.map_or_else(|| plan.sources.load(), Ok)?;
     let current = beside.as_ref().map_or_else(
-        || plan.sockets.succeeded(),
+        || plan.sockets.bound_by_old_process(),
         |beside| beside.listeners.clone(),
     );
     let acquired = plan.sockets.acquire(
@@ -140,7 +140,7 @@ pub(crate) async fn build(
 
 /// Listeners that were bound for a generation which may not come: closed again unless it does.
 pub(crate) struct Fresh {
-    acquired: Acquired,
+    acquired: ListenerSet,
     current: Vec<Arc<Listener>>,
 }
 
@@ -164,7 +164,7 @@ impl Fresh {
             .collect();
         let beside = plan
             .sockets
-            .acquire_beside(entries, loaded.config.backlog, &free);
+            .acquire_other(entries, loaded.config.backlog, &free);
         let beside =
             beside.map_err(|error| Error::new(error.kind(), "metrics.listen").because(error))?;
         let addresses = beside
@@ -185,7 +185,7 @@ impl Fresh {
     }
 
     /// The generation has come: they stay.
-    pub(crate) fn keep(mut self) -> Acquired {
+    pub(crate) fn keep(mut self) -> ListenerSet {
         std::mem::take(&mut self.acquired)
     }
 

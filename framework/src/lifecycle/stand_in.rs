@@ -21,7 +21,7 @@ use rustix::process::{getppid, kill_process, pidfd_open, PidfdFlags, Signal};
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use crate::observe::systemd::{Main, Systemd};
+use crate::observe::systemd::{MainProcess, Systemd};
 
 /// What makes this program a stand-in.
 const ASKED: &str = "SLACKWATER_STAND_IN";
@@ -56,7 +56,7 @@ pub(crate) async fn look_anew(systemd: Arc<Systemd>, parent: Parent) {
     };
     parent.gone().await;
     let main = systemd.main().await;
-    if *main == Main::Another {
+    if *main == MainProcess::Other {
         // should it become this one again, the manager looks then
         return;
     }
@@ -106,7 +106,7 @@ pub(super) fn run_if_asked() -> Option<ExitCode> {
     std::env::remove_var(ASKED);
     // whoever is told this by mistake is an ordinary program
     let main = getppid().filter(|parent| main == parent.as_raw_nonzero().to_string())?;
-    let systemd = Systemd::named(std::env::var_os("NOTIFY_SOCKET")?);
+    let systemd = Systemd::at(std::env::var_os("NOTIFY_SOCKET")?);
     let mut caught = Signals::new(MEANT_FOR_MAIN).ok()?;
     let mut word = io::stdin().lock();
     if io::stdout()

@@ -12,7 +12,7 @@ use super::predecessor::Predecessor;
 use super::successor::Successor;
 use super::upgrade::upgraded;
 use super::waits::SWAP;
-use crate::observe::metrics::Plain;
+use crate::observe::metrics::Counter;
 
 impl Driver {
     pub(super) async fn change(&mut self, step: Step) {
@@ -29,7 +29,7 @@ impl Driver {
             }
             Step::Announce => self.announce(std::process::id()),
             Step::Reinstate => {
-                self.plan.metrics.count(Plain::UpgradesFailed);
+                self.plan.metrics.count(Counter::UpgradesFailed);
                 self.reinstate().await;
                 let said = "taken back: the new process stops, and gives its connections back";
                 log::info!("{said}");
@@ -87,11 +87,11 @@ impl Driver {
                 self.leaving_since.get_or_insert_with(Instant::now);
                 live.let_go();
                 if let Some(successor) = &self.successor {
-                    self.count(Plain::UpgradesDone);
+                    self.count(Counter::UpgradesDone);
                     let said = upgraded(successor);
                     self.announce(successor.pid());
                     // a program of other make was not said to be the service before
-                    self.systemd.give_main(successor.pid()).await;
+                    self.systemd.set_main_to(successor.pid()).await;
                     self.tell_upgraded(said);
                 }
                 if let Some((_, lineage)) = &self.plan.program {
@@ -101,11 +101,11 @@ impl Driver {
             }
             Step::GiveBack => {
                 self.leaving_since.get_or_insert_with(Instant::now);
-                live.give_back(&self.plan.sockets.take_succeeded());
+                live.give_back(&self.plan.sockets.take_bound_by_old_process());
                 self.systemd.status("taken back: the old process serves on");
             }
             Step::Settle => {
-                live.settle(self.plan.sockets.take_succeeded());
+                live.settle(self.plan.sockets.take_bound_by_old_process());
                 // one of another version learns by the end of the channel that this one accepts
                 self.predecessor
                     .take_if(|predecessor| predecessor.is_gone());

@@ -22,12 +22,12 @@ use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{Error, Kind};
 use crate::http::detached::Detached;
 use crate::http::transfer::Transfer;
-use crate::observe::{self, notified::Notified};
+use crate::observe::{self, notified::NotifySocket};
 use crate::socket::{HANDOVER, NEWEST};
 use crate::sync::limiter::Limiter;
 use crate::sys::claims::Claims;
 use crate::sys::limits::OpenFiles;
-use crate::sys::spawn::{Child, Environment, Passed, Program};
+use crate::sys::spawn::{Child, ChildEnvironment, PassedFd, Program};
 
 /// How long a program that cannot say that it accepts has to fail in before it counts as one that does.
 pub(super) const UNSAID: Duration = Duration::from_secs(1);
@@ -90,11 +90,14 @@ impl Successor {
         match start.settings.handshake {
             Handshake::Slackwater => Self::start_ours(start).await,
             Handshake::Notify => {
-                let notified = Notified::listen()?;
-                let environment = Environment::stranger().with("NOTIFY_SOCKET", notified.address());
+                let notified = NotifySocket::listen()?;
+                let environment = ChildEnvironment::for_foreign_program()
+                    .with("NOTIFY_SOCKET", notified.address());
                 Self::start_stranger(start, environment, Some(notified))
             }
-            Handshake::None => Self::start_stranger(start, Environment::stranger(), None),
+            Handshake::None => {
+                Self::start_stranger(start, ChildEnvironment::for_foreign_program(), None)
+            }
         }
     }
 
@@ -109,7 +112,7 @@ impl Successor {
             Arc::new(start.lineage.newest.parcel().map_err(no_channel)?),
             NEWEST.to_owned(),
         ));
-        let child = start.spawn(Environment::ours())?;
+        let child = start.spawn(ChildEnvironment::for_slackwater())?;
         let (channel, mode) = (Arc::new(channel), start.settings.mode);
         let giving = Giving::new(channel.clone(), Until::Confirmed);
         // before anything else is said, by whichever task
@@ -144,8 +147,8 @@ impl Successor {
 
     fn start_stranger(
         start: Start<'_>,
-        environment: Environment,
-        notified: Option<Notified>,
+        environment: ChildEnvironment,
+        notified: Option<NotifySocket>,
     ) -> Result<Self, Error> {
         let child = start.spawn(environment)?;
         let ears = async_std::task::spawn(wait_for_stranger(child.clone(), notified, start.events));
@@ -323,17 +326,17 @@ impl Teller {
 }
 
 impl Start<'_> {
-    fn spawn(&self, environment: Environment) -> Result<Arc<Child>, Error> {
+    fn spawn(&self, environment: ChildEnvironment) -> Result<Arc<Child>, Error> {
         let mut passed = vec![];
         for (fd, name) in &self.sockets {
-            passed.push(Passed {
+            passed.push(PassedFd {
                 fd: fd.as_fd(),
                 name: name.clone(),
             });
         }
         let no_output =
             |error| Error::new(Kind::Io, "no standard output for a new process").because(error);
-        let stdout = observe::log::given_stdout().map_err(no_output)?;
+        let stdout = observe::log::original_stdout().map_err(no_output)?;
         self.lineage.before_upgrade();
         let child = self.program.start(
             &self.settings.exec,
@@ -350,7 +353,7 @@ impl Start<'_> {
 /// Waits until a program of other make accepts, as far as that can be known, and then for its end.
 async fn wait_for_stranger(
     child: Arc<Child>,
-    notified: Option<Notified>,
+    notified: Option<NotifySocket>,
     events: Sender<Happening>,
 ) {
     let pid = child.pid();

@@ -7,7 +7,7 @@ use super::machine::{Event, Phase, Word};
 use super::stand_in::look_anew;
 use super::successor::{Start, Successor};
 use crate::config::UpgradeMode;
-use crate::observe::metrics::Plain;
+use crate::observe::metrics::Counter;
 use crate::sys::pid_file;
 
 impl Driver {
@@ -26,7 +26,7 @@ impl Driver {
             program,
             lineage,
             settings: &live.config().upgrade,
-            sockets: self.plan.sockets.passed_on(live.listeners()),
+            sockets: self.plan.sockets.for_new_process(live.listeners()),
             limits: &self.plan.open_files,
             events: self.sender.clone(),
         };
@@ -56,7 +56,7 @@ impl Driver {
         successor.kill().await;
         self.plan.control.iter().for_each(|control| control.tidy());
         self.reinstate().await;
-        self.count(Plain::UpgradesFailed);
+        self.count(Counter::UpgradesFailed);
         let outcome = match self.phase {
             Phase::Serving | Phase::Reloading(_) => {
                 let outcome = format!(
@@ -116,7 +116,7 @@ impl Driver {
             lineage.newest.expect_nobody();
             lineage.newest.confirm();
         }
-        self.systemd.take_main().await;
+        self.systemd.set_main_to_self().await;
     }
 
     /// What the old process would have removed, had it not been killed, is removed here.
@@ -124,7 +124,7 @@ impl Driver {
         if let Some(parent) = self.parent.take() {
             async_std::task::spawn(look_anew(self.systemd.clone(), parent));
         }
-        self.plan.metrics.thaw();
+        self.plan.metrics.unfreeze();
         self.plan.control.iter().for_each(|control| control.tidy());
         self.pid_file_path(OLD_PID_FILE)
             .iter()
@@ -176,7 +176,7 @@ impl Driver {
             "upgrade: the new process (pid {pid}) is ready, {age:.1?} after its start; it is to go live"
         );
         // before it accepts: systemd would take the end of this process for the end of the service
-        self.systemd.give_main(pid).await;
+        self.systemd.set_main_to(pid).await;
         match successor.mode() {
             UpgradeMode::Manual => self.old_pid_file = self.write_pid_file(OLD_PID_FILE),
             UpgradeMode::Auto => self.hand_over_counts().await,

@@ -90,11 +90,11 @@ pub(crate) fn becomes_waiter(program: &Program, newest: &Newest) -> io::Error {
 fn command(program: &Program, newest: &Newest) -> io::Result<Command> {
     // the file that runs, under whatever name, even if it has been deleted
     let mut command = Command::new("/proc/self/exe");
-    command.args(program.args()).arg0(program.called());
+    command.args(program.args()).arg0(program.argv0());
     // otherwise it would be known as `exe`
     let name = fs::read_to_string("/proc/self/comm").unwrap_or_default();
     command.env(ASKED, format!("{} {}", newest.number(), name.trim_end()));
-    command.stdout(Stdio::from(observe::log::given_stdout()?));
+    command.stdout(Stdio::from(observe::log::original_stdout()?));
     Ok(command)
 }
 

@@ -1,4 +1,5 @@
-//! The access log: a line for each request that was answered, or whose client was gone before, at level info under the target `access`.
+//! The access log: one line for each request, at level info and with the target `access`. A request
+//! is logged when its response has been sent or its client has disconnected.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -6,44 +7,44 @@ use std::time::{Duration, Instant};
 use hyper::header::{REFERER, USER_AGENT};
 use hyper::{Request, StatusCode};
 
-use super::log::is_for_people;
+use super::log::is_pretty;
 use super::CLIENT_GONE;
 
-/// A request and its answer.
+/// The fields of a log line.
 #[derive(Clone, Copy, Debug)]
-struct Access<'a> {
-    /// Who asked: `127.0.0.1:53211`, or `unix:`.
+struct AccessLine<'a> {
+    /// The address of the client: `127.0.0.1:53211`, or `unix:`.
     peer: &'a str,
     method: &'a str,
-    /// Path and query, as they were sent.
+    /// Path and query, as received.
     target: &'a str,
-    /// `HTTP/1.1`.
+    /// Formatted as `HTTP/1.1`.
     version: hyper::Version,
     status: u16,
-    /// The length of the body that was sent.
+    /// Bytes of the response body that were sent.
     bytes: u64,
-    /// From the request's head to the last byte of its answer.
-    took: Duration,
+    /// The time from the end of the request head to the last byte of the response.
+    duration: Duration,
     referer: Option<&'a str>,
     user_agent: Option<&'a str>,
 }
 
-/// The owned form of it, filled as the answer comes about.
+/// A request whose response is in progress.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct AccessEntry {
     peer: String,
     method: hyper::Method,
     uri: hyper::Uri,
     version: hyper::Version,
     referer: Option<String>,
     user_agent: Option<String>,
-    began: Instant,
+    started: Instant,
     status: u16,
     bytes: u64,
 }
 
-impl Entry {
-    /// A request has come.
+impl AccessEntry {
+    /// Starts the entry of a request.
     pub(crate) fn new<B>(peer: &str, request: &Request<B>) -> Self {
         let header = |name| {
             request
@@ -51,32 +52,32 @@ impl Entry {
                 .get(name)
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into())
         };
-        Entry {
+        AccessEntry {
             peer: peer.to_owned(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             referer: header(REFERER),
             user_agent: header(USER_AGENT),
-            began: Instant::now(),
+            started: Instant::now(),
             status: CLIENT_GONE,
             bytes: 0,
         }
     }
 
-    /// Its answer is known.
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    /// Sets the status of the response.
+    pub(crate) fn set_status(&mut self, status: StatusCode) {
         self.status = status.as_u16();
     }
 
-    /// So many bytes of the answer's body are on their way.
-    pub(crate) fn sent(&mut self, bytes: u64) {
+    /// Adds bytes of the response body.
+    pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.bytes += bytes;
     }
 
-    /// The last byte is; or the client is gone.
+    /// Logs the request: the response has been sent, or the client has disconnected.
     pub(crate) fn log(self) {
-        access(&Access {
+        log_line(&AccessLine {
             peer: &self.peer,
             method: self.method.as_str(),
             target: self
@@ -86,43 +87,45 @@ impl Entry {
             version: self.version,
             status: self.status,
             bytes: self.bytes,
-            took: self.began.elapsed(),
+            duration: self.started.elapsed(),
             referer: self.referer.as_deref(),
             user_agent: self.user_agent.as_deref(),
         });
     }
 }
 
-/// Logs an answer. People get nginx's combined line with the time that was taken, programs a member for each part.
-fn access(access: &Access<'_>) {
-    if is_for_people() {
-        log::info!(target: "access", "{access}");
+/// Logs a request. The pretty format is the combined format of nginx plus the duration; the JSON
+/// format has one member for each field.
+fn log_line(line: &AccessLine<'_>) {
+    if is_pretty() {
+        log::info!(target: "access", "{line}");
         return;
     }
     log::info!(
         target: "access",
-        peer = access.peer,
-        method = access.method,
-        path = access.target,
-        version:? = access.version,
-        status = access.status,
-        bytes = access.bytes,
-        duration_ms = millis(access.took),
-        referer = access.referer,
-        user_agent = access.user_agent;
-        "{} {} {}", access.method, access.target, access.status
+        peer = line.peer,
+        method = line.method,
+        path = line.target,
+        version:? = line.version,
+        status = line.status,
+        bytes = line.bytes,
+        duration_ms = millis(line.duration),
+        referer = line.referer,
+        user_agent = line.user_agent;
+        "{} {} {}", line.method, line.target, line.status
     );
 }
 
-/// With microseconds, and no more digits than those.
-fn millis(took: Duration) -> f64 {
-    (took.as_secs_f64() * 1e6).round() / 1e3
+/// Milliseconds with three decimals.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// The parts that a client chose are quoted and escaped: none of them can end the line or steer a terminal.
-impl fmt::Display for Access<'_> {
+/// Quotes and escapes the parts that the client chose, so that they cannot end the line or control
+/// a terminal.
+impl fmt::Display for AccessLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Access {
+        let AccessLine {
             peer,
             method,
             target,
@@ -136,10 +139,10 @@ impl fmt::Display for Access<'_> {
             "{peer} \"{method} {} {version:?}\" {status} {bytes}",
             target.escape_debug()
         )?;
-        for text in [self.referer, self.user_agent] {
-            write!(f, " {:?}", text.unwrap_or("-"))?;
+        for header in [self.referer, self.user_agent] {
+            write!(f, " {:?}", header.unwrap_or("-"))?;
         }
-        write!(f, " {:.3}ms", millis(self.took))
+        write!(f, " {:.3}ms", millis(self.duration))
     }
 }
 
@@ -148,20 +151,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_for_people_is_nginx_combined_and_cannot_be_forged() {
-        let access = Access {
+    fn a_pretty_line_has_the_combined_format_and_cannot_be_forged() {
+        let line = AccessLine {
             peer: "127.0.0.1:53211",
             method: "GET",
             target: "/a?b=\u{1b}[2J",
             version: hyper::Version::HTTP_11,
             status: 200,
             bytes: 13,
-            took: Duration::from_micros(1234),
+            duration: Duration::from_micros(1234),
             referer: None,
             user_agent: Some("curl\n\"8\""),
         };
         assert_eq!(
-            access.to_string(),
+            line.to_string(),
             r#"127.0.0.1:53211 "GET /a?b=\u{1b}[2J HTTP/1.1" 200 13 "-" "curl\n\"8\"" 1.234ms"#
         );
     }

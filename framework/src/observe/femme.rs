@@ -1,8 +1,9 @@
-//! femme, the logger of debug builds, kept from doing harm.
+//! Runs femme, the logger of debug builds, so that it cannot harm the process.
 //!
-//! femme cannot be wrapped: it makes itself the one logger of the process, writes to standard output, and panics where
-//! that fails, in whoever logs. So standard output becomes a pipe whose other end this process holds, to which writing
-//! cannot fail; a thread passes on what comes out to the real standard output or to `log.file`.
+//! femme cannot be wrapped: it installs itself as the logger of the process, writes to standard
+//! output, and panics in the logging thread if a write fails. Therefore standard output is replaced
+//! by a pipe whose reading end this process holds, so that writes cannot fail. A thread forwards
+//! the lines to the original standard output or to `log.file`.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -16,35 +17,35 @@ use super::output::Output;
 use crate::error::{Error, Kind};
 use crate::sys::stdio;
 
-/// How long [`Femme::flush`] waits for a reader that takes nothing.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time that [`Femme::flush`] waits if the output is blocked.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// femme at work: what it prints, and where that goes.
+/// The installed femme: the pipe that it writes to, and the output to which the pipe is forwarded.
 #[derive(Clone, Debug)]
 pub(super) struct Femme {
-    printed: Arc<OwnedFd>,
+    pipe: Arc<OwnedFd>,
     output: Arc<Mutex<Output>>,
 }
 
 impl Femme {
-    /// Installs femme, or gives `None` if another logger is there already.
+    /// Installs femme. Returns `None` if another logger is installed already.
     ///
     /// # Errors
-    /// There is no descriptor for the pipe, or no thread to read it.
+    /// No descriptor is left for the pipe, or the thread that reads it cannot be started.
     pub(super) fn install(output: Output, level: log::LevelFilter) -> Result<Option<Self>, Error> {
         if std::panic::catch_unwind(|| ::femme::with_level(level)).is_err() {
             return Ok(None);
         }
         let failed =
             |error: io::Error| Error::new(Kind::Io, "cannot set up the log").because(error);
-        let printed = Arc::new(stdio::divert_stdout().map_err(failed)?);
+        let pipe = Arc::new(stdio::divert_stdout().map_err(failed)?);
         let femme = Femme {
-            printed,
+            pipe,
             output: Arc::new(Mutex::new(output)),
         };
-        let passing = femme.clone();
+        let forwarder = femme.clone();
         let thread = std::thread::Builder::new().name("log".into());
-        thread.spawn(move || passing.pass_on()).map_err(failed)?;
+        thread.spawn(move || forwarder.forward()).map_err(failed)?;
         Ok(Some(femme))
     }
 
@@ -54,31 +55,32 @@ impl Femme {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Waits until everything that was printed has been passed on, for a second at most.
+    /// Waits until all lines have been forwarded, for one second at most.
     pub(super) fn flush(&self) {
         let _ = io::stdout().flush();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
         while !self.is_idle() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Nothing is in the pipe, and, as whoever takes from it holds the output, nothing is on its way.
+    /// Returns true if the pipe is empty and no line is being written. The forwarding thread holds
+    /// the lock on the output while it reads and writes.
     fn is_idle(&self) -> bool {
         match self.output.try_lock() {
             Ok(_) | Err(TryLockError::Poisoned(_)) => {
-                rustix::io::ioctl_fionread(&self.printed) == Ok(0)
+                rustix::io::ioctl_fionread(&self.pipe) == Ok(0)
             }
             Err(TryLockError::WouldBlock) => false,
         }
     }
 
-    /// Runs until nobody can print any more.
-    fn pass_on(&self) {
+    /// Forwards lines until the writing end of the pipe is closed.
+    fn forward(&self) {
         let mut buffer = vec![0; 64 << 10];
-        while wait(&self.printed).is_ok() {
+        while wait(&self.pipe).is_ok() {
             let mut output = self.output();
-            match rustix::io::read(&self.printed, &mut buffer[..]) {
+            match rustix::io::read(&self.pipe, &mut buffer[..]) {
                 Ok(0) => return,
                 Ok(count) => write(&mut output, &buffer[..count]),
                 Err(Errno::INTR) => {}
@@ -88,17 +90,17 @@ impl Femme {
     }
 }
 
-fn wait(printed: &OwnedFd) -> Result<(), Errno> {
+fn wait(pipe: &OwnedFd) -> Result<(), Errno> {
     loop {
-        match poll(&mut [PollFd::new(printed, PollFlags::IN)], None) {
+        match poll(&mut [PollFd::new(pipe, PollFlags::IN)], None) {
             Err(Errno::INTR) => {}
             ready => return ready.map(drop),
         }
     }
 }
 
-fn write(output: &mut Output, printed: &[u8]) {
-    if let Some(lost) = output.write(printed) {
+fn write(output: &mut Output, lines: &[u8]) {
+    if let Some(lost) = output.write(lines) {
         output.write(format!("{lost}\n").as_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! A log record as one line of JSON.
+//! Formats a log record as one line of JSON.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::Record;
 
-/// The members that every line has; a pair of the record with one of these names gets a `_` behind it.
-const OWN: [&str; 5] = ["ts", "level", "target", "pid", "msg"];
+/// The members of every line. A key of the record with one of these names gets a `_` appended.
+const RESERVED: [&str; 5] = ["ts", "level", "target", "pid", "msg"];
 
-/// `{"ts":…,"level":…,"target":…,"pid":…,"msg":…,…}` and a newline: the record's pairs follow as members, with
-/// numbers and truth values as such.
+/// Returns `{"ts":…,"level":…,"target":…,"pid":…,"msg":…,…}` and a newline. The key-value pairs of
+/// the record follow as members; numbers and booleans keep their type.
 pub(super) fn line(at: SystemTime, record: &Record<'_>) -> Vec<u8> {
     let mut line = Vec::with_capacity(256);
     let out = &mut line;
@@ -21,13 +21,14 @@ pub(super) fn line(at: SystemTime, record: &Record<'_>) -> Vec<u8> {
     member(out, "target", record.target());
     raw(out, "pid", std::process::id());
     member(out, "msg", &message(record));
-    // our own visitor never fails, and a source that does leaves the line valid
+    // `Members` never fails, and a source that does leaves the line valid
     let _ = record.key_values().visit(&mut Members(out));
     out.extend_from_slice(b"}\n");
     line
 }
 
-/// RFC 3339 in UTC with milliseconds. A clock before 1970 or after 9999 is shown as the epoch.
+/// Formats a time as RFC 3339 in UTC with milliseconds. A time before 1970 or after 9999 becomes
+/// the epoch.
 pub(super) fn timestamp(at: SystemTime) -> String {
     let mut text = String::with_capacity(24);
     if write!(
@@ -42,7 +43,7 @@ pub(super) fn timestamp(at: SystemTime) -> String {
     text
 }
 
-/// The text of a record. A `Display` that fails leaves what it wrote.
+/// The message of a record. If its `Display` fails, the text up to the failure is kept.
 fn message(record: &Record<'_>) -> String {
     let mut text = String::new();
     let _ = write!(text, "{}", record.args());
@@ -64,7 +65,7 @@ fn member(out: &mut Vec<u8>, key: &str, value: &str) {
     text(out, value);
 }
 
-/// A value that is valid JSON as it is printed: numbers, truth values, null.
+/// Writes a value whose `Display` is valid JSON: numbers, booleans, null.
 fn raw(out: &mut Vec<u8>, key: &str, value: impl std::fmt::Display) {
     name(out, key);
     let _ = write!(out, "{value}");
@@ -77,7 +78,7 @@ fn name(out: &mut Vec<u8>, key: &str) {
 }
 
 fn text(out: &mut Vec<u8>, value: &str) {
-    // a string always serializes, and a Vec always takes it
+    // a string always serializes, and a write to a Vec never fails
     let _ = serde_json::to_writer(out, value);
 }
 
@@ -87,7 +88,7 @@ struct Members<'a>(&'a mut Vec<u8>);
 impl<'kvs> VisitSource<'kvs> for Members<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let key = key.as_str();
-        if OWN.contains(&key) {
+        if RESERVED.contains(&key) {
             return value.visit(Member {
                 out: self.0,
                 key: &format!("{key}_"),
@@ -104,9 +105,9 @@ struct Member<'a> {
 
 impl<'v> VisitValue<'v> for Member<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
-        let mut shown = String::new();
-        let _ = write!(shown, "{value}");
-        self.visit_str(&shown)
+        let mut text = String::new();
+        let _ = write!(text, "{value}");
+        self.visit_str(&text)
     }
 
     fn visit_null(&mut self) -> Result<(), Error> {
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_out_of_range_is_no_panic() {
+    fn a_clock_out_of_range_becomes_the_epoch() {
         assert_eq!(
             timestamp(UNIX_EPOCH - Duration::from_secs(1)),
             "1970-01-01T00:00:00.000Z"
@@ -234,13 +235,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_line_is_json_that_gives_back_what_was_said(
+        fn every_line_is_json_with_the_values_of_the_record(
             target in any::<String>(), message in any::<String>(), key in any::<String>(), value in any::<String>(),
         ) {
             let line = parsed(&target, &message, &[(&key, value.to_value())]);
             prop_assert_eq!(&line["target"], &target);
             prop_assert_eq!(&line["msg"], &message);
-            let key = if OWN.contains(&key.as_str()) { format!("{key}_") } else { key };
+            let key = if RESERVED.contains(&key.as_str()) { format!("{key}_") } else { key };
             prop_assert_eq!(&line[&key], &value);
         }
     }

@@ -1,147 +1,146 @@
-//! The log of a process: who writes it, how it looks, where it goes, and how that changes while it runs.
+//! The log: selects the logger, its format and its output, and applies changes of the settings.
 //!
-//! A release build writes JSON lines through a logger of ours. A debug build that is to write pretty ones starts femme,
-//! which stays for as long as the process runs. Level, file and reopening are the same with both.
+//! A release build logs through the logger of this crate. A debug build with pretty lines starts
+//! femme, which stays until the process exits. Level, file and reopening work the same with both.
 
 use std::path::Path;
 use std::sync::{MutexGuard, OnceLock};
 
 use super::femme::Femme;
-use super::lines::{Format, Lines};
+use super::lines::{LineFormat, LineLogger};
 use super::output::{LogFile, Output};
 use crate::config::{self, LogFormat};
 use crate::error::{Error, Kind};
 use crate::sys::stdio;
 
-/// Who writes the log; unset where the application brings its own.
-static WRITER: OnceLock<Writer> = OnceLock::new();
+/// The logger that this crate installed. Unset if the application brings its own.
+static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-enum Writer {
+enum Logger {
     Femme(Femme),
-    Lines(Lines),
+    Lines(LineLogger),
 }
 
-/// Starts the log. Nothing happens if the application brings its own: with `format = "off"`, or because a logger is
-/// installed already.
+/// Installs the logger. Does nothing if the application brings its own: with `format = "off"`, or
+/// because a logger is installed already.
 ///
 /// # Errors
 /// The file cannot be opened, or no descriptor is left.
 pub(crate) fn init(config: &config::Log) -> Result<(), Error> {
-    let Some(format) = Format::of(config.format) else {
+    let Some(format) = LineFormat::of(config.format) else {
         return Ok(());
     };
-    // a logger that somebody installed has raised the level from where it is without one
+    // the maximum level is `Off` until a logger is installed, so the application has installed one
     if log::max_level() != log::LevelFilter::Off {
         return Ok(());
     }
     let file = config.file.as_deref().map(LogFile::open).transpose()?;
-    let stdout = stdio::given_stdout()
+    let stdout = stdio::duplicate_stdout()
         .map_err(|error| Error::new(Kind::Io, "cannot set up the log").because(error))?;
     let output = Output::new(stdout, file);
-    let writer = match format {
-        // in a release build femme writes no pretty lines
-        Format::Pretty if cfg!(debug_assertions) => {
-            Femme::install(output, config.level)?.map(Writer::Femme)
+    let logger = match format {
+        // femme does not exist in a release build
+        LineFormat::Pretty if cfg!(debug_assertions) => {
+            Femme::install(output, config.level)?.map(Logger::Femme)
         }
-        format => Lines::install(format, output).map(Writer::Lines),
+        format => LineLogger::install(format, output).map(Logger::Lines),
     };
-    if let Some(writer) = writer {
+    if let Some(logger) = logger {
         log::set_max_level(config.level);
-        // a second `init` of the process at the same moment has found a logger installed
-        let _ = WRITER.set(writer);
+        // a concurrent second call found the logger installed and never gets here
+        let _ = LOGGER.set(logger);
     }
     Ok(())
 }
 
-/// Gets a change of the settings ready: a new file is open, nothing has changed yet.
+/// Prepares a change of the settings: opens a new file, but changes nothing yet.
 ///
 /// # Errors
 /// The file cannot be opened.
-pub(crate) fn prepare(config: &config::Log) -> Result<Change, Error> {
-    let file = match WRITER.get() {
-        Some(writer) => changed_file(writer.output().path(), config.file.as_deref())?,
-        None => NewFile::Same,
+pub(crate) fn prepare(config: &config::Log) -> Result<LogChange, Error> {
+    let file = match LOGGER.get() {
+        Some(logger) => changed_file(logger.output().path(), config.file.as_deref())?,
+        None => FileChange::None,
     };
-    Ok(Change {
+    Ok(LogChange {
         settings: config.clone(),
         file,
     })
 }
 
-/// Opens the file anew under its name; without one there is nothing to do.
+/// Reopens the file by its name. Does nothing without a file.
 ///
 /// # Errors
-/// The path and why it cannot be opened; the old file stays in use.
+/// The path and the reason. The old file stays in use.
 pub(crate) fn reopen() -> Result<(), Error> {
-    let Some(writer) = WRITER.get() else {
+    let Some(logger) = LOGGER.get() else {
         return Ok(());
     };
-    writer.flush();
-    writer.output().reopen()
+    logger.flush();
+    logger.output().reopen()
 }
 
-/// Waits until everything is written, for a second at most: to be called before the process ends.
+/// Waits until all lines are written, for one second at most. Call this before the process exits.
 pub(crate) fn flush() {
-    match WRITER.get() {
-        Some(writer) => writer.flush(),
+    match LOGGER.get() {
+        Some(logger) => logger.flush(),
         None => log::logger().flush(),
     }
 }
 
-/// The standard output that this process was given, for a child that is to have the same: descriptor 1 may be femme's.
+/// The original standard output, for a child process. Descriptor 1 may be the pipe of femme.
 ///
 /// # Errors
 /// No descriptor is left.
-#[allow(dead_code)] // for the upgrade, which starts a child
-pub(crate) fn given_stdout() -> std::io::Result<std::os::fd::OwnedFd> {
-    match WRITER.get() {
-        Some(writer) => writer.output().stdout().try_clone_to_owned(),
-        None => stdio::given_stdout(),
+pub(crate) fn original_stdout() -> std::io::Result<std::os::fd::OwnedFd> {
+    match LOGGER.get() {
+        Some(logger) => logger.output().stdout().try_clone_to_owned(),
+        None => stdio::duplicate_stdout(),
     }
 }
 
-/// Whether the log is read by people, line by line, rather than by programs.
-pub(super) fn is_for_people() -> bool {
-    match WRITER.get() {
-        Some(Writer::Femme(_)) => true,
-        Some(Writer::Lines(lines)) => lines.format() == Format::Pretty,
+/// Returns true if log lines have the pretty format.
+pub(super) fn is_pretty() -> bool {
+    match LOGGER.get() {
+        Some(Logger::Femme(_)) => true,
+        Some(Logger::Lines(lines)) => lines.format() == LineFormat::Pretty,
         None => false,
     }
 }
 
-/// A change of the settings that cannot fail any more.
+/// A prepared change of the log. Committing it cannot fail.
 #[derive(Debug)]
-pub(crate) struct Change {
+pub(crate) struct LogChange {
     settings: config::Log,
-    file: NewFile,
+    file: FileChange,
 }
 
 #[derive(Debug)]
-enum NewFile {
-    Same,
+enum FileChange {
+    None,
     To(Option<LogFile>),
 }
 
-impl Change {
-    /// Puts the change into effect, and gives a line for each setting that takes a restart.
+impl LogChange {
+    /// Applies the change. Returns a message for each setting that needs a restart.
     #[must_use]
     pub(crate) fn commit(self) -> Vec<String> {
-        let Some(writer) = WRITER.get() else {
-            return self.begin();
+        let Some(logger) = LOGGER.get() else {
+            return self.install();
         };
         log::set_max_level(self.settings.level);
-        writer.flush();
-        if let NewFile::To(file) = self.file {
-            writer.output().switch(file);
+        logger.flush();
+        if let FileChange::To(file) = self.file {
+            logger.output().switch(file);
         }
-        writer
+        logger
             .set_format(self.settings.format)
             .into_iter()
             .collect()
     }
 
-    /// The log was off until now.
-    fn begin(self) -> Vec<String> {
+    /// Installs the logger: there was none until now.
+    fn install(self) -> Vec<String> {
         init(&self.settings)
             .err()
             .map(|error| error.chain())
@@ -150,43 +149,43 @@ impl Change {
     }
 }
 
-fn changed_file(current: Option<&Path>, wanted: Option<&Path>) -> Result<NewFile, Error> {
+fn changed_file(current: Option<&Path>, wanted: Option<&Path>) -> Result<FileChange, Error> {
     let absolute = wanted.and_then(|path| std::path::absolute(path).ok());
     if absolute.as_deref() == current {
-        return Ok(NewFile::Same);
+        return Ok(FileChange::None);
     }
-    Ok(NewFile::To(wanted.map(LogFile::open).transpose()?))
+    Ok(FileChange::To(wanted.map(LogFile::open).transpose()?))
 }
 
-impl Writer {
+impl Logger {
     fn output(&self) -> MutexGuard<'_, Output> {
         match self {
-            Writer::Femme(femme) => femme.output(),
-            Writer::Lines(lines) => lines.output(),
+            Logger::Femme(femme) => femme.output(),
+            Logger::Lines(lines) => lines.output(),
         }
     }
 
-    /// What was logged before goes where it was to go then.
+    /// Forwards pending lines to the current output before it changes.
     fn flush(&self) {
         match self {
-            Writer::Femme(femme) => femme.flush(),
-            // each line is written as it is logged
-            Writer::Lines(_) => {}
+            Logger::Femme(femme) => femme.flush(),
+            // each line is written when it is logged
+            Logger::Lines(_) => {}
         }
     }
 
-    /// A line on why the format stays, if it has to.
+    /// Changes the format. Returns a message if that needs a restart.
     fn set_format(&self, wanted: LogFormat) -> Option<String> {
-        match (self, Format::of(wanted)) {
-            (Writer::Lines(lines), Some(format)) => lines.set_format(format),
-            (Writer::Femme(_), Some(Format::Pretty)) => {}
-            (Writer::Femme(_), Some(Format::Json)) => {
+        match (self, LineFormat::of(wanted)) {
+            (Logger::Lines(lines), Some(format)) => lines.set_format(format),
+            (Logger::Femme(_), Some(LineFormat::Pretty)) => {}
+            (Logger::Femme(_), Some(LineFormat::Json)) => {
                 return Some(
-                    "log.format takes a restart: a debug build that began with femme keeps it"
+                    "log.format: the new value needs a restart, because this debug build logs through femme"
                         .into(),
                 )
             }
-            (_, None) => return Some("log.format = \"off\" takes a restart".into()),
+            (_, None) => return Some("log.format: \"off\" needs a restart".into()),
         }
         None
     }

@@ -1,7 +1,9 @@
-//! What a process says of itself: its log, the access log in it, and what systemd is told.
+//! Observability: the log with its access log, metrics, and notifications to systemd.
 //!
-//! [`log`] chooses who writes and where to: [`lines`] in the looks of [`json`] or [`pretty`], or [`femme`]; [`output`]
-//! gets it out. [`metrics`] are what Prometheus scrapes. [`systemd`] is told, and [`notified`] listens in its place to programs of other make.
+//! [`log`] selects the logger. [`lines`] is the logger of this crate, which formats records as
+//! [`json`] or [`pretty`] lines; debug builds use [`femme`]. [`output`] writes the lines.
+//! [`metrics`] are scraped by Prometheus. [`systemd`] sends notifications to the service manager,
+//! and [`notified`] receives them from a foreign program.
 
 pub(crate) mod access;
 mod femme;
@@ -14,5 +16,5 @@ mod output;
 mod pretty;
 pub(crate) mod systemd;
 
-/// The status that nginx writes where the client was gone before there was an answer.
+/// The status that nginx logs if the client disconnects before the response.
 const CLIENT_GONE: u16 = 499;

@@ -1,4 +1,5 @@
-//! The readiness of a program of other make: a NOTIFY_SOCKET of our own, on which it says READY=1 (sd_notify(3)).
+//! Receives the readiness notification of a foreign program: provides a NOTIFY_SOCKET and waits for
+//! READY=1 (sd_notify(3)).
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -11,88 +12,93 @@ use async_io::Async;
 
 use crate::error::{Error, Kind};
 
-/// More than any message of the protocol; what is longer is cut.
-const LONGEST: usize = 8 * 1024;
+/// The size of the buffer. It is larger than any message of the protocol; longer messages are
+/// truncated.
+const MAX_MESSAGE: usize = 8 * 1024;
 
-/// A socket that hears when the program that was given its path is ready. It is gone when this is dropped.
+/// A socket for the readiness notification of a program. Dropping it removes the socket file.
 #[derive(Debug)]
-pub(crate) struct Notified {
+pub(crate) struct NotifySocket {
     socket: Async<UnixDatagram>,
     directory: Directory,
 }
 
-/// Ours alone, so that nobody else says that the program is ready.
+/// A directory that only this user can enter, so that no other user can send READY=1.
 #[derive(Debug)]
 struct Directory(PathBuf);
 
-impl Notified {
-    /// Makes the socket, in a directory that only this user may enter: some programs know no abstract sockets, which
-    /// moreover are open to everybody.
+impl NotifySocket {
+    /// Creates the socket in a directory that only this user can enter. An abstract socket would
+    /// not do: some programs do not support them, and every user can send to them.
     ///
     /// # Errors
-    /// No directory can be made where such things belong, or no socket in it.
+    /// No directory or no socket can be created.
     pub(crate) fn listen() -> Result<Self, Error> {
-        let failed =
-            |error: io::Error| Error::new(Kind::Io, "cannot make a NOTIFY_SOCKET").because(error);
-        let directory = Directory::make().map_err(failed)?;
+        let failed = |error: io::Error| {
+            Error::new(Kind::Io, "cannot create the NOTIFY_SOCKET for the program").because(error)
+        };
+        let directory = Directory::create().map_err(failed)?;
         let socket = Async::<UnixDatagram>::bind(directory.socket()).map_err(failed)?;
-        Ok(Notified { socket, directory })
+        Ok(NotifySocket { socket, directory })
     }
 
-    /// What NOTIFY_SOCKET is to be for the program.
+    /// The value of NOTIFY_SOCKET for the program.
     pub(crate) fn address(&self) -> PathBuf {
         self.directory.socket()
     }
 
-    /// Waits until the program says that it is ready.
+    /// Waits until the program sends READY=1.
     ///
     /// # Errors
     /// The socket cannot be read.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        let mut buffer = [0; LONGEST];
+        let mut buffer = [0; MAX_MESSAGE];
         loop {
             let received = self.socket.recv(&mut buffer).await;
-            let count =
-                received.map_err(|error| Error::new(Kind::Io, "NOTIFY_SOCKET").because(error))?;
-            if says_ready(&buffer[..count]) {
+            let count = received.map_err(|error| {
+                Error::new(Kind::Io, "cannot read the NOTIFY_SOCKET of the program").because(error)
+            })?;
+            if is_ready(&buffer[..count]) {
                 return Ok(());
             }
         }
     }
 }
 
-fn says_ready(message: &[u8]) -> bool {
+fn is_ready(message: &[u8]) -> bool {
     message
         .split(|byte| *byte == b'\n')
         .any(|line| line == b"READY=1")
 }
 
 impl Directory {
-    /// In the first place that takes it.
-    fn make() -> io::Result<Self> {
+    /// Creates the directory in the first parent where that works: XDG_RUNTIME_DIR, the directory
+    /// for temporary files, /run.
+    fn create() -> io::Result<Self> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute());
-        let places = runtime
+        let parents = runtime
             .into_iter()
             .chain([std::env::temp_dir(), PathBuf::from("/run")]);
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for place in places {
-            match Self::make_in(&place) {
-                Ok(made) => return Ok(made),
+        for parent in parents {
+            match Self::create_in(&parent) {
+                Ok(directory) => return Ok(directory),
                 Err(error) => {
-                    last = io::Error::new(error.kind(), format!("{}: {error}", place.display()));
+                    last = io::Error::new(error.kind(), format!("{}: {error}", parent.display()));
                 }
             }
         }
         Err(last)
     }
 
-    /// Under a name that is not taken: it may be that of an earlier one, or of somebody who wants to be in our way.
-    fn make_in(place: &Path) -> io::Result<Self> {
+    /// Creates the directory under a name that does not exist yet. The name may be left over from
+    /// an earlier process, or another user may have created it to block this process.
+    fn create_in(parent: &Path) -> io::Result<Self> {
         let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
         for number in 0..100 {
-            let path = place.join(format!("slackwater-notify-{}-{number}", std::process::id()));
+            let path = parent.join(format!("slackwater-notify-{}-{number}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Directory(path)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
@@ -123,8 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_is_heard_among_other_things() {
-        let notified = Notified::listen().unwrap();
+    fn ready_is_recognized_among_other_messages() {
+        let socket = NotifySocket::listen().unwrap();
         let program = UnixDatagram::unbound().unwrap();
         for message in [
             "STATUS=starting",
@@ -132,23 +138,23 @@ mod tests {
             "STATUS=up\nREADY=1\nMAINPID=5\n",
         ] {
             program
-                .send_to(message.as_bytes(), notified.address())
+                .send_to(message.as_bytes(), socket.address())
                 .unwrap();
         }
-        block_on(notified.ready()).unwrap();
+        block_on(socket.ready()).unwrap();
     }
 
     #[test]
-    fn nobody_else_gets_in_and_nothing_stays() {
-        let notified = Notified::listen().unwrap();
-        let other = Notified::listen().unwrap();
-        assert_ne!(notified.address(), other.address());
-        let directory = notified.address().parent().unwrap().to_owned();
+    fn the_directory_is_private_and_removed_at_the_end() {
+        let socket = NotifySocket::listen().unwrap();
+        let other = NotifySocket::listen().unwrap();
+        assert_ne!(socket.address(), other.address());
+        let directory = socket.address().parent().unwrap().to_owned();
         assert_eq!(
             fs::metadata(&directory).unwrap().permissions().mode() & 0o777,
             0o700
         );
-        drop(notified);
+        drop(socket);
         assert!(!directory.exists());
         assert!(other.address().exists());
     }

@@ -1,4 +1,5 @@
-//! Where log lines go: standard output or a file that can be reopened. Nothing that goes wrong there reaches the caller.
+//! The output of the log: standard output, or a file that can be reopened. Failures never reach the
+//! code that logs.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -11,22 +12,24 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Kind};
 
-/// How long a reader that takes nothing is waited for, once: after that lines are lost until it takes some again. A
-/// terminal that was stopped (Ctrl-S), or a collector that hangs, must not stop the process.
-const PATIENCE: Timespec = Timespec {
+/// The time to wait for a reader that does not read. After that, lines are dropped without waiting
+/// until a write succeeds again. A stopped terminal (Ctrl-S) or a hanging log collector must not
+/// stop the process.
+const MAX_WAIT: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
-const NO_PATIENCE: Timespec = Timespec {
+const NO_WAIT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
 
-/// A pipe that has room takes so many bytes without waiting for its reader (PIPE_BUF).
-const PIECE: usize = 4096;
+/// The size of one write. A pipe that poll(2) reports as writable accepts this many bytes without
+/// blocking (PIPE_BUF).
+const MAX_WRITE: usize = 4096;
 
-/// The one place that log lines are written to.
+/// The destination of log lines.
 #[derive(Debug)]
 pub(super) struct Output {
     stdout: OwnedFd,
@@ -37,33 +40,35 @@ pub(super) struct Output {
 /// An open log file.
 #[derive(Debug)]
 pub(super) struct LogFile {
-    /// Absolute, for it is opened again under this name, whatever the working directory is by then.
+    /// Absolute, because the file is reopened by this name even if the working directory has
+    /// changed.
     path: PathBuf,
     file: File,
 }
 
 #[derive(Debug)]
 enum Health {
-    Well,
-    /// Writing fails: a reader that is gone, a full disk.
+    Working,
+    /// Writes fail, because the reader is gone or the disk is full. `lines` have been dropped
+    /// since.
     Losing {
         lines: u64,
         cause: Errno,
     },
 }
 
-/// What a successful write tells beside: how many lines before it were lost, and why.
+/// The lines that were dropped before a write succeeded again, and the reason.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(super) struct LostLines {
     pub(super) lines: u64,
     pub(super) cause: String,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for LostLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "log lines that could not be written: {}: {}",
+            "log output works again; lines lost: {} ({})",
             self.lines, self.cause
         )
     }
@@ -74,35 +79,35 @@ impl Output {
         Output {
             stdout,
             file,
-            health: Health::Well,
+            health: Health::Working,
         }
     }
 
-    /// Writes whole lines, in one call to the kernel wherever it takes them whole. What cannot be written is counted
-    /// and dropped; the first write that works again returns the count.
-    pub(super) fn write(&mut self, lines: &[u8]) -> Option<Lost> {
-        let patience = match self.health {
-            Health::Well => &PATIENCE,
-            Health::Losing { .. } => &NO_PATIENCE,
+    /// Writes whole lines, with one system call if the kernel accepts them at once. Lines that
+    /// cannot be written are counted and dropped. The first successful write returns that count.
+    pub(super) fn write(&mut self, lines: &[u8]) -> Option<LostLines> {
+        let max_wait = match self.health {
+            Health::Working => &MAX_WAIT,
+            Health::Losing { .. } => &NO_WAIT,
         };
-        match write_all(self.target(), lines, patience) {
+        match write_all(self.destination(), lines, max_wait) {
             Ok(()) => self.recovered(),
             Err(cause) => {
-                self.lose(count(lines), cause);
+                self.drop_lines(count(lines), cause);
                 None
             }
         }
     }
 
-    /// Goes over to another file, or to standard output for `None`.
+    /// Switches to another file, or to standard output for `None`.
     pub(super) fn switch(&mut self, file: Option<LogFile>) {
         self.file = file;
     }
 
-    /// Opens the file anew under its name, after somebody has renamed it. Without a file there is nothing to do.
+    /// Reopens the file by its name, after it has been renamed. Does nothing without a file.
     ///
     /// # Errors
-    /// The path and why it cannot be opened; the old file stays in use.
+    /// The path and the reason. The old file stays in use.
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
         if let Some(current) = &self.file {
             self.file = Some(LogFile::open(&current.path)?);
@@ -110,25 +115,25 @@ impl Output {
         Ok(())
     }
 
-    /// The path of the file, if it is one.
+    /// The path of the log file, or `None` for standard output.
     pub(super) fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
     }
 
-    /// The standard output that this process was given.
+    /// The original standard output of the process.
     pub(super) fn stdout(&self) -> BorrowedFd<'_> {
         self.stdout.as_fd()
     }
 
-    fn target(&self) -> BorrowedFd<'_> {
+    fn destination(&self) -> BorrowedFd<'_> {
         self.file
             .as_ref()
             .map_or(self.stdout.as_fd(), |file| file.file.as_fd())
     }
 
-    fn lose(&mut self, more: u64, cause: Errno) {
+    fn drop_lines(&mut self, more: u64, cause: Errno) {
         let before = match self.health {
-            Health::Well => 0,
+            Health::Working => 0,
             Health::Losing { lines, .. } => lines,
         };
         self.health = Health::Losing {
@@ -137,28 +142,28 @@ impl Output {
         };
     }
 
-    fn recovered(&mut self) -> Option<Lost> {
-        match std::mem::replace(&mut self.health, Health::Well) {
-            Health::Well => None,
-            Health::Losing { lines, cause } => Some(Lost {
+    fn recovered(&mut self) -> Option<LostLines> {
+        match std::mem::replace(&mut self.health, Health::Working) {
+            Health::Working => None,
+            Health::Losing { lines, cause } => Some(LostLines {
                 lines,
-                cause: said(cause),
+                cause: describe(cause),
             }),
         }
     }
 }
 
 impl LogFile {
-    /// Opens for appending, and creates what is not there.
+    /// Opens a file for appending and creates it if necessary.
     ///
     /// # Errors
-    /// `log.file`, the path, and why it cannot be opened.
+    /// Names `log.file`, the path and the reason.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let opened = std::path::absolute(path).and_then(|path| {
+        let file = std::path::absolute(path).and_then(|path| {
             let file = OpenOptions::new().append(true).create(true).open(&path)?;
             Ok(LogFile { path, file })
         });
-        opened.map_err(|error| {
+        file.map_err(|error| {
             Error::new(
                 Kind::Io,
                 format!("log.file = \"{}\": cannot open it", path.display()),
@@ -168,22 +173,22 @@ impl LogFile {
     }
 }
 
-/// How many lines a piece of output ends; a piece without an end counts as one.
+/// Returns the number of lines in the text. Text without a newline counts as one line.
 fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count().max(1) as u64
 }
 
-fn said(cause: Errno) -> String {
+fn describe(cause: Errno) -> String {
     match cause {
-        Errno::AGAIN => "their reader took nothing for a second".into(),
+        Errno::AGAIN => "the reader read nothing for 1 second".into(),
         cause => io::Error::from(cause).to_string(),
     }
 }
 
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8], patience: &Timespec) -> Result<(), Errno> {
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8], max_wait: &Timespec) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        wait_for_room(to, patience)?;
-        match rustix::io::write(to, &bytes[..bytes.len().min(PIECE)]) {
+        wait_for_room(to, max_wait)?;
+        match rustix::io::write(to, &bytes[..bytes.len().min(MAX_WRITE)]) {
             Ok(0) => return Err(Errno::IO),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
@@ -193,12 +198,12 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8], patience: &Timespec) -> Resul
     Ok(())
 }
 
-/// Waits until a write would not wait. What is wrong with the other side is the write's to say.
-fn wait_for_room(to: BorrowedFd<'_>, patience: &Timespec) -> Result<(), Errno> {
+/// Waits until a write does not block. Errors of the other end are reported by the write itself.
+fn wait_for_room(to: BorrowedFd<'_>, max_wait: &Timespec) -> Result<(), Errno> {
     loop {
         match poll(
             &mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)],
-            Some(patience),
+            Some(max_wait),
         ) {
             Ok(0) => return Err(Errno::AGAIN),
             Ok(_) => return Ok(()),
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_loses_lines_and_nothing_else() {
+    fn lines_for_a_closed_pipe_are_counted_and_later_lines_are_written() {
         let (reader, writer) = pipe();
         let mut output = Output::new(writer, None);
         drop(reader);
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_that_may_not_block_loses_lines() {
+    fn a_full_non_blocking_pipe_loses_lines() {
         let (_reader, writer) = pipe();
         let mut output = Output::new(writer, None);
         for _ in 0..100 {
@@ -258,22 +263,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_takes_nothing_holds_nobody_up() {
+    fn a_reader_that_does_not_read_does_not_block_the_process() {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let mut output = Output::new(writer, None);
-        let begun = std::time::Instant::now();
+        let start = std::time::Instant::now();
         for _ in 0..1000 {
             output.write(&[b'x'; 1000]);
         }
         assert!(
-            begun.elapsed() < std::time::Duration::from_secs(5),
+            start.elapsed() < std::time::Duration::from_secs(5),
             "{:?}",
-            begun.elapsed()
+            start.elapsed()
         );
         rustix::io::read(&reader, &mut [0; 8192][..]).unwrap();
         let lost = output.write(b"one\n").unwrap();
         assert!(lost.lines > 900, "{lost}");
-        assert_eq!(lost.cause, "their reader took nothing for a second");
+        assert_eq!(lost.cause, "the reader read nothing for 1 second");
     }
 
     #[test]
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_reopened_under_its_name_and_kept_where_that_fails() {
+    fn a_file_is_reopened_by_its_name_and_kept_if_that_fails() {
         let directory =
             std::env::temp_dir().join(format!("slackwater-{}-output", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();

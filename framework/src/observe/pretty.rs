@@ -1,4 +1,5 @@
-//! A log record for a person's eyes, where femme cannot give it: in a release build, or after a change of format.
+//! Formats a log record for people, where femme is not used: in a release build, or after the
+//! format was changed.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -8,7 +9,7 @@ use log::{Level, Record};
 
 use super::json::timestamp;
 
-/// `TIME LEVEL TARGET MESSAGE key=value …` and a newline.
+/// Returns `TIME LEVEL TARGET MESSAGE key=value …` and a newline.
 pub(super) fn line(at: SystemTime, record: &Record<'_>) -> Vec<u8> {
     let mut line = String::with_capacity(128);
     let _ = write!(

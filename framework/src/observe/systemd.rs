@@ -1,6 +1,7 @@
-//! What systemd is told of this process (sd_notify(3)).
+//! Notifications to systemd (sd_notify(3)).
 //!
-//! Everything here is best effort: a manager that cannot be reached is no reason to stop serving.
+//! All notifications are best effort: the process keeps serving if the service manager cannot be
+//! reached.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,39 +21,40 @@ use sd_notify::NotifyState;
 use crate::sys::pass::pass;
 use crate::sys::program::Program;
 
-/// How long a message may wait for a place in the manager's queue.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time that a message may wait for space in the queue of the service manager.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long it may take to work off its queue.
+/// The time that the service manager may take to process its queue.
 const BARRIER: Duration = Duration::from_secs(5);
 
-/// The service manager of this process, if it has one that wants to know.
+/// The service manager of this process, if there is one.
 #[derive(Debug)]
 pub(crate) struct Systemd {
-    /// NOTIFY_SOCKET.
+    /// NOTIFY_SOCKET. `None` disables all notifications.
     socket: Option<OsString>,
-    /// WATCHDOG_USEC, where it is for us.
+    /// Half of WATCHDOG_USEC, if the watchdog is enabled for this process.
     watchdog: Option<Duration>,
-    main: Mutex<Main>,
-    /// The first failure is a warning, the rest is for those who look closely.
+    main: Mutex<MainProcess>,
+    /// Set after the first failure, which is logged as a warning. Later ones are logged at level
+    /// debug.
     warned: AtomicBool,
 }
 
-/// Who the manager was told is the service.
+/// The process that the service manager regards as the main process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Main {
-    /// This process, or whoever started it: nothing has been said here.
+pub(crate) enum MainProcess {
+    /// This process or the parent that started it. Nothing was sent to change that.
     This,
-    /// The one that takes over.
-    Another,
+    /// The new process of an upgrade.
+    Other,
 }
 
 impl Systemd {
-    /// The manager that the environment names, as it was when the program was started.
+    /// Reads the service manager from the original environment.
     ///
-    /// WATCHDOG_PID is heeded: pings are another process's business if it names one. An upgrade takes it out of the
-    /// environment of the successor, which then pings.
-    pub(crate) fn of(program: &Program) -> Self {
+    /// If WATCHDOG_PID names another process, this process sends no watchdog pings. An upgrade
+    /// removes the variable from the environment of the new process, which then sends them.
+    pub(crate) fn from_environment(program: &Program) -> Self {
         let watchdog = program.variable("WATCHDOG_USEC");
         Systemd {
             socket: program
@@ -64,49 +66,51 @@ impl Systemd {
                 program.variable("WATCHDOG_PID"),
                 std::process::id(),
             ),
-            main: Mutex::new(Main::This),
+            main: Mutex::new(MainProcess::This),
             warned: AtomicBool::new(false),
         }
     }
 
-    /// Nobody, for a guest in somebody else's process.
-    pub(crate) fn nobody() -> Self {
+    /// No service manager, for a server that is embedded in a process it does not own.
+    pub(crate) fn none() -> Self {
         Systemd {
             socket: None,
             watchdog: None,
-            main: Mutex::new(Main::This),
+            main: Mutex::new(MainProcess::This),
             warned: AtomicBool::new(false),
         }
     }
 
-    /// The one that listens at `socket`.
-    pub(crate) fn named(socket: OsString) -> Self {
+    /// The service manager that listens at `socket`.
+    pub(crate) fn at(socket: OsString) -> Self {
         Systemd {
             socket: Some(socket),
-            ..Systemd::nobody()
+            ..Systemd::none()
         }
     }
 
-    /// Where it listens, if there is one.
+    /// The address of the service manager, if there is one.
     pub(crate) fn socket(&self) -> Option<OsString> {
         self.socket.clone()
     }
 
-    /// It has started, or it is done with a reload, well or not: `READY=1` and what there is to say.
+    /// Reports the end of the start or of a reload, successful or not: `READY=1` and the status.
     pub(crate) fn ready(&self, status: &str) {
         self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }
 
-    /// A reload begins; [`ready`](Systemd::ready) has to follow whatever comes of it, or `systemctl reload` hangs.
+    /// Reports the start of a reload. [`ready`](Systemd::ready) must follow in any case, or
+    /// `systemctl reload` hangs.
     pub(crate) fn reloading(&self, status: &str) {
         let status = one_line(status);
         let mut states = vec![NotifyState::Reloading, NotifyState::Status(&status)];
-        // systemd 253 and later take no RELOADING without the time
+        // systemd 253 and later ignore RELOADING without the time
         states.extend(NotifyState::monotonic_usec_now().ok());
         self.send(&states);
     }
 
-    /// The service ends; not for a generation that leaves to its successor.
+    /// Reports that the service stops. An old process that exits after an upgrade must not send
+    /// this.
     pub(crate) fn stopping(&self, status: &str) {
         self.send(&[
             NotifyState::Stopping,
@@ -114,72 +118,76 @@ impl Systemd {
         ]);
     }
 
-    /// Another process is the service now.
-    pub(crate) async fn give_main(&self, pid: u32) {
+    /// Makes another process the main process.
+    pub(crate) async fn set_main_to(&self, pid: u32) {
         let mut main = self.main.lock().await;
-        if *main == Main::This {
-            *main = Main::Another;
+        if *main == MainProcess::This {
+            *main = MainProcess::Other;
             self.main_pid(pid);
         }
     }
 
-    /// This process is the service, whoever was it for a moment.
-    pub(crate) async fn take_main(&self) {
+    /// Makes this process the main process again.
+    pub(crate) async fn set_main_to_self(&self) {
         let mut main = self.main.lock().await;
-        *main = Main::This;
+        *main = MainProcess::This;
         self.main_pid(std::process::id());
     }
 
-    /// Who is the service, until what is returned is dropped.
-    pub(crate) async fn main(&self) -> MutexGuard<'_, Main> {
+    /// Returns the current main process. The lock prevents changes until it is dropped.
+    pub(crate) async fn main(&self) -> MutexGuard<'_, MainProcess> {
         self.main.lock().await
     }
 
-    /// It takes NotifyAccess=all, for this process may not be the main one.
+    /// Sends MAINPID. The unit needs NotifyAccess=all, because this process may not be the main
+    /// process.
     pub(crate) fn main_pid(&self, pid: u32) {
         self.send(&[NotifyState::MainPid(pid)]);
     }
 
-    /// Waits until the manager has worked off all that was said until now (`BARRIER=1`), for [`BARRIER`] at most.
+    /// Waits until the service manager has processed all earlier messages (`BARRIER=1`), for
+    /// [`BARRIER`] at most.
     pub(crate) async fn barrier(&self) {
         let Some(name) = &self.socket else { return };
-        let over = barrier(name).and_then(Async::new);
-        if let Ok(over) = over {
-            let _ = timeout(BARRIER, over.readable()).await;
+        let pipe = barrier(name).and_then(Async::new);
+        if let Ok(pipe) = pipe {
+            let _ = timeout(BARRIER, pipe.readable()).await;
         }
     }
 
-    /// What `systemctl status` shows.
+    /// Sets the text that `systemctl status` shows.
     pub(crate) fn status(&self, text: &str) {
         self.send(&[NotifyState::Status(&one_line(text))]);
     }
 
-    /// Starting, reloading or stopping goes on for so long from now, 71 minutes at most.
+    /// Extends the timeout of the start, reload or stop in progress by this time from now, at most
+    /// 71 minutes.
     pub(crate) fn extend_timeout(&self, by: Duration) {
         let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
         self.send(&[NotifyState::ExtendTimeoutUsec(micros)]);
     }
 
-    /// This process is alive.
+    /// Sends a watchdog ping.
     pub(crate) fn watchdog(&self) {
         self.send(&[NotifyState::Watchdog]);
     }
 
-    /// How often to say so: half of what the manager waits. `None` if nobody asks.
+    /// The interval of watchdog pings: half of the watchdog timeout. `None` if the watchdog is
+    /// disabled.
     pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
         self.socket.as_ref().and(self.watchdog)
     }
 
     fn send(&self, states: &[NotifyState<'_>]) {
         let Some(name) = &self.socket else { return };
-        if let Err(error) = send(name, &Message(states).to_string()) {
+        if let Err(error) = send(name, &NotifyMessage(states).to_string()) {
             let level = match self.warned.swap(true, Ordering::Relaxed) {
                 false => log::Level::Warn,
                 true => log::Level::Debug,
             };
             log::log!(
                 level,
-                "the service manager could not be told (NOTIFY_SOCKET={}): {error}",
+                "cannot notify the service manager (NOTIFY_SOCKET={}): {error}",
                 name.to_string_lossy()
             );
         }
@@ -189,47 +197,49 @@ impl Systemd {
 fn watchdog_interval(micros: Option<&OsStr>, pid: Option<&OsStr>, ours: u32) -> Option<Duration> {
     let number = |text: &OsStr| text.to_str()?.parse::<u64>().ok();
     let micros = micros.and_then(number).filter(|micros| *micros > 0)?;
-    let whose = pid.filter(|pid| !pid.is_empty());
-    if whose.is_some_and(|pid| number(pid) != Some(ours.into())) {
+    let pid = pid.filter(|pid| !pid.is_empty());
+    if pid.is_some_and(|pid| number(pid) != Some(ours.into())) {
         return None;
     }
     Some(Duration::from_micros(micros) / 2)
 }
 
-/// A line each, as the protocol has it.
-struct Message<'a>(&'a [NotifyState<'a>]);
+/// A message of the protocol: one state a line.
+struct NotifyMessage<'a>(&'a [NotifyState<'a>]);
 
-impl fmt::Display for Message<'_> {
+impl fmt::Display for NotifyMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|state| writeln!(f, "{state}"))
     }
 }
 
-/// A second line would be another message.
+/// Replaces control characters, because a newline would start another state.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// As the `notify` of sd-notify does, which knows neither abstract sockets nor any but the environment's.
+/// Sends a message. `sd_notify::notify` supports neither abstract sockets nor an address other than
+/// that of the environment.
 fn send(name: &OsStr, message: &str) -> io::Result<()> {
     connect(name)?.send(message.as_bytes()).map(drop)
 }
 
-/// Sends a descriptor, which the manager closes in its turn; gives the other end of it.
+/// Sends the writing end of a pipe, which the service manager closes when it processes the message.
+/// Returns the reading end.
 fn barrier(name: &OsStr) -> io::Result<OwnedFd> {
-    let (over, closed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    pass(connect(name)?, b"BARRIER=1\n", closed)?;
-    Ok(over)
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    pass(connect(name)?, b"BARRIER=1\n", writer)?;
+    Ok(reader)
 }
 
 fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     socket.connect_addr(&address(name)?)?;
     Ok(socket)
 }
 
-/// An absolute path, or a name in the abstract namespace after an `@`.
+/// Parses an absolute path, or an abstract name after `@`.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
@@ -248,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    /// A manager of our own, and what it hears.
+    /// Returns a socket in the role of the service manager, and a `Systemd` that sends to it.
     fn manager(name: &str) -> (UnixDatagram, Systemd) {
         let name = format!("slackwater-test-{}-{name}", std::process::id());
         let socket =
@@ -256,26 +266,26 @@ mod tests {
         socket
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
-        (socket, told(Some(format!("@{name}"))))
+        (socket, systemd_at(Some(format!("@{name}"))))
     }
 
-    fn told(socket: Option<String>) -> Systemd {
+    fn systemd_at(socket: Option<String>) -> Systemd {
         Systemd {
             socket: socket.map(OsString::from),
             watchdog: Some(Duration::from_secs(1)),
-            main: Mutex::new(Main::This),
+            main: Mutex::new(MainProcess::This),
             warned: AtomicBool::new(false),
         }
     }
 
-    fn heard(socket: &UnixDatagram) -> String {
+    fn received(socket: &UnixDatagram) -> String {
         let mut buffer = [0; 4096];
         let count = socket.recv(&mut buffer).unwrap();
         String::from_utf8(buffer[..count].to_vec()).unwrap()
     }
 
     #[test]
-    fn a_barrier_is_over_when_the_manager_closes_what_it_was_sent() {
+    fn a_barrier_ends_when_the_manager_closes_the_descriptor() {
         let (socket, systemd) = manager("barrier");
         let closed = async {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -286,45 +296,45 @@ mod tests {
             let received = rustix::net::recvmsg(&socket, buffer, &mut ancillary, flags).unwrap();
             assert_eq!(&message[..received.bytes], b"BARRIER=1\n");
             Instant::now()
-            // and the descriptor goes with `ancillary`
+            // the received descriptor is closed with `ancillary`
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         let over = async {
             systemd.barrier().await;
             Instant::now()
         };
         let both = futures_lite::future::zip(over, closed);
         let (over, closed) = async_std::task::block_on(both);
-        assert!(begun <= closed && closed <= over && over < begun + BARRIER);
+        assert!(start <= closed && closed <= over && over < start + BARRIER);
     }
 
     #[test]
-    fn each_message_is_what_sd_notify_says() {
+    fn each_message_follows_the_protocol() {
         let (socket, systemd) = manager("messages");
         systemd.ready("serving\nREADY=0");
-        assert_eq!(heard(&socket), "READY=1\nSTATUS=serving READY=0\n");
+        assert_eq!(received(&socket), "READY=1\nSTATUS=serving READY=0\n");
         systemd.stopping("draining");
-        assert_eq!(heard(&socket), "STOPPING=1\nSTATUS=draining\n");
+        assert_eq!(received(&socket), "STOPPING=1\nSTATUS=draining\n");
         systemd.main_pid(77);
-        assert_eq!(heard(&socket), "MAINPID=77\n");
+        assert_eq!(received(&socket), "MAINPID=77\n");
         systemd.status("3 connections");
-        assert_eq!(heard(&socket), "STATUS=3 connections\n");
+        assert_eq!(received(&socket), "STATUS=3 connections\n");
         systemd.extend_timeout(Duration::from_millis(1500));
-        assert_eq!(heard(&socket), "EXTEND_TIMEOUT_USEC=1500000\n");
+        assert_eq!(received(&socket), "EXTEND_TIMEOUT_USEC=1500000\n");
         systemd.extend_timeout(Duration::from_secs(86_400));
-        assert_eq!(heard(&socket), "EXTEND_TIMEOUT_USEC=4294967295\n");
+        assert_eq!(received(&socket), "EXTEND_TIMEOUT_USEC=4294967295\n");
         systemd.watchdog();
-        assert_eq!(heard(&socket), "WATCHDOG=1\n");
+        assert_eq!(received(&socket), "WATCHDOG=1\n");
         assert_eq!(systemd.watchdog_interval(), Some(Duration::from_secs(1)));
     }
 
     #[test]
-    fn a_reload_says_when_it_began() {
+    fn a_reload_message_contains_its_start_time() {
         let (socket, systemd) = manager("reloading");
         let now = || NotifyState::monotonic_usec_now().unwrap().to_string();
         let before = now();
         systemd.reloading("reloading");
-        let message = heard(&socket);
+        let message = received(&socket);
         let lines: Vec<&str> = message.lines().collect();
         assert_eq!(lines[..2], ["RELOADING=1", "STATUS=reloading"]);
         assert!(
@@ -334,28 +344,28 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_as_good_as_an_abstract_name() {
+    fn the_manager_may_listen_at_a_path() {
         let path = std::env::temp_dir().join(format!("slackwater-{}-systemd", std::process::id()));
         let socket = UnixDatagram::bind(&path).unwrap();
-        told(path.to_str().map(str::to_owned)).status("on");
-        assert_eq!(heard(&socket), "STATUS=on\n");
+        systemd_at(path.to_str().map(str::to_owned)).status("on");
+        assert_eq!(received(&socket), "STATUS=on\n");
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn nobody_to_tell_is_no_error() {
-        let systemd = told(None);
+    fn a_missing_manager_is_not_an_error() {
+        let systemd = systemd_at(None);
         systemd.ready("");
         assert_eq!(systemd.watchdog_interval(), None);
         for name in ["/nonexistent/notify", "vsock:2:1", "relative"] {
-            let systemd = told(Some(name.into()));
+            let systemd = systemd_at(Some(name.into()));
             systemd.ready("");
             assert!(systemd.warned.load(Ordering::Relaxed));
         }
     }
 
     #[test]
-    fn the_watchdog_is_fed_at_half_its_time_by_whom_it_watches() {
+    fn the_watchdog_interval_is_half_its_timeout_and_only_for_the_named_process() {
         let interval = |micros: Option<&str>, pid: Option<&str>| {
             watchdog_interval(micros.map(OsStr::new), pid.map(OsStr::new), 7)
         };

@@ -10,7 +10,7 @@ use super::Runner;
 use crate::config::{self, Loaded};
 use crate::control;
 #[cfg(feature = "control")]
-use crate::control::protocol::Ask;
+use crate::control::protocol::ControlCommand;
 use crate::error::{Error, Kind};
 use crate::lifecycle;
 use crate::serve::Prepared;
@@ -78,14 +78,14 @@ impl Runner {
     }
 
     #[cfg(feature = "control")]
-    pub(super) fn ask(&self, program: &Program, ask: Ask) -> Result<ExitCode, Error> {
+    pub(super) fn ask(&self, program: &Program, ask: ControlCommand) -> Result<ExitCode, Error> {
         print(control::command(&self.client(program)?, ask)?)
     }
 
-    pub(super) fn places(&self, loaded: &Loaded, program: &Program) -> control::Places {
-        control::Places::of(
+    pub(super) fn places(&self, loaded: &Loaded, program: &Program) -> control::SocketPaths {
+        control::SocketPaths::from_config(
             loaded,
-            control::Around {
+            control::PathContext {
                 name: &self.sources.name,
                 default_file: &self.sources.default_file,
                 directory: program.directory(),

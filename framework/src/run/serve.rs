@@ -14,17 +14,17 @@ use crate::error::{Error, Kind};
 use crate::lifecycle::{Build, Driver, Handle, Lineage, Ownership, Plan, Predecessor, Signals};
 use crate::observe;
 use crate::observe::metrics::Metrics;
-use crate::socket::{Inherited, Sockets, HANDOVER};
+use crate::socket::{InheritedSockets, Sockets, HANDOVER};
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::Program;
 
 impl Runner {
     pub(super) fn serve(
         self,
-        mut inherited: Inherited,
+        mut inherited: InheritedSockets,
         program: Program,
     ) -> Result<ExitCode, Error> {
-        let handover = inherited.take_parcel(HANDOVER);
+        let handover = inherited.take_fd(HANDOVER);
         let Ready {
             plan,
             loaded,
@@ -45,11 +45,15 @@ impl Runner {
     }
 
     /// All that comes before the application is called.
-    fn get_ready(mut self, mut inherited: Inherited, program: Program) -> Result<Ready, Error> {
+    fn get_ready(
+        mut self,
+        mut inherited: InheritedSockets,
+        program: Program,
+    ) -> Result<Ready, Error> {
         let mut signals = Signals::install()?;
         let loaded = self.sources.load()?;
         self.install_logger(&loaded)?;
-        let open_files = OpenFiles::raise().born_with(program.born_open_files());
+        let open_files = OpenFiles::raise().with_original_soft(program.original_open_files());
         start_threads(loaded.config.threads);
         let lineage = Lineage::of(&program, &mut inherited, loaded.config.first_process)?;
         signals.route(lineage.clone());

@@ -97,12 +97,12 @@ async fn next(
     connections: &Connections,
 ) -> io::Result<(Permit, OwnedFd, Address)> {
     loop {
-        let permit = connections.permits.take().await;
+        let permit = connections.permits.acquire().await;
         if let Some((socket, peer)) = listener.try_accept()? {
             return Ok((permit, socket, peer));
         }
         drop(permit);
-        listener.waiting().await?;
+        listener.readable().await?;
     }
 }
 

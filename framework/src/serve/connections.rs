@@ -24,7 +24,7 @@ use crate::http::state::ConnState;
 use crate::http::states::State;
 use crate::http::transfer::Transfer;
 use crate::http::{linger, Endpoints};
-use crate::observe::metrics::{Metrics, Plain};
+use crate::observe::metrics::{Counter, Metrics};
 use crate::socket::Stream;
 use crate::sync::limiter::{Limiter, Permit};
 use crate::sync::lock::Mutex;
@@ -89,7 +89,7 @@ impl Connections {
         permit: Permit,
     ) -> io::Result<()> {
         if self.shared.metrics.is_on() {
-            self.shared.metrics.count(Plain::Accepted);
+            self.shared.metrics.count(Counter::Accepted);
         }
         let (stream, now) = (Stream::new(socket)?, now());
         let head = Bytes::new();
@@ -312,7 +312,7 @@ impl Connections {
     /// Keeps everybody's time, while there is anybody; never ends.
     pub(crate) async fn keep_time(self: Arc<Self>) {
         loop {
-            self.permits.occupied().await;
+            self.permits.wait_until_used().await;
             let limits = self.shared.limits();
             let http = &*limits;
             // where all are parked, one limit is left, and that is long
@@ -334,7 +334,7 @@ impl Connections {
         let (all, active, tunnels) = (
             self.registry.len(),
             self.registry.asking(),
-            self.tunnels.taken(),
+            self.tunnels.in_use(),
         );
         let idle = all.saturating_sub(active + tunnels);
         Count {

@@ -1,81 +1,88 @@
-//! The listeners of a configuration, at start and at each reload: inherited, kept, or bound.
+//! Acquires the listeners of a configuration, at start and at each reload: inherited, kept from the
+//! previous configuration, or newly bound.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::bind::bind;
-use super::inherit::{bound_name, Inherited, Passed, What};
-use super::plan::Plan;
+use super::inherit::{bound_name, FdKind, InheritedFd, InheritedSockets};
+use super::plan::ListenPlan;
 use super::Listener;
 use crate::config::Listen;
 use crate::error::{Error, Kind};
 use crate::sync::lock::{Mutex, MutexGuard};
 
-/// The sockets a process was started with, for as long as it lives.
+/// The sockets that the process was started with. It keeps them until it exits.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    inherited: Inherited,
-    state: Mutex<State>,
+    inherited: InheritedSockets,
+    state: Mutex<SocketsState>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// Bound by a predecessor of this program, until it is known that it will not come back.
-    succeeded: Vec<Arc<Listener>>,
-    /// A slot for each inherited socket: filled when it is first served, the same listener ever after.
-    served: Vec<Option<Arc<Listener>>>,
-    /// The notes of the last call, for a reload repeats none of them.
-    said: Vec<String>,
+struct SocketsState {
+    /// Bound by the old process. Empty once the upgrade is confirmed, because from then on
+    /// the old process cannot take over again.
+    bound_by_old_process: Vec<Arc<Listener>>,
+    /// The listener of each inherited socket, created on first use and reused from then on.
+    inherited_listeners: Vec<Option<Arc<Listener>>>,
+    /// The notes of the last call. A reload does not repeat them.
+    last_notes: Vec<String>,
 }
 
 /// The listeners of a configuration.
 #[derive(Debug, Default)]
-pub(crate) struct Acquired {
+pub(crate) struct ListenerSet {
     pub(crate) listeners: Vec<Arc<Listener>>,
-    /// What a person should know, a log line each, without what the call before said already.
+    /// Notes for the log, one line each, without the notes of the previous call.
     pub(crate) notes: Vec<String>,
 }
 
 impl Sockets {
-    pub(crate) fn new(mut inherited: Inherited) -> Self {
-        let succeeded = std::mem::take(&mut inherited.succeeded);
-        let served = inherited.passed.iter().map(|_| None).collect();
+    pub(crate) fn new(mut inherited: InheritedSockets) -> Self {
+        let bound_by_old_process = std::mem::take(&mut inherited.bound_by_old_process);
+        let inherited_listeners = inherited.fds.iter().map(|_| None).collect();
         Sockets {
             inherited,
-            state: Mutex::new(State {
-                served,
-                succeeded,
-                said: Vec::new(),
+            state: Mutex::new(SocketsState {
+                inherited_listeners,
+                bound_by_old_process,
+                last_notes: Vec::new(),
             }),
         }
     }
 
-    /// The listeners that a predecessor of this program had bound: `current` for the first configuration.
-    pub(crate) fn succeeded(&self) -> Vec<Arc<Listener>> {
-        self.state().succeeded.clone()
+    /// The listeners that the old process had bound. They are the `current` listeners of the first
+    /// configuration.
+    pub(crate) fn bound_by_old_process(&self) -> Vec<Arc<Listener>> {
+        self.state().bound_by_old_process.clone()
     }
 
-    /// The same, once: this process closes what it does not want of them.
-    pub(crate) fn take_succeeded(&self) -> Vec<Arc<Listener>> {
-        std::mem::take(&mut self.state().succeeded)
+    /// Takes the listeners that the old process had bound. The caller closes the
+    /// listeners that the configuration does not use.
+    pub(crate) fn take_bound_by_old_process(&self) -> Vec<Arc<Listener>> {
+        std::mem::take(&mut self.state().bound_by_old_process)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SocketsState> {
         self.state.lock()
     }
 
-    /// Every listening socket that a successor is to have, and its name: those that were passed to this process, in
-    /// their order, then those that were bound.
-    pub(crate) fn passed_on(&self, listeners: &[Arc<Listener>]) -> Vec<(Arc<OwnedFd>, String)> {
+    /// Returns every listening socket for a new process, with its name: the inherited sockets in
+    /// their order, then the bound ones.
+    pub(crate) fn for_new_process(
+        &self,
+        listeners: &[Arc<Listener>],
+    ) -> Vec<(Arc<OwnedFd>, String)> {
         let inherited = self
             .inherited
-            .passed
+            .fds
             .iter()
-            .filter_map(|passed| match &passed.what {
-                What::Listening(socket, _) => {
-                    Some((socket.clone(), passed.name.clone().unwrap_or_default()))
+            .filter_map(|inherited| match &inherited.kind {
+                FdKind::Listening(socket, _) => {
+                    Some((socket.clone(), inherited.name.clone().unwrap_or_default()))
                 }
-                What::Wrong(..) => None,
+                FdKind::Unusable(..) => None,
             });
         let bound = listeners.iter().filter_map(|listener| {
             listener
@@ -85,21 +92,24 @@ impl Sockets {
         inherited.chain(bound).collect()
     }
 
-    /// The listeners for `listen`, at start and at each reload. An entry that a listener of `current` was bound for
-    /// keeps that very one; the others are bound. `backlog` is for those that are new here, inherited ones among them.
-    /// Looking up a host name blocks.
+    /// Returns the listeners for `listen`, at start and at each reload. An entry keeps the listener
+    /// of `current` that was bound for an equal entry; other entries are bound. `backlog` applies
+    /// to new listeners and to inherited sockets that are used for the first time. Looking up a
+    /// host name blocks.
     ///
     /// # Errors
-    /// Every entry that cannot be had, a line each. Then nothing new stays bound, and `current` is as it was.
+    /// Lists every entry that cannot be used, one line each. Then nothing new stays bound, and
+    /// `current` is unchanged.
     pub(crate) fn acquire(
         &self,
         listen: Option<&[Listen]>,
         backlog: i32,
         current: &[Arc<Listener>],
-    ) -> Result<Acquired, Error> {
+    ) -> Result<ListenerSet, Error> {
         let mut state = self.state();
-        let mut plan = Plan::new(&self.inherited, listen);
-        let mut listeners = self.serve(&mut plan, &mut state.served, backlog);
+        let mut plan = ListenPlan::new(&self.inherited, listen);
+        let mut listeners =
+            self.inherited_listeners(&mut plan, &mut state.inherited_listeners, backlog);
         listeners.extend(keep_or_bind(&mut plan, backlog, current));
         if !plan.faults.is_empty() {
             abandon(&listeners, current);
@@ -108,27 +118,28 @@ impl Sockets {
         let notes = plan
             .notes
             .iter()
-            .filter(|note| !state.said.contains(note))
+            .filter(|note| !state.last_notes.contains(note))
             .cloned()
             .collect();
-        state.said = plan.notes;
-        Ok(Acquired { listeners, notes })
+        state.last_notes = plan.notes;
+        Ok(ListenerSet { listeners, notes })
     }
 
-    /// More listeners, for something else than requests: inherited ones by their name, or bound. Those of `current` must
-    /// not be in use already.
+    /// Acquires listeners that are not for requests, such as `metrics.listen`. `current` must
+    /// contain only listeners that are not in use elsewhere.
     ///
     /// # Errors
-    /// Every entry that cannot be had, a line each. Then nothing new stays bound.
-    pub(crate) fn acquire_beside(
+    /// Lists every entry that cannot be used, one line each. Then nothing new stays bound.
+    pub(crate) fn acquire_other(
         &self,
         entries: &[Listen],
         backlog: i32,
         current: &[Arc<Listener>],
     ) -> Result<Vec<Arc<Listener>>, Error> {
         let mut state = self.state();
-        let mut plan = Plan::beside(&self.inherited, entries);
-        let mut listeners = self.serve(&mut plan, &mut state.served, backlog);
+        let mut plan = ListenPlan::for_entries(&self.inherited, entries);
+        let mut listeners =
+            self.inherited_listeners(&mut plan, &mut state.inherited_listeners, backlog);
         listeners.extend(keep_or_bind(&mut plan, backlog, current));
         if plan.faults.is_empty() {
             return Ok(listeners);
@@ -137,18 +148,24 @@ impl Sockets {
         Err(Error::new(Kind::Socket, plan.faults.join("\n")))
     }
 
-    fn serve(
+    fn inherited_listeners(
         &self,
-        plan: &mut Plan,
-        served: &mut [Option<Arc<Listener>>],
+        plan: &mut ListenPlan,
+        inherited_listeners: &mut [Option<Arc<Listener>>],
         backlog: i32,
     ) -> Vec<Arc<Listener>> {
         let mut listeners = Vec::new();
-        for (place, (passed, slot)) in self.inherited.passed.iter().zip(served).enumerate() {
-            if !plan.serve.contains(&place) {
+        for (index, (inherited, slot)) in self
+            .inherited
+            .fds
+            .iter()
+            .zip(inherited_listeners)
+            .enumerate()
+        {
+            if !plan.use_inherited.contains(&index) {
                 continue;
             }
-            match listener_of(passed, slot, backlog) {
+            match inherited_listener(inherited, slot, backlog) {
                 Ok(listener) => listeners.push(listener),
                 Err(fault) => plan.faults.push(fault),
             }
@@ -157,8 +174,9 @@ impl Sockets {
     }
 }
 
-impl Acquired {
-    /// Closes what was bound for a configuration that is refused after all; `current` and inherited ones stay.
+impl ListenerSet {
+    /// Closes the listeners that were bound for a configuration that is now rejected. Those of
+    /// `current` and inherited ones stay open.
     pub(crate) fn abandon(self, current: &[Arc<Listener>]) {
         abandon(&self.listeners, current);
     }
@@ -173,30 +191,34 @@ fn abandon(listeners: &[Arc<Listener>], current: &[Arc<Listener>]) {
     }
 }
 
-/// The listener of an inherited socket, made on the first call. It listens anew: whoever passed it may have set a
-/// backlog of 1, as systemfd does.
-fn listener_of(
-    passed: &Passed,
+/// Returns the listener of an inherited socket and creates it on the first call. listen(2) is
+/// called again because the parent may have set a backlog of 1, as systemfd does.
+fn inherited_listener(
+    inherited: &InheritedFd,
     slot: &mut Option<Arc<Listener>>,
     backlog: i32,
 ) -> Result<Arc<Listener>, String> {
     if let Some(listener) = slot {
         return Ok(Arc::clone(listener));
     }
-    let What::Listening(socket, address) = &passed.what else {
-        return Err(passed.to_string());
+    let FdKind::Listening(socket, address) = &inherited.kind else {
+        return Err(inherited.to_string());
     };
-    let made = Listener::inherited(Arc::clone(socket), address.clone(), passed.name.clone())
+    let created = Listener::inherited(Arc::clone(socket), address.clone(), inherited.name.clone())
         .and_then(|listener| listener.set_backlog(backlog).map(|()| listener));
     let listener =
-        made.map_err(|error| format!("the inherited socket {passed} cannot be served: {error}"))?;
+        created.map_err(|error| format!("cannot use the inherited socket {inherited}: {error}"))?;
     Ok(Arc::clone(slot.insert(Arc::new(listener))))
 }
 
-fn keep_or_bind(plan: &mut Plan, backlog: i32, current: &[Arc<Listener>]) -> Vec<Arc<Listener>> {
-    // each listener answers for one entry: two of `127.0.0.1:0` are two sockets
+fn keep_or_bind(
+    plan: &mut ListenPlan,
+    backlog: i32,
+    current: &[Arc<Listener>],
+) -> Vec<Arc<Listener>> {
+    // each listener is used for one entry only: two entries `127.0.0.1:0` need two sockets
     let mut free = current.to_vec();
-    let mut ours = current.to_vec();
+    let mut bound = current.to_vec();
     let mut listeners = Vec::new();
     for entry in &plan.bind {
         if let Some(index) = free
@@ -206,10 +228,10 @@ fn keep_or_bind(plan: &mut Plan, backlog: i32, current: &[Arc<Listener>]) -> Vec
             listeners.push(free.swap_remove(index));
             continue;
         }
-        match bind(entry, backlog, &ours) {
+        match bind(entry, backlog, &bound) {
             Ok(listener) => {
                 let listener = Arc::new(listener);
-                ours.push(Arc::clone(&listener));
+                bound.push(Arc::clone(&listener));
                 listeners.push(listener);
             }
             Err(fault) => plan.faults.push(fault),

@@ -1,4 +1,4 @@
-//! The address of a socket or of its peer, as people write it.
+//! Addresses of sockets and their peers, in the notation of the settings.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,16 +8,16 @@ use std::path::PathBuf;
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 
-/// Where a socket is bound, or who is at its other end.
+/// The local address of a socket, or the address of its peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Tcp(SocketAddr),
-    /// The path; an abstract name as `@name`; `None` for a socket without a name (most clients).
+    /// The path, an abstract name as `@name`, or `None` for a socket without a name (most clients).
     Unix(Option<PathBuf>),
 }
 
 impl Address {
-    /// The address the kernel gave, or `None` for a family that cannot carry HTTP here.
+    /// Converts an address of the kernel. Returns `None` for families other than TCP and Unix.
     pub(super) fn from_kernel(address: SocketAddrAny) -> Option<Self> {
         match address.address_family() {
             AddressFamily::INET | AddressFamily::INET6 => {
@@ -35,12 +35,13 @@ fn name(address: &SocketAddrUnix) -> Option<PathBuf> {
     if let Some(path) = address.path_bytes() {
         return Some(PathBuf::from(OsStr::from_bytes(path)));
     }
-    // a socket without a name comes as an empty one
+    // the kernel reports a socket without a name as one with an empty name
     let name = address.abstract_name().filter(|name| !name.is_empty())?;
     Some(PathBuf::from(format!("@{}", String::from_utf8_lossy(name))))
 }
 
-/// `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `unix:@name`, or `unix:` alone where there is no name.
+/// Formats as `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `unix:@name`, or `unix:`
+/// without a name.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! Binds what `listen` names, and says why where that cannot be done.
+//! Binds the addresses and paths of `listen`, and explains each failure.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -13,13 +13,15 @@ use super::listener::{file_id, BoundPath};
 use super::{Address, Listener};
 use crate::config::Listen;
 
-/// Binds one entry. `ours` are the listeners this process has already: to tell its own clashes from others'.
+/// Binds one entry. `ours` are the listeners that this process has already. They tell a conflict
+/// within this process from a conflict with another one.
 ///
-/// A host name stands for one address: its first IPv4 one, else its first IPv6 one, as Go has it; the next is tried
-/// only where this machine lacks the address. `[::]` takes IPv4 as well. A host name is looked up, which blocks.
+/// A host name stands for one address: its first IPv4 address, else its first IPv6 address, as in
+/// Go. The next address is tried only if this machine does not have the first one. `[::]` accepts
+/// IPv4 as well. Looking up a host name blocks.
 ///
 /// # Errors
-/// A line that names the entry and says what is in the way.
+/// A line with the entry and the reason.
 pub(super) fn bind(
     entry: &Listen,
     backlog: i32,
@@ -30,10 +32,10 @@ pub(super) fn bind(
         Listen::Unix(path) => bind_path(entry, path, backlog, ours),
         Listen::Fd(name) => Err(format!("no socket of the name {name} was passed")),
     };
-    bound.map_err(|why| format!("listen = \"{}\": {why}", text(entry)))
+    bound.map_err(|reason| format!("listen = \"{}\": {reason}", text(entry)))
 }
 
-/// An entry as it is written in the settings.
+/// Formats an entry as it is written in the settings.
 pub(super) fn text(entry: &Listen) -> String {
     match entry {
         Listen::Tcp { host, port } if host.contains(':') && !host.starts_with('[') => {
@@ -62,11 +64,11 @@ fn bind_host(
             Err(error @ (Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)) => {
                 failed.get_or_insert((address, error));
             }
-            Err(error) => return Err(why_not_tcp(address, error, ours)),
+            Err(error) => return Err(tcp_failure(address, error, ours)),
         }
     }
     Err(match failed {
-        Some((address, error)) => why_not_tcp(address, error, ours),
+        Some((address, error)) => tcp_failure(address, error, ours),
         None => format!("the host {host} has no address"),
     })
 }
@@ -76,12 +78,12 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    let found = (bare, port)
+    let resolved = (bare, port)
         .to_socket_addrs()
         .map_err(|error| format!("cannot look up the host {host}: {error}"))?;
-    let mut found: Vec<_> = found.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    Ok(found)
+    let mut addresses: Vec<_> = resolved.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    Ok(addresses)
 }
 
 fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
@@ -91,7 +93,7 @@ fn bind_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
         AddressFamily::INET
     };
     let socket = stream_socket(family)?;
-    // the connections of a predecessor that still linger must not keep a restart from its port
+    // connections of an earlier process that linger in TIME_WAIT must not block the port
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -110,7 +112,7 @@ fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     )
 }
 
-fn why_not_tcp(address: SocketAddr, error: Errno, ours: &[Arc<Listener>]) -> String {
+fn tcp_failure(address: SocketAddr, error: Errno, ours: &[Arc<Listener>]) -> String {
     match error {
         Errno::ADDRINUSE => match ours.iter().find(|listener| overlaps(listener.address(), address)) {
             Some(own) => clash(own.address(), address),
@@ -129,29 +131,29 @@ fn why_not_tcp(address: SocketAddr, error: Errno, ours: &[Arc<Listener>]) -> Str
             )
         }
         Errno::AFNOSUPPORT => format!("this machine has no IPv{}", if address.is_ipv6() { 6 } else { 4 }),
-        error => plain(error),
+        error => describe(error),
     }
 }
 
-/// Whether a socket on the one address keeps another from the other.
+/// Returns true if a socket bound to `own` prevents binding `wanted`.
 fn overlaps(own: &Address, wanted: SocketAddr) -> bool {
     let Address::Tcp(own) = own else { return false };
-    let every = |ip: IpAddr| ip.is_unspecified();
+    let unspecified = |ip: IpAddr| ip.is_unspecified();
     own.port() == wanted.port()
-        && (every(own.ip()) || every(wanted.ip()) || own.ip() == wanted.ip())
+        && (unspecified(own.ip()) || unspecified(wanted.ip()) || own.ip() == wanted.ip())
 }
 
 fn clash(own: &Address, wanted: SocketAddr) -> String {
-    let both =
+    let mixes_ip_versions =
         |a: &Address, b: IpAddr| matches!(a, Address::Tcp(a) if a.ip().is_ipv6()) != b.is_ipv6();
-    let hint = if both(own, wanted.ip()) {
-        " ([::] takes IPv4 as well: one entry does for both)"
+    let hint = if mixes_ip_versions(own, wanted.ip()) {
+        " ([::] accepts IPv4 as well: one entry is enough for both)"
     } else {
         ""
     };
     format!(
-        "the address is in use: this process itself listens on {own}, and cannot have both at once{hint}; \
-         restart it, or change the port"
+        "the address is in use: this process itself listens on {own}, and both cannot be open at once{hint}; \
+         restart the process, or change the port"
     )
 }
 
@@ -161,17 +163,18 @@ fn bind_path(
     backlog: i32,
     ours: &[Arc<Listener>],
 ) -> Result<Listener, String> {
-    let address = SocketAddrUnix::new(path).map_err(|error| why_not_unix(path, error))?;
+    let address = SocketAddrUnix::new(path).map_err(|error| unix_failure(path, error))?;
     remove_stale(path, &address, ours)?;
-    let socket = stream_socket(AddressFamily::UNIX).map_err(|error| why_not_unix(path, error))?;
-    rustix::net::bind(&socket, &address).map_err(|error| why_not_unix(path, error))?;
-    let owned = own_path(path)?;
-    rustix::net::listen(&socket, backlog).map_err(|error| why_not_unix(path, error))?;
+    let socket = stream_socket(AddressFamily::UNIX).map_err(|error| unix_failure(path, error))?;
+    rustix::net::bind(&socket, &address).map_err(|error| unix_failure(path, error))?;
+    let owned = bound_path(path)?;
+    rustix::net::listen(&socket, backlog).map_err(|error| unix_failure(path, error))?;
     Listener::bound(socket, entry.clone(), Some(owned)).map_err(|error| error.to_string())
 }
 
-/// The path absolute, for the working directory may be another when it is removed.
-pub(super) fn own_path(path: &Path) -> Result<BoundPath, String> {
+/// Returns the absolute path and the identity of its file. The path is made absolute because the
+/// working directory may have changed when the file is removed.
+pub(super) fn bound_path(path: &Path) -> Result<BoundPath, String> {
     let absolute = std::path::absolute(path).map_err(|error| error.to_string())?;
     let file = file_id(&absolute).map_err(|error| format!("the socket file vanished: {error}"))?;
     Ok(BoundPath {
@@ -180,7 +183,8 @@ pub(super) fn own_path(path: &Path) -> Result<BoundPath, String> {
     })
 }
 
-/// Removes the socket file of a process that is gone; anything else in its place is left alone.
+/// Removes the socket file of a process that has exited. Any other file at the path is kept and
+/// causes an error.
 fn remove_stale(
     path: &Path,
     address: &SocketAddrUnix,
@@ -191,7 +195,7 @@ fn remove_stale(
     };
     if !metadata.file_type().is_socket() {
         return Err(
-            "a file that is not a socket is in its place; remove it, or choose another path".into(),
+            "a file that is not a socket is at this path; remove it, or choose another path".into(),
         );
     }
     let found = file_id(path).map_err(|error| error.to_string())?;
@@ -201,7 +205,7 @@ fn remove_stale(
             own.address()
         ));
     }
-    match answers(address) {
+    match is_listening(address) {
         Ok(false) => {}
         Ok(true) => {
             return Err(
@@ -210,12 +214,12 @@ fn remove_stale(
         }
         Err(error) => {
             return Err(format!(
-                "a socket file is in its place, and trying it failed: {}",
-                plain(error)
+                "there is a socket file at this path, and connecting to it failed: {}",
+                describe(error)
             ))
         }
     }
-    // another process may be replacing it at this moment: only the file that was tried goes
+    // another process may replace the file at this moment: remove only the file that was tested
     if file_id(path).ok() == Some(found) {
         std::fs::remove_file(path)
             .map_err(|error| format!("cannot replace the stale socket file: {error}"))?;
@@ -223,17 +227,18 @@ fn remove_stale(
     Ok(())
 }
 
-/// Whether a process listens on the path: its socket file outlives it, and refuses then.
-fn answers(address: &SocketAddrUnix) -> Result<bool, Errno> {
+/// Returns true if a process listens at the path. A socket file outlives its process and then
+/// refuses connections.
+fn is_listening(address: &SocketAddrUnix) -> Result<bool, Errno> {
     match rustix::net::connect(stream_socket(AddressFamily::UNIX)?, address) {
-        // a full backlog, or a socket of another type, has somebody behind it as well
+        // a full accept queue or a socket of another type also belongs to a running process
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-fn why_not_unix(path: &Path, error: Errno) -> String {
+fn unix_failure(path: &Path, error: Errno) -> String {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -246,12 +251,14 @@ fn why_not_unix(path: &Path, error: Errno) -> String {
                 directory.display()
             )
         }
-        Errno::NAMETOOLONG => "the path is too long: a socket's may have 107 bytes".into(),
-        Errno::ADDRINUSE => "the address is in use: another process took it at this moment".into(),
-        error => plain(error),
+        Errno::NAMETOOLONG => {
+            "the path is too long: the path of a socket may have at most 107 bytes".into()
+        }
+        Errno::ADDRINUSE => "the address is in use: another process bound it at this moment".into(),
+        error => describe(error),
     }
 }
 
-fn plain(error: Errno) -> String {
+fn describe(error: Errno) -> String {
     std::io::Error::from(error).to_string()
 }

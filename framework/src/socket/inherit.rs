@@ -1,4 +1,5 @@
-//! Takes the sockets that whoever started this process has passed: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES.
+//! Takes the sockets that the parent process passed, by LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES
+//! (sd_listen_fds(3)).
 
 use std::collections::BTreeSet;
 use std::env;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 use listenfd::ListenFd;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::bind::own_path;
+use super::bind::bound_path;
 use super::{Address, Listener};
 use crate::config::Listen;
 use crate::error::{Error, Kind};
 
-/// The variables of the protocol: all are consumed, so that no child takes our descriptors for its own.
-/// LISTEN_PIDFDID is a newer systemd's; LISTEN_FDS_FIRST_FD is listenfd's.
+/// The variables of the protocol. All are removed from the environment, so that no child process
+/// mistakes our descriptors for its own. LISTEN_PIDFDID is set by newer versions of systemd,
+/// LISTEN_FDS_FIRST_FD is an extension of listenfd.
 const VARIABLES: [&str; 5] = [
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -25,37 +27,39 @@ const VARIABLES: [&str; 5] = [
     "LISTEN_PIDFDID",
 ];
 
-/// What was passed to this process, sorted into what can be served and what cannot.
+/// The descriptors that were passed to this process.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited {
-    pub(super) passed: Vec<Passed>,
-    /// Sockets that a predecessor of this very program had bound: from now on they are this process' own.
-    pub(super) succeeded: Vec<Arc<Listener>>,
-    /// What else a predecessor passes, by its name: no socket to accept from.
-    parcels: Vec<(String, OwnedFd)>,
-    /// What a person should know of the passing itself; there is no log yet when it is found.
+pub(crate) struct InheritedSockets {
+    pub(super) fds: Vec<InheritedFd>,
+    /// Listeners that the old process of an upgrade had bound. This process owns them now.
+    pub(super) bound_by_old_process: Vec<Arc<Listener>>,
+    /// Other descriptors that the old process passed, by their name. They are not listening
+    /// sockets.
+    other_fds: Vec<(String, OwnedFd)>,
+    /// Notes on the descriptors. They are logged later, because the log is not set up yet when they
+    /// are found.
     pub(super) notes: Vec<String>,
 }
 
-/// One descriptor that was passed.
+/// A descriptor that was passed to this process.
 #[derive(Debug)]
-pub(super) struct Passed {
+pub(super) struct InheritedFd {
     pub(super) name: Option<String>,
-    pub(super) what: What,
+    pub(super) kind: FdKind,
 }
 
-impl Passed {
+impl InheritedFd {
     pub(super) fn is_listening(&self) -> bool {
-        matches!(self.what, What::Listening(..))
+        matches!(self.kind, FdKind::Listening(..))
     }
 }
 
-/// The address, or what it is instead, and the name.
-impl fmt::Display for Passed {
+/// Formats the address or the reason why the descriptor is unusable, then the name in parentheses.
+impl fmt::Display for InheritedFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            What::Listening(_, address) => address.fmt(f)?,
-            What::Wrong(what, _) => f.write_str(what)?,
+        match &self.kind {
+            FdKind::Listening(_, address) => address.fmt(f)?,
+            FdKind::Unusable(reason, _) => f.write_str(reason)?,
         }
         self.name
             .as_ref()
@@ -64,84 +68,87 @@ impl fmt::Display for Passed {
 }
 
 #[derive(Debug)]
-pub(super) enum What {
-    /// A stream socket that connections can be accepted from.
+pub(super) enum FdKind {
+    /// A stream socket that can accept connections.
     Listening(Arc<OwnedFd>, Address),
-    /// Something else, in words. It stays open, for it is not ours to close.
-    Wrong(String, #[allow(dead_code)] Option<OwnedFd>),
+    /// Any other descriptor, with the reason. It stays open, because it belongs to the parent
+    /// process.
+    Unusable(String, #[allow(dead_code)] Option<OwnedFd>),
 }
 
-impl Inherited {
-    /// Takes everything that was passed, and the variables that say so out of the environment.
+impl InheritedSockets {
+    /// Takes all descriptors that were passed, and removes the variables from the environment.
     ///
-    /// To be called first thing in `main`: before any thread, for the environment belongs to all of them, and before
-    /// any child, which would inherit the sockets too.
+    /// Call this first in `main`: before any thread is started, because the environment is shared
+    /// by all threads, and before any child is started, because it would inherit the sockets too.
     ///
     /// # Errors
-    /// LISTEN_FDS is not a number of descriptors that a process can have.
+    /// LISTEN_FDS is not a possible number of descriptors.
     pub(crate) fn take() -> Result<Self, Error> {
-        let environment = Environment::read();
+        let environment = ListenVariables::read();
         let result = environment.take();
         for variable in VARIABLES {
             env::remove_var(variable);
         }
-        result.map(Inherited::succeed)
+        result.map(InheritedSockets::sort_by_name)
     }
 
-    /// What a predecessor has passed under this name, once: [`HANDOVER`] or [`NEWEST`].
-    pub(crate) fn take_parcel(&mut self, name: &str) -> Option<OwnedFd> {
-        let at = self.parcels.iter().position(|(known, _)| known == name)?;
-        Some(self.parcels.swap_remove(at).1)
+    /// Takes the descriptor that the old process passed under this name: [`HANDOVER`] or
+    /// [`NEWEST`].
+    pub(crate) fn take_fd(&mut self, name: &str) -> Option<OwnedFd> {
+        let at = self.other_fds.iter().position(|(known, _)| known == name)?;
+        Some(self.other_fds.swap_remove(at).1)
     }
 
-    /// Sorts out what comes from a predecessor.
-    fn succeed(mut self) -> Self {
-        for passed in std::mem::take(&mut self.passed) {
-            match (passed.name.as_deref(), passed.what) {
-                (Some(name @ (HANDOVER | NEWEST)), What::Wrong(_, Some(parcel))) => {
-                    self.parcels.push((name.to_owned(), parcel));
+    /// Moves the descriptors that only an old process passes out of the general list.
+    fn sort_by_name(mut self) -> Self {
+        for passed in std::mem::take(&mut self.fds) {
+            match (passed.name.as_deref(), passed.kind) {
+                (Some(name @ (HANDOVER | NEWEST)), FdKind::Unusable(_, Some(fd))) => {
+                    self.other_fds.push((name.to_owned(), fd));
                 }
-                (Some(name), What::Listening(socket, _)) if name.starts_with(BOUND) => {
-                    match succeeded(&name[BOUND.len()..], &socket) {
-                        Ok(listener) => self.succeeded.push(Arc::new(listener)),
-                        Err(error) => self
-                            .notes
-                            .push(format!("{name} could not be taken over: {error}")),
+                (Some(name), FdKind::Listening(socket, _)) if name.starts_with(BOUND) => {
+                    match bound_listener(&name[BOUND.len()..], &socket) {
+                        Ok(listener) => self.bound_by_old_process.push(Arc::new(listener)),
+                        Err(error) => self.notes.push(format!(
+                            "cannot take over {name} from the old process: {error}"
+                        )),
                     }
                 }
-                (_, what) => self.passed.push(Passed {
+                (_, kind) => self.fds.push(InheritedFd {
                     name: passed.name,
-                    what,
+                    kind,
                 }),
             }
         }
         self
     }
 
-    /// What a process has been passed, given rather than taken.
+    /// Builds the descriptors of a test from parts.
     #[cfg(test)]
     pub(crate) fn from_parts(sockets: Vec<(OwnedFd, Option<&str>)>) -> Self {
-        let sort = |(number, (fd, name)): (usize, (OwnedFd, Option<&str>))| Passed {
+        let inherit = |(number, (fd, name)): (usize, (OwnedFd, Option<&str>))| InheritedFd {
             name: name.map(str::to_owned),
-            what: sort(fd, number + 3),
+            kind: kind_of(fd, number + 3),
         };
-        Inherited {
-            passed: sockets.into_iter().enumerate().map(sort).collect(),
-            ..Inherited::default()
+        InheritedSockets {
+            fds: sockets.into_iter().enumerate().map(inherit).collect(),
+            ..InheritedSockets::default()
         }
     }
 }
 
-/// The name under which the channel of an upgrade is passed.
+/// The name of the descriptor for the handover channel of an upgrade.
 pub(crate) const HANDOVER: &str = "slackwater-handover";
 
-/// The name under which the record of the newest generation is passed.
+/// The name of the descriptor for the record of the newest process.
 pub(crate) const NEWEST: &str = "slackwater-newest";
 
-/// What the names of sockets begin with that were bound, not inherited; the entry of `listen` follows.
+/// The prefix in the name of a socket that was bound, not inherited. The entry of `listen` follows.
 const BOUND: &str = "slackwater-bound ";
 
-/// The name under which a socket that was bound for `entry` is passed. Names have no colons (sd_listen_fds(3)).
+/// Returns the name under which a socket bound for `entry` is passed on. Names must not contain
+/// colons (sd_listen_fds(3)), so they are escaped.
 pub(super) fn bound_name(entry: &Listen) -> String {
     format!(
         "{BOUND}{}",
@@ -149,28 +156,29 @@ pub(super) fn bound_name(entry: &Listen) -> String {
     )
 }
 
-fn succeeded(entry: &str, socket: &Arc<OwnedFd>) -> Result<Listener, String> {
+fn bound_listener(entry: &str, socket: &Arc<OwnedFd>) -> Result<Listener, String> {
     let entry = Listen::parse(&entry.replace("%3A", ":").replace("%25", "%"))?;
     let socket = socket.try_clone().map_err(|error| error.to_string())?;
     let path = match &entry {
-        Listen::Unix(path) => Some(own_path(path)?),
+        Listen::Unix(path) => Some(bound_path(path)?),
         Listen::Tcp { .. } | Listen::Fd(_) => None,
     };
     Listener::bound(socket, entry, path).map_err(|error| error.to_string())
 }
 
-/// The variables as they were: listenfd removes some of them and does not know the names.
-struct Environment {
+/// The variables, read before listenfd sees them: it removes some of them and does not support
+/// names.
+struct ListenVariables {
     fds: Option<String>,
     pid: Option<String>,
     names: Option<String>,
     first: Option<String>,
 }
 
-impl Environment {
+impl ListenVariables {
     fn read() -> Self {
         let text = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        Environment {
+        ListenVariables {
             fds: text("LISTEN_FDS").filter(|text| !text.is_empty()),
             pid: text("LISTEN_PID"),
             names: text("LISTEN_FDNAMES"),
@@ -178,14 +186,14 @@ impl Environment {
         }
     }
 
-    fn take(self) -> Result<Inherited, Error> {
+    fn take(self) -> Result<InheritedSockets, Error> {
         let Some(fds) = &self.fds else {
-            return Ok(Inherited::default());
+            return Ok(InheritedSockets::default());
         };
-        if let Some(note) = self.not_ours() {
-            return Ok(Inherited {
+        if let Some(note) = self.for_another_process() {
+            return Ok(InheritedSockets {
                 notes: vec![note],
-                ..Inherited::default()
+                ..InheritedSockets::default()
             });
         }
         let count = count(fds)?;
@@ -194,19 +202,19 @@ impl Environment {
         let (names, notes) = names(self.names.as_deref(), count);
         let open = open_among(first..first + count);
         let missing = missing(fds, first..first + count, &open);
-        let there = names
+        let present = names
             .into_iter()
             .enumerate()
             .filter(|(index, _)| open.contains(&(first + index)));
-        let passed = there.map(|(index, name)| take(&mut from, index, first + index, name));
-        Ok(Inherited {
-            passed: passed.chain(missing).collect(),
+        let passed = present.map(|(index, name)| take(&mut from, index, first + index, name));
+        Ok(InheritedSockets {
+            fds: passed.chain(missing).collect(),
             notes,
-            ..Inherited::default()
+            ..InheritedSockets::default()
         })
     }
 
-    /// The first descriptor, as listenfd sees it: 3 everywhere but in its own tests.
+    /// The first descriptor, as listenfd determines it: 3, except in the tests of listenfd.
     fn first(&self) -> usize {
         self.first
             .as_deref()
@@ -214,36 +222,37 @@ impl Environment {
             .map_or(3, usize::from)
     }
 
-    /// Why the descriptors are another process's, which left the variables behind or passed them on by mistake.
-    fn not_ours(&self) -> Option<String> {
+    /// Returns a note if the descriptors are meant for another process. The variables were then
+    /// inherited by mistake.
+    fn for_another_process(&self) -> Option<String> {
         let pid = self.pid.as_deref().filter(|pid| !pid.is_empty())?;
         if pid.parse() == Ok(std::process::id()) {
             return None;
         }
         let ours = std::process::id();
         Some(format!(
-            "LISTEN_FDS ignored: LISTEN_PID={pid} is another process, this one is {ours}"
+            "ignoring LISTEN_FDS: LISTEN_PID={pid} is another process, this process is {ours}"
         ))
     }
 }
 
-/// What Linux lets one process have open, unless told otherwise (fs.nr_open).
-const MOST: usize = 1 << 20;
+/// The default limit on the descriptors of a process (fs.nr_open).
+const MAX_FDS: usize = 1 << 20;
 
-/// The number in LISTEN_FDS. Checked before listenfd sees it, which sets up as many entries as it says.
+/// Parses LISTEN_FDS. This happens before listenfd parses it, because listenfd allocates that
+/// number of entries.
 fn count(text: &str) -> Result<usize, Error> {
     match text.parse() {
-        Ok(count) if count <= MOST => Ok(count),
+        Ok(count) if count <= MAX_FDS => Ok(count),
         _ => Err(Error::new(
             Kind::Socket,
-            format!(
-                "LISTEN_FDS={text:?} in the environment: not a number of sockets that can have been passed"
-            ),
+            format!("LISTEN_FDS={text:?} in the environment: not a valid number of descriptors"),
         )),
     }
 }
 
-/// A name for each descriptor, as far as there are names.
+/// Returns a name for each descriptor, as far as LISTEN_FDNAMES has one, and notes about a wrong
+/// number of names.
 fn names(list: Option<&str>, count: usize) -> (Vec<Option<String>>, Vec<String>) {
     let mut names: Vec<Option<String>> = match list {
         Some(list) if !list.is_empty() => {
@@ -268,43 +277,49 @@ fn names(list: Option<&str>, count: usize) -> (Vec<Option<String>>, Vec<String>)
     )
 }
 
-/// The descriptors that are open. Where /proc is not there, all pass for open, and turn out not to be sockets.
+/// Returns the descriptors that are open. Without /proc all are assumed open; a closed one is
+/// later reported as not being a socket.
 fn open_among(promised: Range<usize>) -> BTreeSet<usize> {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return promised.collect();
     };
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut open: BTreeSet<usize> = numbers.filter(|number| promised.contains(number)).collect();
-    // only now: the directory that was read was a descriptor too
+    // the descriptor of the directory was open during the loop, so the numbers are checked again
     open.retain(|number| std::fs::metadata(format!("/proc/self/fd/{number}")).is_ok());
     open
 }
 
-/// All that were promised and are not open, as one.
-fn missing(promise: &str, mut promised: Range<usize>, open: &BTreeSet<usize>) -> Option<Passed> {
+/// Returns one entry for all descriptors that LISTEN_FDS promised and that are not open.
+fn missing(
+    promise: &str,
+    mut promised: Range<usize>,
+    open: &BTreeSet<usize>,
+) -> Option<InheritedFd> {
     let count = promised.len() - open.len();
     let first = promised.find(|number| !open.contains(number))?;
-    let what = format!(
-        "LISTEN_FDS={promise}, but {count} of them not open, the first is descriptor {first}"
+    let reason = format!(
+        "LISTEN_FDS={promise}, but {count} of these descriptors are not open; the first of them is {first}"
     );
-    Some(Passed {
+    Some(InheritedFd {
         name: None,
-        what: What::Wrong(what, None),
+        kind: FdKind::Unusable(reason, None),
     })
 }
 
-fn take(from: &mut ListenFd, index: usize, number: usize, name: Option<String>) -> Passed {
-    let what = match take_socket(from, index) {
-        Some(fd) => sort(fd, number),
-        // what is no socket cannot be taken without unsafe code: it stays as it is
-        None => What::Wrong(format!("descriptor {number} is not a socket"), None),
+fn take(from: &mut ListenFd, index: usize, number: usize, name: Option<String>) -> InheritedFd {
+    let kind = match take_socket(from, index) {
+        Some(fd) => kind_of(fd, number),
+        // a descriptor that is not a socket cannot be taken without unsafe code, so it stays open
+        None => FdKind::Unusable(format!("descriptor {number} is not a socket"), None),
     };
-    Passed { name, what }
+    InheritedFd { name, kind }
 }
 
-/// Takes a socket of any kind, close-on-exec. listenfd gives one only to those who name its family and type.
+/// Takes a socket of any kind and marks it close-on-exec. listenfd requires the family and the
+/// type, so all are tried.
 fn take_socket(from: &mut ListenFd, index: usize) -> Option<OwnedFd> {
-    // for listenfd AF_INET stands for IPv6 too
+    // for listenfd AF_INET includes IPv6
     let families = [
         AddressFamily::UNIX,
         AddressFamily::INET,
@@ -329,20 +344,21 @@ fn take_socket(from: &mut ListenFd, index: usize) -> Option<OwnedFd> {
     None
 }
 
-/// Whether connections can be accepted from a socket, or what it is instead.
-fn sort(fd: OwnedFd, number: usize) -> What {
-    match listening(&fd) {
-        Ok(address) => What::Listening(Arc::new(fd), address),
-        Err(what) => What::Wrong(format!("descriptor {number} is {what}"), Some(fd)),
+/// Classifies a socket: it can accept connections, or is unusable for the reason given.
+fn kind_of(fd: OwnedFd, number: usize) -> FdKind {
+    match listening_address(&fd) {
+        Ok(address) => FdKind::Listening(Arc::new(fd), address),
+        Err(reason) => FdKind::Unusable(format!("descriptor {number} is {reason}"), Some(fd)),
     }
 }
 
-fn listening(fd: &impl AsFd) -> Result<Address, &'static str> {
+/// Returns the address of a socket that can accept connections, or a description of any other descriptor.
+fn listening_address(fd: &impl AsFd) -> Result<Address, &'static str> {
     match rustix::net::sockopt::socket_type(fd) {
         Ok(SocketType::STREAM) => {}
         Ok(SocketType::DGRAM) => return Err("a datagram socket"),
         Ok(SocketType::SEQPACKET) => return Err("a SEQPACKET socket"),
-        Ok(_) => return Err("no stream socket"),
+        Ok(_) => return Err("not a stream socket"),
         Err(_) => return Err("not a socket"),
     }
     let address = rustix::net::getsockname(fd)
@@ -356,10 +372,10 @@ fn listening(fd: &impl AsFd) -> Result<Address, &'static str> {
         return Err("a connection, not a listening socket (Accept=yes in its socket unit?)");
     }
     match &address {
-        // bound by the one who passed it: listening is what we do next anyway
+        // bound by the parent but not listening yet: this process calls listen(2) anyway
         Address::Tcp(bound) if bound.port() != 0 => Ok(address),
         Address::Unix(Some(_)) => Ok(address),
-        _ => Err("a stream socket that is bound to no address"),
+        _ => Err("a stream socket without an address"),
     }
 }
 
@@ -367,8 +383,8 @@ fn listening(fd: &impl AsFd) -> Result<Address, &'static str> {
 mod tests {
     use super::*;
 
-    fn environment(fds: &str, pid: Option<&str>) -> Environment {
-        Environment {
+    fn environment(fds: &str, pid: Option<&str>) -> ListenVariables {
+        ListenVariables {
             fds: Some(fds.into()),
             pid: pid.map(str::to_owned),
             names: None,
@@ -377,22 +393,22 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_was_passed_is_not_ours() {
+    fn descriptors_for_another_process_are_ignored() {
         let inherited = environment("1", Some("1")).take().unwrap();
-        assert!(inherited.passed.is_empty());
+        assert!(inherited.fds.is_empty());
         let ours = std::process::id();
         let note =
-            format!("LISTEN_FDS ignored: LISTEN_PID=1 is another process, this one is {ours}");
+            format!("ignoring LISTEN_FDS: LISTEN_PID=1 is another process, this process is {ours}");
         assert_eq!(inherited.notes, [note]);
-        assert!(environment("1", Some("me")).not_ours().is_some());
-        assert!(environment("1", Some("")).not_ours().is_none());
+        assert!(environment("1", Some("me")).for_another_process().is_some());
+        assert!(environment("1", Some("")).for_another_process().is_none());
         assert!(environment("1", Some(&ours.to_string()))
-            .not_ours()
+            .for_another_process()
             .is_none());
     }
 
     #[test]
-    fn a_count_that_no_process_can_have_is_refused() {
+    fn an_impossible_number_of_descriptors_is_refused() {
         for text in ["abc", "-1", "1048577", "99999999999999999999", "1 "] {
             let error = count(text).unwrap_err();
             assert!(error.is_socket());
@@ -403,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_as_many_as_descriptors() {
+    fn each_descriptor_has_a_name_or_none() {
         let web = || Some("web".to_owned());
         assert_eq!(
             names(Some("web::web"), 3),
@@ -420,14 +436,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_promised_and_is_not_open_is_said_once() {
-        let What::Wrong(what, None) = missing("4", 3..7, &BTreeSet::from([3, 5])).unwrap().what
+    fn missing_descriptors_are_reported_together() {
+        let FdKind::Unusable(kind, None) =
+            missing("4", 3..7, &BTreeSet::from([3, 5])).unwrap().kind
         else {
             panic!()
         };
         assert_eq!(
-            what,
-            "LISTEN_FDS=4, but 2 of them not open, the first is descriptor 4"
+            kind,
+            "LISTEN_FDS=4, but 2 of these descriptors are not open; the first of them is 4"
         );
         assert!(missing("2", 3..5, &BTreeSet::from([3, 4])).is_none());
     }

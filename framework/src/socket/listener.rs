@@ -1,9 +1,10 @@
-//! A listening socket: accepts connections, knows where it came from, and takes its path away only if it is its own.
+//! A listening socket. It accepts connections, records where it came from, and removes only a
+//! socket file that it created.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_io::Async;
 use rustix::io::Errno;
@@ -11,30 +12,33 @@ use rustix::net::{acceptfrom_with, SocketAddrAny, SocketFlags};
 
 use super::Address;
 use crate::config::Listen;
+use crate::sync::lock::Mutex;
 
-/// Where a listener came from; decides who may close it.
+/// The origin of a listener. It decides who may close the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// This process bound it for an entry of `listen`.
+pub(crate) enum ListenerOrigin {
+    /// Bound by this process for an entry of `listen`.
     Bound,
-    /// It was passed by whoever started this process, who owns it and its path.
+    /// Passed by the parent process, which owns the socket and its path.
     Inherited,
 }
 
 /// A listening stream socket, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Shared with [`Sockets`](super::Sockets) where it was inherited, so that it outlives every configuration.
+    /// Shared with [`Sockets`](super::Sockets) if it was inherited, because an inherited socket
+    /// stays open when no configuration uses it.
     io: Async<Arc<OwnedFd>>,
     address: Address,
     name: Option<String>,
-    source: Source,
+    details: OriginDetails,
 }
 
-/// What a listener stands for in the settings.
+/// The origin, with the data that only a bound listener has.
 #[derive(Debug)]
-enum Source {
-    /// The entry is remembered because a reload keeps the listener of an equal one, also with port 0.
+enum OriginDetails {
+    /// `entry` is kept because a reload reuses the listener of an equal entry. The address does not
+    /// suffice for that: the entry may have port 0 or a host name.
     Bound {
         entry: Listen,
         path: Mutex<Option<BoundPath>>,
@@ -42,14 +46,15 @@ enum Source {
     Inherited,
 }
 
-/// The path of a bound Unix socket, and which file that was: another process may have put its own there since.
+/// The path of a bound Unix socket and the identity of its file. Another process may have put its
+/// own file at the path since.
 #[derive(Debug)]
 pub(super) struct BoundPath {
     pub(super) path: PathBuf,
     pub(super) file: FileId,
 }
 
-/// Device and inode: the identity of a file, whatever it is called.
+/// Device and inode: the identity of a file under any name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
@@ -60,7 +65,7 @@ impl Listener {
         path: Option<BoundPath>,
     ) -> io::Result<Self> {
         let address = local_address(&socket)?;
-        let source = Source::Bound {
+        let details = OriginDetails::Bound {
             entry,
             path: Mutex::new(path),
         };
@@ -68,7 +73,7 @@ impl Listener {
             io: Async::new(Arc::new(socket))?,
             address,
             name: None,
-            source,
+            details,
         })
     }
 
@@ -81,24 +86,26 @@ impl Listener {
             io: Async::new(socket)?,
             address,
             name,
-            source: Source::Inherited,
+            details: OriginDetails::Inherited,
         })
     }
 
-    /// Waits until there may be a connection in the queue. To be asked after [`try_accept`](Self::try_accept): what an
-    /// inherited socket already holds may give no edge.
+    /// Waits for an event of the accept queue. Call [`try_accept`](Self::try_accept) first:
+    /// connections that were queued before this process registered the socket may cause no event.
     ///
     /// # Errors
-    /// The reactor's.
-    pub(crate) async fn waiting(&self) -> io::Result<()> {
+    /// The reactor reports an error.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
         self.io.readable().await
     }
 
-    /// The next connection in the queue and its peer, or `None`.
+    /// Accepts the next connection and returns it with the address of its peer, or `None` if the
+    /// queue is empty.
     ///
     /// # Errors
-    /// Lack of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), after which the caller pauses, or a socket
-    /// that no longer listens. What concerns one connection only is passed over.
+    /// The process is out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), in which case
+    /// the caller pauses, or the socket no longer listens. Errors of a single connection are
+    /// skipped.
     pub(crate) fn try_accept(&self) -> io::Result<Option<(OwnedFd, Address)>> {
         match accept_now(self.io.get_ref()) {
             Ok(connection) => Ok(Some(connection)),
@@ -107,33 +114,35 @@ impl Listener {
         }
     }
 
-    /// How many connections may wait to be accepted; what waits already stays.
+    /// Sets the number of connections that may wait in the accept queue. Connections that wait
+    /// already are kept.
     ///
     /// # Errors
-    /// The kernel's.
+    /// listen(2) fails.
     pub(crate) fn set_backlog(&self, backlog: i32) -> io::Result<()> {
         Ok(rustix::net::listen(self.io.get_ref(), backlog)?)
     }
 
-    /// Where it listens; for port 0 the port that was given.
+    /// The local address, with the port that the kernel assigned for port 0.
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        match self.source {
-            Source::Bound { .. } => Origin::Bound,
-            Source::Inherited => Origin::Inherited,
+    pub(crate) fn origin(&self) -> ListenerOrigin {
+        match self.details {
+            OriginDetails::Bound { .. } => ListenerOrigin::Bound,
+            OriginDetails::Inherited => ListenerOrigin::Inherited,
         }
     }
 
-    /// The name it was passed under (LISTEN_FDNAMES).
+    /// The name of an inherited socket (LISTEN_FDNAMES).
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Takes the path of a bound Unix socket away, if it is still the file that was bound, and does nothing to any
-    /// other socket or the second time. The descriptor is closed when the last holder lets go.
+    /// Removes the socket file of a bound Unix listener if the path still leads to the file that
+    /// was bound. Does nothing for other sockets, nor on a second call. The descriptor itself is
+    /// closed when its last owner is dropped.
     pub(crate) fn close(&self) {
         let Some(bound) = self.take_path() else {
             return;
@@ -149,40 +158,39 @@ impl Listener {
         }
     }
 
-    /// The socket itself, to be passed on.
+    /// The socket, for a child process.
     pub(super) fn socket(&self) -> Arc<OwnedFd> {
         self.io.get_ref().clone()
     }
 
-    /// Leaves the path to another process from now on: [`close`](Self::close) will not touch it.
+    /// Gives up the socket file because another process uses it now: [`close`](Self::close) will
+    /// not remove it.
     pub(crate) fn disown(&self) {
         self.take_path();
     }
 
-    /// The entry of `listen` it was bound for.
+    /// The entry of `listen` that the listener was bound for.
     pub(super) fn entry(&self) -> Option<&Listen> {
-        match &self.source {
-            Source::Bound { entry, .. } => Some(entry),
-            Source::Inherited => None,
+        match &self.details {
+            OriginDetails::Bound { entry, .. } => Some(entry),
+            OriginDetails::Inherited => None,
         }
     }
 
-    /// The socket file it owns.
+    /// The socket file that this listener owns.
     pub(super) fn file(&self) -> Option<FileId> {
-        let Source::Bound { path, .. } = &self.source else {
+        let OriginDetails::Bound { path, .. } = &self.details else {
             return None;
         };
-        let path = path.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let path = path.lock();
         path.as_ref().map(|bound| bound.file)
     }
 
     fn take_path(&self) -> Option<BoundPath> {
-        let Source::Bound { path, .. } = &self.source else {
+        let OriginDetails::Bound { path, .. } = &self.details else {
             return None;
         };
-        path.lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .take()
+        path.lock().take()
     }
 }
 
@@ -192,19 +200,15 @@ impl AsFd for Listener {
     }
 }
 
-/// Which file a path names, without following a link.
+/// Returns the identity of the file at `path`, without following a link.
 pub(super) fn file_id(path: &std::path::Path) -> io::Result<FileId> {
     let stat = rustix::fs::lstat(path)?;
     Ok(FileId(stat.st_dev, stat.st_ino))
 }
 
 fn local_address(socket: &OwnedFd) -> io::Result<Address> {
-    Address::from_kernel(rustix::net::getsockname(socket)?).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::Unsupported,
-            "its address is of an unknown family",
-        )
-    })
+    Address::from_kernel(rustix::net::getsockname(socket)?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "unknown address family"))
 }
 
 fn accept_now(socket: &OwnedFd) -> io::Result<(OwnedFd, Address)> {
@@ -217,14 +221,16 @@ fn accept_now(socket: &OwnedFd) -> io::Result<(OwnedFd, Address)> {
     }
 }
 
-/// The kernel leaves the address out where it is empty, which only a Unix client's is.
+/// Converts the address of a peer. The kernel returns no address if it is empty, which is possible
+/// only for Unix clients.
 fn peer_address(peer: Option<SocketAddrAny>) -> Address {
     peer.and_then(Address::from_kernel)
         .unwrap_or(Address::Unix(None))
 }
 
-/// Errors of a connection that died in the queue, which Linux hands to accept(2): the next one may be well.
-/// EOPNOTSUPP, which the manual lists with them, is left to the caller's pause, for it may also be final.
+/// Returns true for errors of a connection that failed while it was queued. Linux returns them from
+/// accept(2); the next connection may be fine. EOPNOTSUPP, which the manual lists with them, may
+/// also be permanent, so it is returned to the caller, which pauses.
 fn concerns_one_connection(error: Errno) -> bool {
     matches!(
         error,

@@ -1,7 +1,8 @@
-//! The sockets a process listens on: where they come from, what they are, and how connections leave them.
+//! The sockets that a process listens on, and the connections that it accepts.
 //!
-//! Arrows point one way: [`acquire`] carries out what [`plan`] decides, from the two sources [`inherit`] and [`bind`];
-//! both give a [`listener`].
+//! [`plan`] decides which sockets a configuration needs. [`acquire`] carries the plan out: it takes
+//! sockets from [`inherit`] or has [`bind`] bind them. Both produce a [`listener`]. An accepted
+//! connection is a [`stream`], whose readiness [`watch`] reports.
 
 mod acquire;
 mod address;
@@ -15,10 +16,10 @@ mod stream;
 mod tests;
 mod watch;
 
-pub(crate) use acquire::{Acquired, Sockets};
+pub(crate) use acquire::{ListenerSet, Sockets};
 pub(crate) use address::Address;
-pub(crate) use inherit::{Inherited, HANDOVER, NEWEST};
-pub(crate) use listener::{Listener, Origin};
+pub(crate) use inherit::{InheritedSockets, HANDOVER, NEWEST};
+pub(crate) use listener::{Listener, ListenerOrigin};
 pub(crate) use send_queue::unacknowledged;
 pub(crate) use stream::Stream;
 pub(crate) use watch::PeerState;

@@ -1,142 +1,143 @@
-//! Which sockets a configuration asks for, decided before any is touched: what was inherited wins.
+//! Decides which sockets a configuration needs, before any socket is touched. Inherited sockets
+//! take precedence over `listen`.
 //!
-//! - `listen` unset: every inherited stream socket, else 127.0.0.1:8080.
-//! - `fd:NAME`: every inherited socket of that name.
-//! - `HOST:PORT` and `unix:PATH`: bound, unless any stream socket was inherited: then all of those stand in for all of
-//!   these entries together. Nothing is matched by address.
+//! - `listen` unset: every inherited stream socket; without any, 127.0.0.1:8080 is bound.
+//! - `fd:NAME`: every inherited socket with that name.
+//! - `HOST:PORT` and `unix:PATH`: bound if no stream socket was inherited. Otherwise all inherited stream sockets
+//!   are used instead of all these entries. Addresses are not compared.
 //!
-//! An inherited socket that nothing serves stays open, untouched.
+//! An inherited socket that is not used stays open and untouched.
 
 use std::collections::BTreeSet;
 
 use super::bind::text;
-use super::inherit::{Inherited, Passed, What};
+use super::inherit::{FdKind, InheritedFd, InheritedSockets};
 use crate::config::Listen;
 
-/// What `listen` is where nothing says otherwise.
+/// The default of `listen`.
 const DEFAULT: (&str, u16) = ("127.0.0.1", 8080);
 
-/// What to serve, and what to say about it.
+/// The sockets to use, the addresses to bind, and the messages about them.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// The inherited sockets to be served, by their place.
-    pub(super) serve: BTreeSet<usize>,
+pub(super) struct ListenPlan {
+    /// Indexes of the inherited sockets to use.
+    pub(super) use_inherited: BTreeSet<usize>,
     pub(super) bind: Vec<Listen>,
-    /// For the log, a line each.
+    /// Notes for the log, one line each.
     pub(super) notes: Vec<String>,
-    /// Why it cannot be done, a line each; carrying it out adds its own.
+    /// The reasons why `listen` cannot be satisfied, one line each. Carrying out the plan may add
+    /// more.
     pub(super) faults: Vec<String>,
 }
 
-impl Plan {
-    pub(super) fn new(inherited: &Inherited, listen: Option<&[Listen]>) -> Self {
-        let mut plan = Plan {
+impl ListenPlan {
+    pub(super) fn new(inherited: &InheritedSockets, listen: Option<&[Listen]>) -> Self {
+        let mut plan = ListenPlan {
             notes: inherited.notes.clone(),
-            ..Plan::default()
+            ..ListenPlan::default()
         };
         match listen {
-            None => plan.unset(&inherited.passed),
-            Some(entries) => plan.entries(&inherited.passed, entries),
+            None => plan.add_default(&inherited.fds),
+            Some(entries) => plan.add_entries(&inherited.fds, entries),
         }
-        plan.note_unserved(&inherited.passed);
+        plan.note_unused(&inherited.fds);
         plan
     }
 
-    /// The same for entries of another purpose: nothing stands in for those that are bound.
-    pub(super) fn beside(inherited: &Inherited, entries: &[Listen]) -> Self {
-        let mut plan = Plan::default();
+    /// Plans listeners that are not for requests, such as `metrics.listen`. Inherited sockets do
+    /// not replace addresses here.
+    pub(super) fn for_entries(inherited: &InheritedSockets, entries: &[Listen]) -> Self {
+        let mut plan = ListenPlan::default();
         for entry in entries {
             match entry {
-                Listen::Fd(name) => plan.pick(&inherited.passed, name),
+                Listen::Fd(name) => plan.use_named(&inherited.fds, name),
                 entry => plan.bind.push(entry.clone()),
             }
         }
         plan
     }
 
-    fn unset(&mut self, passed: &[Passed]) {
+    fn add_default(&mut self, passed: &[InheritedFd]) {
         if passed.is_empty() {
             let (host, port) = DEFAULT;
             self.bind.push(Listen::Tcp {
                 host: host.into(),
                 port,
             });
-        } else if passed.iter().any(Passed::is_listening) {
-            self.serve_all(passed);
+        } else if passed.iter().any(InheritedFd::is_listening) {
+            self.use_all_inherited(passed);
         } else {
-            let kinds = list(passed.iter().map(Passed::to_string));
+            let kinds = list(passed.iter().map(InheritedFd::to_string));
             self.faults.push(format!(
-                "listen is unset, and no socket that was passed can be served: {kinds}"
+                "listen is unset, and none of the sockets passed to this process can be used: {kinds}"
             ));
         }
     }
 
-    fn entries(&mut self, passed: &[Passed], entries: &[Listen]) {
+    fn add_entries(&mut self, passed: &[InheritedFd], entries: &[Listen]) {
         let mut addresses = Vec::new();
         for entry in entries {
             match entry {
-                Listen::Fd(name) => self.pick(passed, name),
+                Listen::Fd(name) => self.use_named(passed, name),
                 entry => addresses.push(entry),
             }
         }
-        if !passed.iter().any(Passed::is_listening) {
+        if !passed.iter().any(InheritedFd::is_listening) {
             self.bind.extend(addresses.into_iter().cloned());
         } else if !addresses.is_empty() {
-            self.serve_all(passed);
+            self.use_all_inherited(passed);
             let entries = list(addresses.into_iter().map(text));
             self.notes.push(format!(
-                "not bound, for sockets were passed to this process: {entries}"
+                "using the sockets passed to this process instead of binding {entries}"
             ));
         }
     }
 
-    fn serve_all(&mut self, passed: &[Passed]) {
-        self.serve.extend(
-            (0..)
-                .zip(passed)
-                .filter(|(_, passed)| passed.is_listening())
-                .map(|(place, _)| place),
-        );
-    }
-
-    fn pick(&mut self, passed: &[Passed], name: &str) {
-        let named = |passed: &Passed| passed.name.as_deref() == Some(name);
-        for (place, passed) in passed
+    fn use_all_inherited(&mut self, passed: &[InheritedFd]) {
+        let listening = passed
             .iter()
             .enumerate()
-            .filter(|(_, passed)| named(passed))
-        {
-            if passed.is_listening() {
-                self.serve.insert(place);
+            .filter(|(_, socket)| socket.is_listening());
+        self.use_inherited.extend(listening.map(|(index, _)| index));
+    }
+
+    fn use_named(&mut self, passed: &[InheritedFd], name: &str) {
+        let mut found = false;
+        for (index, socket) in passed.iter().enumerate() {
+            if socket.name.as_deref() != Some(name) {
+                continue;
+            }
+            found = true;
+            if socket.is_listening() {
+                self.use_inherited.insert(index);
             } else {
                 self.faults
-                    .push(format!("listen = \"fd:{name}\": {passed}"));
+                    .push(format!("listen = \"fd:{name}\": {socket}"));
             }
         }
-        if !passed.iter().any(named) {
+        if !found {
             self.faults
-                .push(format!("listen = \"fd:{name}\": {}", unknown(passed)));
+                .push(format!("listen = \"fd:{name}\": {}", unknown_name(passed)));
         }
     }
 
-    fn note_unserved(&mut self, passed: &[Passed]) {
-        for (_, passed) in passed
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| !self.serve.contains(place))
-        {
-            self.notes.push(match passed.what {
-                What::Listening(..) => {
-                    format!("the inherited socket {passed} is not served: no fd:NAME in listen names it")
+    fn note_unused(&mut self, passed: &[InheritedFd]) {
+        for (index, socket) in passed.iter().enumerate() {
+            if self.use_inherited.contains(&index) {
+                continue;
+            }
+            self.notes.push(match socket.kind {
+                FdKind::Listening(..) => {
+                    format!("the inherited socket {socket} is not used: no fd:NAME entry of listen has its name")
                 }
-                What::Wrong(..) => format!("not served: {passed}"),
+                FdKind::Unusable(..) => format!("ignoring an inherited descriptor: {socket}"),
             });
         }
     }
 }
 
-/// What there is instead of a name that nobody passed.
-fn unknown(passed: &[Passed]) -> String {
+/// Explains why no inherited socket has the name, and lists the names that exist.
+fn unknown_name(passed: &[InheritedFd]) -> String {
     if passed.is_empty() {
         return "no socket was passed to this process (LISTEN_FDS is not set)".into();
     }
@@ -145,10 +146,10 @@ fn unknown(passed: &[Passed]) -> String {
         .filter_map(|passed| passed.name.clone())
         .collect();
     if names.is_empty() {
-        return "no socket that was passed has a name (LISTEN_FDNAMES)".into();
+        return "no socket passed to this process has a name (LISTEN_FDNAMES)".into();
     }
     format!(
-        "no socket of this name was passed; there are {}",
+        "no socket of this name was passed; the passed names are {}",
         list(names)
     )
 }

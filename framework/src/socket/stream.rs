@@ -1,4 +1,5 @@
-//! An accepted stream socket, TCP or Unix alike: non-blocking reads and writes, and a way back to the bare descriptor.
+//! An accepted TCP or Unix stream socket with non-blocking reads and writes. It can be converted
+//! back into its descriptor.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -10,115 +11,119 @@ use std::task::{ready, Context, Poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::watch::{PeerState, Watched};
+use super::watch::{PeerState, PolledSocket};
 
-/// A connected socket that is watched.
+/// A connected socket that is registered with the poller.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Arc<OwnedFd>,
-    watched: Watched,
-    /// How often something could be read without a pause.
-    in_a_row: AtomicU8,
+    polled: PolledSocket,
+    /// The number of consecutive reads that returned data.
+    consecutive_reads: AtomicU8,
 }
 
-/// After so many reads the others of a thread have their turn: whoever reads until nothing is left would stay with a
-/// client that never pauses.
-const IN_A_ROW: u8 = 32;
+/// The number of consecutive reads after which a connection yields to the other tasks of its
+/// thread. Without this limit a client that never pauses would keep the thread to itself.
+const MAX_CONSECUTIVE_READS: u8 = 32;
 
 impl Stream {
-    /// Takes a socket that is non-blocking already, as `accept4(2)` and our own listeners make them.
+    /// Registers `socket`, which must be non-blocking already. accept4(2) and the listeners of this
+    /// crate create such sockets.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = Arc::new(socket);
-        let watched = Watched::new(&socket)?;
+        let polled = PolledSocket::new(&socket)?;
         Ok(Stream {
             socket,
-            watched,
-            in_a_row: AtomicU8::new(0),
+            polled,
+            consecutive_reads: AtomicU8::new(0),
         })
     }
 
-    /// Leaves those that are watched: a socket that another process or poller is to read must not be watched here.
+    /// Removes the socket from the poller and returns its descriptor. Two pollers must not wait for
+    /// the same socket, be they in one process or in two.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
-        drop(self.watched);
-        // nobody else ever holds it
+        drop(self.polled);
+        // this is the only reference, so `try_clone` never runs
         Arc::try_unwrap(self.socket).or_else(|socket| socket.try_clone())
     }
 
-    /// Reads what has come; 0 is the end.
+    /// Reads available data. Returns 0 at the end of the stream.
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let change = self.watched.read();
+        let readiness = self.polled.read();
         loop {
-            if change.poll(cx).is_pending() {
-                self.in_a_row.store(0, Ordering::Relaxed);
+            if readiness.poll_ready(cx).is_pending() {
+                self.consecutive_reads.store(0, Ordering::Relaxed);
                 return Poll::Pending;
             }
-            // one task reads at a time
-            let before = self.in_a_row.load(Ordering::Relaxed);
-            if before == IN_A_ROW {
-                self.in_a_row.store(0, Ordering::Relaxed);
-                change.goes_on();
+            // a plain load and store suffice, because only one task reads at a time
+            let before = self.consecutive_reads.load(Ordering::Relaxed);
+            if before == MAX_CONSECUTIVE_READS {
+                self.consecutive_reads.store(0, Ordering::Relaxed);
+                readiness.set_ready();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.in_a_row.store(before + 1, Ordering::Relaxed);
+            self.consecutive_reads.store(before + 1, Ordering::Relaxed);
             match rustix::net::recv(&self.socket, &mut *buf, RecvFlags::empty()) {
-                // less than asked for: nothing is left, and what comes next is a change
+                // fewer bytes than the buffer holds: the socket is empty, and new data causes a new
+                // event
                 Ok((n, _)) if 0 < n && n < buf.len() => return Poll::Ready(Ok(n)),
                 Ok((n, _)) => {
-                    change.goes_on();
+                    readiness.set_ready();
                     return Poll::Ready(Ok(n));
                 }
                 Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => change.goes_on(),
+                Err(Errno::INTR) => readiness.set_ready(),
                 Err(error) => {
-                    change.goes_on();
+                    readiness.set_ready();
                     return Poll::Ready(Err(error.into()));
                 }
             }
         }
     }
 
-    /// What is known of the other end without reading; `cx` is woken when that changes, unless a read waits as well.
-    pub(crate) fn hears(&self, cx: &mut Context<'_>) -> PeerState {
-        self.watched.hears(cx)
+    /// Returns the state of the peer without a read. Wakes `cx` when the state may have changed,
+    /// unless a read waits as well: there is one waker for both.
+    pub(crate) fn peer_state(&self, cx: &mut Context<'_>) -> PeerState {
+        self.polled.peer_state(cx)
     }
 
-    /// Writes from several buffers at once, as much as the socket takes.
+    /// Writes from several buffers at once, as much as the send buffer takes.
     pub(crate) fn poll_write(
         &self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let change = self.watched.write();
+        let readiness = self.polled.write();
         loop {
-            ready!(change.poll(cx));
+            ready!(readiness.poll_ready(cx));
             let sent = match bufs {
                 [one] => rustix::net::send(&self.socket, one, SendFlags::NOSIGNAL),
                 many => {
-                    let mut nothing = SendAncillaryBuffer::default();
-                    rustix::net::sendmsg(&self.socket, many, &mut nothing, SendFlags::NOSIGNAL)
+                    let mut no_ancillary = SendAncillaryBuffer::default();
+                    rustix::net::sendmsg(&self.socket, many, &mut no_ancillary, SendFlags::NOSIGNAL)
                 }
             };
             match sent {
                 Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => change.goes_on(),
+                Err(Errno::INTR) => readiness.set_ready(),
                 Ok(n) => {
-                    change.goes_on();
+                    readiness.set_ready();
                     return Poll::Ready(Ok(n));
                 }
                 Err(error) => {
-                    change.goes_on();
+                    readiness.set_ready();
                     return Poll::Ready(Err(error.into()));
                 }
             }
         }
     }
 
-    /// Shuts one side or both down, for every process that holds the socket.
+    /// Shuts down one or both directions, for every process that holds the socket.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let how = match how {
             Shutdown::Read => rustix::net::Shutdown::Read,
@@ -158,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_comes_with_the_last_bytes_is_read_after_them() {
+    fn the_end_of_the_stream_is_read_after_the_last_bytes() {
         let (stream, mut theirs) = pair();
         theirs.write_all(b"the last").unwrap();
         drop(theirs);
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn no_piece_is_missed_between_a_read_and_the_next() {
+    fn no_data_is_missed_between_two_reads() {
         let (stream, mut theirs) = pair();
         let client = std::thread::spawn(move || {
             for _ in 0..10_000 {
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_socket_is_written_on_when_there_is_room() {
+    fn a_write_continues_when_a_full_send_buffer_has_space_again() {
         let (stream, mut theirs) = pair();
         let client = std::thread::spawn(move || {
             let mut all = vec![];
@@ -204,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_let_go_is_still_open() {
+    fn a_socket_is_still_open_after_it_left_the_poller() {
         let (stream, mut theirs) = pair();
         let mut ours = UnixStream::from(stream.into_fd().unwrap());
         theirs.write_all(b"to another").unwrap();

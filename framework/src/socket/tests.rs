@@ -1,4 +1,4 @@
-//! What the parts of this module do together: inheriting, binding, accepting, closing.
+//! Tests of the whole module: inheriting, binding, accepting and closing sockets.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ use futures_lite::future::block_on;
 use super::*;
 use crate::config::Listen;
 
-/// A directory of one test's own, gone with it.
+/// A directory for one test, removed at its end.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -42,10 +42,10 @@ fn tcp(host: &str, port: u16) -> Listen {
 }
 
 fn nothing_inherited() -> Sockets {
-    Sockets::new(Inherited::default())
+    Sockets::new(InheritedSockets::default())
 }
 
-fn bind(listen: &[Listen]) -> Acquired {
+fn bind(listen: &[Listen]) -> ListenerSet {
     nothing_inherited().acquire(Some(listen), 16, &[]).unwrap()
 }
 
@@ -72,7 +72,7 @@ fn passed_tcp() -> (OwnedFd, SocketAddr) {
     (listener.into(), address)
 }
 
-fn addresses(acquired: &Acquired) -> Vec<String> {
+fn addresses(acquired: &ListenerSet) -> Vec<String> {
     acquired
         .listeners
         .iter()
@@ -81,7 +81,7 @@ fn addresses(acquired: &Acquired) -> Vec<String> {
 }
 
 fn accepted(listener: &Listener) -> (OwnedFd, Address) {
-    block_on(listener.waiting()).unwrap();
+    block_on(listener.readable()).unwrap();
     listener.try_accept().unwrap().unwrap()
 }
 
@@ -89,7 +89,10 @@ fn accepted(listener: &Listener) -> (OwnedFd, Address) {
 fn a_bound_listener_accepts_and_names_the_peer() {
     let acquired = bind(&[tcp("127.0.0.1", 0)]);
     let listener = &acquired.listeners[0];
-    assert_eq!((listener.origin(), listener.name()), (Origin::Bound, None));
+    assert_eq!(
+        (listener.origin(), listener.name()),
+        (ListenerOrigin::Bound, None)
+    );
     let client = connect(listener);
     let (socket, peer) = accepted(listener);
     assert_eq!(peer, Address::Tcp(client.local_addr().unwrap()));
@@ -114,7 +117,7 @@ fn the_queue_can_be_emptied_without_waiting() {
 fn a_connection_that_waited_before_the_process_started_is_accepted() {
     let (socket, address) = passed_tcp();
     let mut client = TcpStream::connect(address).unwrap();
-    let sockets = Sockets::new(Inherited::from_parts(vec![(socket, None)]));
+    let sockets = Sockets::new(InheritedSockets::from_parts(vec![(socket, None)]));
     let acquired = sockets.acquire(None, 16, &[]).unwrap();
     drop(accepted(&acquired.listeners[0]));
     client
@@ -127,7 +130,7 @@ fn a_connection_that_waited_before_the_process_started_is_accepted() {
 fn an_inherited_backlog_of_one_is_raised_and_the_socket_made_non_blocking() {
     let (socket, address) = passed_tcp();
     rustix::net::listen(&socket, 1).unwrap();
-    let sockets = Sockets::new(Inherited::from_parts(vec![(socket, None)]));
+    let sockets = Sockets::new(InheritedSockets::from_parts(vec![(socket, None)]));
     let acquired = sockets.acquire(None, 64, &[]).unwrap();
     let clients: Vec<_> = (0..20)
         .map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(500)).unwrap())
@@ -139,9 +142,9 @@ fn an_inherited_backlog_of_one_is_raised_and_the_socket_made_non_blocking() {
 }
 
 #[test]
-fn inherited_sockets_stand_in_for_every_address_and_are_the_same_after_a_reload() {
+fn inherited_sockets_replace_every_address_and_stay_the_same_after_a_reload() {
     let ((one, first), (two, second)) = (passed_tcp(), passed_tcp());
-    let sockets = Sockets::new(Inherited::from_parts(vec![
+    let sockets = Sockets::new(InheritedSockets::from_parts(vec![
         (one, None),
         (two, Some("admin")),
     ]));
@@ -150,7 +153,7 @@ fn inherited_sockets_stand_in_for_every_address_and_are_the_same_after_a_reload(
     assert_eq!(addresses(&start), [first.to_string(), second.to_string()]);
     assert_eq!(
         start.notes,
-        ["not bound, for sockets were passed to this process: 0.0.0.0:80, unix:/run/app.sock"]
+        ["using the sockets passed to this process instead of binding 0.0.0.0:80, unix:/run/app.sock"]
     );
     let reload = sockets.acquire(None, 16, &start.listeners).unwrap();
     assert!(start
@@ -158,30 +161,30 @@ fn inherited_sockets_stand_in_for_every_address_and_are_the_same_after_a_reload(
         .iter()
         .zip(&reload.listeners)
         .all(|(a, b)| Arc::ptr_eq(a, b)));
-    assert_eq!(reload.listeners[1].origin(), Origin::Inherited);
+    assert_eq!(reload.listeners[1].origin(), ListenerOrigin::Inherited);
 }
 
 #[test]
-fn a_name_picks_all_sockets_of_it_and_no_other() {
+fn a_name_selects_all_sockets_with_that_name_and_no_others() {
     let sockets: Vec<_> = (0..3).map(|_| passed_tcp()).collect();
     let wanted: Vec<_> = [1, 2]
         .map(|index: usize| sockets[index].1.to_string())
         .into();
-    let unserved = sockets[0].1;
+    let unused = sockets[0].1;
     let names = ["other", "web", "web"];
     let parts = sockets
         .into_iter()
         .zip(names)
         .map(|((socket, _), name)| (socket, Some(name)))
         .collect();
-    let sockets = Sockets::new(Inherited::from_parts(parts));
+    let sockets = Sockets::new(InheritedSockets::from_parts(parts));
     let acquired = sockets
         .acquire(Some(&[Listen::Fd("web".into())]), 16, &[])
         .unwrap();
     assert_eq!(addresses(&acquired), wanted);
     assert_eq!(acquired.listeners[0].name(), Some("web"));
     let note = format!(
-        "the inherited socket {unserved} (other) is not served: no fd:NAME in listen names it"
+        "the inherited socket {unused} (other) is not used: no fd:NAME entry of listen has its name"
     );
     assert_eq!(acquired.notes, [note]);
     let again = sockets
@@ -191,13 +194,13 @@ fn a_name_picks_all_sockets_of_it_and_no_other() {
 }
 
 #[test]
-fn a_name_that_nobody_passed_is_refused_with_those_that_exist() {
+fn an_unknown_name_is_refused_with_a_list_of_the_known_names() {
     let listen = [Listen::Fd("web".into())];
     let (socket, _) = passed_tcp();
-    let sockets = Sockets::new(Inherited::from_parts(vec![(socket, Some("admin"))]));
+    let sockets = Sockets::new(InheritedSockets::from_parts(vec![(socket, Some("admin"))]));
     assert_eq!(
         refusal(&sockets, Some(&listen), &[]),
-        "listen = \"fd:web\": no socket of this name was passed; there are admin"
+        "listen = \"fd:web\": no socket of this name was passed; the passed names are admin"
     );
     assert_eq!(
         refusal(&nothing_inherited(), Some(&listen), &[]),
@@ -206,7 +209,7 @@ fn a_name_that_nobody_passed_is_refused_with_those_that_exist() {
 }
 
 #[test]
-fn a_wrong_kind_is_an_error_only_for_who_asks_for_it() {
+fn an_unusable_descriptor_is_an_error_only_if_listen_names_it() {
     let wrong = || {
         let (one, two) = UnixStream::pair().unwrap();
         std::mem::forget(two);
@@ -225,10 +228,10 @@ fn a_wrong_kind_is_an_error_only_for_who_asks_for_it() {
             (file.into(), Some("null")),
         ]
     };
-    let sockets = Sockets::new(Inherited::from_parts(wrong()));
+    let sockets = Sockets::new(InheritedSockets::from_parts(wrong()));
     assert_eq!(
         refusal(&sockets, None, &[]),
-        "listen is unset, and no socket that was passed can be served: descriptor 3 is a datagram socket (dns), \
+        "listen is unset, and none of the sockets passed to this process can be used: descriptor 3 is a datagram socket (dns), \
          descriptor 4 is a connection, not a listening socket (Accept=yes in its socket unit?) (connection), \
          descriptor 5 is a SEQPACKET socket, descriptor 6 is not a socket (null)"
     );
@@ -242,7 +245,7 @@ fn a_wrong_kind_is_an_error_only_for_who_asks_for_it() {
     assert_eq!((bound.listeners.len(), bound.notes.len()), (1, 4));
     assert_eq!(
         bound.notes[0],
-        "not served: descriptor 3 is a datagram socket (dns)"
+        "ignoring an inherited descriptor: descriptor 3 is a datagram socket (dns)"
     );
 }
 
@@ -295,7 +298,7 @@ fn a_reload_keeps_equal_entries_and_binds_the_rest() {
 }
 
 #[test]
-fn widening_an_address_we_listen_on_is_told_apart_from_a_stranger() {
+fn a_conflict_with_an_address_of_this_process_has_an_error_of_its_own() {
     let sockets = nothing_inherited();
     let start = sockets
         .acquire(Some(&[tcp("127.0.0.1", 0)]), 16, &[])
@@ -305,13 +308,13 @@ fn widening_an_address_we_listen_on_is_told_apart_from_a_stranger() {
         refusal(&sockets, Some(&[tcp("0.0.0.0", port)]), &start.listeners),
         format!(
             "listen = \"0.0.0.0:{port}\": the address is in use: this process itself listens on 127.0.0.1:{port}, \
-             and cannot have both at once; restart it, or change the port"
+             and both cannot be open at once; restart the process, or change the port"
         )
     );
 }
 
 #[test]
-fn every_address_of_ipv6_takes_ipv4_as_well() {
+fn the_unspecified_ipv6_address_accepts_ipv4_as_well() {
     let sockets = nothing_inherited();
     let Ok(start) = sockets.acquire(Some(&[tcp("[::]", 0)]), 16, &[]) else {
         return;
@@ -325,7 +328,7 @@ fn every_address_of_ipv6_takes_ipv4_as_well() {
         &start.listeners,
     );
     assert!(
-        both.contains("[::] takes IPv4 as well: one entry does for both"),
+        both.contains("[::] accepts IPv4 as well: one entry is enough for both"),
         "{both}"
     );
 }
@@ -348,7 +351,7 @@ fn a_stale_socket_file_is_replaced_and_removed_at_the_end() {
 }
 
 #[test]
-fn a_path_that_another_process_bound_since_is_left_alone() {
+fn a_path_that_another_process_has_bound_is_not_removed() {
     let directory = Directory::new("replaced");
     let path = directory.path("app.sock");
     let first = bind(&[Listen::Unix(path.clone())]);
@@ -359,20 +362,20 @@ fn a_path_that_another_process_bound_since_is_left_alone() {
 }
 
 #[test]
-fn a_path_that_was_disowned_or_inherited_is_left_alone() {
+fn a_path_that_was_disowned_or_inherited_is_not_removed() {
     let directory = Directory::new("disowned");
     let (own, passed) = (directory.path("own.sock"), directory.path("passed.sock"));
     let bound = bind(&[Listen::Unix(own.clone())]);
     bound.listeners[0].disown();
     bound.listeners[0].close();
     let socket = UnixListener::bind(&passed).unwrap();
-    let sockets = Sockets::new(Inherited::from_parts(vec![(socket.into(), None)]));
+    let sockets = Sockets::new(InheritedSockets::from_parts(vec![(socket.into(), None)]));
     sockets.acquire(None, 16, &[]).unwrap().listeners[0].close();
     assert!(own.exists() && passed.exists());
 }
 
 #[test]
-fn a_path_in_use_by_a_process_a_file_or_nobody_is_refused_with_the_reason() {
+fn a_path_that_cannot_be_bound_is_refused_with_the_reason() {
     let directory = Directory::new("in-use");
     let (live, file) = (directory.path("live.sock"), directory.path("file"));
     let missing = directory.path("missing/app.sock");
@@ -386,7 +389,7 @@ fn a_path_in_use_by_a_process_a_file_or_nobody_is_refused_with_the_reason() {
             live.display()
         ),
         format!(
-            "listen = \"unix:{}\": a file that is not a socket is in its place; remove it, or choose another path",
+            "listen = \"unix:{}\": a file that is not a socket is at this path; remove it, or choose another path",
             file.display()
         ),
         format!(
@@ -404,7 +407,7 @@ fn a_path_longer_than_a_socket_address_is_refused() {
     let path = PathBuf::from(format!("/tmp/{}", "x".repeat(120)));
     let line = refusal(&nothing_inherited(), Some(&[Listen::Unix(path)]), &[]);
     assert!(
-        line.ends_with("the path is too long: a socket's may have 107 bytes"),
+        line.ends_with("the path is too long: the path of a socket may have at most 107 bytes"),
         "{line}"
     );
 }

@@ -1,8 +1,9 @@
-//! When connections can be read and written: one epoll instance for all of them, which tells of each change once.
+//! Readiness of connections: one edge-triggered epoll instance for all of them.
 //!
-//! async-io's reactor is asked anew after each event: a failed read and an epoll_ctl(2) for each request. Here a socket
-//! is registered once, edge-triggered (epoll(7)), and a read that gave less than it could have needs no second one to
-//! know that nothing is left. Only the instance itself waits in async-io's reactor.
+//! async-io's reactor arms a socket again after each event. That costs a read that fails with EAGAIN and an
+//! epoll_ctl(2) for each request. Here a socket is registered once, edge-triggered (epoll(7)). A read that
+//! returned fewer bytes than it asked for has emptied the socket, so the next read waits for an event instead of
+//! a failed system call. Only the epoll descriptor itself is registered with async-io's reactor.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -20,120 +21,129 @@ use slab::Slab;
 
 use crate::sync::lock::{Mutex, MutexGuard};
 
-/// A socket's place among the watched ones; it is left when this is dropped.
+/// A socket that is registered with the [`Poller`]. Dropping it removes the registration.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct PolledSocket {
     socket: Arc<OwnedFd>,
+    /// The socket's key in [`Poller::sockets`].
     key: usize,
-    changes: Arc<Changes>,
+    readiness: Arc<SocketReadiness>,
 }
 
-/// What is known of the other end without reading.
+/// The state of the peer as far as epoll reports it, without a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerState {
-    /// It may say more, if it has not already.
+    /// The peer may send more data.
     Open,
-    /// It has shut its sending half down, or closed. Over TCP both look the same.
+    /// The peer has shut down its sending half or closed the socket. TCP does not distinguish the two.
     HalfClosed,
-    /// Nothing that is sent arrives any more: the connection was reset or, where that can be known, closed.
+    /// The peer receives nothing any more: the connection was reset, or (Unix sockets) closed.
     Closed,
 }
 
-/// What is known of a socket.
+/// The readiness of both directions of a socket.
 #[derive(Debug)]
-struct Changes {
-    /// Tells the socket from those that had its place before it.
-    number: u32,
-    read: Change,
-    write: Change,
+struct SocketReadiness {
+    /// Distinguishes this socket from earlier ones with the same key. An event that was queued for a socket that
+    /// is closed by now must not reach the socket that reuses its key.
+    serial: u32,
+    read: Readiness,
+    write: Readiness,
 }
 
-impl Changes {
-    /// What epoll says of it: its number, and its place.
-    fn event(&self, key: usize) -> EventData {
-        EventData::new_u64(u64::from(self.number) << 32 | key as u64)
+impl SocketReadiness {
+    /// The data that epoll returns with each event of the socket: serial number and key.
+    fn event_data(&self, key: usize) -> EventData {
+        EventData::new_u64(u64::from(self.serial) << 32 | key as u64)
     }
 }
 
-/// What is known of one direction of a socket.
+/// The readiness of one direction of a socket, either reading or writing.
 #[derive(Debug)]
-pub(super) struct Change {
-    /// Whether a try may give more than the last one.
-    worth: AtomicBool,
-    /// Whether it is over: then every try gives the same answer, at once.
-    over: AtomicBool,
-    waiting: AtomicWaker,
+pub(super) struct Readiness {
+    /// Set if a system call may make progress. Cleared before each call and set again by the next event.
+    ready: AtomicBool,
+    /// Set once the direction has ended. From then on each call returns at once, with the same result.
+    ended: AtomicBool,
+    waker: AtomicWaker,
 }
 
-impl Watched {
+impl PolledSocket {
     pub(super) fn new(socket: &Arc<OwnedFd>) -> io::Result<Self> {
-        let watch = Watch::get()?;
-        // the first try needs no telling: often enough something has come before now, and there is room
-        let changes = Arc::new(Changes {
-            number: watch.next.fetch_add(1, Ordering::Relaxed),
-            read: Change::new(),
-            write: Change::new(),
+        let poller = Poller::get()?;
+        // both directions start as ready: a client has often sent its request by now, and the send buffer is empty
+        let readiness = Arc::new(SocketReadiness {
+            serial: poller.next_serial.fetch_add(1, Ordering::Relaxed),
+            read: Readiness::new(),
+            write: Readiness::new(),
         });
-        let key = watch.places().insert(changes.clone());
-        let event = changes.event(key);
-        let watched = Watched {
+        let key = poller.sockets().insert(readiness.clone());
+        let data = readiness.event_data(key);
+        // made before `epoll::add`, so that its drop frees the key if that fails
+        let polled = PolledSocket {
             socket: socket.clone(),
             key,
-            changes,
+            readiness,
         };
         let all = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(&watch.epoll, socket, event, all)?;
-        Ok(watched)
+        epoll::add(&poller.epoll, socket, data, all)?;
+        Ok(polled)
     }
 
-    pub(super) fn read(&self) -> &Change {
-        &self.changes.read
+    pub(super) fn read(&self) -> &Readiness {
+        &self.readiness.read
     }
 
-    /// Takes no change from whoever reads next.
-    pub(super) fn hears(&self, cx: &mut Context<'_>) -> PeerState {
-        let Changes { read, write, .. } = &*self.changes;
-        read.waiting.register(cx.waker());
-        if write.over.load(Ordering::Acquire) {
+    /// Returns the state of the peer, and wakes `cx` when it may have changed.
+    ///
+    /// The readiness for reading stays as it is, so the next read misses no data.
+    pub(super) fn peer_state(&self, cx: &mut Context<'_>) -> PeerState {
+        let SocketReadiness { read, write, .. } = &*self.readiness;
+        read.waker.register(cx.waker());
+        if write.ended.load(Ordering::Acquire) {
             PeerState::Closed
-        } else if read.over.load(Ordering::Acquire) {
+        } else if read.ended.load(Ordering::Acquire) {
             PeerState::HalfClosed
         } else {
             PeerState::Open
         }
     }
 
-    pub(super) fn write(&self) -> &Change {
-        &self.changes.write
+    pub(super) fn write(&self) -> &Readiness {
+        &self.readiness.write
     }
 }
 
-impl Drop for Watched {
+impl Drop for PolledSocket {
     fn drop(&mut self) {
-        if let Ok(watch) = Watch::get() {
-            // epoll follows the open description: a descriptor that is only closed may stay watched
-            let _ = epoll::delete(&watch.epoll, &self.socket);
-            watch.places().try_remove(self.key);
+        if let Ok(poller) = Poller::get() {
+            // Closing the descriptor is not enough: epoll follows the open file description, which another process
+            // may share.
+            let _ = epoll::delete(&poller.epoll, &self.socket);
+            poller.sockets().try_remove(self.key);
         }
     }
 }
 
-impl Change {
+impl Readiness {
     fn new() -> Self {
-        Change {
-            worth: AtomicBool::new(true),
-            over: AtomicBool::new(false),
-            waiting: AtomicWaker::new(),
+        Readiness {
+            ready: AtomicBool::new(true),
+            ended: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
         }
     }
 
-    /// Waits until a try is worth it. Whatever changes from here on is told once more, so that none is missed during
-    /// the try.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until a system call may make progress, and clears the readiness.
+    ///
+    /// The readiness is cleared before the call and not after it. An event that arrives during the call sets it
+    /// again, so no event is lost.
+    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.take() {
             return Poll::Ready(());
         }
-        self.waiting.register(cx.waker());
+        self.waker.register(cx.waker());
+        // an event may have arrived before the waker was registered
         if self.take() {
             return Poll::Ready(());
         }
@@ -141,72 +151,77 @@ impl Change {
     }
 
     fn take(&self) -> bool {
-        self.worth.swap(false, Ordering::AcqRel) || self.over.load(Ordering::Acquire)
+        self.ready.swap(false, Ordering::AcqRel) || self.ended.load(Ordering::Acquire)
     }
 
-    /// The try ended before what there was did: the next one is worth it as well.
-    pub(super) fn goes_on(&self) {
-        self.worth.store(true, Ordering::Release);
+    /// Sets the readiness again, after a call that did not end with EAGAIN. An edge-triggered epoll sends no event
+    /// for data or space that was there before.
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
     }
 
-    fn tell(&self, over: bool) {
-        if over {
-            self.over.store(true, Ordering::Release);
+    /// Records an event and wakes the waiting task.
+    fn notify(&self, ended: bool) {
+        if ended {
+            self.ended.store(true, Ordering::Release);
         }
-        self.worth.store(true, Ordering::Release);
-        self.waiting.wake();
+        self.set_ready();
+        self.waker.wake();
     }
 }
 
-/// All watched sockets of the process.
-struct Watch {
+/// The epoll instance of the process, and all sockets that are registered with it.
+struct Poller {
     epoll: Async<OwnedFd>,
-    places: Mutex<Slab<Arc<Changes>>>,
-    next: AtomicU32,
+    sockets: Mutex<Slab<Arc<SocketReadiness>>>,
+    next_serial: AtomicU32,
 }
 
-/// How many changes are taken at a time.
+/// The maximum number of events of an epoll_wait(2).
 const BATCH: usize = 64;
 
-impl Watch {
-    fn get() -> io::Result<&'static Arc<Watch>> {
-        static WATCH: OnceLock<Arc<Watch>> = OnceLock::new();
-        if let Some(watch) = WATCH.get() {
-            return Ok(watch);
+impl Poller {
+    /// Returns the poller of the process. The first call creates it and starts it.
+    fn get() -> io::Result<&'static Arc<Poller>> {
+        static POLLER: OnceLock<Arc<Poller>> = OnceLock::new();
+        if let Some(poller) = POLLER.get() {
+            return Ok(poller);
         }
         let epoll = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
-        let watch = Arc::new(Watch {
+        let poller = Arc::new(Poller {
             epoll,
-            places: Mutex::default(),
-            next: AtomicU32::new(0),
+            sockets: Mutex::default(),
+            next_serial: AtomicU32::new(0),
         });
         let mut first = false;
-        let watch = WATCH.get_or_init(|| {
+        let poller = POLLER.get_or_init(|| {
             first = true;
-            watch
+            poller
         });
         if first {
-            watch.clone().wake();
+            poller.clone().wake();
         }
-        Ok(watch)
+        Ok(poller)
     }
 
-    fn places(&self) -> MutexGuard<'_, Slab<Arc<Changes>>> {
-        self.places.lock()
+    fn sockets(&self) -> MutexGuard<'_, Slab<Arc<SocketReadiness>>> {
+        self.sockets.lock()
     }
 
-    /// Tells of the changes that have come, and has the reactor wake this again when there are more.
-    fn look(self: &Arc<Self>) -> io::Result<()> {
-        self.tell()?;
+    /// Dispatches the pending events, and registers this poller with the reactor for the next ones.
+    fn run(self: &Arc<Self>) -> io::Result<()> {
+        self.dispatch_events()?;
         let waker = Waker::from(self.clone());
-        // at first it may still say yes for what has just been taken
+        // the reactor may first return ready for the events that were dispatched above; only `Pending` registers
+        // the waker
         while let Poll::Ready(ready) = self.epoll.poll_readable(&mut Context::from_waker(&waker)) {
             ready?;
         }
         Ok(())
     }
 
-    fn tell(&self) -> io::Result<()> {
+    /// Takes up to [`BATCH`] events from epoll and wakes the tasks of their sockets.
+    fn dispatch_events(&self) -> io::Result<()> {
         let mut room = [const { MaybeUninit::uninit() }; BATCH];
         let no_wait = rustix::time::Timespec {
             tv_sec: 0,
@@ -218,32 +233,33 @@ impl Watch {
             Err(error) => return Err(error.into()),
         };
         for event in &*events {
-            // not under the lock: whoever is told may leave its place
+            // cloned, so that the lock is free while a task is woken: that may drop a socket, which needs the lock
             let key = (event.data.u64() & u64::from(u32::MAX)) as usize;
-            let changes = self.places().get(key).cloned();
-            // the place may have become another's since the event came
-            let changes = changes.filter(|changes| changes.event(key).u64() == event.data.u64());
-            let Some(Changes { read, write, .. }) = changes.as_deref() else {
+            let readiness = self.sockets().get(key).cloned();
+            // the key may belong to a newer socket by now
+            let readiness =
+                readiness.filter(|readiness| readiness.event_data(key).u64() == event.data.u64());
+            let Some(SocketReadiness { read, write, .. }) = readiness.as_deref() else {
                 continue;
             };
-            let (flags, gone) = (event.flags, EventFlags::HUP | EventFlags::ERR);
-            if flags.intersects(EventFlags::IN | EventFlags::RDHUP | gone) {
-                read.tell(flags.intersects(EventFlags::HUP | EventFlags::RDHUP));
+            let (flags, closed) = (event.flags, EventFlags::HUP | EventFlags::ERR);
+            if flags.intersects(EventFlags::IN | EventFlags::RDHUP | closed) {
+                read.notify(flags.intersects(EventFlags::HUP | EventFlags::RDHUP));
             }
-            if flags.intersects(EventFlags::OUT | gone) {
-                write.tell(flags.contains(EventFlags::HUP));
+            if flags.intersects(EventFlags::OUT | closed) {
+                write.notify(flags.contains(EventFlags::HUP));
             }
         }
         Ok(())
     }
 }
 
-/// The reactor wakes the watch itself and not a task that would look: so whoever is told runs no later than if it waited
-/// in the reactor.
-impl Wake for Watch {
+/// The reactor calls the poller directly, and the poller wakes the tasks of the connections. A task in between, which
+/// would read the events, would delay each connection by one turn of the executor.
+impl Wake for Poller {
     fn wake(self: Arc<Self>) {
-        if let Err(error) = self.look() {
-            log::error!("connections cannot be watched: {error}; tried again in a second");
+        if let Err(error) = self.run() {
+            log::error!("cannot wait for events of connections: {error}; retrying in 1 second");
             async_std::task::spawn(async move {
                 Timer::after(Duration::from_secs(1)).await;
                 self.wake();

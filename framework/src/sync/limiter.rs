@@ -1,24 +1,26 @@
-//! Limiter: how many there may be at once of something, and the moment when nobody is left.
+//! A limiter with permits, and notifications for its first and last permit.
 //!
-//! Connections take one of a process before they are accepted, requests take one of the generation that answers.
+//! A connection acquires a permit of the process before it is accepted. A request acquires one of
+//! its generation, so that the generation can wait for its last request.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use event_listener::Event;
 
-/// A number of seats. A connection past the last one waits in the kernel's backlog.
+/// A limit on the number of permits. A connection past the limit waits in the accept queue of the
+/// kernel.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limit: AtomicUsize,
-    taken: AtomicUsize,
-    /// Told when one is free.
+    in_use: AtomicUsize,
+    /// Notified when a permit is released or the limit changes.
     free: Event,
-    /// Told when the first is taken, and when the last is left.
+    /// Notified when the first permit is acquired, and when the last one is released.
     changed: Event,
 }
 
-/// The right of one connection, or one request, to be there.
+/// A permit of a [`Limiter`]. Dropping it releases it.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Limiter>);
 
@@ -27,18 +29,18 @@ impl Limiter {
         let (free, changed) = (Event::new(), Event::new());
         Arc::new(Limiter {
             limit: AtomicUsize::new(limit),
-            taken: AtomicUsize::new(0),
+            in_use: AtomicUsize::new(0),
             free,
             changed,
         })
     }
 
-    /// As many as there are takers.
+    /// A limiter that never refuses a permit. It still counts them.
     pub(crate) fn unlimited() -> Arc<Self> {
         Self::new(usize::MAX)
     }
 
-    /// How many seats there are; those taken beyond it stay taken until their connections end.
+    /// Changes the limit. Permits past a lowered limit stay valid until they are dropped.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Release);
         self.free.notify(usize::MAX);
@@ -48,17 +50,17 @@ impl Limiter {
         self.limit.load(Ordering::Acquire)
     }
 
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Acquire)
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Acquire)
     }
 
-    /// Takes a seat if one is free.
+    /// Acquires a permit if one is free.
     pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         let limit = self.limit();
-        let one_more = |taken: usize| (taken < limit).then_some(taken + 1);
+        let increment = |in_use: usize| (in_use < limit).then_some(in_use + 1);
         let before = self
-            .taken
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .in_use
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, increment)
             .ok()?;
         if before == 0 {
             self.changed.notify(usize::MAX);
@@ -66,16 +68,16 @@ impl Limiter {
         Some(Permit(self.clone()))
     }
 
-    /// Takes a seat whether or not one is free: for one who must not be turned away.
+    /// Acquires a permit past the limit if need be: for connections that must not be refused.
     pub(crate) fn acquire_unbounded(self: &Arc<Self>) -> Permit {
-        if self.taken.fetch_add(1, Ordering::AcqRel) == 0 {
+        if self.in_use.fetch_add(1, Ordering::AcqRel) == 0 {
             self.changed.notify(usize::MAX);
         }
         Permit(self.clone())
     }
 
-    /// Waits for a free seat and takes it.
-    pub(crate) async fn take(self: &Arc<Self>) -> Permit {
+    /// Waits for a free permit and acquires it.
+    pub(crate) async fn acquire(self: &Arc<Self>) -> Permit {
         loop {
             if let Some(permit) = self.try_acquire() {
                 return permit;
@@ -88,20 +90,20 @@ impl Limiter {
         }
     }
 
-    /// Waits until nobody sits any more.
-    pub(crate) async fn empty(&self) {
-        self.until(|taken| taken == 0).await;
+    /// Waits until no permit is in use.
+    pub(crate) async fn wait_until_unused(&self) {
+        self.until(|in_use| in_use == 0).await;
     }
 
-    /// Waits until somebody sits.
-    pub(crate) async fn occupied(&self) {
-        self.until(|taken| taken > 0).await;
+    /// Waits until at least one permit is in use.
+    pub(crate) async fn wait_until_used(&self) {
+        self.until(|in_use| in_use > 0).await;
     }
 
     async fn until(&self, holds: impl Fn(usize) -> bool) {
-        while !holds(self.taken()) {
+        while !holds(self.in_use()) {
             let changed = self.changed.listen();
-            if !holds(self.taken()) {
+            if !holds(self.in_use()) {
                 changed.await;
             }
         }
@@ -110,10 +112,11 @@ impl Limiter {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.0.taken.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.in_use.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.changed.notify(usize::MAX);
         }
-        // one more than have been told already: each seat is worth a waiter
+        // not `notify`, which does nothing while a task that was notified before has not run yet: each
+        // released permit must wake one more task
         self.0.free.notify_additional(1);
     }
 }
@@ -124,11 +127,11 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
 
     #[test]
-    fn past_the_last_seat_one_waits_for_a_seat_to_be_free() {
+    fn past_the_limit_a_task_waits_for_a_free_permit() {
         block_on(async {
             let permits = Limiter::new(1);
-            let first = permits.take().await;
-            let mut second = Box::pin(permits.take());
+            let first = permits.acquire().await;
+            let mut second = Box::pin(permits.acquire());
             assert!(poll_once(&mut second).await.is_none());
             drop(first);
             assert!(poll_once(&mut second).await.is_some());
@@ -136,16 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_limit_seats_those_who_wait_and_a_lowered_one_unseats_nobody() {
+    fn a_raised_limit_wakes_waiting_tasks_and_a_lowered_limit_revokes_no_permit() {
         block_on(async {
             let permits = Limiter::new(1);
-            let _first = permits.take().await;
-            let mut second = Box::pin(permits.take());
+            let _first = permits.acquire().await;
+            let mut second = Box::pin(permits.acquire());
             assert!(poll_once(&mut second).await.is_none());
             permits.set_limit(2);
-            let _second = poll_once(&mut second).await.expect("a seat");
+            let _second = poll_once(&mut second).await.expect("a permit");
             permits.set_limit(0);
-            assert_eq!(permits.taken(), 2);
+            assert_eq!(permits.in_use(), 2);
             assert!(permits.try_acquire().is_none());
         });
     }

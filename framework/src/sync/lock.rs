@@ -1,7 +1,8 @@
 //! Locks that ignore poisoning.
 //!
-//! A handler that panics is caught and answered with 500, and the process goes on. Each critical section of this crate
-//! leaves its data valid at every step, so a panic inside one spoils nothing, and the next holder may continue.
+//! A panic in a handler is caught and answered with 500, and the process continues. Each critical
+//! section of this crate leaves its data valid at every step, so the next holder of the lock may
+//! continue after a panic.
 
 use std::sync::PoisonError;
 pub(crate) use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
@@ -15,14 +16,14 @@ impl<T> Mutex<T> {
         Mutex(std::sync::Mutex::new(value))
     }
 
-    #[allow(dead_code, reason = "not every set of features needs it")]
+    #[allow(dead_code, reason = "unused without some features")]
     pub(crate) fn into_inner(self) -> T {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    #[allow(dead_code, reason = "not every set of features needs it")]
+    #[allow(dead_code, reason = "unused without some features")]
     pub(crate) fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,54 +1,49 @@
-//! A token that is told once and heard by all who hold it: how a generation, a drain or a shutdown is announced.
+//! A one-shot notification: announces the end of a generation, a drain or a shutdown.
 
 use std::convert::Infallible;
 
 use async_channel::{Receiver, Sender};
 
-/// The side that tells: dropping it, or calling [`tell`](Trigger::tell), resolves every [`Token`] of the pair.
+/// The sending side: [`fire`](Trigger::fire) or a drop resolves every [`Token`] of the pair.
 #[derive(Debug)]
 pub(crate) struct Trigger(Sender<Infallible>);
 
-/// A future-giving handle on something that happens at most once.
+/// A cloneable one-shot notification. Once triggered it stays triggered.
 ///
-/// Cheap to clone. It never un-happens.
+/// ```
+/// # async fn in_a_task(token: slackwater::Token) {
+/// if !token.is_triggered() {
+///     token.wait().await;
+/// }
+/// // finish up
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Token(Receiver<Infallible>);
 
-/// Makes a pair of a teller and its listeners' token.
+/// Creates a trigger and its token.
 pub(crate) fn token() -> (Trigger, Token) {
     let (sender, receiver) = async_channel::bounded(1);
     (Trigger(sender), Token(receiver))
 }
 
 impl Trigger {
-    /// Tells every holder of the token; telling again does nothing.
+    /// Triggers every clone of the token. Calling it again has no effect.
     pub(crate) fn fire(&self) {
         self.0.close();
     }
 }
 
 impl Token {
-    /// Whether it has been told.
-    ///
-    /// ```
-    /// # fn in_a_task(token: slackwater::Token) {
-    /// if token.is_triggered() { /* finish up */ }
-    /// # }
-    /// ```
+    /// Returns true if the token has been triggered.
     #[must_use]
     pub fn is_triggered(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// Resolves when it has been told; at once if it already was.
-    ///
-    /// ```
-    /// # async fn in_a_task(token: slackwater::Token) {
-    /// token.wait().await;
-    /// # }
-    /// ```
+    /// Resolves when the token is triggered, or at once if it already was.
     pub async fn wait(&self) {
-        // nothing is ever sent, so this ends only when the teller closes the channel or is gone
+        // nothing is ever sent, so this ends only when the trigger closes the channel or is dropped
         let _ = self.0.recv().await;
     }
 }
@@ -58,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_told_once_and_heard_by_every_clone() {
+    fn every_clone_of_a_token_is_triggered() {
         let (trigger, token) = token();
         let clone = token.clone();
         assert!(!token.is_triggered());
@@ -68,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_teller_that_is_dropped_has_told() {
+    fn a_dropped_trigger_triggers_its_token() {
         let (trigger, token) = token();
         drop(trigger);
         assert!(token.is_triggered());

@@ -1,4 +1,5 @@
-//! A process that this one has started, by its descriptor: no pid is ever signalled that might be another's by now.
+//! A child process, held by its pidfd. A signal can therefore never reach another process that
+//! reuses the pid.
 
 use std::fmt;
 use std::io;
@@ -12,35 +13,37 @@ use rustix::process::{
     self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
 };
 
-/// A child of this process, running or ended. Dropping it neither kills nor reaps it.
+/// A child of this process, running or exited. Dropping it neither kills nor reaps it.
 #[derive(Debug)]
 pub(crate) struct Child {
     pid: Pid,
     started: Instant,
     pidfd: Async<OwnedFd>,
-    /// Known once it has been reaped.
+    /// Set when the child is reaped.
     ending: OnceLock<Ending>,
 }
 
-/// How a process has ended.
+/// The way in which a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// With this status.
+    /// Exited with this status.
     Exited(i32),
-    /// By this signal.
+    /// Killed by this signal.
     Killed(i32),
-    /// Somebody else reaped it, or SIGCHLD was ignored when this process was started.
+    /// Unknown: the child was reaped elsewhere, or SIGCHLD was ignored when this process was
+    /// started.
     Unknown,
 }
 
 impl Child {
-    /// Takes over a child that was just started and that nobody else waits for.
+    /// Takes over a child that was just started. No other code may wait for it.
     ///
     /// # Errors
-    /// The operating system gives no descriptor for it (Linux before 5.4, or none is left): it is killed and reaped.
+    /// pidfd_open(2) fails (Linux before 5.4, or no descriptor is left). Then the child is killed
+    /// and reaped.
     pub(super) fn new(pid: Pid) -> io::Result<Self> {
-        watch(pid).inspect_err(|_| {
-            // it has not been waited for: this is its pid and nobody else's
+        open(pid).inspect_err(|_| {
+            // the child has not been reaped, so the pid is still its own
             let _ = process::kill_process(pid, Signal::KILL);
             let _ = process::waitpid(Some(pid), WaitOptions::empty());
         })
@@ -50,40 +53,41 @@ impl Child {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// When it was started.
+    /// The time when it was started.
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
 
-    /// Waits until it has ended, and reaps it. Any number may wait, and ask again.
+    /// Waits until the child has ended, and reaps it. Several tasks may wait, and repeated calls
+    /// return the same result.
     pub(crate) async fn exited(&self) -> Ending {
         loop {
             if let Some(ending) = self.try_exited() {
                 return ending;
             }
-            // without a reactor that takes it there is nothing to wait for; it never happens after `watch`
+            // the reactor cannot wait for the pidfd, so block; this does not happen after `open`
             if self.pidfd.readable().await.is_err() {
                 return self.reap(WaitIdOptions::EXITED).unwrap_or(Ending::Unknown);
             }
         }
     }
 
-    /// How it has ended, if it has.
+    /// Returns how the child ended, or `None` while it runs.
     pub(crate) fn try_exited(&self) -> Option<Ending> {
         self.reap(WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
     }
 
-    /// Kills it with SIGKILL, stopped or not; nothing happens if it has ended.
+    /// Sends SIGKILL, which also ends a stopped process. Has no effect if the child has ended.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Sends it a signal; nothing happens if it has ended.
+    /// Sends a signal. Has no effect if the child has ended.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = process::pidfd_send_signal(&self.pidfd, signal);
     }
 
-    /// Kills it and waits until it is gone, so that none of its descriptors is open any more.
+    /// Kills the child and waits until it has ended, so that all its descriptors are closed.
     pub(crate) async fn kill_and_reap(&self) -> Ending {
         self.kill();
         self.exited().await
@@ -101,7 +105,7 @@ impl Child {
                 Ok(Some(status)) => break Ending::of(&status),
                 Ok(None) => return None,
                 Err(Errno::INTR) => {}
-                // ECHILD: reaped, here in another task or elsewhere
+                // ECHILD: reaped by another task, or elsewhere in the process
                 Err(_) => break Ending::Unknown,
             }
         };
@@ -109,7 +113,7 @@ impl Child {
     }
 }
 
-fn watch(pid: Pid) -> io::Result<Child> {
+fn open(pid: Pid) -> io::Result<Child> {
     let pidfd = process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
     Ok(Child {
         pid,
@@ -128,7 +132,8 @@ impl Ending {
         }
     }
 
-    /// The status a shell would give: the process' own, or 128 and the signal; 1 if nobody knows.
+    /// The exit status that a shell would report: the status of the process, or 128 plus the
+    /// signal. 1 if it is unknown.
     pub(crate) fn code(self) -> u8 {
         let code = match self {
             Ending::Exited(status) => status & 0xff,
@@ -147,7 +152,7 @@ impl fmt::Display for Ending {
                 Some(name) => write!(f, "was killed by {name}"),
                 None => write!(f, "was killed by signal {signal}"),
             },
-            Ending::Unknown => f.write_str("ended, nobody knows how"),
+            Ending::Unknown => f.write_str("ended with an unknown status"),
         }
     }
 }
@@ -160,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::zombie_processes, reason = "what takes it over waits for it")]
+    #[expect(clippy::zombie_processes, reason = "`Child` waits for it")]
     fn shell(script: &str) -> Child {
         let child = Command::new("/bin/sh")
             .args(["-c", script])
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_reaped_with_its_status_and_can_be_asked_again() {
+    fn a_child_is_reaped_once_and_its_status_stays_available() {
         let child = shell("exit 7");
         assert_eq!(block_on(child.exited()), Ending::Exited(7));
         assert_eq!(block_on(child.exited()), Ending::Exited(7));
@@ -178,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_one_is_killed_and_reaped() {
+    fn a_stopped_child_is_killed_and_reaped() {
         let child = shell("kill -STOP $$; exit 0");
         assert_eq!(child.try_exited(), None);
         assert_eq!(block_on(child.kill_and_reap()), Ending::Killed(9));
@@ -187,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn two_wait_for_the_same_one() {
+    fn two_tasks_wait_for_the_same_child() {
         let child = shell("sleep 0.1; exit 3");
         let both = futures_lite::future::zip(child.exited(), child.exited());
         assert_eq!(block_on(both), (Ending::Exited(3), Ending::Exited(3)));
     }
 
     #[test]
-    fn an_ending_in_words_and_as_a_status() {
+    fn an_ending_has_a_text_and_an_exit_status() {
         assert_eq!(Ending::Exited(7).to_string(), "exited with status 7");
         assert_eq!(Ending::Killed(9).to_string(), "was killed by SIGKILL");
         assert_eq!(

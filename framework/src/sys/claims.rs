@@ -1,8 +1,10 @@
-//! The claims: shared memory in which the one who accepts marks each connection that it is about to read first.
+//! Claims: shared memory in which the new process marks each connection before it reads from it for
+//! the first time.
 //!
-//! A byte for each connection that travels, in a file that exists in memory only (memfd_create(2)). It is written
-//! before the first read and outlives the one who wrote it, however that one ends. So the other one knows which
-//! connections nobody has read, and may take those back.
+//! The memory is a file (memfd_create(2)) with one byte for each connection that is handed over.
+//! The byte is written before the first read, and the file outlives the process that wrote it, even
+//! if that is killed. The old process can therefore determine which connections have not been read
+//! from, and take those back.
 
 use std::fs::File;
 use std::io;
@@ -13,39 +15,41 @@ use std::sync::Arc;
 use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::io::Errno;
 
-/// The file. Clones are the same one.
+/// The file of claims. Clones refer to the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims(Arc<File>);
 
-/// What a connection that was taken over carries until it is read for the first time.
+/// The unwritten claim of a received connection. The connection carries it until the first read.
 #[derive(Debug)]
 pub(crate) struct Claim {
     claims: Claims,
     index: u32,
 }
 
-/// The byte of a connection that somebody has read, or is about to.
+/// The byte of a claimed connection.
 const CLAIMED: u8 = 1;
 
 impl Claims {
-    /// A file without claims, close-on-exec.
+    /// Creates a file without claims. It is close-on-exec.
     ///
     /// # Errors
-    /// The system has no descriptor or no memory for it.
+    /// memfd_create(2) fails: no descriptor or no memory is left.
     pub(crate) fn create() -> io::Result<Self> {
         let create = |flags| memfd_create("slackwater-claims", MemfdFlags::CLOEXEC | flags);
         let file = match create(MemfdFlags::NOEXEC_SEAL) {
-            // a kernel before 6.3 does not know the flag; a hardened one later insists on it (vm.memfd_noexec)
+            // kernels before 6.3 do not support the flag; later ones may require it
+            // (vm.memfd_noexec)
             Err(Errno::INVAL) => create(MemfdFlags::empty()),
             other => other,
         }?;
         Ok(Claims::from(file))
     }
 
-    /// Claims a connection. The file grows up to its byte; what lies between takes no memory until it is claimed.
+    /// Claims a connection. The file grows to include its byte. The bytes in between use no memory
+    /// until they are written.
     ///
     /// # Errors
-    /// There is no memory for it. The connection must not be read then.
+    /// No memory is left. The connection must not be read from then.
     pub(crate) fn claim(&self, index: u32) -> io::Result<()> {
         self.0
             .write_all_at(&[CLAIMED], u64::from(index))
@@ -57,8 +61,8 @@ impl Claims {
             })
     }
 
-    /// Whether a connection has been claimed. One that cannot be told counts as claimed: better to lose it than to
-    /// have it read twice.
+    /// Returns true if a connection has been claimed. If the file cannot be read, the connection
+    /// counts as claimed: losing it is better than having two processes read from it.
     pub(crate) fn is_claimed(&self, index: u32) -> bool {
         let mut byte = [0];
         match self.0.read_exact_at(&mut byte, u64::from(index)) {
@@ -67,13 +71,13 @@ impl Claims {
         }
     }
 
-    /// What the one who is to claim is sent.
+    /// The descriptor of the file, for the new process.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-/// The file that the other generation has created.
+/// Opens the claims that the old process created.
 impl From<OwnedFd> for Claims {
     fn from(file: OwnedFd) -> Self {
         Claims(Arc::new(File::from(file)))
@@ -85,10 +89,10 @@ impl Claim {
         Claim { claims, index }
     }
 
-    /// Writes it: from now on the connection is this process' alone.
+    /// Writes the claim. From now on only this process may read from the connection.
     ///
     /// # Errors
-    /// There is no memory for it. The connection must not be read then.
+    /// No memory is left. The connection must not be read from then.
     pub(crate) fn write(self) -> io::Result<()> {
         self.claims.claim(self.index)
     }
@@ -99,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_claimed_is_unclaimed_wherever_the_file_ends() {
+    fn an_index_without_a_claim_is_unclaimed_also_past_the_end_of_the_file() {
         let claims = Claims::create().unwrap();
         assert!(!claims.is_claimed(0));
         claims.claim(5).unwrap();
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_seen_by_all_who_hold_the_file() {
+    fn every_holder_of_the_file_reads_a_claim() {
         let ours = Claims::create().unwrap();
         let theirs = Claims::from(ours.fd().try_clone_to_owned().unwrap());
         Claim::new(theirs.clone(), 3).write().unwrap();
@@ -121,30 +125,30 @@ mod tests {
     }
 
     #[test]
-    fn the_last_place_costs_one_page() {
+    fn a_claim_at_the_last_index_uses_one_page() {
         let claims = Claims::create().unwrap();
         claims.claim(u32::MAX).unwrap();
         assert!(claims.is_claimed(u32::MAX));
-        let kept = rustix::fs::fstat(claims.fd()).unwrap();
-        assert_eq!(kept.st_size, 1 << 32);
+        let stat = rustix::fs::fstat(claims.fd()).unwrap();
+        assert_eq!(stat.st_size, 1 << 32);
         assert!(
-            kept.st_blocks * 512 <= 64 * 1024,
+            stat.st_blocks * 512 <= 64 * 1024,
             "{} blocks",
-            kept.st_blocks
+            stat.st_blocks
         );
     }
 
     #[test]
-    fn it_is_closed_in_programs_that_are_started() {
+    fn the_file_is_close_on_exec() {
         let claims = Claims::create().unwrap();
         let flags = rustix::io::fcntl_getfd(claims.fd()).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
     }
 
     #[test]
-    fn a_claim_that_cannot_be_told_counts_as_claimed_and_one_that_cannot_be_written_is_an_error() {
-        let (nothing, _other) = rustix::pipe::pipe().unwrap();
-        let claims = Claims::from(nothing);
+    fn an_unreadable_claim_counts_as_claimed_and_an_unwritable_claim_is_an_error() {
+        let (pipe, _other) = rustix::pipe::pipe().unwrap();
+        let claims = Claims::from(pipe);
         assert!(claims.is_claimed(0));
         let error = claims.claim(7).unwrap_err().to_string();
         assert!(

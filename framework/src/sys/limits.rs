@@ -1,57 +1,61 @@
-//! The limit on open files: raised at start, remembered as it was, and what it allows in connections.
+//! The limit on open files: raised at start, restored for foreign programs, and the number of
+//! connections that it allows.
 
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
-/// How many descriptors this process may have.
+/// The limits on open files (RLIMIT_NOFILE).
 #[derive(Clone, Debug)]
 pub(crate) struct OpenFiles {
-    born: Rlimit,
-    /// `None`: no limit.
+    /// The limits that the service was started with.
+    original: Rlimit,
+    /// The current soft limit. `None`: unlimited.
     soft: Option<u64>,
 }
 
 impl OpenFiles {
-    /// Raises the soft limit to the hard one. Where the system refuses, the limit stays as it was: fewer connections,
-    /// but no reason not to start.
+    /// Raises the soft limit to the hard limit. If that fails, the limit stays unchanged: the
+    /// process starts anyway and accepts fewer connections.
     pub(crate) fn raise() -> Self {
-        let born = getrlimit(Resource::Nofile);
+        let original = getrlimit(Resource::Nofile);
         let raised = Rlimit {
-            current: born.maximum,
-            maximum: born.maximum,
+            current: original.maximum,
+            maximum: original.maximum,
         };
         let soft = match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => born.maximum,
-            Err(_) => born.current,
+            Ok(()) => original.maximum,
+            Err(_) => original.current,
         };
-        OpenFiles { born, soft }
+        OpenFiles { original, soft }
     }
 
-    /// The limits as they are, for a guest in somebody else's process.
-    pub(crate) fn as_they_are() -> Self {
-        let born = getrlimit(Resource::Nofile);
+    /// Reads the limits and changes nothing, for a server that is embedded in a process it does not
+    /// own.
+    pub(crate) fn unchanged() -> Self {
+        let original = getrlimit(Resource::Nofile);
         OpenFiles {
-            soft: born.current,
-            born,
+            soft: original.current,
+            original,
         }
     }
 
-    /// Puts right what `raise` took for the limit at birth: a predecessor had raised it, and says from where.
+    /// Corrects the original soft limit: the old process of an upgrade had raised it already, and
+    /// passes on the value from before that.
     #[must_use]
-    pub(crate) fn born_with(mut self, soft: Option<u64>) -> Self {
+    pub(crate) fn with_original_soft(mut self, soft: Option<u64>) -> Self {
         if let Some(soft) = soft {
-            self.born.current = Some(self.born.maximum.map_or(soft, |hard| soft.min(hard)));
+            self.original.current = Some(self.original.maximum.map_or(soft, |hard| soft.min(hard)));
         }
         self
     }
 
-    /// The limits this process was started with: what its children get, or each generation would raise the next one's.
-    #[allow(dead_code)] // for the upgrade, which starts a child
-    pub(crate) fn born(&self) -> &Rlimit {
-        &self.born
+    /// The limits that the service was started with. Foreign programs are started with them, and
+    /// slackwater programs receive the soft limit in a variable.
+    pub(crate) fn original(&self) -> &Rlimit {
+        &self.original
     }
 
-    /// What `max_connections = "auto"` stands for: a descriptor for each connection, without those that are open now
-    /// and an eighth of the limit, which stays with the application for its files and databases. At least 1.
+    /// The value of `max_connections = "auto"`: the soft limit minus the descriptors that are open
+    /// now, minus an eighth of the limit for files and databases of the application. At least 1.
     pub(crate) fn connections(&self) -> usize {
         connections(self.soft, open_now())
     }
@@ -64,9 +68,9 @@ fn connections(soft: Option<u64>, open: usize) -> usize {
     soft.saturating_sub(soft / 8).saturating_sub(open).max(1)
 }
 
-/// The descriptors that are open. Where /proc is not there, those of standard input, output and error.
+/// Returns the number of open descriptors. Without /proc it is assumed to be 3.
 fn open_now() -> usize {
-    // counting opens one itself
+    // reading the directory opens one itself
     std::fs::read_dir("/proc/self/fd").map_or(3, |entries| entries.count().saturating_sub(1))
 }
 
@@ -75,15 +79,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auto_leaves_what_is_open_and_an_eighth() {
+    fn auto_subtracts_open_descriptors_and_an_eighth() {
         assert_eq!(connections(Some(1024), 24), 872);
         assert_eq!(connections(Some(16), 24), 1);
         assert_eq!(connections(None, 24), usize::MAX);
     }
 
     #[test]
-    fn what_is_open_is_counted() {
-        // other tests open and close descriptors meanwhile: only a lower bound holds
+    fn open_descriptors_are_counted() {
+        // other tests open and close descriptors at the same time, so only a lower bound is certain
         assert!(open_now() >= 3);
     }
 }

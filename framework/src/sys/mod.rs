@@ -1,4 +1,4 @@
-//! The layer to the operating system below std; nothing else talks to it.
+//! The operating system below std. Other modules make no system calls of this kind themselves.
 
 pub(crate) mod child;
 pub(crate) mod claims;

@@ -1,4 +1,4 @@
-//! One descriptor that goes with a message over a Unix socket (unix(7), `SCM_RIGHTS`).
+//! Sends a descriptor with a message over a Unix socket (unix(7), `SCM_RIGHTS`).
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;

@@ -1,4 +1,4 @@
-//! The pid file: put in place whole, and taken away only by the process that it names.
+//! The pid file. It is replaced atomically, and removed only by the process that it names.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -6,70 +6,72 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind};
 
-/// A pid file of this process.
+/// The pid file of this process.
 #[derive(Debug)]
 pub(crate) struct PidFile {
-    /// Absolute, for the working directory may be another when it is removed.
+    /// Absolute, because the working directory may have changed when the file is removed.
     path: PathBuf,
     pid: u32,
 }
 
 impl PidFile {
-    /// Writes this process's pid and a newline under another name in the same directory, then renames it, so that no
-    /// reader ever sees a part of it. Where that fails, a file of another process's pid is removed: none is better
-    /// than one that has signals sent to the wrong process.
+    /// Writes the pid and a newline to a temporary file in the same directory, then renames it, so
+    /// that readers never see a partial file. If that fails, a file with the pid of another process
+    /// is removed: no file is better than a file that directs signals to the wrong process.
     ///
     /// # Errors
-    /// The path and why it cannot be written: for the caller to warn of, not to end for.
+    /// The path and the reason. The caller logs it as a warning and continues.
     pub(crate) fn write(path: &Path) -> Result<Self, Error> {
-        let failed = |error| refused("write", path, error);
+        let failed = |error| failure("write", path, error);
         let file = PidFile {
             path: std::path::absolute(path).map_err(failed)?,
             pid: std::process::id(),
         };
-        file.put().map_err(|error| {
+        file.replace().map_err(|error| {
             remove_stale(&file.path);
             failed(error)
         })?;
         Ok(file)
     }
 
-    /// Removes the file, unless it names another process by now.
+    /// Removes the file, unless it names another process now.
     ///
     /// # Errors
-    /// The path and why it cannot be removed.
+    /// The path and the reason.
     pub(crate) fn remove(self) -> Result<(), Error> {
         if recorded(&self.path) != Some(self.pid) {
             return Ok(());
         }
-        fs::remove_file(&self.path).map_err(|error| refused("remove", &self.path, error))
+        fs::remove_file(&self.path).map_err(|error| failure("remove", &self.path, error))
     }
 
-    fn put(&self) -> io::Result<()> {
-        let mut draft = self.path.clone().into_os_string();
-        draft.push(format!(".{}", self.pid));
-        let draft = PathBuf::from(draft);
-        let put = write_new(&draft, self.pid).and_then(|()| fs::rename(&draft, &self.path));
-        if put.is_err() {
-            let _ = fs::remove_file(&draft);
+    fn replace(&self) -> io::Result<()> {
+        let mut temporary = self.path.clone().into_os_string();
+        temporary.push(format!(".{}", self.pid));
+        let temporary = PathBuf::from(temporary);
+        let replaced =
+            write_new(&temporary, self.pid).and_then(|()| fs::rename(&temporary, &self.path));
+        if replaced.is_err() {
+            let _ = fs::remove_file(&temporary);
         }
-        put
+        replaced
     }
 }
 
-/// Removes a file that names another process than this one.
+/// Removes the file if it names another process.
 pub(crate) fn remove_stale(path: &Path) {
     if recorded(path).is_some_and(|pid| pid != std::process::id()) {
         let _ = fs::remove_file(path);
     }
 }
 
-/// The pid in a file, or `None` if it holds anything else.
+/// Returns the pid in a file, or `None` if it contains anything else.
 fn recorded(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Only ever a new file: a link that somebody left under this name must not be followed.
+/// Writes a new file. An existing file is removed first, because a link at this path must not be
+/// followed.
 fn write_new(path: &Path, pid: u32) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -82,7 +84,7 @@ fn write_new(path: &Path, pid: u32) -> io::Result<()> {
         .write_all(format!("{pid}\n").as_bytes())
 }
 
-fn refused(verb: &str, path: &Path, error: io::Error) -> Error {
+fn failure(verb: &str, path: &Path, error: io::Error) -> Error {
     Error::new(
         Kind::Io,
         format!("pid_file: cannot {verb} {}", path.display()),
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn it_replaces_a_stale_one_and_is_removed_at_the_end() {
+    fn a_pid_file_replaces_a_stale_file_and_is_removed_at_the_end() {
         let directory = directory("replace");
         let path = directory.join("app.pid");
         fs::write(&path, "1\n").unwrap();
@@ -119,8 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn one_that_a_successor_wrote_is_left_alone() {
-        let directory = directory("successor");
+    fn a_pid_file_of_the_new_process_is_not_removed() {
+        let directory = directory("new-process");
         let path = directory.join("app.pid");
         let file = PidFile::write(&path).unwrap();
         fs::write(&path, "1\n").unwrap();
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_path_and_cause() {
+    fn an_error_names_the_path_and_the_cause() {
         let error = PidFile::write(Path::new("/nonexistent/app.pid")).unwrap_err();
         assert_eq!(
             error.chain(),
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_its_place_is_refused_without_a_trace() {
+    fn a_directory_at_the_path_is_an_error_and_leaves_no_temporary_file() {
         let directory = directory("directory");
         fs::create_dir(directory.join("app.pid")).unwrap();
         assert!(PidFile::write(&directory.join("app.pid")).is_err());

@@ -1,4 +1,5 @@
-//! The program that runs here, as it was called: what an upgrade starts again, found anew each time.
+//! The program of this process and the way in which it was started, so that an upgrade can start it
+//! again.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -13,63 +14,66 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Kind};
 
-/// The born soft limit on open files, from one generation to the next: each raises its own.
-pub(super) const BORN_OPEN_FILES: &str = "SLACKWATER_BORN_OPEN_FILES";
+/// Passes the original soft limit on open files to the next process, because each process raises
+/// its own.
+pub(super) const ORIGINAL_OPEN_FILES: &str = "SLACKWATER_BORN_OPEN_FILES";
 
-/// How this process was started: recorded before anything changes, resolved only when it is started again.
+/// The command line, working directory and environment of this process. They are recorded at start,
+/// and resolved to a file only when the program is started again.
 ///
-/// The path of the running file is of no use for that: after a deploy it is a deleted file, or a release which a link
-/// no longer points to.
+/// The path of the running executable (/proc/self/exe) cannot be used for that: after a deployment
+/// it is a deleted file, or a file in a release that the `current` link no longer points to.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// `argv[0]`, and the rest.
-    pub(super) called: OsString,
+    /// `argv[0]`.
+    pub(super) argv0: OsString,
     pub(super) args: Vec<OsString>,
-    /// Where relative paths begin; unknown if it had been removed already.
+    /// The base of relative paths. `None` if the directory had already been removed.
     pub(super) directory: Option<PathBuf>,
     pub(super) environment: Vec<(OsString, OsString)>,
-    born_open_files: Option<u64>,
+    original_open_files: Option<u64>,
 }
 
 impl Program {
-    /// Records the command line, the working directory and the environment, and takes out of the latter what a
-    /// predecessor put there for us. To be called first thing: before the first thread and before any setting is read.
+    /// Records the command line, the working directory and the environment. Removes from the latter
+    /// the variable that the old process set for this process. Call this first, before any thread
+    /// is started and before any setting is read.
     pub(crate) fn record() -> Self {
         let mut args = env::args_os();
-        let called = args.next().unwrap_or_default();
-        let born_open_files = env::var(BORN_OPEN_FILES).ok();
-        env::remove_var(BORN_OPEN_FILES);
+        let argv0 = args.next().unwrap_or_default();
+        let original_open_files = env::var(ORIGINAL_OPEN_FILES).ok();
+        env::remove_var(ORIGINAL_OPEN_FILES);
         Program {
-            called,
+            argv0,
             args: args.collect(),
             directory: directory(env::var_os("PWD")),
             environment: env::vars_os().collect(),
-            born_open_files: born_open_files.and_then(|limit| limit.parse().ok()),
+            original_open_files: original_open_files.and_then(|limit| limit.parse().ok()),
         }
     }
 
-    /// The soft limit on open files that the first of all generations was born with, where this one has a predecessor
-    /// that raised it and said so.
-    pub(crate) fn born_open_files(&self) -> Option<u64> {
-        self.born_open_files
+    /// The soft limit on open files that the first process of the service had, if the old process
+    /// passed it on.
+    pub(crate) fn original_open_files(&self) -> Option<u64> {
+        self.original_open_files
     }
 
-    /// The working directory of the start, by the name under which people know it.
+    /// The working directory at start, with symbolic links kept (`PWD`).
     pub(crate) fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
     }
 
     /// `argv[0]`.
-    pub(crate) fn called(&self) -> &OsStr {
-        &self.called
+    pub(crate) fn argv0(&self) -> &OsStr {
+        &self.argv0
     }
 
-    /// The arguments after it.
+    /// The arguments after `argv[0]`.
     pub(crate) fn args(&self) -> &[OsString] {
         &self.args
     }
 
-    /// The same start with other arguments.
+    /// Returns a copy with other arguments.
     #[cfg(feature = "dev")]
     pub(crate) fn with_arguments(&self, args: Vec<OsString>) -> Self {
         Program {
@@ -78,14 +82,14 @@ impl Program {
         }
     }
 
-    /// Another program in its place, here.
+    /// Replaces the program, for tests.
     #[cfg(test)]
-    pub(crate) fn replace(&mut self, called: &str, args: &[&str]) {
-        self.called = called.into();
+    pub(crate) fn replace(&mut self, argv0: &str, args: &[&str]) {
+        self.argv0 = argv0.into();
         self.args = args.iter().map(OsString::from).collect();
     }
 
-    /// A variable as it was at the start.
+    /// The value of an environment variable at start.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         self.environment
             .iter()
@@ -93,18 +97,19 @@ impl Program {
             .map(|(_, value)| value.as_os_str())
     }
 
-    /// The file to start: `exec`, or without one whatever the program's name leads to now.
+    /// Returns the file to execute: `exec`, or if that is empty the file that `argv[0]` leads to
+    /// now.
     ///
     /// # Errors
-    /// The path, and why it cannot be run.
+    /// The path and the reason why it cannot be executed.
     pub(super) fn locate(&self, exec: &str) -> Result<PathBuf, Error> {
         let name = if exec.is_empty() {
-            self.called.as_os_str()
+            self.argv0.as_os_str()
         } else {
             OsStr::new(exec)
         };
         if name.is_empty() {
-            return Err(refused(
+            return Err(failure(
                 "the program was started without a name (argv[0]): set upgrade.exec".into(),
             ));
         }
@@ -113,44 +118,45 @@ impl Program {
         } else {
             self.in_path(name)?
         };
-        runs_here(&path)?;
+        check_executable(&path)?;
         Ok(path)
     }
 
     fn absolute(&self, path: &Path) -> Result<PathBuf, Error> {
         match &self.directory {
             _ if path.is_absolute() => Ok(path.to_owned()),
-            // without the `.` in `./app`, but links and `..` stay for the kernel to follow
+            // removes the `.` of `./app`, but keeps links and `..` for the kernel to resolve
             Some(directory) => Ok(directory.join(path).components().collect()),
-            None => Err(refused(format!(
+            None => Err(failure(format!(
                 "cannot start {}: the directory in which it was started is gone",
                 path.display()
             ))),
         }
     }
 
-    /// As execvp(3) looks: the first that can be executed.
+    /// Searches `PATH` for the first executable file, as execvp(3) does.
     fn in_path(&self, name: &OsStr) -> Result<PathBuf, Error> {
         let path = self.variable("PATH").unwrap_or_default();
-        let mut found =
+        let mut candidates =
             env::split_paths(path).filter_map(|entry| self.absolute(&entry.join(name)).ok());
-        found
+        candidates
             .find(|candidate| candidate.is_file() && is_executable(candidate).is_ok())
             .ok_or_else(|| {
                 let (name, path) = (name.to_string_lossy(), path.to_string_lossy());
-                refused(format!(
+                failure(format!(
                     "cannot start {name}: no such program in PATH={path}"
                 ))
             })
     }
 }
 
-fn refused(message: String) -> Error {
+fn failure(message: String) -> Error {
     Error::new(Kind::Io, message)
 }
 
-/// The working directory by the name under which people know it: `PWD` may lead there through a link, such as
-/// `current -> releases/7`, which will point elsewhere at the upgrade. A `PWD` that is not this directory is ignored.
+/// Returns the working directory with symbolic links kept. `PWD` may lead there through a link such
+/// as `current -> releases/7`, which points to another release at the time of the upgrade. A `PWD`
+/// that does not lead to the working directory is ignored.
 fn directory(pwd: Option<OsString>) -> Option<PathBuf> {
     let pwd = pwd.map(PathBuf::from).filter(|pwd| pwd.is_absolute());
     match env::current_dir() {
@@ -158,12 +164,12 @@ fn directory(pwd: Option<OsString>) -> Option<PathBuf> {
             pwd.filter(|pwd| is_same(pwd, Path::new(".")))
                 .unwrap_or(here),
         ),
-        // removed; the name may be taken again by the next release
+        // the directory was removed, but the next release may create it again
         Err(_) => pwd,
     }
 }
 
-/// Whether two paths lead to the same file.
+/// Returns true if two paths lead to the same file.
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
@@ -171,18 +177,18 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// What can be known before the new process exists is asked before: afterwards there is only its exit status, and
-/// execvp(3) hands what is no program at all to the shell.
-fn runs_here(path: &Path) -> Result<(), Error> {
+/// Checks everything that can be checked before the process is started. Afterwards there is only an
+/// exit status, and execvp(3) has the shell run a file that is not an executable.
+fn check_executable(path: &Path) -> Result<(), Error> {
     let because =
-        |error: std::io::Error| refused(format!("cannot start {}", path.display())).because(error);
+        |error: std::io::Error| failure(format!("cannot start {}", path.display())).because(error);
     let metadata = fs::metadata(path).map_err(because)?;
     if metadata.is_dir() {
         return Err(because(Errno::ISDIR.into()));
     }
     is_executable(path).map_err(because)?;
-    match foreign(path) {
-        Some(what) => Err(refused(format!("cannot start {}: {what}", path.display()))),
+    match not_executable(path) {
+        Some(what) => Err(failure(format!("cannot start {}: {what}", path.display()))),
         None => Ok(()),
     }
 }
@@ -191,38 +197,41 @@ fn is_executable(path: &Path) -> std::io::Result<()> {
     Ok(accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
-/// Why a file is no program for this machine; `None` if it is one, or cannot be looked into.
-fn foreign(path: &Path) -> Option<String> {
-    let file = match Format::of(path)? {
-        Format::Script => return None,
-        Format::Other => return Some("neither a program nor a script that begins with #!".into()),
-        Format::Elf(machine) => machine,
+/// Returns the reason why a file is not an executable for this machine, or `None` if it is one or
+/// cannot be read.
+fn not_executable(path: &Path) -> Option<String> {
+    let file = match FileKind::of(path)? {
+        FileKind::Script => return None,
+        FileKind::Other => {
+            return Some("neither an ELF executable nor a script that begins with #!".into())
+        }
+        FileKind::Elf(machine) => machine,
     };
-    match Format::of(Path::new("/proc/self/exe"))? {
-        Format::Elf(ours) if ours != file => Some(format!(
-            "built for another machine ({file}; this one is {ours})"
+    match FileKind::of(Path::new("/proc/self/exe"))? {
+        FileKind::Elf(ours) if ours != file => Some(format!(
+            "built for another machine ({file}; this machine is {ours})"
         )),
         _ => None,
     }
 }
 
-/// What the first bytes of a file say.
+/// The kind of a file, by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
-enum Format {
-    Elf(Machine),
+enum FileKind {
+    Elf(ElfMachine),
     Script,
     Other,
 }
 
-/// The part of elf(5)'s header that has to be the machine's.
+/// The fields of an ELF header (elf(5)) that must match the machine.
 #[derive(Debug, PartialEq, Eq)]
-struct Machine {
+struct ElfMachine {
     class: u8,
     data: u8,
     machine: [u8; 2],
 }
 
-impl Format {
+impl FileKind {
     fn of(path: &Path) -> Option<Self> {
         let mut head = Vec::new();
         File::open(path)
@@ -230,19 +239,19 @@ impl Format {
             .ok()?;
         Some(match head.as_slice() {
             [0x7f, b'E', b'L', b'F', class, data, .., high, low] if head.len() == 20 => {
-                Format::Elf(Machine {
+                FileKind::Elf(ElfMachine {
                     class: *class,
                     data: *data,
                     machine: [*high, *low],
                 })
             }
-            [b'#', b'!', ..] => Format::Script,
-            _ => Format::Other,
+            [b'#', b'!', ..] => FileKind::Script,
+            _ => FileKind::Other,
         })
     }
 }
 
-impl std::fmt::Display for Machine {
+impl std::fmt::Display for ElfMachine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bits = if self.class == 1 { 32 } else { 64 };
         let number = match self.data {

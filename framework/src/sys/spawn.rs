@@ -1,13 +1,16 @@
-//! Starts the next program: with sockets from descriptor 3 on, an environment made for it, and nothing else of ours.
+//! Starts a program with descriptors from 3 on and a prepared environment. It inherits nothing else
+//! from this process.
 //!
-//! It is started by posix_spawn(3), which shares our memory with the child until it runs the other program. A fork would
-//! copy our page tables, which takes the longer the more memory is in use; until the exec each of our threads would
-//! copy the pages that it writes to; and all would wait with us for the kernel's locks on that memory. posix_spawn cannot
-//! change the working directory in every C library, so where that has to be, there is a fork.
+//! posix_spawn(3) starts the program. It shares the memory of this process with the child until the
+//! child executes the program. fork(2) would copy the page tables, which takes longer the more
+//! memory is in use. Until the exec, each thread would also copy the pages that it writes to, and
+//! would wait for kernel locks on that memory. posix_spawn(3) cannot change the working directory
+//! in every C library, so a program that needs another directory is forked.
 //!
-//! What posix_spawn and the kernel see to: the child has SIGPIPE at its default again, caught signals as well, and the
-//! signal mask of the thread that starts it, in which nothing is blocked that was not when this process was born. All
-//! descriptors are close-on-exec from birth; the passed ones are copied to their places in the child.
+//! posix_spawn(3) and the kernel reset SIGPIPE and caught signals to their defaults in the child.
+//! Its signal mask is that of the calling thread, which blocks no signal that was not blocked when
+//! this process was started. All descriptors are created close-on-exec; the passed ones are copied
+//! to their numbers in the child.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -27,64 +30,67 @@ use rustix::process::Pid;
 pub(crate) use super::child::Child;
 use super::limits::OpenFiles;
 pub(crate) use super::program::Program;
-use super::program::{is_same, BORN_OPEN_FILES};
+use super::program::{is_same, ORIGINAL_OPEN_FILES};
 use crate::error::{Error, Kind};
 
-/// The first descriptor that is passed (sd_listen_fds(3)).
+/// The number of the first passed descriptor (sd_listen_fds(3)).
 const FIRST: i32 = 3;
 
-/// What says something of descriptors or of a process that are not the child's.
-const OURS_ALONE: [&str; 7] = [
+/// Variables that describe descriptors or the pid of this process. They are not passed to the
+/// child.
+const NOT_INHERITED: [&str; 7] = [
     "LISTEN_FDS",
     "LISTEN_PID",
     "LISTEN_FDNAMES",
     "LISTEN_FDS_FIRST_FD",
     "LISTEN_PIDFDID",
     "WATCHDOG_PID",
-    BORN_OPEN_FILES,
+    ORIGINAL_OPEN_FILES,
 ];
 
-/// A descriptor for the child, and its name in LISTEN_FDNAMES.
+/// A descriptor for the child, with its name in LISTEN_FDNAMES.
 #[derive(Debug)]
-pub(crate) struct Passed<'a> {
+pub(crate) struct PassedFd<'a> {
     pub(crate) fd: BorrowedFd<'a>,
     pub(crate) name: String,
 }
 
-/// What the child finds in its environment besides what this process found in its own.
+/// The environment of the child, apart from the variables that it inherits from this process.
 #[derive(Clone, Debug)]
-pub(crate) struct Environment {
-    kin: Kin,
+pub(crate) struct ChildEnvironment {
+    kind: ProgramKind,
     extra: Vec<(OsString, OsString)>,
 }
 
-/// Who is started.
+/// The kind of program to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kin {
-    /// A program on slackwater.
-    Ours,
-    /// Any other that takes LISTEN_FDS.
-    Stranger,
+enum ProgramKind {
+    /// A program that uses slackwater.
+    Slackwater,
+    /// Any other program that takes sockets by LISTEN_FDS.
+    ForeignProgram,
 }
 
-impl Environment {
-    /// For a program on slackwater: it needs no LISTEN_PID, and raises its limit on open files by itself.
-    pub(crate) fn ours() -> Self {
-        Environment {
-            kin: Kin::Ours,
+impl ChildEnvironment {
+    /// The environment for a slackwater program. It needs no LISTEN_PID, and it raises its limit on
+    /// open files itself.
+    pub(crate) fn for_slackwater() -> Self {
+        ChildEnvironment {
+            kind: ProgramKind::Slackwater,
             extra: Vec::new(),
         }
     }
 
-    /// For any other program: with LISTEN_PID and the limit on open files as it was, where there is a shell to set them.
-    pub(crate) fn stranger() -> Self {
-        Environment {
-            kin: Kin::Stranger,
+    /// The environment for any other program: with LISTEN_PID and the original limit on open files.
+    /// Both need /bin/sh.
+    pub(crate) fn for_foreign_program() -> Self {
+        ChildEnvironment {
+            kind: ProgramKind::ForeignProgram,
             extra: Vec::new(),
         }
     }
 
-    /// Adds a variable, or replaces it.
+    /// Adds or replaces a variable.
     #[must_use]
     pub(crate) fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.extra.push((name.into(), value.into()));
@@ -93,80 +99,82 @@ impl Environment {
 }
 
 impl Program {
-    /// Starts the program again, or `exec` in its place where that is not empty, with the same arguments.
+    /// Starts this program again, or `exec` if that is not empty, with the same arguments.
     ///
-    /// The descriptors become 3, 4 and so on, in this order. Standard input and error are this process', standard
-    /// output is `stdout`. The child is started in the working directory of the start, or in whatever has
-    /// its name by now; where nothing has, it stays in the removed one.
+    /// The descriptors become 3, 4 and so on, in this order. Standard input and error are
+    /// inherited; standard output is `stdout`. The child starts in the original working directory
+    /// by its path, so a directory that has replaced it since is used. If there is none, the child
+    /// starts in the current directory.
     ///
-    /// It takes the time of an exec, so call it where blocking is no harm.
+    /// This blocks until the child has executed the program.
     ///
     /// # Errors
-    /// The path and why it cannot be started; nothing has been.
+    /// The path and the reason. No process is left then.
     pub(crate) fn start(
         &self,
         exec: &str,
-        passed: &[Passed<'_>],
-        environment: Environment,
+        passed: &[PassedFd<'_>],
+        environment: ChildEnvironment,
         stdout: OwnedFd,
         limits: &OpenFiles,
     ) -> Result<Child, Error> {
         let path = self.locate(exec)?;
-        let mut call = match environment.kin {
-            Kin::Ours => directly(
+        let mut call = match environment.kind {
+            ProgramKind::Slackwater => directly(
                 &path,
                 if exec.is_empty() {
-                    &self.called
+                    &self.argv0
                 } else {
                     OsStr::new(exec)
                 },
             ),
-            Kin::Stranger => through_shell(&path, passed, limits),
+            ProgramKind::ForeignProgram => through_shell(&path, passed, limits),
         };
         call.arguments.extend_from_slice(&self.args);
         let variables = self.variables(passed, environment, limits);
-        let why = |error| why(&path, error);
-        let descriptors = Descriptors::of(passed, stdout).map_err(why)?;
-        let pid = match self.elsewhere() {
+        let failed = |error| failure(&path, error);
+        let descriptors = Descriptors::of(passed, stdout).map_err(failed)?;
+        let pid = match self.directory_to_enter() {
             None => call.spawn(variables, &descriptors),
             Some(directory) => call.fork(variables, descriptors, directory),
         };
-        pid.and_then(Child::new).map_err(why)
+        pid.and_then(Child::new).map_err(failed)
     }
 
     fn variables(
         &self,
-        passed: &[Passed<'_>],
-        environment: Environment,
+        passed: &[PassedFd<'_>],
+        environment: ChildEnvironment,
         limits: &OpenFiles,
     ) -> Variables {
         let mut all = self.environment.clone();
-        all.retain(|(name, _)| !OURS_ALONE.iter().any(|ours| name == ours));
-        // of two with the same name most programs see the first
+        all.retain(|(name, _)| !NOT_INHERITED.iter().any(|ours| name == ours));
+        // most programs use the first of two variables with the same name
         let mut set = |name: OsString, value: OsString| {
             all.retain(|(known, _)| *known != name);
             all.push((name, value));
         };
         if let Some(directory) = &self.directory {
-            // the child finds out by it where it was started, even if that has been removed
+            // the child reads its working directory from `PWD` if the directory itself has been
+            // removed
             set("PWD".into(), directory.into());
         }
-        if let (Kin::Ours, Some(soft)) = (environment.kin, limits.born().current) {
-            set(BORN_OPEN_FILES.into(), soft.to_string().into());
+        if let (ProgramKind::Slackwater, Some(soft)) = (environment.kind, limits.original().current)
+        {
+            set(ORIGINAL_OPEN_FILES.into(), soft.to_string().into());
         }
         if !passed.is_empty() {
             set("LISTEN_FDS".into(), passed.len().to_string().into());
             set("LISTEN_FDNAMES".into(), names(passed).into());
         }
-        environment
-            .extra
-            .into_iter()
-            .for_each(|(name, value)| set(name, value));
+        for (name, value) in environment.extra {
+            set(name, value);
+        }
         all
     }
 
-    /// The directory to go to, if this process is not in it.
-    fn elsewhere(&self) -> Option<&Path> {
+    /// Returns the directory to change to, or `None` if this process is in it.
+    fn directory_to_enter(&self) -> Option<&Path> {
         let directory = self
             .directory
             .as_deref()
@@ -176,29 +184,33 @@ impl Program {
     }
 }
 
-/// A file to run, and its arguments from `argv[0]` on.
+/// An executable and its arguments from `argv[0]` on.
 struct Call {
     file: PathBuf,
     arguments: Vec<OsString>,
 }
 
-/// An environment.
+/// ChildEnvironment variables.
 type Variables = Vec<(OsString, OsString)>;
 
-fn directly(path: &Path, called: &OsStr) -> Call {
+fn directly(path: &Path, argv0: &OsStr) -> Call {
     Call {
         file: path.to_owned(),
-        arguments: vec![called.to_owned()],
+        arguments: vec![argv0.to_owned()],
     }
 }
 
-/// Only the child itself knows its pid, and without unsafe code nothing of ours runs in it before the program does:
-/// a shell does, in the same process. It also lowers the soft limit on open files again, of which a program that
-/// calls select(2) must not have more than it expects. Lowering ours for the moment of the fork would have accept(2)
-/// fail in it, and prlimit(2) on the running child would race with what the child sets.
+/// Starts the program through a shell, which sets LISTEN_PID and the limit on open files.
 ///
-/// Without a shell there is no LISTEN_PID, and the limit is the raised one: few programs mind.
-fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Call {
+/// Only the child can read its pid before the program runs, and without unsafe code only a shell can
+/// run in the child at that point. The shell also lowers the soft limit on open files, because a
+/// program that uses select(2) fails with large descriptor numbers. Lowering the limit of this
+/// process during the fork would make accept(2) fail. prlimit(2) on the running child would race
+/// with limits that the child sets.
+///
+/// Without /bin/sh there is no LISTEN_PID and the limit stays raised. Few programs depend on
+/// either.
+fn through_shell(path: &Path, passed: &[PassedFd<'_>], limits: &OpenFiles) -> Call {
     let shell = Path::new("/bin/sh");
     if !shell.exists() {
         return directly(path, path.as_os_str());
@@ -208,9 +220,9 @@ fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Call
     } else {
         "export LISTEN_PID=$$; "
     };
-    // as the shell writes it
+    // in the notation of the shell
     let limit = limits
-        .born()
+        .original()
         .current
         .map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
     let script = format!("ulimit -S -n {limit}; {pid}exec \"$0\" \"$@\"");
@@ -220,9 +232,9 @@ fn through_shell(path: &Path, passed: &[Passed<'_>], limits: &OpenFiles) -> Call
     }
 }
 
-/// A colon parts the names, so no name has one.
-fn names(passed: &[Passed<'_>]) -> String {
-    let plain = |passed: &Passed<'_>| {
+/// Joins the names. Colons separate them, so a colon in a name is replaced.
+fn names(passed: &[PassedFd<'_>]) -> String {
+    let plain = |passed: &PassedFd<'_>| {
         passed
             .name
             .replace(|c: char| c == ':' || c.is_control(), "_")
@@ -233,7 +245,7 @@ fn names(passed: &[Passed<'_>]) -> String {
 impl Call {
     fn spawn(self, variables: Variables, descriptors: &Descriptors) -> io::Result<Pid> {
         let mut attributes = PosixSpawnAttr::init()?;
-        // std ignores it in every program
+        // std sets SIGPIPE to ignored in every Rust program
         attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
         attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
         let variable = |(mut name, value): (OsString, OsString)| {
@@ -258,11 +270,11 @@ impl Call {
         directory: &Path,
     ) -> io::Result<Pid> {
         let mut command = Command::new(self.file);
-        if let [called, args @ ..] = &*self.arguments {
-            command.arg0(called).args(args);
+        if let [argv0, args @ ..] = &*self.arguments {
+            command.arg0(argv0).args(args);
         }
         command.env_clear().envs(variables).current_dir(directory);
-        let _taken = descriptors.connect(&mut command)?;
+        let _occupied = descriptors.connect(&mut command)?;
         Ok(Pid::from_child(&command.spawn()?))
     }
 }
@@ -275,35 +287,37 @@ fn c_strings(all: impl IntoIterator<Item = OsString>) -> io::Result<Vec<CString>
     all.into_iter().map(c_string).collect()
 }
 
-/// The descriptors that the child gets in their places.
+/// The descriptors that the child receives.
 struct Descriptors {
     stdout: OwnedFd,
-    /// Copies from behind the places, so that none is put over another that is still to be copied.
+    /// Copies with numbers past the last target number, so that no descriptor is overwritten before
+    /// it is copied.
     copies: Vec<OwnedFd>,
 }
 
 impl Descriptors {
-    fn of(passed: &[Passed<'_>], stdout: OwnedFd) -> io::Result<Self> {
-        let behind = FIRST + i32::try_from(passed.len()).map_err(io::Error::other)?;
-        let copy = |passed: &Passed<'_>| Ok(fcntl_dupfd_cloexec(passed.fd, behind)?);
+    fn of(passed: &[PassedFd<'_>], stdout: OwnedFd) -> io::Result<Self> {
+        let first_free = FIRST + i32::try_from(passed.len()).map_err(io::Error::other)?;
+        let copy = |passed: &PassedFd<'_>| Ok(fcntl_dupfd_cloexec(passed.fd, first_free)?);
         Ok(Descriptors {
             stdout,
             copies: passed.iter().map(copy).collect::<io::Result<_>>()?,
         })
     }
 
-    /// For posix_spawn.
+    /// Prepares the descriptors for posix_spawn(3).
     fn actions(&self) -> io::Result<PosixSpawnFileActions> {
         let mut actions = PosixSpawnFileActions::init()?;
-        // first, for it may lie in one of the places
+        // stdout first, because its number may be one of the target numbers
         actions.add_dup2(self.stdout.as_raw_fd(), rustix::stdio::stdout().as_raw_fd())?;
-        for (copy, place) in self.copies.iter().zip(FIRST..) {
-            actions.add_dup2(copy.as_raw_fd(), place)?;
+        for (copy, number) in self.copies.iter().zip(FIRST..) {
+            actions.add_dup2(copy.as_raw_fd(), number)?;
         }
         Ok(actions)
     }
 
-    /// For std. What is returned is to be kept until the child has been started.
+    /// Prepares the descriptors for std. Keep the returned descriptors until the child has been
+    /// started.
     fn connect(self, command: &mut Command) -> io::Result<Vec<OwnedFd>> {
         command.stdout(Stdio::from(self.stdout));
         let mapping = |(parent_fd, child_fd)| FdMapping {
@@ -311,19 +325,20 @@ impl Descriptors {
             child_fd,
         };
         let mappings: Vec<_> = self.copies.into_iter().zip(FIRST..).map(mapping).collect();
-        // std tells of a failed exec through a pipe of its own, which must not come to lie in one of the places
-        let taken =
+        // std reports a failed exec through a pipe that it creates itself. These copies occupy the
+        // target numbers, so that the pipe gets none of them.
+        let occupied =
             (0..mappings.len()).map(|_| Ok(fcntl_dupfd_cloexec(rustix::stdio::stderr(), FIRST)?));
-        let taken = taken.collect::<io::Result<_>>()?;
+        let occupied = occupied.collect::<io::Result<_>>()?;
         command.fd_mappings(mappings).map_err(io::Error::other)?;
-        Ok(taken)
+        Ok(occupied)
     }
 }
 
-fn why(path: &Path, error: io::Error) -> Error {
+fn failure(path: &Path, error: io::Error) -> Error {
     let path = path.display();
     let message = match error.kind() {
-        // the file itself has been seen
+        // the file exists, as checked before
         io::ErrorKind::NotFound => {
             format!("cannot start {path}: its interpreter or loader is missing")
         }

@@ -1,23 +1,24 @@
-//! Standard output: the one this process was given, and one of our own in its place.
+//! The original standard output of the process, and a pipe that replaces it.
 //!
-//! That descriptors 0 to 2 are open at all is std's work: before `main` it opens /dev/null for each that is not.
+//! Descriptors 0 to 2 are always open, because std opens /dev/null before `main` in place of
+//! each closed one.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::pipe::{pipe_with, PipeFlags};
 
-/// The standard output that this process was given, whatever descriptor 1 becomes.
+/// Duplicates standard output. The copy stays valid when a pipe replaces descriptor 1.
 ///
 /// # Errors
 /// No descriptor is left.
-pub(crate) fn given_stdout() -> io::Result<OwnedFd> {
-    // not among 0 to 2, which programs take for granted
+pub(crate) fn duplicate_stdout() -> io::Result<OwnedFd> {
+    // 3 or higher, because 0 to 2 have a fixed meaning
     Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?)
 }
 
-/// Puts a pipe in place of standard output and returns the end to read from: as long as that end is held, no write to
-/// standard output can fail, whatever becomes of the real one.
+/// Replaces standard output with a pipe and returns its reading end. While that end is open, no
+/// write to standard output can fail, even if the original output does.
 ///
 /// # Errors
 /// No descriptor is left.

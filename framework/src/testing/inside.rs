@@ -89,11 +89,11 @@ impl Inside {
                 before.await;
             }
             generation.retire().await;
-            generation.requests.empty().await;
+            generation.requests.wait_until_unused().await;
         };
         timeout(PATIENCE, over).await.map_err(|_| {
             let tasks: Vec<_> = generation.unfinished().collect();
-            let requests = generation.requests.taken();
+            let requests = generation.requests.in_use();
             format!("not over after {PATIENCE:?}: {requests} requests, tasks {tasks:?}")
         })?;
         Ok(())

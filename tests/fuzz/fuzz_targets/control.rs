@@ -13,15 +13,15 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../../framework/src/control/protocol.rs"]
 mod protocol;
 
-use protocol::{line, Answer, Request};
+use protocol::{line, ControlRequest, ControlResponse};
 
 fuzz_target!(|input: &[u8]| {
-    if let Ok(ask) = Request::read(input) {
-        assert_eq!(Request::read(&line(&Request::new(ask))), Ok(ask));
+    if let Ok(ask) = ControlRequest::read(input) {
+        assert_eq!(ControlRequest::read(&line(&ControlRequest::new(ask))), Ok(ask));
     }
-    if let Ok(answer) = serde_json::from_slice::<Answer>(input) {
+    if let Ok(answer) = serde_json::from_slice::<ControlResponse>(input) {
         let said = line(&answer);
         assert_eq!(said.iter().filter(|byte| **byte == b'\n').count(), 1);
-        assert_eq!(serde_json::from_slice::<Answer>(&said).unwrap(), answer);
+        assert_eq!(serde_json::from_slice::<ControlResponse>(&said).unwrap(), answer);
     }
 });

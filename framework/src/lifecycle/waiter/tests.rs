@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 use super::*;
 use crate::sys::limits::OpenFiles;
-use crate::sys::spawn::Environment;
+use crate::sys::spawn::ChildEnvironment;
 
 /// Which script is the first generation's successor; makes `role` a process of its own.
 const SCRIPT: &str = "SLACKWATER_TEST_SUCCESSOR";
@@ -35,14 +35,14 @@ fn role() {
     be_subreaper().unwrap();
     let mut successor = Program::record();
     successor.replace("/bin/sh", &["-c", &script]);
-    let none = Environment::ours();
+    let none = ChildEnvironment::for_slackwater();
     let child = successor
         .start(
             "",
             &[],
             none,
             std::io::stdout().as_fd().try_clone_to_owned().unwrap(),
-            &OpenFiles::as_they_are(),
+            &OpenFiles::unchanged(),
         )
         .unwrap();
     newest.announce(child.pid());

@@ -1,4 +1,4 @@
-//! Counters by key, and how one process tells another what it has counted: pure storage, no text format.
+//! Storage of counters by key, and their transfer between processes. The text format is elsewhere.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,44 +9,52 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::sync::lock::{Mutex, RwLock};
 
-/// Upper bounds of the buckets of durations, in microseconds; one more has none.
+/// Upper bounds of the histogram buckets, in microseconds. The last bucket has no bound.
 pub(super) const BOUNDS: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// A sum of microseconds, then the buckets. What is only counted uses the sum alone.
+/// The values of a counter: a sum of microseconds, then the buckets. A simple counter uses only the
+/// first value.
 const VALUES: usize = 1 + BOUNDS.len() + 1;
 
-/// How many counters one piece holds: it has to fit into a message of the handover, with long routes too.
-const PIECE: usize = 64;
+/// The number of counters in one message of the handover. It has to fit into the message even with
+/// long routes.
+const MESSAGE_COUNTERS: usize = 64;
 
-/// What a counter is of.
+/// The identity of a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Key {
-    /// Requests that were answered, and how long that took.
-    Answers {
+pub(crate) enum CounterKey {
+    /// Requests with a response, and their durations.
+    #[serde(rename = "answers")]
+    Requests {
         #[serde(serialize_with = "as_text")]
         route: Arc<str>,
         method: &'static str,
         status: u16,
     },
-    Plain(Plain),
-    /// How long processes took to leave.
+    #[serde(rename = "plain")]
+    Counter(Counter),
+    /// The durations of drains.
     Drains,
 }
 
-/// All that was counted until a moment.
-pub(super) type Counted = Vec<(Key, Vec<u64>)>;
+/// The values of all counters at one moment.
+pub(super) type Snapshot = Vec<(CounterKey, Vec<u64>)>;
 
-/// What is only counted.
+/// A counter without durations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Plain {
+pub(crate) enum Counter {
+    /// Bytes of request bodies.
     Received,
+    /// Bytes of response bodies.
     Sent,
+    /// Connections accepted from the kernel.
     Accepted,
+    /// Connections received from the old process of an upgrade.
     Taken,
     ReloadsDone,
     ReloadsRefused,
@@ -54,33 +62,35 @@ pub(crate) enum Plain {
     UpgradesFailed,
 }
 
-/// A key as another process writes it.
+/// A [`CounterKey`] in a message of another process.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Told {
-    Answers {
+enum ReceivedKey {
+    #[serde(rename = "answers")]
+    Requests {
         route: String,
         method: String,
         status: u16,
     },
-    Plain(Plain),
+    #[serde(rename = "plain")]
+    Counter(Counter),
     Drains,
 }
 
-impl From<Told> for Key {
-    fn from(told: Told) -> Self {
-        match told {
-            Told::Answers {
+impl From<ReceivedKey> for CounterKey {
+    fn from(key: ReceivedKey) -> Self {
+        match key {
+            ReceivedKey::Requests {
                 route,
                 method,
                 status,
-            } => Key::Answers {
+            } => CounterKey::Requests {
                 route: route.into(),
                 method: known_method(&method),
                 status,
             },
-            Told::Plain(plain) => Key::Plain(plain),
-            Told::Drains => Key::Drains,
+            ReceivedKey::Counter(counter) => CounterKey::Counter(counter),
+            ReceivedKey::Drains => CounterKey::Drains,
         }
     }
 }
@@ -89,7 +99,8 @@ fn as_text<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(text)
 }
 
-/// Methods are the client's choice: those that nobody knows are one.
+/// Returns a static name for a known method, or `other`. The client chooses the method, so unknown
+/// ones share one counter.
 pub(super) fn known_method(name: &str) -> &'static str {
     const KNOWN: [&str; 9] = [
         "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
@@ -100,17 +111,17 @@ pub(super) fn known_method(name: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// One counter.
+/// A counter or histogram.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell(Arc<[AtomicU64; VALUES]>);
+pub(super) struct Values(Arc<[AtomicU64; VALUES]>);
 
-impl Cell {
+impl Values {
     pub(super) fn add(&self, number: u64) {
         self.0[0].fetch_add(number, Ordering::Relaxed);
     }
 
-    pub(super) fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    pub(super) fn observe(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS
             .iter()
             .position(|bound| micros <= *bound)
@@ -119,7 +130,7 @@ impl Cell {
         self.0[1 + bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn values(&self) -> Vec<u64> {
+    fn load(&self) -> Vec<u64> {
         self.0
             .iter()
             .map(|value| value.load(Ordering::Relaxed))
@@ -127,61 +138,63 @@ impl Cell {
     }
 }
 
-/// All counters.
+/// All counters of the process.
 #[derive(Debug, Default)]
-pub(super) struct Cells {
-    all: RwLock<HashMap<Key, Cell>>,
-    /// What another process has told last.
-    heard: Mutex<HashMap<Key, Vec<u64>>>,
+pub(super) struct Counters {
+    all: RwLock<HashMap<CounterKey, Values>>,
+    /// The values that the other process sent last.
+    received: Mutex<HashMap<CounterKey, Vec<u64>>>,
 }
 
-impl Cells {
-    pub(super) fn get(&self, key: &Key) -> Cell {
+impl Counters {
+    pub(super) fn get(&self, key: &CounterKey) -> Values {
         if let Some(known) = self.all.read().get(key) {
             return known.clone();
         }
         self.all.write().entry(key.clone()).or_default().clone()
     }
 
-    /// All that has been counted, in the order of keys.
-    pub(super) fn told(&self) -> Counted {
+    /// Returns the values of all counters, sorted by key.
+    pub(super) fn snapshot(&self) -> Snapshot {
         let all = self.all.read();
-        let mut told: Vec<_> = all
+        let mut snapshot: Vec<_> = all
             .iter()
-            .map(|(key, cell)| (key.clone(), cell.values()))
+            .map(|(key, values)| (key.clone(), values.load()))
             .collect();
-        told.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        told
+        snapshot.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        snapshot
     }
 
-    /// Whether another process has told anything.
-    pub(super) fn has_heard(&self) -> bool {
-        !self.heard.lock().is_empty()
+    /// Returns true if another process has sent values.
+    pub(super) fn has_received(&self) -> bool {
+        !self.received.lock().is_empty()
     }
 
-    /// Adds what has come since the same process told the last time. What cannot be read is left out: it is but a count.
-    pub(super) fn hear(&self, piece: &str) {
-        let Ok(told) = serde_json::from_str::<Vec<(Told, Vec<u64>)>>(piece) else {
+    /// Adds the difference to the values that the same process sent before. A message that cannot
+    /// be parsed is ignored: losing counts is acceptable.
+    pub(super) fn merge(&self, message: &str) {
+        let Ok(counters) = serde_json::from_str::<Vec<(ReceivedKey, Vec<u64>)>>(message) else {
             return;
         };
-        let mut heard = self.heard.lock();
-        for (key, values) in told {
-            let key = Key::from(key);
-            let cell = self.get(&key);
-            let last = heard.entry(key).or_default();
+        let mut received = self.received.lock();
+        for (key, values) in counters {
+            let key = CounterKey::from(key);
+            let counter = self.get(&key);
+            let last = received.entry(key).or_default();
             last.resize(VALUES, 0);
-            for (place, (now, last)) in values.into_iter().zip(last).enumerate() {
-                cell.0[place].fetch_add(now.saturating_sub(*last), Ordering::Relaxed);
+            for (index, (now, last)) in values.into_iter().zip(last).enumerate() {
+                counter.0[index].fetch_add(now.saturating_sub(*last), Ordering::Relaxed);
                 *last = now.max(*last);
             }
         }
     }
 }
 
-/// Pieces of text that fit into a message each.
-pub(super) fn pack(told: &Counted) -> Vec<String> {
+/// Serializes the values into messages of limited size.
+pub(super) fn pack(snapshot: &Snapshot) -> Vec<String> {
     // numbers and text always serialize
-    told.chunks(PIECE)
-        .filter_map(|piece| serde_json::to_string(piece).ok())
+    snapshot
+        .chunks(MESSAGE_COUNTERS)
+        .filter_map(|chunk| serde_json::to_string(chunk).ok())
         .collect()
 }

@@ -1,10 +1,13 @@
-//! What is counted for Prometheus: requests, bytes, reloads, upgrades, drains. The counters outlive the process.
+//! Metrics for Prometheus: requests, bytes, reloads, upgrades, drains. The counters survive an
+//! upgrade.
 //!
-//! A new process begins with what the old one had counted, which it is told before it accepts, and goes on adding what
-//! that one still answers. For a moment either may be asked: so that no scrape sees a counter go back, both show what was
-//! told until the old one has handed over, and the old one as long as it lives.
+//! The old process of an upgrade sends its counters before the new process accepts connections. The
+//! new process continues from them and keeps adding the requests that the old process still
+//! answers. During the handover a scrape may reach either process. So that no counter goes
+//! backwards, both processes then show the values that were sent: the new process until the
+//! handover ends, the old process until it exits.
 //!
-//! The storage is here; [`text`] is what Prometheus reads.
+//! [`cells`] stores the counters, [`text`] formats them.
 
 mod cells;
 #[cfg(feature = "metrics")]
@@ -14,10 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cells::{Cell, Cells, Counted};
+use cells::{Counters, Snapshot, Values};
 
 use crate::sync::lock::Mutex;
-pub(crate) use cells::{Key, Plain};
+pub(crate) use cells::{Counter, CounterKey};
 
 use super::CLIENT_GONE;
 
@@ -25,47 +28,47 @@ use super::CLIENT_GONE;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     on: AtomicBool,
-    cells: Cells,
-    received: Cell,
-    sent: Cell,
+    counters: Counters,
+    received: Values,
+    sent: Values,
     version: String,
-    /// What is shown while two processes may be asked, whatever is counted meanwhile.
-    frozen: Mutex<Option<Counted>>,
+    /// The values that a scrape shows during the handover, in place of the current ones.
+    frozen: Mutex<Option<Snapshot>>,
 }
 
-/// What is not counted but looked at.
+/// Values that are read at the time of a scrape.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(
     not(feature = "metrics"),
-    allow(dead_code, reason = "nobody scrapes them")
+    allow(dead_code, reason = "read only by the feature `metrics`")
 )]
 pub(crate) struct Gauges {
     pub(crate) generation: u64,
-    /// Connections by what they do.
+    /// Connections by their state.
     pub(crate) connections: [(&'static str, usize); 4],
 }
 
-/// One request, until its answer has left.
+/// Measures one request until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Meter {
     metrics: Arc<Metrics>,
     method: &'static str,
     route: Arc<str>,
-    began: Instant,
+    started: Instant,
     status: u16,
 }
 
 impl Metrics {
     pub(crate) fn new(version: &str) -> Arc<Self> {
-        let cells = Cells::default();
+        let counters = Counters::default();
         let (received, sent) = (
-            cells.get(&Key::Plain(Plain::Received)),
-            cells.get(&Key::Plain(Plain::Sent)),
+            counters.get(&CounterKey::Counter(Counter::Received)),
+            counters.get(&CounterKey::Counter(Counter::Sent)),
         );
         let version = version.to_owned();
         Arc::new(Metrics {
             on: AtomicBool::new(false),
-            cells,
+            counters,
             received,
             sent,
             version,
@@ -73,7 +76,7 @@ impl Metrics {
         })
     }
 
-    /// Whether requests are counted: `metrics.listen` or `metrics.path` is set.
+    /// Turns counting of requests on or off. It is on if `metrics.listen` or `metrics.path` is set.
     pub(crate) fn set_on(&self, on: bool) {
         self.on.store(on, Ordering::Relaxed);
     }
@@ -82,95 +85,96 @@ impl Metrics {
         self.on.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count(&self, what: Plain) {
-        self.count_by(what, 1);
+    pub(crate) fn count(&self, counter: Counter) {
+        self.count_by(counter, 1);
     }
 
-    pub(crate) fn count_by(&self, what: Plain, number: u64) {
-        self.cells.get(&Key::Plain(what)).add(number);
+    pub(crate) fn count_by(&self, counter: Counter, number: u64) {
+        self.counters.get(&CounterKey::Counter(counter)).add(number);
     }
 
-    /// Bytes of a request's body have come.
+    /// Counts received bytes of a request body.
     pub(crate) fn received(&self, bytes: u64) {
         if self.is_on() {
             self.received.add(bytes);
         }
     }
 
-    /// This process has left, and that took so long.
-    pub(crate) fn drained(&self, took: Duration) {
-        self.cells.get(&Key::Drains).observe(took);
+    /// Records the duration of the drain of this process.
+    pub(crate) fn drained(&self, duration: Duration) {
+        self.counters.get(&CounterKey::Drains).observe(duration);
     }
 
-    /// Measures a request.
+    /// Starts to measure a request.
     pub(crate) fn meter(self: &Arc<Self>, method: &str, route: Arc<str>) -> Meter {
         let (metrics, method) = (self.clone(), cells::known_method(method));
         Meter {
             metrics,
             method,
             route,
-            began: Instant::now(),
+            started: Instant::now(),
             status: CLIENT_GONE,
         }
     }
 
-    /// What there is to scrape.
+    /// Returns the metrics as text.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
-        // held while it is rendered: what is shown must not get ahead of what is told
+        // locked while the text is created: a scrape must not show more than `freeze` returned
         let frozen = self.frozen.lock();
         match &*frozen {
-            Some(told) => self.render(told, gauges),
-            None => self.render(&self.cells.told(), gauges),
+            Some(snapshot) => self.render(snapshot, gauges),
+            None => self.render(&self.counters.snapshot(), gauges),
         }
     }
 
-    /// From now on another process counts on from here, and what is scraped does not change any more. Gives what that
-    /// process is to be told.
+    /// Freezes the values that a scrape shows, and returns them as messages for the new process,
+    /// which counts on from them.
     pub(crate) fn freeze(&self) -> Vec<String> {
         let mut frozen = self.frozen.lock();
-        cells::pack(frozen.insert(self.cells.told()))
+        cells::pack(frozen.insert(self.counters.snapshot()))
     }
 
-    /// The same in the new process, which shows what it was told, if it was.
-    pub(crate) fn freeze_what_was_heard(&self) {
-        if self.cells.has_heard() {
+    /// Freezes the values in the new process, if it received any from the old process.
+    pub(crate) fn freeze_received(&self) {
+        if self.counters.has_received() {
             self.freeze();
         }
     }
 
-    /// Nobody else is asked any more: what is counted here is shown.
-    pub(crate) fn thaw(&self) {
+    /// Shows the current values again: no other process is scraped any more.
+    pub(crate) fn unfreeze(&self) {
         *self.frozen.lock() = None;
     }
 
-    /// What has been counted until now, in pieces that fit into a message each.
-    pub(crate) fn told(&self) -> Vec<String> {
-        cells::pack(&self.cells.told())
+    /// Returns the current values as messages for the other process.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        cells::pack(&self.counters.snapshot())
     }
 
-    /// Another process has counted so much until now; told again, only what has come since is added.
-    pub(crate) fn hear(&self, piece: &str) {
-        self.cells.hear(piece);
+    /// Adds the values of another process. A repeated message adds only the difference to the
+    /// previous one.
+    pub(crate) fn merge(&self, message: &str) {
+        self.counters.merge(message);
     }
 
     #[cfg(feature = "metrics")]
-    fn render(&self, told: &Counted, gauges: &Gauges) -> String {
-        text::render(told, gauges, &self.version)
+    fn render(&self, snapshot: &Snapshot, gauges: &Gauges) -> String {
+        text::render(snapshot, gauges, &self.version)
     }
 
     #[cfg(not(feature = "metrics"))]
-    fn render(&self, _: &Counted, _: &Gauges) -> String {
+    fn render(&self, _: &Snapshot, _: &Gauges) -> String {
         let _ = &self.version;
         String::new()
     }
 }
 
 impl Meter {
-    pub(crate) fn answered(&mut self, status: u16) {
+    pub(crate) fn set_status(&mut self, status: u16) {
         self.status = status;
     }
 
-    pub(crate) fn sent(&self, bytes: u64) {
+    pub(crate) fn add_bytes(&self, bytes: u64) {
         self.metrics.sent.add(bytes);
     }
 }
@@ -181,15 +185,15 @@ impl Drop for Meter {
             metrics,
             method,
             route,
-            began,
+            started,
             status,
         } = self;
-        let key = Key::Answers {
+        let key = CounterKey::Requests {
             route: route.clone(),
             method,
             status: *status,
         };
-        metrics.cells.get(&key).observe(began.elapsed());
+        metrics.counters.get(&key).observe(started.elapsed());
     }
 }
 
@@ -197,41 +201,46 @@ impl Drop for Meter {
 mod tests {
     use super::*;
 
-    fn counted(metrics: &Metrics, key: &Key) -> u64 {
-        let told = metrics.cells.told();
-        told.iter()
+    fn counted(metrics: &Metrics, key: &CounterKey) -> u64 {
+        let snapshot = metrics.counters.snapshot();
+        snapshot
+            .iter()
             .find(|(known, _)| known == key)
             .map_or(0, |(_, values)| values.iter().skip(1).sum())
     }
 
     #[test]
-    fn a_new_process_counts_on_from_what_it_is_told_and_adds_only_what_has_come_since() {
+    fn a_new_process_continues_the_counters_of_the_old_one_and_adds_only_differences() {
         let (old, new) = (Metrics::new("1"), Metrics::new("2"));
-        let key = Key::Answers {
+        let key = CounterKey::Requests {
             route: "/".into(),
             method: "GET",
             status: 200,
         };
-        let ask = |metrics: &Arc<Metrics>| metrics.meter("GET", "/".into()).answered(200);
-        ask(&old);
-        ask(&old);
-        old.freeze().iter().for_each(|piece| new.hear(piece));
-        ask(&new);
+        let request = |metrics: &Arc<Metrics>| metrics.meter("GET", "/".into()).set_status(200);
+        request(&old);
+        request(&old);
+        for message in old.freeze() {
+            new.merge(&message);
+        }
+        request(&new);
         assert_eq!(counted(&new, &key), 3);
-        ask(&old);
+        request(&old);
         for _ in 0..2 {
-            old.told().iter().for_each(|piece| new.hear(piece));
+            for message in old.messages() {
+                new.merge(&message);
+            }
             assert_eq!(counted(&new, &key), 4);
         }
     }
 
     #[test]
-    fn what_a_stranger_says_is_not_counted() {
+    fn invalid_messages_are_ignored() {
         let metrics = Metrics::new("1");
-        for nonsense in ["", "{}", "[[7,[1]]]", r#"[[{"plain":"love"},[1]]]"#] {
-            metrics.hear(nonsense);
+        for message in ["", "{}", "[[7,[1]]]", r#"[[{"plain":"love"},[1]]]"#] {
+            metrics.merge(message);
         }
-        metrics.hear(r#"[["drains",[1,2]]]"#);
-        metrics.hear(r#"[["drains",[18446744073709551615,18446744073709551615,3]]]"#);
+        metrics.merge(r#"[["drains",[1,2]]]"#);
+        metrics.merge(r#"[["drains",[18446744073709551615,18446744073709551615,3]]]"#);
     }
 }

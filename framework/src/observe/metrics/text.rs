@@ -1,4 +1,4 @@
-//! The counters as OpenMetrics text, through prometheus-client.
+//! Formats the counters as OpenMetrics text, with prometheus-client.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +9,16 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::cells::{Counted, Key, Plain, BOUNDS};
+use super::cells::{Counter, CounterKey, Snapshot, BOUNDS};
 use super::Gauges;
 
-/// All that is shown at one moment.
+/// The values of one scrape.
 #[derive(Debug)]
-struct Moment {
-    /// Requests by route, method and status; the durations by route and method.
-    answers: BTreeMap<(String, &'static str, u16), u64>,
+struct MetricsCollector {
+    /// Requests by route, method and status.
+    requests: BTreeMap<(String, &'static str, u16), u64>,
     durations: BTreeMap<(String, &'static str), Durations>,
-    plain: BTreeMap<Plain, u64>,
+    counters: BTreeMap<Counter, u64>,
     drains: Durations,
     gauges: Gauges,
     version: String,
@@ -42,10 +42,9 @@ impl Default for Durations {
 impl Durations {
     fn add(&mut self, values: &[u64]) {
         self.seconds += seconds(values.first().copied().unwrap_or(0));
-        self.buckets
-            .iter_mut()
-            .zip(values.iter().skip(1))
-            .for_each(|(sum, more)| *sum += more);
+        for (sum, value) in self.buckets.iter_mut().zip(values.iter().skip(1)) {
+            *sum += value;
+        }
     }
 
     fn count(&self) -> u64 {
@@ -66,55 +65,55 @@ fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
 
-pub(super) fn render(told: &Counted, gauges: &Gauges, version: &str) -> String {
-    let mut moment = Moment {
-        answers: BTreeMap::new(),
+pub(super) fn render(snapshot: &Snapshot, gauges: &Gauges, version: &str) -> String {
+    let mut collector = MetricsCollector {
+        requests: BTreeMap::new(),
         durations: BTreeMap::new(),
-        plain: BTreeMap::new(),
+        counters: BTreeMap::new(),
         drains: Durations::default(),
         gauges: gauges.clone(),
         version: version.to_owned(),
     };
-    for (key, values) in told {
+    for (key, values) in snapshot {
         match key {
-            Key::Answers {
+            CounterKey::Requests {
                 route,
                 method,
                 status,
             } => {
                 let count: u64 = values.iter().skip(1).sum();
-                *moment
-                    .answers
+                *collector
+                    .requests
                     .entry((route.to_string(), method, *status))
                     .or_default() += count;
-                moment
+                collector
                     .durations
                     .entry((route.to_string(), method))
                     .or_default()
                     .add(values);
             }
-            Key::Plain(plain) => {
-                moment
-                    .plain
-                    .insert(*plain, values.first().copied().unwrap_or(0));
+            CounterKey::Counter(counter) => {
+                collector
+                    .counters
+                    .insert(*counter, values.first().copied().unwrap_or(0));
             }
-            Key::Drains => moment.drains.add(values),
+            CounterKey::Drains => collector.drains.add(values),
         }
     }
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(moment));
+    registry.register_collector(Box::new(collector));
     let mut text = String::new();
-    // text takes all that is written to it
+    // a write to a String never fails
     let _ = encode(&mut text, &registry);
     text
 }
 
-impl Collector for Moment {
+impl Collector for MetricsCollector {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         self.requests(&mut to)?;
-        self.simple(&mut to)?;
+        self.counters(&mut to)?;
         self.outcomes(&mut to)?;
-        let help = "How long processes took to leave, from the first step to the last";
+        let help = "Duration of the drain of a process";
         let mut metric = to.encode_descriptor(
             "slackwater_drain_duration",
             help,
@@ -128,15 +127,15 @@ impl Collector for Moment {
             &self.drains.bounded(),
             None,
         )?;
-        self.looked_at(&mut to)
+        self.gauges(&mut to)
     }
 }
 
-impl Moment {
+impl MetricsCollector {
     fn requests(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests that were answered, by route template, method and status";
+        let help = "Requests with a response, by route template, method and status";
         let mut metric = to.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
-        for ((route, method, status), count) in &self.answers {
+        for ((route, method, status), count) in &self.requests {
             let status = status.to_string();
             let labels = [
                 ("route", route.as_str()),
@@ -147,7 +146,7 @@ impl Moment {
                 .encode_family(&labels)?
                 .encode_counter::<NoLabelSet, _, u64>(count, None)?;
         }
-        let help = "From the end of a request's head to the last byte of its answer";
+        let help = "Time from the end of the request head to the last byte of the response";
         let mut metric = to.encode_descriptor(
             "http_request_duration",
             help,
@@ -165,37 +164,37 @@ impl Moment {
         Ok(())
     }
 
-    fn simple(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let simple = [
+    fn counters(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let families = [
             (
                 "http_request_body",
                 Some(Unit::Bytes),
-                "Bytes of request bodies that were read",
-                Plain::Received,
+                "Bytes of request bodies that were received",
+                Counter::Received,
             ),
             (
                 "http_response_body",
                 Some(Unit::Bytes),
                 "Bytes of response bodies that were sent",
-                Plain::Sent,
+                Counter::Sent,
             ),
             (
                 "slackwater_connections_accepted",
                 None,
                 "Connections that were accepted",
-                Plain::Accepted,
+                Counter::Accepted,
             ),
             (
                 "slackwater_connections_handed_over",
                 None,
-                "Connections that a process took over from the one before it",
-                Plain::Taken,
+                "Connections received from the previous process in an upgrade",
+                Counter::Taken,
             ),
         ];
-        for (name, unit, help, plain) in simple {
+        for (name, unit, help, counter) in families {
             let mut metric =
                 to.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
-            metric.encode_counter::<NoLabelSet, _, u64>(&self.of(plain), None)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&self.value(counter), None)?;
         }
         Ok(())
     }
@@ -204,35 +203,35 @@ impl Moment {
         let families = [
             (
                 "slackwater_reloads",
-                "Reloads by what came of them",
+                "Reloads by outcome",
                 [
-                    ("done", Plain::ReloadsDone),
-                    ("refused", Plain::ReloadsRefused),
+                    ("done", Counter::ReloadsDone),
+                    ("refused", Counter::ReloadsRefused),
                 ],
             ),
             (
                 "slackwater_upgrades",
-                "Upgrades by what came of them",
+                "Upgrades by outcome",
                 [
-                    ("done", Plain::UpgradesDone),
-                    ("failed", Plain::UpgradesFailed),
+                    ("done", Counter::UpgradesDone),
+                    ("failed", Counter::UpgradesFailed),
                 ],
             ),
         ];
         for (name, help, outcomes) in families {
             let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (outcome, plain) in outcomes {
+            for (outcome, counter) in outcomes {
                 let labels = [("outcome", outcome)];
                 metric
                     .encode_family(&labels)?
-                    .encode_counter::<NoLabelSet, _, u64>(&self.of(plain), None)?;
+                    .encode_counter::<NoLabelSet, _, u64>(&self.value(counter), None)?;
             }
         }
         Ok(())
     }
 
-    fn looked_at(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Connections by what they do";
+    fn gauges(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections by state";
         let mut metric =
             to.encode_descriptor("slackwater_connections", help, None, MetricType::Gauge)?;
         for (state, count) in self.gauges.connections {
@@ -241,20 +240,25 @@ impl Moment {
                 .encode_family(&[("state", state)])?
                 .encode_gauge(&count)?;
         }
-        let help = "The generation of the application that answers: 1 at the start of a process, one more with each reload";
+        let help =
+            "Generation of the application: 1 at the start of a process, increased by each reload";
         let generation = i64::try_from(self.gauges.generation).unwrap_or(i64::MAX);
         to.encode_descriptor("slackwater_generation", help, None, MetricType::Gauge)?
             .encode_gauge(&generation)?;
-        let mut metric =
-            to.encode_descriptor("slackwater_build", "What runs", None, MetricType::Info)?;
+        let mut metric = to.encode_descriptor(
+            "slackwater_build",
+            "Versions of the application and of slackwater",
+            None,
+            MetricType::Info,
+        )?;
         metric.encode_info(&[
             ("version", self.version.as_str()),
             ("slackwater", env!("CARGO_PKG_VERSION")),
         ])
     }
 
-    fn of(&self, plain: Plain) -> u64 {
-        self.plain.get(&plain).copied().unwrap_or(0)
+    fn value(&self, counter: Counter) -> u64 {
+        self.counters.get(&counter).copied().unwrap_or(0)
     }
 }
 
@@ -266,13 +270,13 @@ mod tests {
     use crate::observe::metrics::Metrics;
 
     #[test]
-    fn it_is_open_metrics_text() {
+    fn the_text_has_the_openmetrics_format() {
         let metrics = Metrics::new("1.2.3");
         let mut meter = metrics.meter("GET", "/greet/:name".into());
-        meter.answered(200);
-        meter.sent(13);
+        meter.set_status(200);
+        meter.add_bytes(13);
         drop(meter);
-        metrics.count(Plain::UpgradesDone);
+        metrics.count(Counter::UpgradesDone);
         metrics.drained(Duration::from_millis(300));
         let connections = [("active", 1), ("idle", 2), ("parked", 3), ("tunnel", 0)];
         let text = metrics.text(&Gauges {

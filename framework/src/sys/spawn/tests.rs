@@ -1,4 +1,4 @@
-//! Real children, which print what they were given into a file.
+//! Tests with real child processes, which write their environment and descriptors to files.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -13,16 +13,16 @@ fn stdout() -> std::os::fd::OwnedFd {
     std::io::stdout().as_fd().try_clone_to_owned().unwrap()
 }
 
-/// A directory of a test's own, removed at its end.
-struct Place(PathBuf);
+/// A directory for one test, removed at its end.
+struct TestDirectory(PathBuf);
 
-impl Place {
+impl TestDirectory {
     fn new(test: &str) -> Self {
         let path =
             std::env::temp_dir().join(format!("slackwater-{}-spawn-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
-        Place(path)
+        TestDirectory(path)
     }
 
     fn read(&self, file: &str) -> String {
@@ -30,54 +30,57 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A program that is `sh -c SCRIPT`, started in the test's directory.
-fn shell(place: &Place, script: &str) -> Program {
+/// The program `sh -c SCRIPT`, started in the directory of the test (by fork).
+fn shell(directory: &TestDirectory, script: &str) -> Program {
     let mut program = Program::record();
-    program.called = "/bin/sh".into();
+    program.argv0 = "/bin/sh".into();
     program.args = vec![
         "-c".into(),
         script.into(),
         "shell".into(),
         "an argument".into(),
     ];
-    program.directory = Some(place.0.clone());
+    program.directory = Some(directory.0.clone());
     program
 }
 
-/// The same, started where this process is.
-fn here(place: &Place, script: &str) -> Program {
-    let mut program = shell(place, &format!("cd {}\n{script}", place.0.display()));
+/// The same program, started in the current directory (by posix_spawn).
+fn here(directory: &TestDirectory, script: &str) -> Program {
+    let mut program = shell(
+        directory,
+        &format!("cd {}\n{script}", directory.0.display()),
+    );
     program.directory = None;
     program
 }
 
-fn run(program: &Program, passed: &[Passed<'_>], environment: Environment) -> Ending {
+fn run(program: &Program, passed: &[PassedFd<'_>], environment: ChildEnvironment) -> Ending {
     let child = program
-        .start("", passed, environment, stdout(), &OpenFiles::as_they_are())
+        .start("", passed, environment, stdout(), &OpenFiles::unchanged())
         .unwrap();
     block_on(child.exited())
 }
 
-fn passed<'a>(files: &'a [fs::File], names: &[&str]) -> Vec<Passed<'a>> {
+fn passed<'a>(files: &'a [fs::File], names: &[&str]) -> Vec<PassedFd<'a>> {
     files
         .iter()
         .zip(names)
-        .map(|(file, name)| Passed {
+        .map(|(file, name)| PassedFd {
             fd: file.as_fd(),
             name: (*name).into(),
         })
         .collect()
 }
 
-fn files(place: &Place, count: usize) -> Vec<fs::File> {
+fn files(directory: &TestDirectory, count: usize) -> Vec<fs::File> {
     (0..count)
-        .map(|number| fs::File::create(place.0.join(format!("file{number}"))).unwrap())
+        .map(|number| fs::File::create(directory.0.join(format!("file{number}"))).unwrap())
         .collect()
 }
 
@@ -86,20 +89,20 @@ const PRINT: &str = "env > env; ulimit -S -n > limit; echo $$ > pid; echo \"$0 $
     grep -E 'Sig(Blk|Ign)' /proc/self/status > signals";
 
 #[test]
-fn descriptors_arrive_in_order_and_nothing_else_does() {
-    descriptors_arrive("fds", shell);
-    descriptors_arrive("fds-here", here);
+fn the_child_has_the_passed_descriptors_in_order_and_no_others() {
+    check_descriptors("fds", shell);
+    check_descriptors("fds-here", here);
 }
 
-fn descriptors_arrive(test: &str, shell: fn(&Place, &str) -> Program) {
-    let place = Place::new(test);
-    let files = files(&place, 5);
+fn check_descriptors(test: &str, shell: fn(&TestDirectory, &str) -> Program) {
+    let directory = TestDirectory::new(test);
+    let files = files(&directory, 5);
     let names = ["web", "a:b", "", "admin", "slackwater-handover"];
     assert_eq!(
         run(
-            &shell(&place, PRINT),
+            &shell(&directory, PRINT),
             &passed(&files, &names),
-            Environment::ours()
+            ChildEnvironment::for_slackwater()
         ),
         Ending::Exited(0)
     );
@@ -107,45 +110,45 @@ fn descriptors_arrive(test: &str, shell: fn(&Place, &str) -> Program) {
         let line = format!(
             "{} {}",
             number + 3,
-            place.0.join(format!("file{number}")).display()
+            directory.0.join(format!("file{number}")).display()
         );
         assert!(
-            place.read("fds").lines().any(|found| found == line),
+            directory.read("fds").lines().any(|found| found == line),
             "{}",
-            place.read("fds")
+            directory.read("fds")
         );
     }
-    // none twice, none under another number; the sixth is the list itself, which the shell writes
-    let here = place.0.display().to_string();
+    // each descriptor occurs once; the sixth is the list itself, which the shell writes
+    let path = directory.0.display().to_string();
     assert_eq!(
-        place
+        directory
             .read("fds")
             .lines()
-            .filter(|line| line.contains(&here))
+            .filter(|line| line.contains(&path))
             .count(),
         6,
         "{}",
-        place.read("fds")
+        directory.read("fds")
     );
-    let env = place.read("env");
+    let env = directory.read("env");
     assert!(env.contains("\nLISTEN_FDS=5\n"), "{env}");
     assert!(
         env.contains("\nLISTEN_FDNAMES=web:a_b::admin:slackwater-handover\n"),
         "{env}"
     );
     assert!(!env.contains("LISTEN_PID"), "{env}");
-    assert_eq!(place.read("args"), "shell an argument\n");
+    assert_eq!(directory.read("args"), "shell an argument\n");
 }
 
 #[test]
-fn the_environment_is_made_for_the_child() {
-    the_environment_is_made("env", shell);
-    the_environment_is_made("env-here", here);
+fn the_environment_is_prepared_for_the_child() {
+    check_environment("env", shell);
+    check_environment("env-here", here);
 }
 
-fn the_environment_is_made(test: &str, shell: fn(&Place, &str) -> Program) {
-    let place = Place::new(test);
-    let mut program = shell(&place, PRINT);
+fn check_environment(test: &str, shell: fn(&TestDirectory, &str) -> Program) {
+    let directory = TestDirectory::new(test);
+    let mut program = shell(&directory, PRINT);
     let all = [
         "LISTEN_FDS",
         "LISTEN_PID",
@@ -160,10 +163,10 @@ fn the_environment_is_made(test: &str, shell: fn(&Place, &str) -> Program) {
     program
         .environment
         .push(("PWD".into(), "/elsewhere".into()));
-    let environment = Environment::ours()
+    let environment = ChildEnvironment::for_slackwater()
         .with("NOTIFY_SOCKET", "@private")
         .with("MORE", "a b");
-    let variables = program.variables(&[], environment.clone(), &OpenFiles::as_they_are());
+    let variables = program.variables(&[], environment.clone(), &OpenFiles::unchanged());
     assert_eq!(
         variables
             .iter()
@@ -173,12 +176,12 @@ fn the_environment_is_made(test: &str, shell: fn(&Place, &str) -> Program) {
         "{variables:?}"
     );
     assert_eq!(run(&program, &[], environment), Ending::Exited(0));
-    let env = place.read("env");
+    let env = directory.read("env");
     for line in [
         "NOTIFY_SOCKET=@private",
         "MORE=a b",
         "WATCHDOG_USEC=1",
-        &format!("PWD={}", place.0.display()),
+        &format!("PWD={}", directory.0.display()),
     ] {
         assert!(env.lines().any(|found| found == line), "{line} in {env}");
     }
@@ -186,7 +189,7 @@ fn the_environment_is_made(test: &str, shell: fn(&Place, &str) -> Program) {
         !env.contains("LISTEN_") && !env.contains("WATCHDOG_PID"),
         "{env}"
     );
-    let soft = OpenFiles::as_they_are().born().current.unwrap();
+    let soft = OpenFiles::unchanged().original().current.unwrap();
     assert!(
         env.contains(&format!("\nSLACKWATER_BORN_OPEN_FILES={soft}\n")),
         "{env}"
@@ -194,40 +197,44 @@ fn the_environment_is_made(test: &str, shell: fn(&Place, &str) -> Program) {
 }
 
 #[test]
-fn a_stranger_has_its_pid_and_the_limit_as_it_was() {
-    let place = Place::new("stranger");
-    let files = files(&place, 1);
-    let program = shell(&place, PRINT);
-    let limits = OpenFiles::as_they_are().born_with(Some(100));
-    let stranger = Environment::stranger();
+fn a_foreign_program_gets_listen_pid_and_the_original_limit() {
+    let directory = TestDirectory::new("foreign");
+    let files = files(&directory, 1);
+    let program = shell(&directory, PRINT);
+    let limits = OpenFiles::unchanged().with_original_soft(Some(100));
+    let foreign = ChildEnvironment::for_foreign_program();
     let child = program
-        .start("", &passed(&files, &["web"]), stranger, stdout(), &limits)
+        .start("", &passed(&files, &["web"]), foreign, stdout(), &limits)
         .unwrap();
     assert_eq!(block_on(child.exited()), Ending::Exited(0));
-    assert_eq!(place.read("limit"), "100\n");
-    assert_eq!(place.read("pid"), format!("{}\n", child.pid()));
-    let env = place.read("env");
+    assert_eq!(directory.read("limit"), "100\n");
+    assert_eq!(directory.read("pid"), format!("{}\n", child.pid()));
+    let env = directory.read("env");
     assert!(
         env.contains(&format!("LISTEN_PID={}\n", child.pid())),
         "{env}"
     );
     assert!(!env.contains("SLACKWATER_"), "{env}");
-    assert_eq!(place.read("args"), "shell an argument\n");
+    assert_eq!(directory.read("args"), "shell an argument\n");
 }
 
 #[test]
 fn no_signal_is_blocked_or_ignored_in_the_child() {
-    signals_are_default("signals", shell);
-    signals_are_default("signals-here", here);
+    check_signals("signals", shell);
+    check_signals("signals-here", here);
 }
 
-fn signals_are_default(test: &str, shell: fn(&Place, &str) -> Program) {
-    let place = Place::new(test);
+fn check_signals(test: &str, shell: fn(&TestDirectory, &str) -> Program) {
+    let directory = TestDirectory::new(test);
     assert_eq!(
-        run(&shell(&place, PRINT), &[], Environment::ours()),
+        run(
+            &shell(&directory, PRINT),
+            &[],
+            ChildEnvironment::for_slackwater()
+        ),
         Ending::Exited(0)
     );
-    let signals = place.read("signals");
+    let signals = directory.read("signals");
     let ours = fs::read_to_string("/proc/thread-self/status").unwrap();
     let line = |text: &str, name: &str| {
         text.lines()
@@ -246,34 +253,37 @@ fn signals_are_default(test: &str, shell: fn(&Place, &str) -> Program) {
 }
 
 #[test]
-fn a_working_directory_that_is_gone_is_no_obstacle() {
-    let place = Place::new("cwd");
-    let gone = place.0.join("gone");
-    let mut program = shell(&place, "exit 5");
+fn a_child_starts_although_its_working_directory_was_removed() {
+    let directory = TestDirectory::new("cwd");
+    let gone = directory.0.join("gone");
+    let mut program = shell(&directory, "exit 5");
     program.directory = Some(gone);
-    assert_eq!(run(&program, &[], Environment::ours()), Ending::Exited(5));
+    assert_eq!(
+        run(&program, &[], ChildEnvironment::for_slackwater()),
+        Ending::Exited(5)
+    );
 }
 
 #[test]
-fn what_cannot_be_executed_says_why() {
-    let place = Place::new("refused");
-    let script = place.0.join("script");
+fn a_missing_interpreter_is_named_in_the_error() {
+    let directory = TestDirectory::new("refused");
+    let script = directory.0.join("script");
     fs::write(&script, "#!/nonexistent/interpreter\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    refuses_the_interpreter(&shell(&place, ""), &script);
-    refuses_the_interpreter(&here(&place, ""), &script);
+    check_interpreter_error(&shell(&directory, ""), &script);
+    check_interpreter_error(&here(&directory, ""), &script);
 }
 
-fn refuses_the_interpreter(program: &Program, script: &std::path::Path) {
+fn check_interpreter_error(program: &Program, script: &std::path::Path) {
     let exec = script.to_str().unwrap();
     let start = || {
         program
             .start(
                 exec,
                 &[],
-                Environment::ours(),
+                ChildEnvironment::for_slackwater(),
                 stdout(),
-                &OpenFiles::as_they_are(),
+                &OpenFiles::unchanged(),
             )
             .unwrap_err()
             .chain()
@@ -291,20 +301,20 @@ fn refuses_the_interpreter(program: &Program, script: &std::path::Path) {
 }
 
 #[test]
-fn exec_takes_the_place_of_the_program_and_keeps_its_arguments() {
-    let place = Place::new("exec");
-    std::os::unix::fs::symlink("/bin/sh", place.0.join("next")).unwrap();
-    let mut program = shell(&place, PRINT);
-    program.called = "/nonexistent".into();
+fn exec_replaces_the_program_and_keeps_its_arguments() {
+    let directory = TestDirectory::new("exec");
+    std::os::unix::fs::symlink("/bin/sh", directory.0.join("next")).unwrap();
+    let mut program = shell(&directory, PRINT);
+    program.argv0 = "/nonexistent".into();
     let child = program
         .start(
             "./next",
             &[],
-            Environment::ours(),
+            ChildEnvironment::for_slackwater(),
             stdout(),
-            &OpenFiles::as_they_are(),
+            &OpenFiles::unchanged(),
         )
         .unwrap();
     assert_eq!(block_on(child.exited()), Ending::Exited(0));
-    assert_eq!(place.read("args"), "shell an argument\n");
+    assert_eq!(directory.read("args"), "shell an argument\n");
 }
