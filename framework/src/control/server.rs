@@ -21,7 +21,7 @@ use crate::sync::token::{token, Token, Trigger};
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interval of progress responses.
-const PROGRESS: Duration = Duration::from_millis(250);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The time for the last responses before the process exits.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,13 +39,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Starts a task that accepts connections and has `handler` carry out their commands.
+    ///
     /// # Errors
     /// The socket cannot be registered with the reactor.
     pub(crate) fn start(socket: Arc<Socket>, handler: CommandHandler) -> io::Result<Self> {
         let listener = Async::new_nonblocking(socket.listener().try_clone()?)?;
         let connections = Limiter::unlimited();
         let (end, ended) = token();
-        let (permits, socket_to_place) = (connections.clone(), socket.clone());
+        let (permits, retried) = (connections.clone(), socket.clone());
         let accept_task = task::spawn(async move {
             let accept = async {
                 loop {
@@ -65,7 +67,7 @@ impl Server {
                     }
                 }
             };
-            future::or(accept, retry_path(&socket_to_place)).await;
+            future::or(accept, retry_path(&retried)).await;
         });
         Ok(Server {
             socket,
@@ -142,7 +144,7 @@ async fn carry_out(
     loop {
         let next = async { Some(responses.recv().await) };
         let meanwhile = async {
-            Timer::after(PROGRESS).await;
+            Timer::after(PROGRESS_INTERVAL).await;
             None
         };
         let last = async {

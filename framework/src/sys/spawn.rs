@@ -1,15 +1,15 @@
-//! Starts a program with descriptors from 3 on and a prepared environment. It inherits nothing else
-//! from this process.
+//! Starts a program with passed descriptors from 3 on and a prepared environment. Apart from these
+//! it inherits only descriptors 0 to 2.
 //!
-//! posix_spawn(3) starts the program. It shares the memory of this process with the child until the
-//! child executes the program. fork(2) would copy the page tables, which takes longer the more
+//! posix_spawn(3) starts the program. The child shares the memory of this process until it executes
+//! the program. fork(2) would copy the page tables, which takes longer the more
 //! memory is in use. Until the exec, each thread would also copy the pages that it writes to, and
 //! would wait for kernel locks on that memory. posix_spawn(3) cannot change the working directory
 //! in every C library, so a program that needs another directory is forked.
 //!
 //! posix_spawn(3) and the kernel reset SIGPIPE and caught signals to their defaults in the child.
-//! Its signal mask is that of the calling thread, which blocks no signal that was not blocked when
-//! this process was started. All descriptors are created close-on-exec; the passed ones are copied
+//! Its signal mask is that of the calling thread, which blocks only signals that were blocked
+//! when this process was started. All descriptors are created close-on-exec; the passed ones are copied
 //! to their numbers in the child.
 
 use std::ffi::{CString, OsStr, OsString};
