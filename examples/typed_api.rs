@@ -1,5 +1,5 @@
-//! A JSON service: `cargo run --example typed_api`, then see `curl localhost:8080/openapi.json`, and
-//! `curl localhost:8080/todos --json '{"title":""}'` for what a client is told that sends nonsense.
+//! A JSON service. Run `cargo run --example typed_api`, then `curl localhost:8080/openapi.json` for its description, and
+//! `curl localhost:8080/todos --json '{"title":""}'` for the response to an invalid request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -50,7 +50,7 @@ fn no_todo(id: u64) -> Rejection {
     Rejection::not_found(format!("there is no todo {id}"))
 }
 
-/// All todos, or those that are done or not.
+/// Lists all todos, or only the finished or unfinished ones.
 #[get("/")]
 async fn list(Query(filter): Query<Filter>, State(todos): State<Todos>) -> Json<Vec<Entry>> {
     let todos = todos.lock().unwrap();
@@ -67,7 +67,7 @@ async fn list(Query(filter): Query<Filter>, State(todos): State<Todos>) -> Json<
     )
 }
 
-/// Adds one.
+/// Adds a todo.
 #[post("/")]
 async fn create(State(todos): State<Todos>, Json(todo): Json<Todo>) -> Created<Json<Entry>> {
     let mut todos = todos.lock().unwrap();
@@ -76,7 +76,7 @@ async fn create(State(todos): State<Todos>, Json(todo): Json<Todo>) -> Created<J
     Created::at(format!("/todos/{id}"), Json(Entry { id, todo }))
 }
 
-/// One of them.
+/// Returns a todo.
 #[get("/:id")]
 async fn read(id: u64, State(todos): State<Todos>) -> Result<Json<Entry>, Rejection> {
     let todo = todos
@@ -88,7 +88,7 @@ async fn read(id: u64, State(todos): State<Todos>) -> Result<Json<Entry>, Reject
     Ok(Json(Entry { id, todo }))
 }
 
-/// Changes one.
+/// Changes a todo.
 #[put("/:id")]
 async fn update(
     id: u64,
@@ -103,7 +103,7 @@ async fn update(
     Ok(Json(Entry { id, todo }))
 }
 
-/// Removes one.
+/// Removes a todo.
 #[delete("/:id")]
 async fn remove(id: u64, State(todos): State<Todos>) -> Result<NoContent, Rejection> {
     todos

@@ -1,9 +1,9 @@
-//! The manual: longer pages, published with the reference.
+//! The manual, published with the API reference.
 //!
-//! - [Getting started](getting_started): from an empty directory to a page that follows your changes
-//! - [The development loop](development): what it does, what is watched, how long it takes, every message
+//! - [Getting started](getting_started): from an empty directory to a page that reloads when the code changes
+//! - [The development loop](development): the steps of `APP dev`, the files it watches, its messages
 //! - [Coming from tide](from_tide), [coming from Rocket](from_rocket)
-//! - [Crates that need tokio](tokio): where they work, and what becomes of them at a reload, an upgrade and a stop
+//! - [Crates that need tokio](tokio): where they work, and their behaviour at a reload, an upgrade and a shutdown
 
 #[doc = include_str!("../docs/getting-started.md")]
 pub mod getting_started {}

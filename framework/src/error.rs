@@ -1,50 +1,46 @@
-//! The one error type of the framework: what was tried, on what, why it failed.
+//! The error type of the framework: the operation that failed, its object, and the cause.
 
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Any error, boxed: what an application's own functions may fail with.
+/// Any error, boxed. The application's functions return it.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// What `app`, hooks and commands return: `?` takes any error.
+/// The result of `app`, hooks and commands: `?` converts any error.
 pub type Result<T, E = BoxError> = std::result::Result<T, E>;
 
-/// Why slackwater could not do what it was asked.
+/// An error of the framework.
 ///
-/// `Display` prints one level, [`source`](StdError::source) leads to the rest.
-///
-/// ```
-/// fn code(error: &slackwater::Error) -> u8 { error.exit_code() }
-/// ```
-pub struct Error(Box<Inner>);
+/// `Display` prints this error without its cause; [`source`](StdError::source) returns the cause.
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: Kind,
     message: String,
     source: Option<BoxError>,
 }
 
-/// What kind of thing failed; decides the exit code.
+/// The category of an error. It determines the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A setting is missing, unknown or has a value it may not have.
+    /// A setting is missing or unknown, or its value is invalid.
     Config,
     /// A socket could not be inherited or bound.
     Socket,
     /// The application's `app`, a hook or a command failed.
     App,
-    /// The command line could not be understood.
+    /// The command line is invalid.
     Usage,
-    /// Nothing runs that could be asked.
+    /// A command needs a running process, and there is none.
     NotRunning,
-    /// The operating system refused something else.
+    /// Another operation of the operating system failed.
     Io,
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner {
+        Error(Box::new(ErrorInner {
             kind,
             message: message.into(),
             source: None,
@@ -56,41 +52,26 @@ impl Error {
         self
     }
 
-    /// Whether the configuration was refused: the message names file, line and key of each fault.
-    ///
-    /// ```
-    /// fn retry(error: &slackwater::Error) -> bool { !error.is_config() }
-    /// ```
+    /// Returns true if the configuration is invalid. The message names file, line and key of each error.
     #[must_use]
     pub fn is_config(&self) -> bool {
         self.0.kind == Kind::Config
     }
 
-    /// Whether a socket could not be inherited or bound.
-    ///
-    /// ```
-    /// fn port_taken(error: &slackwater::Error) -> bool { error.is_socket() }
-    /// ```
+    /// Returns true if a socket could not be inherited or bound.
     #[must_use]
     pub fn is_socket(&self) -> bool {
         self.0.kind == Kind::Socket
     }
 
-    /// Whether the application itself failed: `app`, a hook, a command.
-    ///
-    /// ```
-    /// fn ours(error: &slackwater::Error) -> bool { error.is_app() }
-    /// ```
+    /// Returns true if the application failed: `app`, a hook or a command.
     #[must_use]
     pub fn is_app(&self) -> bool {
         self.0.kind == Kind::App
     }
 
-    /// The status a process ends with for this error: 1 failed, 2 usage, 3 nothing is running, 78 configuration refused.
-    ///
-    /// ```
-    /// fn code(error: &slackwater::Error) -> u8 { error.exit_code() }
-    /// ```
+    /// Returns the exit code of a process for this error: 2 for wrong usage, 3 if no process is running, 78 for an invalid
+    /// configuration, 1 for any other failure.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
@@ -105,13 +86,13 @@ impl Error {
         self.0.kind
     }
 
-    /// The error and everything that led to it, on one line.
+    /// Returns the error and its causes on one line.
     pub(crate) fn chain(&self) -> String {
         chain(self)
     }
 }
 
-/// An error with all its sources, `: ` between them, without what a source only repeats.
+/// Joins an error and its causes with `: `. Leaves out a cause that the text before it ends with.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -126,7 +107,7 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))

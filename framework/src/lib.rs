@@ -1,5 +1,5 @@
-//! An application framework on async-std and tide whose runtime owns everything between `main` and the routes:
-//! configuration, sockets, connections, signals, reload, upgrade and shutdown. Application code defines routes.
+//! An application framework on async-std and tide. Applications define routes; the framework does everything between
+//! `main` and the routes: configuration, sockets, connections, signals, reload, upgrade and shutdown.
 //!
 //! ```no_run
 //! use slackwater::prelude::*;
@@ -17,43 +17,43 @@
 //! }
 //! ```
 //!
-//! - [`App`] is what the application hands in: routes, background tasks, hooks. Its function may take its settings (any
-//!   type that implements `serde::Deserialize`, read from `[app]`) and a [`Setup`], and is called anew at each reload.
-//! - [`Runner`] is the process around it, for a `main` of one's own; `#[slackwater::main]` makes one.
-//! - [`Server`] and its [`Handle`] are for tests and for embedding: nothing of them is process-wide.
-//! - [`sse`] and, with the feature, `ws`: event streams and WebSockets that end when their generation does.
-//! - A route is a function with an attribute: [`macro@get`] and the like. [`FromRequest`] lists what its arguments may be,
-//!   [`IntoResponse`] what it may give, and [`Rejection`] is what a client is told that asked for something else.
-//! - Middleware and types are tide's, and so may handlers be: `app.at("/").get(|request| …)`. [`RequestExt`] adds what such
-//!   a handler can ask of this framework. What a tide user finds changed is told in [`docs::from_tide`].
+//! - [`App`] holds the routes, background tasks and hooks. The application's function returns it. The function may take its
+//!   settings (any type that implements `serde::Deserialize`, read from `[app]`) and a [`Setup`]; each reload calls it again.
+//! - [`Runner`] runs the application as a process. `#[slackwater::main]` generates a `main` that calls it.
+//! - [`Server`] and its [`Handle`] run an application inside a test or another program, without process-wide state.
+//! - [`sse`] and, with the feature, `ws`: event streams and WebSockets that are closed when their generation ends.
+//! - A route is a function with an attribute such as [`macro@get`]. [`FromRequest`] lists the types of its arguments,
+//!   [`IntoResponse`] lists the types of its result, and [`Rejection`] is the response to a request that does not match.
+//! - Middleware and types are tide's. Handlers of tide work as well: `app.at("/").get(|request| …)`. [`RequestExt`] adds the
+//!   framework's methods to their requests. [`docs::from_tide`] lists the differences from tide.
 //!
 //! # Operating it
 //!
 //! [`docs::signals`] (and commands), [`docs::reload`], [`docs::upgrade`], [`docs::shutdown`], [`docs::monitor`] (health and
-//! metrics), [`docs::deploy`] (systemd, containers, Kubernetes, balancers), [`docs::settings`], and [`docs::troubleshoot`]
-//! by message.
+//! metrics), [`docs::deploy`] (systemd, containers, Kubernetes, balancers), [`docs::settings`], and [`docs::troubleshoot`],
+//! which explains the messages of the log.
 //!
 //! # Features
 //!
-//! | feature | default | brings |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `macros` | yes | `#[slackwater::main]`, the route attributes |
-//! | `cli` | yes | the command line that every application has: `serve`, `check`, `config`, `routes`; completions, a man page |
+//! | `cli` | yes | the command line of applications: `serve`, `check`, `config`, `routes`; completions, a man page |
 //! | `cookies` | yes | tide's cookies |
 //! | `sessions` | no | tide's sessions |
 //! | `tokio` | no | handlers, `app` and background tasks run inside a tokio context: [`docs::tokio`] |
-//! | `openapi` | no | descriptions of routes in OpenAPI 3.1: the module `openapi`, `APP routes --openapi` |
+//! | `openapi` | no | an OpenAPI 3.1 document of the routes: the module `openapi`, `APP routes --openapi` |
 //! | `testing` | no | a client for tests of an application: the module `testing` |
-//! | `control` | yes | the control socket, and the commands that use it: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
-//! | `http2` | no | HTTP/2 by prior knowledge, on the same sockets |
+//! | `control` | yes | the control socket and its commands: `status`, `reload`, `upgrade`, `rollback`, `pause`, `resume`, `drain`, `stop`, `reopen` |
+//! | `http2` | no | HTTP/2 with prior knowledge, on the same sockets |
 //! | `ws` | no | WebSockets: the module `ws` |
-//! | `metrics` | no | counters for Prometheus, on a path or a listener of their own |
-//! | `dev` | no | `APP dev`: the program is built anew beside itself and swapped in when it changes |
+//! | `metrics` | no | metrics for Prometheus, on a path or a separate listener |
+//! | `dev` | no | `APP dev`: rebuilds the program when its sources change and upgrades to the new build |
 //! | `tls` | no | nothing yet |
 //!
-//! The [guide] goes from hello to production. How the framework is built is told in its ARCHITECTURE.md.
+//! The [guide] leads from a first route to production. ARCHITECTURE.md describes the design of the framework.
 
-/// The README's example is compiled.
+/// Compiles the example in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
@@ -63,7 +63,7 @@ mod cli;
 mod config;
 #[cfg_attr(
     not(feature = "control"),
-    allow(dead_code, reason = "without the feature nobody asks")
+    allow(dead_code, reason = "only the feature `control` calls it")
 )]
 mod control;
 #[cfg(feature = "dev")]
@@ -117,7 +117,7 @@ pub use sync::token::Token;
 pub use tide::http::cookies::Cookie;
 pub use tide::{Body, Redirect, Request, Response, StatusCode};
 
-/// What the macros need of this crate.
+/// Items that the code generated by macros uses.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::app::support::*;

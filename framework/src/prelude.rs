@@ -1,7 +1,7 @@
-//! What most files of an application need: `use slackwater::prelude::*;`.
+//! The items that most files of an application use: `use slackwater::prelude::*;`.
 //!
-//! The application, the route attributes, the extractors, the answers, and what is added to requests. It names no
-//! `Result`, `main` or `test` and no derive, so that it can stand beside anything.
+//! The prelude contains `App`, the route attributes, the extractors, the responses and the extension of requests. It
+//! contains no `Result`, `main`, `test` or derive macro, so it does not conflict with the names of other crates.
 
 #[cfg(feature = "cookies")]
 pub use crate::app::Cookies;

@@ -1,4 +1,4 @@
-//! What `main` calls: an application with all that belongs to its process, and its command line.
+//! The entry point that `main` calls: runs an application as a process.
 
 mod commands;
 mod serve;
@@ -19,7 +19,7 @@ use crate::app::{Application, IntoApplication};
 use crate::cli::Command;
 #[cfg(feature = "cli")]
 use crate::cli::{self, Invocation};
-use crate::config::{Loaded, Sources};
+use crate::config::{ConfigSources, LoadedConfig};
 #[cfg(feature = "control")]
 use crate::control::{self, protocol::ControlCommand};
 #[cfg(feature = "dev")]
@@ -29,9 +29,9 @@ use crate::lifecycle;
 use crate::socket::InheritedSockets;
 use crate::sys::spawn::Program;
 
-/// Runs an application as a process: its command line, its settings, its signals, its end.
+/// Runs an application as a process: parses the command line, reads the settings, handles signals and stops gracefully.
 ///
-/// `#[slackwater::main]` makes one with the package's name; use it yourself for a `main` of your own.
+/// `#[slackwater::main]` creates a runner with the name and version of the package. Use `Runner` in a hand-written `main`.
 ///
 /// ```no_run
 /// use slackwater::{prelude::*, Runner};
@@ -48,110 +48,77 @@ use crate::sys::spawn::Program;
 /// ```
 pub struct Runner {
     application: Arc<dyn Application>,
-    sources: Sources,
+    sources: ConfigSources,
     version: String,
     logger: Option<Logger>,
-    commands: Vec<Custom>,
+    commands: Vec<CustomCommand>,
 }
 
 type Logger = Box<dyn FnOnce(log::LevelFilter) -> Result<()>>;
 
-/// A command of the application's own.
-struct Custom {
+/// A command that the application has added.
+struct CustomCommand {
     name: String,
     #[cfg_attr(
         not(feature = "cli"),
-        expect(dead_code, reason = "said by --help alone")
+        expect(dead_code, reason = "only --help prints it")
     )]
     about: String,
-    run: Box<dyn FnOnce(Loaded, Vec<OsString>) -> Work>,
+    run: Box<dyn FnOnce(LoadedConfig, Vec<OsString>) -> CommandFuture>,
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+type CommandFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 impl Runner {
-    /// A runner for `app`, which takes nothing, the settings in `[app]`, or those and the [`Setup`](crate::Setup).
-    ///
-    /// ```no_run
-    /// # use slackwater::prelude::*;
-    /// slackwater::Runner::new(|| async { Ok(App::new()) }).run();
-    /// ```
+    /// Creates a runner for `app`, an async function with no argument, with the settings in `[app]`, or with the settings
+    /// and the [`Setup`](crate::Setup).
     pub fn new<Args>(app: impl IntoApplication<Args>) -> Self {
         Runner {
             application: app.into_application().0,
-            sources: Sources::new("slackwater"),
+            sources: ConfigSources::new("slackwater"),
             version: String::new(),
             logger: None,
             commands: vec![],
         }
     }
 
-    /// The application's name, for messages and `--version`; `slackwater` by default.
-    ///
-    /// ```no_run
-    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
-    /// runner.name("shop")
-    /// # }
-    /// ```
+    /// Sets the application's name for messages and `--version`; `slackwater` by default.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.sources.name = name.into();
         self
     }
 
-    /// The application's version, for `--version` and the first line of the log.
-    ///
-    /// ```no_run
-    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
-    /// runner.version(env!("CARGO_PKG_VERSION"))
-    /// # }
-    /// ```
+    /// Sets the application's version for `--version` and the first line of the log.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
         self
     }
 
-    /// The configuration file that is read if it is there and no other is named; `slackwater.toml` by default.
-    ///
-    /// ```no_run
-    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
-    /// runner.config_file("shop.toml")
-    /// # }
-    /// ```
+    /// Sets the configuration file that is read if it exists and the operator gives no other; `slackwater.toml` by
+    /// default.
     #[must_use]
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.sources.default_file = path.into();
         self
     }
 
-    /// What the names of environment variables begin with; `SLACKWATER_` by default.
-    ///
-    /// ```no_run
-    /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
-    /// runner.env_prefix("SHOP_")
-    /// # }
-    /// ```
+    /// Sets the prefix of environment variables; `SLACKWATER_` by default.
     #[must_use]
     pub fn env_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.sources.env_prefix = prefix.into();
         self
     }
 
-    /// A layer of settings of the application's own: above the defaults, below the file.
-    ///
-    /// ```no_run
-    /// # fn doc(runner: slackwater::Runner, layer: figment::Figment) -> slackwater::Runner {
-    /// runner.figment(layer)
-    /// # }
-    /// ```
+    /// Adds a layer of settings that overrides the defaults and is overridden by the file.
     #[must_use]
     pub fn figment(mut self, figment: Figment) -> Self {
         self.sources.figment = Some(figment);
         self
     }
 
-    /// A logger of the application's own: `install` is called once, with `log.level`, instead of installing ours.
+    /// Replaces the framework's logger: `install` is called once, with the level in `log.level`.
     ///
     /// ```no_run
     /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
@@ -170,7 +137,7 @@ impl Runner {
         self
     }
 
-    /// A command beside the built-in ones. It is given the settings in `[app]` and the arguments after its name.
+    /// Adds a command. `run` receives the settings in `[app]` and the arguments after the command's name.
     ///
     /// ```no_run
     /// # fn doc(runner: slackwater::Runner) -> slackwater::Runner {
@@ -195,13 +162,13 @@ impl Runner {
         F: FnOnce(T, Vec<OsString>) -> Fut + 'static,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
-        let run = move |mut loaded: Loaded, args| -> Work {
+        let run = move |mut loaded: LoadedConfig, args| -> CommandFuture {
             match loaded.app::<T>() {
                 Ok(settings) => Box::pin(run(settings, args)),
                 Err(error) => Box::pin(async { Err(error.into()) }),
             }
         };
-        self.commands.push(Custom {
+        self.commands.push(CustomCommand {
             name: name.into(),
             about: about.into(),
             run: Box::new(run),
@@ -209,15 +176,11 @@ impl Runner {
         self
     }
 
-    /// Does what the command line says; blocks until that is done. Call it first thing in `main`, before any thread
-    /// is started. The exit status is 0 done, 1 failed, 2 usage, 3 nothing is running, 78 configuration refused.
+    /// Runs the command on the command line and blocks until it is done. Call this first in `main`, before any thread is
+    /// started.
     ///
-    /// ```no_run
-    /// # use slackwater::prelude::*;
-    /// fn main() -> std::process::ExitCode {
-    ///     slackwater::Runner::new(|| async { Ok(App::new()) }).run()
-    /// }
-    /// ```
+    /// The exit code is 0 for success, 1 for a failure, 2 for wrong usage, 3 if no process is running and 78 for an invalid
+    /// configuration.
     #[cfg(feature = "cli")]
     pub fn run(mut self) -> ExitCode {
         if let Some(status) = lifecycle::run_if_asked() {
@@ -248,39 +211,25 @@ impl Runner {
         }
     }
 
-    /// Serves; without the feature `cli` the command line is not looked at.
-    ///
-    /// ```no_run
-    /// # use slackwater::prelude::*;
-    /// fn main() -> std::process::ExitCode {
-    ///     slackwater::Runner::new(|| async { Ok(App::new()) }).run()
-    /// }
-    /// ```
+    /// Runs [`Command::Serve`]; without the feature `cli` the command line is ignored.
     #[cfg(not(feature = "cli"))]
     pub fn run(self) -> ExitCode {
         self.run_command(Command::Serve)
     }
 
-    /// Does what `command` says, without looking at the command line.
-    ///
-    /// ```no_run
-    /// # use slackwater::prelude::*;
-    /// fn main() -> std::process::ExitCode {
-    ///     slackwater::Runner::new(|| async { Ok(App::new()) }).run_command(slackwater::Command::Serve)
-    /// }
-    /// ```
+    /// Runs `command` and ignores the command line. Returns the exit code; see [`Runner::run`].
     pub fn run_command(mut self, command: Command) -> ExitCode {
         if let Some(status) = lifecycle::run_if_asked() {
             return status;
         }
         let name = self.sources.name.clone();
-        // before the first thread: what was inherited is taken out of the environment
+        // This removes variables such as LISTEN_FDS from the environment, which is safe only before the first thread.
         let inherited = InheritedSockets::take();
         let program = Program::record();
         #[cfg(feature = "dev")]
-        self.follow_the_keeper();
+        self.attach_to_dev();
         self.sources.env = std::env::vars_os().collect();
-        let done = match command {
+        let result = match command {
             Command::Serve => inherited.and_then(|inherited| self.serve(inherited, program)),
             Command::Check => self.check().and_then(print),
             Command::Config { key } => self.config(key.as_deref()).and_then(print),
@@ -293,39 +242,40 @@ impl Runner {
                 .and_then(|client| control::status(&client, json, watch))
                 .and_then(print),
             #[cfg(feature = "control")]
-            Command::Reload => self.ask(&program, ControlCommand::Reload),
+            Command::Reload => self.send_command(&program, ControlCommand::Reload),
             #[cfg(feature = "control")]
-            Command::Upgrade => self.ask(&program, ControlCommand::Upgrade),
+            Command::Upgrade => self.send_command(&program, ControlCommand::Upgrade),
             #[cfg(feature = "control")]
-            Command::Rollback => self.ask(&program, ControlCommand::Rollback),
+            Command::Rollback => self.send_command(&program, ControlCommand::Rollback),
             #[cfg(feature = "control")]
-            Command::Pause => self.ask(&program, ControlCommand::Pause),
+            Command::Pause => self.send_command(&program, ControlCommand::Pause),
             #[cfg(feature = "control")]
-            Command::Resume => self.ask(&program, ControlCommand::Resume),
+            Command::Resume => self.send_command(&program, ControlCommand::Resume),
             #[cfg(feature = "control")]
-            Command::Drain => self.ask(&program, ControlCommand::Drain),
+            Command::Drain => self.send_command(&program, ControlCommand::Drain),
             #[cfg(feature = "control")]
-            Command::Stop => self.ask(&program, ControlCommand::Stop),
+            Command::Stop => self.send_command(&program, ControlCommand::Stop),
             #[cfg(feature = "control")]
-            Command::Reopen => self.ask(&program, ControlCommand::Reopen),
+            Command::Reopen => self.send_command(&program, ControlCommand::Reopen),
             #[cfg(feature = "dev")]
             Command::Dev { flags } => {
                 inherited.and_then(|inherited| dev::keep(self.sources, inherited, &program, flags))
             }
             Command::Custom { name, args } => self.custom(&name, args),
         };
-        match done {
+        match result {
             Ok(status) => status,
             Err(error) => {
-                complain(&name, &error);
+                print_error(&name, &error);
                 ExitCode::from(error.exit_code())
             }
         }
     }
 
-    /// Where `dev` has started this process: its pages follow the code, and it goes when `dev` does.
+    /// Connects a process that `APP dev` has started to it: pages reload when the code changes, and the process exits when
+    /// `APP dev` exits.
     #[cfg(feature = "dev")]
-    fn follow_the_keeper(&mut self) {
+    fn attach_to_dev(&mut self) {
         if let Some(link) = dev::Link::take() {
             link.end_with_the_keeper();
             self.sources.figment = Some(link.settings(self.sources.figment.take()));
@@ -342,8 +292,8 @@ impl Runner {
     }
 }
 
-/// Says what went wrong, the program's name before each line. A closed standard error is no reason to panic.
-fn complain(name: &str, error: &Error) {
+/// Prints an error to standard error, with the program's name before each line. Ignores a closed standard error.
+fn print_error(name: &str, error: &Error) {
     let lines: String = error
         .chain()
         .lines()

@@ -1,4 +1,4 @@
-//! A server inside another program or a test: the same life without signals, log or anything else that is process-wide.
+//! A server inside another program or a test, without signals, log or any other process-wide state.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use futures_lite::future;
 
 use crate::app::{Application, IntoApplication};
-use crate::config::Sources;
+use crate::config::ConfigSources;
 use crate::error::Error;
 use crate::lifecycle::{Build, Driver, Handle, Ownership, Plan};
 use crate::observe::metrics::Metrics;
 use crate::socket::{InheritedSockets, Sockets};
 use crate::sys::limits::OpenFiles;
 
-/// A server that is a guest in its process: it reads no environment and no command line, catches no signal, and ends
-/// without ending the process.
+/// A server inside another program or a test. It uses no process-wide state: it does not read the environment or the
+/// command line, handles no signals and installs no logger. When it stops, the process goes on.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -32,19 +32,14 @@ use crate::sys::limits::OpenFiles;
 /// ```
 pub struct Server {
     application: Arc<dyn Application>,
-    sources: Sources,
+    sources: ConfigSources,
 }
 
 impl Server {
-    /// A server for `app`; see [`Runner::new`](crate::Runner::new).
-    ///
-    /// ```
-    /// # use slackwater::prelude::*;
-    /// let server = slackwater::Server::new(|| async { Ok(App::new()) });
-    /// ```
+    /// Creates a server for `app`; see [`Runner::new`](crate::Runner::new) for the functions it accepts.
     pub fn new<Args>(app: impl IntoApplication<Args>) -> Self {
-        let mut sources = Sources::new("slackwater");
-        // a file that lies about is not meant for a guest
+        let mut sources = ConfigSources::new("slackwater");
+        // A `slackwater.toml` in the working directory belongs to the program around this server.
         sources.default_file = PathBuf::new();
         Server {
             application: app.into_application().0,
@@ -52,43 +47,24 @@ impl Server {
         }
     }
 
-    /// Sets one key, as `--set` does: `listen`, `http.body_limit`, `app.greeting`.
-    ///
-    /// ```
-    /// # fn doc(server: slackwater::Server) -> slackwater::Server {
-    /// server.set("listen", "127.0.0.1:0").set("http.idle_timeout", "5s")
-    /// # }
-    /// ```
+    /// Sets a key, as `--set` does: `listen`, `http.body_limit`, `app.greeting`.
     #[must_use]
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.sources.sets.push(format!("{key}={value}"));
         self
     }
 
-    /// Reads this configuration file, which must exist; again at each reload.
-    ///
-    /// ```
-    /// # fn doc(server: slackwater::Server) -> slackwater::Server {
-    /// server.config_file("tests/shop.toml")
-    /// # }
-    /// ```
+    /// Reads this configuration file at the start and at each reload. The file must exist.
     #[must_use]
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.sources.file = Some(path.into());
         self
     }
 
-    /// Starts serving; returns once connections are accepted. The server goes on until its [`Handle`] ends it.
+    /// Starts the server and returns when it accepts connections. It runs until its [`Handle`] stops it.
     ///
     /// # Errors
-    /// When the settings are refused, a socket cannot be bound, or `app` or `on_ready` fails.
-    ///
-    /// ```no_run
-    /// # async fn doc(server: slackwater::Server) -> Result<(), slackwater::Error> {
-    /// let handle = server.start().await?;
-    /// handle.ended().await;
-    /// # Ok(()) }
-    /// ```
+    /// An error if the settings are invalid, a socket cannot be bound, or `app` or `on_ready` fails.
     pub async fn start(self) -> Result<Handle, Error> {
         let first = self.sources.load()?;
         let sockets = Sockets::new(InheritedSockets::default());
@@ -107,14 +83,14 @@ impl Server {
         let (starts, started) = async_channel::bounded(1);
         let server = async_std::task::spawn(driver.run(starts));
         let ended = async { server.await.map(drop) };
-        let is_up = async {
+        let accepting = async {
             match started.recv().await {
                 Ok(()) => Ok(()),
-                // it ended without: how, the other one says
+                // The server has ended before it accepted; `ended` returns the reason.
                 Err(_) => future::pending().await,
             }
         };
-        future::or(ended, is_up).await?;
+        future::or(ended, accepting).await?;
         Ok(handle)
     }
 }

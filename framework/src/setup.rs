@@ -1,4 +1,4 @@
-//! What the application is given beside its settings: why it is built, and what the generation before it can leave to it.
+//! The second argument of the application's function: the reason for the call, and values of the previous generation.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::sync::lock::Mutex;
 use crate::sync::token::Token;
 
-/// What `app` can ask while it is built.
+/// Information for the application's function `app`, and values that outlive a reload.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -26,17 +26,17 @@ use crate::sync::token::Token;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Setup(Arc<Inner>);
+pub struct Setup(Arc<SetupInner>);
 
-struct Inner {
+struct SetupInner {
     reason: Reason,
     generation: u64,
     draining: Token,
-    previous: Kept,
-    current: Mutex<HashMap<Key, Arc<Slot>>>,
+    previous: ReusableValues,
+    current: Mutex<HashMap<ValueKey, Arc<ValueCell>>>,
 }
 
-/// Why an application is built.
+/// The reason for which `app` is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -46,43 +46,43 @@ pub enum Reason {
     Reload,
     /// The process takes over from a running one.
     Upgrade,
-    /// `APP check` wants to know whether it could start. Nothing will be served: change nothing.
+    /// `APP check` or a similar command. Nothing is served, so `app` must not change anything outside the process.
     Check,
     /// A test.
     Test,
 }
 
-/// A name with the types that go with it: the same name with other types is another value.
+/// The key of a value. The types are part of it: the same name with other types is another value.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct ValueKey {
     name: String,
     input: TypeId,
     value: TypeId,
 }
 
-/// A value in the making, or made. The lock is held while it is made: who asks for the same one meanwhile waits.
-type Slot = async_std::sync::Mutex<Option<Entry>>;
+/// A value, or `None` until it is made. The lock is held while the value is made, so that a second caller waits for it.
+type ValueCell = async_std::sync::Mutex<Option<CachedValue>>;
 
-/// A value and what it was made from; both have the types of their key.
+/// A value and the input that it was made from. Both have the types of the key.
 #[derive(Clone)]
-struct Entry {
+struct CachedValue {
     input: Arc<dyn Any + Send + Sync>,
     value: Arc<dyn Any + Send + Sync>,
 }
 
-/// The values of a generation, for the one that replaces it.
+/// The values of a generation that the next generation may reuse.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<HashMap<Key, Entry>>);
+pub(crate) struct ReusableValues(Arc<HashMap<ValueKey, CachedValue>>);
 
 impl Setup {
     pub(crate) fn new(
         reason: Reason,
         generation: u64,
         draining: Token,
-        previous: Option<&Kept>,
+        previous: Option<&ReusableValues>,
     ) -> Self {
         let previous = previous.cloned().unwrap_or_default();
-        Setup(Arc::new(Inner {
+        Setup(Arc::new(SetupInner {
             reason,
             generation,
             draining,
@@ -91,15 +91,15 @@ impl Setup {
         }))
     }
 
-    /// The value that the replaced generation has under `key`, if it was made from an equal `input`; else
-    /// `make(input)`. The types belong to the key, so a value is only found again as what it was.
+    /// Returns the value that the previous generation has under `key`, if it was made from an equal `input`; otherwise
+    /// makes it with `make(input)`. The types of `input` and value are part of the key.
     ///
-    /// A generation keeps the values that its own `app` asked for: what is not asked for again goes with the last
-    /// generation that had it. Asked twice within one `app`, and at the same time, it is made once. `make` must not
-    /// ask for the key that it makes.
+    /// A generation keeps only the values that its own `app` has requested; the others are dropped with the previous
+    /// generation. Concurrent calls with the same key make the value once. `make` must not call `reuse` with the key of
+    /// the value that it makes, because that call would wait forever.
     ///
     /// # Errors
-    /// What `make` fails with. Nothing is kept then.
+    /// The error of `make`. No value is stored in that case.
     ///
     /// ```
     /// # async fn app(setup: slackwater::Setup) -> slackwater::Result<()> {
@@ -120,34 +120,34 @@ impl Setup {
         F: FnOnce(I) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let key = Key {
+        let key = ValueKey {
             name: key.into(),
             input: TypeId::of::<I>(),
             value: TypeId::of::<T>(),
         };
-        let slot = self.slot(&key);
-        let mut slot = slot.lock().await;
-        let known = slot.as_ref().or_else(|| self.0.previous.0.get(&key));
-        if let Some((entry, value)) =
-            known.and_then(|entry| Some((entry.clone(), entry.get(&input)?)))
+        let cell = self.cell(&key);
+        let mut cell = cell.lock().await;
+        let existing = cell.as_ref().or_else(|| self.0.previous.0.get(&key));
+        if let Some((cached, value)) =
+            existing.and_then(|cached| Some((cached.clone(), cached.get(&input)?)))
         {
-            *slot = Some(entry);
+            *cell = Some(cached);
             return Ok(value);
         }
         let value = make(input.clone()).await?;
-        *slot = Some(Entry {
+        *cell = Some(CachedValue {
             input: Arc::new(input),
             value: Arc::new(value.clone()),
         });
         Ok(value)
     }
 
-    fn slot(&self, key: &Key) -> Arc<Slot> {
+    fn cell(&self, key: &ValueKey) -> Arc<ValueCell> {
         let mut current = self.0.current.lock();
         current.entry(key.clone()).or_default().clone()
     }
 
-    /// Why the application is built.
+    /// Returns the reason for this call of `app`.
     ///
     /// ```
     /// # fn app(setup: slackwater::Setup) {
@@ -159,24 +159,21 @@ impl Setup {
         self.0.reason
     }
 
-    /// The number of the generation: 1 at start, one more with each reload.
-    ///
-    /// ```
-    /// # fn app(setup: slackwater::Setup) {
-    /// log::info!("building generation {}", setup.generation());
-    /// # }
-    /// ```
+    /// Returns the number of the generation: 1 at the start, increased by 1 at each reload.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.0.generation
     }
 
-    /// Told when this generation is to finish.
+    /// Returns a token that is triggered when this generation must finish its work: after a reload, or at a shutdown.
     ///
     /// ```
     /// # fn app(setup: slackwater::Setup) {
     /// let draining = setup.draining();
-    /// async_std::task::spawn(async move { draining.wait().await });
+    /// async_std::task::spawn(async move {
+    ///     draining.wait().await;
+    ///     // stop consuming from a queue
+    /// });
     /// # }
     /// ```
     #[must_use]
@@ -184,28 +181,30 @@ impl Setup {
         self.0.draining.clone()
     }
 
-    /// What was made or found again, for the generation that is being built to keep.
-    pub(crate) fn kept(&self) -> Kept {
+    /// Returns the values that this call of `app` has requested.
+    pub(crate) fn reusable_values(&self) -> ReusableValues {
         let current = self.0.current.lock();
-        // a slot that is locked is still being made by a task that `app` did not wait for: it comes too late
-        let made = |(key, slot): (&Key, &Arc<Slot>)| Some((key.clone(), slot.try_lock()?.clone()?));
-        Kept(Arc::new(current.iter().filter_map(made).collect()))
+        // A locked cell belongs to a value that a task still makes although `app` has returned. It is not kept.
+        let finished = |(key, cell): (&ValueKey, &Arc<ValueCell>)| {
+            Some((key.clone(), cell.try_lock()?.clone()?))
+        };
+        ReusableValues(Arc::new(current.iter().filter_map(finished).collect()))
     }
 }
 
-impl Entry {
+impl CachedValue {
     fn get<I: PartialEq + 'static, T: Clone + 'static>(&self, input: &I) -> Option<T> {
         let equal = self
             .input
             .downcast_ref::<I>()
-            .is_some_and(|made_from| made_from == input);
+            .is_some_and(|stored| stored == input);
         self.value.downcast_ref::<T>().filter(|_| equal).cloned()
     }
 }
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
+        let SetupInner {
             reason, generation, ..
         } = &*self.0;
         f.debug_struct("Setup")
@@ -222,7 +221,7 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    fn setup(previous: Option<&Kept>) -> Setup {
+    fn setup(previous: Option<&ReusableValues>) -> Setup {
         Setup::new(Reason::Test, 1, crate::sync::token::token().1, previous)
     }
 
@@ -231,57 +230,60 @@ mod tests {
         Ok(text.into())
     }
 
-    fn ask(setup: &Setup, input: &str) -> Arc<str> {
+    fn reuse(setup: &Setup, input: &str) -> Arc<str> {
         block_on(setup.reuse("key", input.to_owned(), make)).unwrap()
     }
 
     #[test]
-    fn a_value_survives_as_long_as_its_input_is_equal() {
+    fn a_value_is_reused_as_long_as_its_input_is_equal() {
         let first = setup(None);
-        let value = ask(&first, "a");
-        let second = setup(Some(&first.kept()));
-        assert!(Arc::ptr_eq(&value, &ask(&second, "a")));
-        let third = setup(Some(&second.kept()));
-        let other = ask(&third, "b");
+        let value = reuse(&first, "a");
+        let second = setup(Some(&first.reusable_values()));
+        assert!(Arc::ptr_eq(&value, &reuse(&second, "a")));
+        let third = setup(Some(&second.reusable_values()));
+        let other = reuse(&third, "b");
         assert_eq!(&*other, "b");
-        assert!(Arc::ptr_eq(&other, &ask(&setup(Some(&third.kept())), "b")));
+        assert!(Arc::ptr_eq(
+            &other,
+            &reuse(&setup(Some(&third.reusable_values())), "b")
+        ));
     }
 
     #[test]
-    fn a_value_nobody_asked_for_again_is_dropped() {
+    fn a_value_that_is_not_requested_again_is_dropped() {
         let first = setup(None);
-        let value = ask(&first, "a");
-        let second = setup(Some(&first.kept()));
-        let kept = second.kept();
+        let value = reuse(&first, "a");
+        let second = setup(Some(&first.reusable_values()));
+        let reusable = second.reusable_values();
         drop((first, second));
         assert_eq!(Arc::strong_count(&value), 1);
-        assert!(!Arc::ptr_eq(&value, &ask(&setup(Some(&kept)), "a")));
+        assert!(!Arc::ptr_eq(&value, &reuse(&setup(Some(&reusable)), "a")));
     }
 
     #[test]
-    fn a_key_with_another_type_is_another_value() {
+    fn the_same_name_with_another_type_is_another_value() {
         let setup = setup(None);
-        ask(&setup, "a");
+        reuse(&setup, "a");
         let number =
             block_on(setup.reuse("key", "a".to_owned(), |_| async { Ok::<_, Infallible>(1) }));
         assert_eq!(number, Ok(1));
     }
 
     #[test]
-    fn a_value_that_cannot_be_made_is_not_kept() {
+    fn a_failed_make_stores_no_value() {
         let setup = setup(None);
         let failed = block_on(setup.reuse("key", "a".to_owned(), |_| async {
             Err::<Arc<str>, _>("no")
         }));
         assert_eq!(failed, Err("no"));
-        assert!(setup.kept().0.is_empty());
-        assert_eq!(&*ask(&setup, "a"), "a");
+        assert!(setup.reusable_values().0.is_empty());
+        assert_eq!(&*reuse(&setup, "a"), "a");
     }
 
     #[test]
-    fn asked_twice_at_once_it_is_made_once() {
+    fn concurrent_requests_make_the_value_once() {
         let (setup, made) = (setup(None), AtomicUsize::new(0));
-        let ask = || {
+        let request = || {
             setup.reuse("key", 1, |input: i32| {
                 made.fetch_add(1, Ordering::Relaxed);
                 async move {
@@ -290,7 +292,7 @@ mod tests {
                 }
             })
         };
-        assert_eq!(block_on(zip(ask(), ask())), (Ok(1), Ok(1)));
+        assert_eq!(block_on(zip(request(), request())), (Ok(1), Ok(1)));
         assert_eq!(made.into_inner(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! `#[slackwater::main]`: an application's function, or its import, and the `fn main` that runs it.
+//! `#[slackwater::main]`: adds a `fn main` that runs the application's function.
 
 use proc_macro2::TokenStream;
 use quote::{quote, ToTokens};
@@ -7,7 +7,7 @@ use syn::{
     Error, FnArg, Ident, Item, ItemFn, ItemUse, LitStr, Path, Result, ReturnType, Token, UseTree,
 };
 
-const EXPECTED: &str = "#[slackwater::main] stands on the `async fn` that makes the application, \
+const EXPECTED: &str = "put #[slackwater::main] on the `async fn` that creates the application, \
                         or on its import: `#[slackwater::main] use shop::app;`";
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -18,12 +18,14 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     });
     match main {
         Ok(main) => quote! { #item #main },
-        Err(error) => refused(&item, &error),
+        Err(error) => with_error(&item, &error),
     }
 }
 
-/// One mistake, one error: the item stays known to what uses it, and rustc does not miss a `main` as well.
-fn refused(item: &TokenStream, error: &Error) -> TokenStream {
+/// Returns the item with the error and an empty `main`.
+///
+/// Without them rustc would report follow-up errors: a missing item wherever it is used, and a missing `main`.
+fn with_error(item: &TokenStream, error: &Error) -> TokenStream {
     let error = error.to_compile_error();
     let is_main =
         syn::parse2::<ItemFn>(item.clone()).is_ok_and(|function| function.sig.ident == "main");
@@ -42,7 +44,7 @@ fn main_function(framework: &Path, application: &Ident) -> TokenStream {
     }
 }
 
-/// `crate = "…"`: where slackwater goes by another name.
+/// The argument `crate = "…"`: the name of the crate slackwater if it has another name.
 pub(crate) struct Arguments {
     pub(crate) framework: Path,
 }
@@ -68,58 +70,59 @@ impl Parse for Arguments {
     }
 }
 
-/// The name by which `main` calls the application.
+/// Returns the name by which `main` calls the application.
 fn application(item: Item) -> Result<Ident> {
     match item {
-        Item::Fn(function) => of_function(&function),
-        Item::Use(import) => of_import(&import),
+        Item::Fn(function) => name_of_function(&function),
+        Item::Use(import) => name_of_import(&import),
         other => Err(Error::new_spanned(other, EXPECTED)),
     }
 }
 
-fn of_function(function: &ItemFn) -> Result<Ident> {
+fn name_of_function(function: &ItemFn) -> Result<Ident> {
     let signature = &function.sig;
-    let wrong = |at: &dyn ToTokens, why: &str| Err(Error::new_spanned(at.to_token_stream(), why));
+    let error =
+        |at: &dyn ToTokens, message: &str| Err(Error::new_spanned(at.to_token_stream(), message));
     if signature.ident == "main" {
-        return wrong(
+        return error(
             &signature.ident,
-            "`main` is what the macro adds: call this function `app`",
+            "the macro adds a function `main`: call this function `app`",
         );
     }
     if signature.asyncness.is_none() {
-        return wrong(
+        return error(
             &signature.fn_token,
-            "the application is made by an `async fn`: write `async fn` here",
+            "the application's function must be async: write `async fn` here",
         );
     }
     if !signature.generics.params.is_empty() {
-        return wrong(
+        return error(
             &signature.generics,
-            "the function may not be generic: name the type of the settings",
+            "the function must not be generic: write the type of the settings",
         );
     }
     if let Some(FnArg::Receiver(receiver)) = signature.inputs.first() {
-        return wrong(
+        return error(
             receiver,
-            "the application is a function of its own, not a method: take no `self`",
+            "the application's function cannot be a method: remove `self`",
         );
     }
     if let Some(third) = signature.inputs.iter().nth(2) {
-        return wrong(
+        return error(
             third,
-            "the function takes nothing, `(settings: Settings)` or `(settings: Settings, setup: Setup)`",
+            "the function takes no more than two arguments: `()`, `(settings: Settings)` or `(settings: Settings, setup: Setup)`",
         );
     }
     match &signature.output {
-        ReturnType::Default => wrong(
+        ReturnType::Default => error(
             &signature.ident,
-            "the function gives an application: add `-> slackwater::Result<App>`",
+            "the function must return an application: add `-> slackwater::Result<App>`",
         ),
         ReturnType::Type(..) => Ok(signature.ident.clone()),
     }
 }
 
-fn of_import(import: &ItemUse) -> Result<Ident> {
+fn name_of_import(import: &ItemUse) -> Result<Ident> {
     let mut tree = &import.tree;
     loop {
         tree =
@@ -133,7 +136,7 @@ fn of_import(import: &ItemUse) -> Result<Ident> {
                 }
                 other => return Err(Error::new_spanned(
                     other,
-                    "import the application's function alone, by a name other than `main`: `use shop::app;`",
+                    "import only the application's function, under a name other than `main`: `use shop::app;`",
                 )),
             }
     }
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_or_an_import_is_left_as_it_is_and_gets_a_main() {
+    fn a_main_is_added_to_a_function_or_an_import() {
         for item in [
             quote! { async fn app() -> slackwater::Result<App> { made() } },
             quote! { pub async fn app(s: Settings, setup: Setup) -> slackwater::Result<App<Db>> { made() } },
@@ -174,8 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run_is_told_what_to_write() {
-        for (arguments, item, told) in [
+    fn the_error_for_an_invalid_item_states_the_fix() {
+        for (arguments, item, message) in [
             (
                 quote!(),
                 quote! { fn app() -> Result<App> {} },
@@ -189,7 +192,7 @@ mod tests {
             (
                 quote!(),
                 quote! { async fn app(&self) -> Result<App> {} },
-                "take no `self`",
+                "remove `self`",
             ),
             (
                 quote!(),
@@ -199,7 +202,7 @@ mod tests {
             (
                 quote!(),
                 quote! { async fn app<T>(settings: T) -> Result<App> {} },
-                "may not be generic",
+                "must not be generic",
             ),
             (
                 quote!(),
@@ -209,19 +212,19 @@ mod tests {
             (
                 quote!(),
                 quote! { use shop::{app, other}; },
-                "import the application's function alone",
+                "import only the application's function",
             ),
             (
                 quote!(),
                 quote! { use shop::*; },
-                "import the application's function alone",
+                "import only the application's function",
             ),
             (
                 quote!(),
                 quote! { use shop::main; },
-                "by a name other than `main`",
+                "under a name other than `main`",
             ),
-            (quote!(), quote! { struct App; }, "stands on the `async fn`"),
+            (quote!(), quote! { struct App; }, "on the `async fn`"),
             (
                 quote!(name = "x"),
                 quote! { use shop::app; },
@@ -239,7 +242,7 @@ mod tests {
             ),
         ] {
             let text = expanded(arguments, item);
-            assert!(text.contains(told), "{told}: {text}");
+            assert!(text.contains(message), "{message}: {text}");
             assert!(text.ends_with("fn main () { }"), "{text}");
         }
     }

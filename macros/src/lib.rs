@@ -1,4 +1,4 @@
-//! The attribute macros of slackwater; use them through the `slackwater` crate.
+//! The attribute macros of slackwater. The crate `slackwater` re-exports them.
 
 mod entry;
 mod route;
@@ -6,10 +6,10 @@ mod test;
 
 use proc_macro::TokenStream;
 
-/// Makes a program of an application's function: leaves the function as it is, and adds the `fn main` that runs it.
+/// Adds a `fn main` that runs the application's function. The function itself is not changed.
 ///
-/// The function takes nothing, its settings, or its settings and a `Setup`, and gives a `slackwater::Result<App<S>>`.
-/// The settings are whatever implements `serde::Deserialize`.
+/// The function takes no argument, its settings, or its settings and a `Setup`, and returns a
+/// `slackwater::Result<App<S>>`. The settings are any type that implements `serde::Deserialize`.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -22,8 +22,8 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// For an application in `lib.rs`, which tests and other programs can use as well, it stands in `main.rs` on the
-/// import:
+/// If the application is in `lib.rs`, so that tests and other programs can use it, put the attribute on the import in
+/// `main.rs`:
 ///
 /// ```
 /// # mod shop {
@@ -33,15 +33,15 @@ use proc_macro::TokenStream;
 /// use shop::app;
 /// ```
 ///
-/// Where slackwater goes by another name: `#[slackwater::main(crate = "sw")]`.
+/// If the crate has another name: `#[slackwater::main(crate = "sw")]`.
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand(arguments.into(), item.into()).into()
 }
 
-/// Makes a test of an `async fn`; what it returns is what a test may return. It fails if it is not over after a minute.
+/// Turns an `async fn` into a test. The test fails if it takes longer than a minute.
 ///
-/// It needs slackwater's feature `testing`, which belongs among the application's dev-dependencies.
+/// This needs slackwater's feature `testing`; enable it in the dev-dependencies.
 ///
 /// ```ignore
 /// use slackwater::testing;
@@ -58,14 +58,14 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     test::expand(arguments.into(), item.into()).into()
 }
 
-/// One attribute for each method, all alike.
+/// Defines the attribute of each method.
 macro_rules! methods {
-    ($($name:ident $method:literal $said:literal $also:literal,)*) => {
+    ($($name:ident $method:literal $upper:literal $note:literal,)*) => {
         $(
-            #[doc = concat!("Makes a route for ", $said, " of an `async fn`", $also, ".")]
+            #[doc = concat!("Turns an `async fn` into a route for ", $upper, $note, ".")]
             ///
-            /// Each argument is taken from the request: one named like a segment of the path is that segment, every other
-            /// is an extractor. The function stays callable; beside it stands a struct of the same name, for `routes![…]`.
+            /// An argument that is named like a segment of the path receives that segment; every other argument is an
+            /// extractor. The function stays callable. The attribute adds a struct of the same name, for `routes![…]`.
             ///
             /// ```
             /// use slackwater::prelude::*;
@@ -79,8 +79,8 @@ macro_rules! methods {
             /// app.mount("/", routes![note]);
             /// ```
             ///
-            /// After the path may stand `state = Shop`, where no argument `State<Shop>` says what application it is for,
-            /// and `crate = "sw"`, where slackwater goes by another name.
+            /// Options after the path: `state = Shop` sets the state of the application if no argument has the type
+            /// `State<Shop>`; `crate = "sw"` sets the name of the crate slackwater if it has another name.
             #[proc_macro_attribute]
             pub fn $name(arguments: TokenStream, item: TokenStream) -> TokenStream {
                 route::expand(Some($method), arguments.into(), item.into()).into()
@@ -90,7 +90,7 @@ macro_rules! methods {
 }
 
 methods! {
-    get "Get" "GET" ", which answers HEAD as well, unless that has a route of its own",
+    get "Get" "GET" ", and for HEAD unless HEAD has its own route",
     post "Post" "POST" "",
     put "Put" "PUT" "",
     patch "Patch" "PATCH" "",
@@ -99,7 +99,7 @@ methods! {
     options "Options" "OPTIONS" "",
 }
 
-/// Makes a route for several methods, or for any other, of an `async fn`; otherwise as `get`.
+/// Turns an `async fn` into a route for several methods, or for a method without its own attribute. See [`macro@get`].
 ///
 /// ```
 /// use slackwater::prelude::*;

@@ -1,4 +1,4 @@
-//! `#[slackwater::test]`: an async test.
+//! `#[slackwater::test]`: turns an `async fn` into a test.
 
 use proc_macro2::TokenStream;
 use quote::{quote, ToTokens};
@@ -16,7 +16,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
 fn test(arguments: TokenStream, item: &TokenStream) -> Result<TokenStream> {
     let Arguments { framework } = syn::parse2(arguments)?;
     let expected =
-        |error: Error| Error::new(error.span(), "#[slackwater::test] stands on an `async fn`");
+        |error: Error| Error::new(error.span(), "put #[slackwater::test] on an `async fn`");
     let ItemFn {
         attrs,
         vis,
@@ -26,13 +26,13 @@ fn test(arguments: TokenStream, item: &TokenStream) -> Result<TokenStream> {
     if sig.asyncness.is_none() {
         return Err(Error::new_spanned(
             sig.fn_token,
-            "a test that is not async needs only `#[test]`: write `async fn` here",
+            "write `async fn` here, or use `#[test]` for a test that is not async",
         ));
     }
     if let Some(argument) = sig.inputs.first() {
         return Err(Error::new_spanned(
             argument,
-            "a test takes no arguments: make its client within it",
+            "a test takes no arguments: create the client inside the test",
         ));
     }
     let (name, output) = (&sig.ident, sig.output.to_token_stream());
@@ -69,17 +69,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_async_test_is_told_what_to_write() {
-        for (item, told) in [
+    fn the_error_for_an_invalid_test_states_the_fix() {
+        for (item, message) in [
             (quote! { fn greets() {} }, "write `async fn` here"),
             (
                 quote! { async fn greets(client: Client) {} },
                 "takes no arguments",
             ),
-            (quote! { struct Greets; }, "stands on an `async fn`"),
+            (quote! { struct Greets; }, "on an `async fn`"),
         ] {
             let text = expand(quote!(), item).to_string();
-            assert!(text.contains(told), "{told}: {text}");
+            assert!(text.contains(message), "{message}: {text}");
         }
     }
 }

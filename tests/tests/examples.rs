@@ -131,7 +131,7 @@ fn typed_api_is_described_as_the_specification_says() {
 
     let create = &served["paths"]["/todos"]["post"];
     assert_eq!(create["operationId"], "create");
-    assert_eq!(create["summary"], "Adds one.");
+    assert_eq!(create["summary"], "Adds a todo.");
     assert_eq!(
         create["requestBody"]["content"]["application/json"]["schema"]["$ref"],
         "#/components/schemas/Todo"

@@ -15,7 +15,7 @@ use tide::Server;
 use super::check::Check;
 use super::table::Listed;
 use super::{App, Origin};
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 use crate::error::{panic_text, Error, Kind, Result};
 use crate::http::bridge::{Allow, KeepCause, Tide};
 use crate::http::Service;
@@ -49,30 +49,30 @@ pub(crate) struct Built {
 
 /// The application's function, whatever its arguments and state: makes a generation from settings.
 pub(crate) trait Application: Send + Sync {
-    fn build(&self, settings: &mut Loaded, setup: Setup) -> BoxFuture<Result<Built, Error>>;
+    fn build(&self, settings: &mut LoadedConfig, setup: Setup) -> BoxFuture<Result<Built, Error>>;
 
     /// Reads the settings as `build` does, and builds nothing: what is odd or secret in them is known afterwards.
     ///
     /// # Errors
     /// The settings are not what the function takes.
-    fn read(&self, settings: &mut Loaded) -> Result<(), Error>;
+    fn read(&self, settings: &mut LoadedConfig) -> Result<(), Error>;
 }
 
 /// One that is made of what its function is turned into, and of the type of its settings.
 struct Function<F> {
     build: F,
-    read: fn(&mut Loaded) -> Result<(), Error>,
+    read: fn(&mut LoadedConfig) -> Result<(), Error>,
 }
 
 impl<F> Application for Function<F>
 where
-    F: Fn(&mut Loaded, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync,
+    F: Fn(&mut LoadedConfig, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync,
 {
-    fn build(&self, settings: &mut Loaded, setup: Setup) -> BoxFuture<Result<Built, Error>> {
+    fn build(&self, settings: &mut LoadedConfig, setup: Setup) -> BoxFuture<Result<Built, Error>> {
         (self.build)(settings, setup)
     }
 
-    fn read(&self, settings: &mut Loaded) -> Result<(), Error> {
+    fn read(&self, settings: &mut LoadedConfig) -> Result<(), Error> {
         (self.read)(settings)
     }
 }
@@ -119,7 +119,7 @@ impl Erased {
     fn new<T, F>(build: F) -> Self
     where
         T: DeserializeOwned + 'static,
-        F: Fn(&mut Loaded, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync + 'static,
+        F: Fn(&mut LoadedConfig, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync + 'static,
     {
         Erased(Arc::new(Function {
             build,
@@ -176,7 +176,7 @@ where
 }
 
 /// The application's settings. One that has none says so with `()`, whatever stands in `[app]`.
-fn settings<T: DeserializeOwned + 'static>(loaded: &mut Loaded) -> Result<T, Error> {
+fn settings<T: DeserializeOwned + 'static>(loaded: &mut LoadedConfig) -> Result<T, Error> {
     if TypeId::of::<T>() == TypeId::of::<()>() {
         let nothing = T::deserialize(UnitDeserializer::<UnitError>::new());
         return nothing
@@ -296,7 +296,7 @@ pub(crate) fn wrapped<S: Clone + Send + Sync + 'static>(inner: Server<S>) -> Ser
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
+    use crate::config::ConfigSources;
     use crate::setup::Reason;
     use futures_lite::future::block_on;
 
@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn build<Args>(app: impl IntoApplication<Args>) -> Result<Built, String> {
-        let mut sources = Sources::new("test");
+        let mut sources = ConfigSources::new("test");
         sources.default_file = "/nonexistent".into();
         sources.sets = vec!["app.greeting=hi".into()];
         let mut loaded = sources.load().unwrap();
@@ -360,12 +360,12 @@ mod tests {
     fn settings_are_read_without_a_call_of_the_function() {
         let Erased(application) =
             (|_: Settings| async { Err::<App, _>("called".into()) }).into_application();
-        let mut loaded = Sources::new("test").load().unwrap();
+        let mut loaded = ConfigSources::new("test").load().unwrap();
         assert!(
             application.read(&mut loaded).unwrap_err().is_config(),
             "app.greeting is missing"
         );
-        let mut sources = Sources::new("test");
+        let mut sources = ConfigSources::new("test");
         sources.sets = vec!["app.greeting=hi".into()];
         application.read(&mut sources.load().unwrap()).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The command line as clap is told of it.
+//! The definition of the command line for clap.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use clap::{value_parser, Arg, ArgAction, Command as Clap};
 use clap_complete::Shell;
 
-/// What the application is called, and the commands it adds.
+/// The application's name, version and commands.
 pub(crate) struct Meta {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// Name and one line of description of each.
+    /// The application's commands: the name and a description of one line.
     pub(crate) custom: Vec<(String, String)>,
 }
 
 pub(super) fn grammar(meta: &Meta) -> Clap {
     let mut built_in = vec![
-        Clap::new("serve").about("Serve until told to stop (the default)"),
-        Clap::new("check").about("Load and validate the configuration and build the app"),
+        Clap::new("serve").about("Serve until the process is stopped (the default)"),
+        Clap::new("check").about("Load and validate the configuration and build the application"),
         Clap::new("config")
-            .about("Print the settings in force, and where each came from")
+            .about("Print the settings in effect and the source of each")
             .arg(
                 Arg::new("key")
                     .value_name("KEY")
@@ -28,10 +28,10 @@ pub(super) fn grammar(meta: &Meta) -> Clap {
         routes(),
     ];
     #[cfg(feature = "control")]
-    built_in.extend(operating());
+    built_in.extend(control_commands());
     #[cfg(feature = "dev")]
-    built_in.push(developing());
-    built_in.extend(about_itself());
+    built_in.push(dev_command());
+    built_in.extend(generated_texts());
     let custom = meta.custom.iter().map(|(name, about)| {
         let args = Arg::new("args")
             .value_name("ARGS")
@@ -60,14 +60,14 @@ fn routes() -> Clap {
         Arg::new("openapi")
             .long("openapi")
             .action(ArgAction::SetTrue)
-            .help("Describe the routes in OpenAPI 3.1"),
+            .help("Print the routes as an OpenAPI 3.1 document"),
     );
     routes
 }
 
-/// Commands for a process that runs already.
+/// Returns the commands that control a running process.
 #[cfg(feature = "control")]
-fn operating() -> impl Iterator<Item = Clap> {
+fn control_commands() -> impl Iterator<Item = Clap> {
     let flag = |name, help| {
         Arg::new(name)
             .long(name)
@@ -76,53 +76,53 @@ fn operating() -> impl Iterator<Item = Clap> {
     };
     let status = Clap::new("status")
         .about("Show the running processes: phase, connections, requests")
-        .arg(flag("json", "One JSON object a line, for programs"))
+        .arg(flag("json", "Print one JSON object per line"))
         .arg(flag(
             "watch",
-            "Again and again, until interrupted or nothing runs any more",
+            "Repeat until interrupted or until no process runs any more",
         ));
-    let asking = [
-        ("reload", "Have the running process read its settings anew"),
+    let other = [
+        ("reload", "Make the running process read its settings again"),
         (
             "upgrade",
-            "Have the running process replaced by the program as it is now",
+            "Replace the running process by a new process of the current program file",
         ),
         (
             "rollback",
-            "End an upgrade that is not confirmed yet: the old process serves on",
+            "Cancel an upgrade that is not confirmed yet; the old process keeps serving",
         ),
-        ("pause", "Stop accepting, and stay"),
-        ("resume", "Accept again after a pause"),
+        ("pause", "Stop accepting connections; the process keeps running"),
+        ("resume", "Accept connections again after a pause"),
         (
             "drain",
-            "Stop accepting at once, let what has begun finish, and end",
+            "Stop accepting immediately, finish the requests in progress and exit",
         ),
         (
             "stop",
-            "The same, after shutdown.delay in which balancers can look elsewhere",
+            "Wait for shutdown.delay, in which balancers can switch to other servers, then drain and exit",
         ),
-        ("reopen", "Open the log anew, after it was rotated"),
+        ("reopen", "Open the log file again, after it was rotated"),
     ];
     [status]
         .into_iter()
-        .chain(asking.map(|(name, about)| Clap::new(name).about(about)))
+        .chain(other.map(|(name, about)| Clap::new(name).about(about)))
 }
 
-/// The development loop.
+/// Returns the command of the development loop.
 #[cfg(feature = "dev")]
-fn developing() -> Clap {
+fn dev_command() -> Clap {
     let flags = Arg::new("flags")
         .value_name("CARGO FLAGS")
         .num_args(0..)
         .last(true);
-    let flags = flags.help("What cargo is told besides which program to build");
+    let flags = flags.help("Additional flags for cargo");
     Clap::new("dev")
-        .about("Serve, and swap in each new version of the program that builds")
+        .about("Serve, rebuild the program when its sources change, and upgrade to each new build")
         .arg(flags.value_parser(value_parser!(OsString)))
 }
 
-/// Texts that are made of this grammar.
-fn about_itself() -> [Clap; 2] {
+/// Returns the commands that print texts generated from this grammar.
+fn generated_texts() -> [Clap; 2] {
     let shell = Arg::new("shell")
         .value_name("SHELL")
         .required(true)
@@ -135,7 +135,9 @@ fn about_itself() -> [Clap; 2] {
     ]
 }
 
-/// The flags that stand before or after a command. Not clap's global ones: of a `--set` on both sides it keeps one.
+/// Returns the flags that are accepted before and after a command.
+///
+/// They are not global flags of clap, because of a global `--set` on both sides clap keeps only one.
 fn flags() -> [Arg; 3] {
     [
         Arg::new("config-file")
@@ -148,14 +150,14 @@ fn flags() -> [Arg; 3] {
             .short('p')
             .long("profile")
             .value_name("NAME")
-            .help("Use [profile.NAME] of the file"),
+            .help("Use [profile.NAME] of the configuration file"),
         Arg::new("set")
             .long("set")
             .value_name("KEY=VALUE")
             .action(ArgAction::Append)
             .value_parser(key_and_value)
             .help(
-                "Override one setting; not for secrets, which others see in the list of processes",
+                "Override a setting; not for secrets, because other users can read the command line",
             ),
     ]
 }

@@ -14,9 +14,7 @@ pub(crate) use grammar::Meta;
 #[cfg(feature = "cli")]
 pub(crate) use parser::{parse, Invocation};
 
-/// What a process is asked to do.
-///
-/// The command line becomes one of these; `Runner::run_command` takes one directly.
+/// A command for a process: parsed from the command line, or passed to `Runner::run_command`.
 ///
 /// ```
 /// use slackwater::Command;
@@ -27,63 +25,64 @@ pub(crate) use parser::{parse, Invocation};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
-    /// `APP` or `APP serve`: serve until told to stop.
+    /// `APP` or `APP serve`: serves until the process is stopped.
     Serve,
-    /// `APP check`: load and validate the configuration and build the app.
+    /// `APP check`: loads and validates the configuration and builds the application.
     Check,
-    /// `APP config [KEY]`: print the settings in force, and where each came from.
+    /// `APP config [KEY]`: prints the settings in effect and the source of each.
     Config {
         /// A key (`http.body_limit`) or a table (`http`, `app`); `None` prints all.
         key: Option<String>,
     },
-    /// `APP routes`: print the route table.
+    /// `APP routes`: prints the route table.
     Routes,
-    /// `APP routes --openapi`: the routes, described in OpenAPI 3.1.
+    /// `APP routes --openapi`: prints the routes as an OpenAPI 3.1 document.
     #[cfg(feature = "openapi")]
     OpenApi,
-    /// `APP status`: print how the running processes stand.
+    /// `APP status`: prints the state of the running processes.
     #[cfg(feature = "control")]
     Status {
-        /// One JSON object a line, for programs.
+        /// Prints one JSON object per line.
         json: bool,
-        /// Again and again, until interrupted or nothing runs any more.
+        /// Repeats until it is interrupted or no process runs any more.
         watch: bool,
     },
-    /// `APP reload`: have the running process read its settings anew, and wait for what comes of it.
+    /// `APP reload`: makes the running process read its settings again, and waits for the result.
     #[cfg(feature = "control")]
     Reload,
-    /// `APP upgrade`: have it replaced by a new process of the program as it is now, and wait until that is confirmed.
+    /// `APP upgrade`: replaces the running process by a new process of the current program file, and waits until the
+    /// upgrade is confirmed.
     #[cfg(feature = "control")]
     Upgrade,
-    /// `APP rollback`: end an upgrade that is not confirmed yet; the old process serves on.
+    /// `APP rollback`: cancels an upgrade that is not confirmed yet; the old process keeps serving.
     #[cfg(feature = "control")]
     Rollback,
-    /// `APP pause`: stop accepting, and stay.
+    /// `APP pause`: stops accepting connections; the process keeps running.
     #[cfg(feature = "control")]
     Pause,
-    /// `APP resume`: accept again.
+    /// `APP resume`: accepts connections again after a pause.
     #[cfg(feature = "control")]
     Resume,
-    /// `APP drain`: stop accepting at once, let what has begun finish, and end.
+    /// `APP drain`: stops accepting immediately, finishes the requests in progress and exits.
     #[cfg(feature = "control")]
     Drain,
-    /// `APP stop`: the same, after `shutdown.delay` in which balancers can look elsewhere.
+    /// `APP stop`: waits for `shutdown.delay`, in which balancers can switch to other servers, then drains and exits.
     #[cfg(feature = "control")]
     Stop,
-    /// `APP reopen`: open the log anew, after it was rotated.
+    /// `APP reopen`: opens the log file again, after it was rotated.
     #[cfg(feature = "control")]
     Reopen,
-    /// `APP dev [-- CARGO FLAGS]`: serve, and swap in each new version of the program that builds.
+    /// `APP dev [-- CARGO FLAGS]`: serves, rebuilds the program when its sources change, and upgrades to each new build.
     #[cfg(feature = "dev")]
     Dev {
-        /// What cargo is told besides which program to build.
+        /// Additional flags for cargo.
         flags: Vec<OsString>,
     },
-    /// A command of the application's own.
+    /// A command that the application has added.
     Custom {
-        /// The name it was added under.
+        /// The name of the command.
         name: String,
-        /// What followed it, except for the flags that every command has.
+        /// The arguments after the name, without the flags that every command accepts.
         args: Vec<OsString>,
     },
 }

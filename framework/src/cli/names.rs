@@ -1,4 +1,4 @@
-//! The names of commands: those that are taken, and those that not every build has.
+//! The names of commands: reserved names, and commands that need a feature.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::error::{Error, Kind};
 
-/// Names that are commands, here or in a build with other features.
+/// The built-in commands of all features.
 const RESERVED: [&str; 17] = [
     "serve",
     "check",
@@ -27,13 +27,13 @@ const RESERVED: [&str; 17] = [
     "help",
 ];
 
-/// Refuses commands of the application whose names are taken.
+/// Checks the names of the application's commands.
 ///
 /// # Errors
 ///
-/// [`Kind::Usage`] naming the command.
-pub(super) fn refuse_collisions(custom: &[(String, String)]) -> Result<(), Error> {
-    let usage = |what: String| Err(Error::new(Kind::Usage, what));
+/// [`Kind::Usage`] if a name is invalid, reserved or used twice.
+pub(super) fn check_names(custom: &[(String, String)]) -> Result<(), Error> {
+    let usage = |message: String| Err(Error::new(Kind::Usage, message));
     let mut seen = BTreeSet::new();
     for (name, _) in custom {
         let plain = name
@@ -41,27 +41,27 @@ pub(super) fn refuse_collisions(custom: &[(String, String)]) -> Result<(), Error
             .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if name.is_empty() || name.starts_with('-') || !plain {
             return usage(format!(
-                "the application's command {name:?} cannot be typed: use letters, digits, - and _"
+                "the application's command {name:?} is not a valid name; use letters, digits, - and _"
             ));
         }
         if RESERVED.contains(&name.as_str()) {
             return usage(format!(
-                "the application's command {name:?} has the name of a built-in one"
+                "the application's command {name:?} has the name of a built-in command"
             ));
         }
         if !seen.insert(name) {
-            return usage(format!("the application's command {name:?} is added twice"));
+            return usage(format!("the application adds the command {name:?} twice"));
         }
     }
     Ok(())
 }
 
-/// What to say of a command that there is, but not in this build.
-pub(super) fn lacking(error: &clap::Error) -> Option<String> {
+/// Returns the error text for a command that exists only with a feature that this build does not have.
+pub(super) fn missing_feature(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(name)) => feature_of(name).map(|feature| {
             format!(
-                "error: the command `{name}` comes with slackwater's feature `{feature}`, and this program was built without it\n\n\
+                "error: the command `{name}` needs slackwater's feature `{feature}`, and this program was built without it\n\n\
                  In Cargo.toml: slackwater = {{ …, features = [\"{feature}\"] }}\n"
             )
         }),
@@ -69,7 +69,7 @@ pub(super) fn lacking(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// The feature that brings a command which not every build has.
+/// Returns the feature that a command needs.
 fn feature_of(command: &str) -> Option<&'static str> {
     match command {
         "dev" => Some("dev"),
@@ -86,39 +86,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_that_a_build_lacks_names_the_feature_that_brings_it() {
+    fn the_error_for_a_command_of_another_build_names_the_feature() {
         let without = Clap::new("shop")
             .subcommand_required(true)
             .subcommand(Clap::new("serve"));
-        let said = |line: &str| {
+        let message = |line: &str| {
             let error = without
                 .clone()
                 .try_get_matches_from(line.split_whitespace())
                 .unwrap_err();
-            lacking(&error)
+            missing_feature(&error)
         };
-        assert!(said("shop dev")
+        assert!(message("shop dev")
             .unwrap()
             .contains("slackwater's feature `dev`"));
-        assert!(said("shop reload")
+        assert!(message("shop reload")
             .unwrap()
             .contains("slackwater's feature `control`"));
-        assert_eq!((said("shop nonsense"), said("shop help --x")), (None, None));
+        assert_eq!(
+            (message("shop nonsense"), message("shop help --x")),
+            (None, None)
+        );
     }
 
     #[test]
-    fn names_that_are_taken_are_refused() {
-        let collision = |name: &str| {
-            refuse_collisions(&[(name.into(), String::new())]).map_err(|error| error.to_string())
+    fn reserved_and_invalid_names_are_rejected() {
+        let check = |name: &str| {
+            check_names(&[(name.into(), String::new())]).map_err(|error| error.to_string())
         };
         for name in ["serve", "upgrade", "dev", "help", "", "-x", "two words"] {
-            assert!(collision(name).is_err(), "{name}");
+            assert!(check(name).is_err(), "{name}");
         }
-        assert_eq!(collision("migrate"), Ok(()));
-        let error = collision("reload").unwrap_err();
+        assert_eq!(check("migrate"), Ok(()));
+        let error = check("reload").unwrap_err();
         assert_eq!(
             error,
-            r#"the application's command "reload" has the name of a built-in one"#
+            r#"the application's command "reload" has the name of a built-in command"#
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A command line, read: what it asks for, or what it ends with.
+//! Parses a command line into a command, or into the output and status to exit with.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,77 +10,77 @@ use clap_complete::{generate, Shell};
 use clap_mangen::Man;
 
 use super::grammar::{grammar, Meta};
-use super::names::{lacking, refuse_collisions};
+use super::names::{check_names, missing_feature};
 use super::Command;
 
-/// A command line that was understood.
+/// A valid command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Invocation {
     pub(crate) command: Command,
     pub(crate) config_file: Option<PathBuf>,
     pub(crate) profile: Option<String>,
-    /// `KEY=VALUE` of each `--set`, in their order.
+    /// `KEY=VALUE` of each `--set`, in the order of the command line.
     pub(crate) sets: Vec<String>,
 }
 
-/// A command line that ends here: `--help`, `--version`, or an error.
+/// The output and the exit code of a command line that runs no command: `--help`, `--version`, or an error.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
     pub(crate) code: u8,
-    /// What to print, with its newline.
+    /// The output, with its newline.
     pub(crate) text: String,
-    pub(crate) to: Stream,
+    pub(crate) to: OutputStream,
 }
 
 impl Exit {
-    /// Prints it, and gives the status to end with. Nobody has to read it.
+    /// Prints the output and returns the exit code. Ignores errors, such as a closed standard output.
     pub(crate) fn print(&self) -> ExitCode {
         let text = self.text.as_bytes();
         let _ = match self.to {
-            Stream::Stdout => std::io::stdout().write_all(text),
-            Stream::Stderr => std::io::stderr().write_all(text),
+            OutputStream::Stdout => std::io::stdout().write_all(text),
+            OutputStream::Stderr => std::io::stderr().write_all(text),
         };
         ExitCode::from(self.code)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(crate) enum OutputStream {
     Stdout,
     Stderr,
 }
 
-/// Reads a command line; `args` begins with the program's name, as [`std::env::args_os`] does.
+/// Parses a command line. `args` begins with the program's name, as [`std::env::args_os`] does.
 pub(crate) fn parse(meta: &Meta, args: impl Iterator<Item = OsString>) -> Result<Invocation, Exit> {
-    refuse_collisions(&meta.custom).map_err(|error| Exit {
+    check_names(&meta.custom).map_err(|error| Exit {
         code: error.exit_code(),
         text: format!("{error}\n"),
-        to: Stream::Stderr,
+        to: OutputStream::Stderr,
     })?;
     let matches = grammar(meta)
         .try_get_matches_from(args)
         .map_err(|error| Exit {
             code: if error.use_stderr() { 2 } else { 0 },
-            text: lacking(&error).unwrap_or_else(|| error.render().to_string()),
+            text: missing_feature(&error).unwrap_or_else(|| error.render().to_string()),
             to: if error.use_stderr() {
-                Stream::Stderr
+                OutputStream::Stderr
             } else {
-                Stream::Stdout
+                OutputStream::Stdout
             },
         })?;
     match matches.subcommand() {
-        Some(("completions", below)) => Err(written(completions(meta, below))),
-        Some(("man", _)) => Err(written(manual(meta))),
+        Some(("completions", below)) => Err(generated(completions(meta, below))),
+        Some(("man", _)) => Err(generated(manual(meta))),
         _ => Ok(invocation(&matches)),
     }
 }
 
-/// What is made of the grammar itself goes to standard output, and that is all.
-fn written(text: Vec<u8>) -> Exit {
+/// Returns an exit with code 0 that prints a text that was generated from the grammar.
+fn generated(text: Vec<u8>) -> Exit {
     Exit {
         code: 0,
         text: String::from_utf8_lossy(&text).into_owned(),
-        to: Stream::Stdout,
+        to: OutputStream::Stdout,
     }
 }
 
@@ -92,7 +92,7 @@ fn completions(meta: &Meta, matches: &ArgMatches) -> Vec<u8> {
     text
 }
 
-/// The page of the program and, below it, those of its commands: one file, as roff(7) allows.
+/// Returns the man page of the program followed by the pages of its commands, as a single roff document.
 fn manual(meta: &Meta) -> Vec<u8> {
     let mut grammar = grammar(meta);
     grammar.build();
@@ -101,7 +101,7 @@ fn manual(meta: &Meta) -> Vec<u8> {
     let below = grammar
         .get_subcommands()
         .filter(|command| !command.is_hide_set());
-    // memory takes all that is written to it
+    // Writing to a vector cannot fail.
     let _ = own.and_then(|()| {
         below.cloned().try_for_each(|command| {
             let name = format!("{}-{}", meta.name, command.get_name());
@@ -210,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_means_serve() {
+    fn serve_is_the_default_command() {
         assert_eq!(run("shop"), Ok(invocation(Command::Serve)));
         assert_eq!(run("shop serve"), Ok(invocation(Command::Serve)));
         assert_eq!(run("shop routes"), Ok(invocation(Command::Routes)));
     }
 
     #[test]
-    fn flags_stand_before_and_after_the_command() {
+    fn flags_are_accepted_before_and_after_the_command() {
         let expected = Invocation {
             command: Command::Config {
                 key: Some("http".into()),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_of_the_application_get_what_follows_them() {
+    fn a_command_of_the_application_receives_the_arguments_after_its_name() {
         let args = ["--dry-run", "-n", "3", "--set"]
             .map(OsString::from)
             .to_vec();
@@ -251,7 +251,7 @@ mod tests {
 
     #[cfg(feature = "dev")]
     #[test]
-    fn flags_for_cargo_stand_behind_two_dashes() {
+    fn flags_for_cargo_follow_two_dashes() {
         let flags = ["--features", "x"].map(OsString::from).to_vec();
         let expected = Invocation {
             sets: vec!["a=1".into()],
@@ -272,19 +272,19 @@ mod tests {
             Err(Exit {
                 code: 0,
                 text: "shop 1.2.3\n".into(),
-                to: Stream::Stdout
+                to: OutputStream::Stdout
             })
         );
         let help = run("shop --help").unwrap_err();
-        assert_eq!((help.code, help.to), (0, Stream::Stdout));
+        assert_eq!((help.code, help.to), (0, OutputStream::Stdout));
         assert!(help.text.contains("migrate"), "{}", help.text);
     }
 
     #[test]
-    fn completions_and_the_manual_know_every_command() {
+    fn completions_and_the_man_page_contain_every_command() {
         for shell in ["bash", "zsh", "fish"] {
             let text = run(&format!("shop completions {shell}")).unwrap_err();
-            assert_eq!((text.code, text.to), (0, Stream::Stdout));
+            assert_eq!((text.code, text.to), (0, OutputStream::Stdout));
             assert!(
                 ["routes", "migrate", "completions"]
                     .iter()
@@ -293,7 +293,7 @@ mod tests {
             );
         }
         let page = run("shop man").unwrap_err();
-        assert_eq!((page.code, page.to), (0, Stream::Stdout));
+        assert_eq!((page.code, page.to), (0, OutputStream::Stdout));
         assert!(
             page.text.contains(".TH shop 1") && page.text.contains("apply migrations"),
             "{}",
@@ -312,7 +312,7 @@ mod tests {
             "shop -c",
         ] {
             let exit = run(line).unwrap_err();
-            assert_eq!((exit.code, exit.to), (2, Stream::Stderr), "{line}");
+            assert_eq!((exit.code, exit.to), (2, OutputStream::Stderr), "{line}");
         }
     }
 }

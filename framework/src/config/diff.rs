@@ -1,44 +1,45 @@
-//! What differs between two loads: which keys, what they were and are, and when the change takes effect.
+//! Compares two configurations: the changed keys, their old and new values, and when each change takes effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::explain::{entries, Entry};
+use super::explain::{effective_settings, EffectiveSetting};
 use super::field::{Class, Field};
-use super::loaded::Loaded;
+use super::loaded_config::LoadedConfig;
 
-/// A setting that differs.
+/// A setting whose value changed at a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    /// With dots: `http.body_limit`, `app.greeting`.
+pub(crate) struct SettingChange {
+    /// The key with dots: `http.body_limit`, `app.greeting`.
     pub(crate) key: String,
     pub(crate) class: Class,
-    /// As TOML, secrets hidden; `unset` where there was none.
+    /// The old value as TOML, with secrets hidden; `unset` if there was none.
     pub(crate) from: String,
+    /// The new value, in the same format.
     pub(crate) to: String,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Change { key, from, to, .. } = self;
+        let SettingChange { key, from, to, .. } = self;
         write!(f, "{key}: {from} -> {to}")?;
         match self.class {
             Class::Live | Class::NextRequest => Ok(()),
-            Class::Upgrade => f.write_str(" (takes a new process)"),
+            Class::Upgrade => f.write_str(" (takes effect after an upgrade)"),
         }
     }
 }
 
-/// The changes from one load to the next, the framework's in the order of the reference, then the application's.
+/// Returns the changes from `old` to `new`: the framework's in the order of the reference, then the application's.
 ///
-/// What only moved from one source to another, or is spelled differently, is no change.
-pub(crate) fn diff(old: &Loaded, new: &Loaded) -> Vec<Change> {
-    let mut before: BTreeMap<String, Entry> = entries(old)
+/// A value that moved to another source or is only spelled differently is not a change.
+pub(crate) fn diff(old: &LoadedConfig, new: &LoadedConfig) -> Vec<SettingChange> {
+    let mut before: BTreeMap<String, EffectiveSetting> = effective_settings(old)
         .into_iter()
         .map(|entry| (entry.key.clone(), entry))
         .collect();
     let mut changes = Vec::new();
-    for entry in entries(new) {
+    for entry in effective_settings(new) {
         let earlier = before.remove(&entry.key);
         if earlier.as_ref().map(|earlier| &earlier.value) != Some(&entry.value) {
             changes.push(change(
@@ -48,7 +49,7 @@ pub(crate) fn diff(old: &Loaded, new: &Loaded) -> Vec<Change> {
             ));
         }
     }
-    let gone = before.into_values().map(|entry| Change {
+    let gone = before.into_values().map(|entry| SettingChange {
         to: "unset".into(),
         from: entry.shown(old),
         class: class(&entry.key),
@@ -58,9 +59,9 @@ pub(crate) fn diff(old: &Loaded, new: &Loaded) -> Vec<Change> {
     changes
 }
 
-fn change(from: Option<String>, entry: &Entry, to: String) -> Change {
+fn change(from: Option<String>, entry: &EffectiveSetting, to: String) -> SettingChange {
     let from = from.unwrap_or_else(|| "unset".into());
-    Change {
+    SettingChange {
         key: entry.key.clone(),
         class: class(&entry.key),
         from,
@@ -68,7 +69,7 @@ fn change(from: Option<String>, entry: &Entry, to: String) -> Change {
     }
 }
 
-/// The application's own keys are live: each reload calls `app` anew.
+/// Returns the class of a key. The application's keys are live, because each reload calls `app` again.
 fn class(key: &str) -> Class {
     Field::find(key).map_or(Class::Live, |field| field.class)
 }

@@ -1,35 +1,35 @@
-//! What `APP config` and `APP check` print: each setting, its value and where it came from, without secrets.
+//! The output of `APP config` and `APP check`: each setting, its value and its source, with secrets hidden.
 
 use std::fmt::Write as _;
 
 use figment::value::{Dict, Value};
 
 use super::field::Field;
-use super::loaded::Loaded;
-use super::nearest::suggestion;
-use super::origin::{key_text, KeyPath, Origin};
+use super::loaded_config::LoadedConfig;
+use super::origin::{key_text, KeyPath, ValueOrigin};
 use super::secret::{without_user_info, HIDDEN};
-use super::values::{datetime, whole};
+use super::suggest::suggestion;
+use super::values::{datetime, integer};
 use super::Config;
 use crate::error::{Error, Kind};
 
-/// One setting as it is in force.
-pub(super) struct Entry {
-    /// With dots; of `[app]` each leaf is one.
+/// A setting with the value that is in effect.
+pub(super) struct EffectiveSetting {
+    /// The key with dots. Each leaf of `[app]` is a setting of its own.
     pub(super) key: String,
     pub(super) value: Value,
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
 }
 
-/// What `APP config [KEY]` prints: the effective settings as TOML, with the source of each as a comment.
+/// Returns the output of `APP config [KEY]`: the effective settings as TOML, with the source of each as a comment.
 ///
-/// Types that are secret are known once the application's settings were read: call [`Loaded::app`] first.
+/// Call [`LoadedConfig::app`] first: it records the keys that the application reads as [`Secret`](super::Secret).
 ///
 /// # Errors
 ///
-/// [`Kind::Usage`] when there is no such key.
-pub(crate) fn config_text(loaded: &Loaded, key: Option<&str>) -> Result<String, Error> {
-    let mut entries = entries(loaded);
+/// [`Kind::Usage`] if `key` does not exist.
+pub(crate) fn config_text(loaded: &LoadedConfig, key: Option<&str>) -> Result<String, Error> {
+    let mut entries = effective_settings(loaded);
     if let Some(key) = key {
         let below = format!("{key}.");
         let names: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
@@ -42,12 +42,12 @@ pub(crate) fn config_text(loaded: &Loaded, key: Option<&str>) -> Result<String, 
             let near = suggestion(key, names.iter().map(String::as_str).chain(sections));
             return Err(Error::new(
                 Kind::Usage,
-                format!("config: there is no key {key}{near}"),
+                format!("config: the key {key} does not exist{near}"),
             ));
         }
     }
     let settings: Vec<String> = entries.iter().map(|entry| entry.setting(loaded)).collect();
-    /// Longer ones push their comment to the right.
+    // A longer setting does not widen the column; its comment stands further to the right.
     const WIDEST: usize = 48;
     let width = settings
         .iter()
@@ -59,14 +59,14 @@ pub(crate) fn config_text(loaded: &Loaded, key: Option<&str>) -> Result<String, 
         let _ = writeln!(
             text,
             "{setting:width$}  # {}",
-            entry.place(loaded),
+            entry.location(loaded),
             width = width.unwrap_or_default()
         );
     }
     Ok(text)
 }
 
-/// The entry of the reference, as comments.
+/// Returns the key's entry in the reference, as TOML comments.
 fn about(field: &Field) -> String {
     let default = toml_text(&(field.show)(&Config::default()), &|_, _| false);
     let Field {
@@ -79,11 +79,11 @@ fn about(field: &Field) -> String {
     format!("# {about}\n# {expects}; default {default}; for example {example}; class: {class}\n")
 }
 
-/// What `APP check` prints when there is nothing to refuse.
-pub(crate) fn check_text(name: &str, loaded: &Loaded) -> String {
+/// Returns the output of `APP check` for a valid configuration.
+pub(crate) fn check_text(name: &str, loaded: &LoadedConfig) -> String {
     let file = match &loaded.file {
         Some(file) => file.display().to_string(),
-        None => format!("no {}", loaded.home().display()),
+        None => format!("no {}", loaded.hint_file().display()),
     };
     let mut text = format!(
         "{name}: configuration ok ({file}, profile {})\n",
@@ -95,16 +95,16 @@ pub(crate) fn check_text(name: &str, loaded: &Loaded) -> String {
     text
 }
 
-/// Every setting: the framework's in the order of the reference, then the application's by name.
-pub(super) fn entries(loaded: &Loaded) -> Vec<Entry> {
-    let ours = Config::FIELDS.iter().map(|field| Entry {
+/// Returns every setting: the framework's in the order of the reference, then the application's by name.
+pub(super) fn effective_settings(loaded: &LoadedConfig) -> Vec<EffectiveSetting> {
+    let ours = Config::FIELDS.iter().map(|field| EffectiveSetting {
         key: field.key.into(),
         value: (field.show)(&loaded.config),
         origin: loaded
             .value(field.key)
-            .map_or(Origin::Default, |value| loaded.origin(value.tag())),
+            .map_or(ValueOrigin::Default, |value| loaded.origin(value.tag())),
     });
-    let mut entries: Vec<Entry> = ours.collect();
+    let mut entries: Vec<EffectiveSetting> = ours.collect();
     if let Some(Value::Dict(_, app)) = loaded.values.get("app") {
         for (key, value) in app {
             leaves(
@@ -118,14 +118,19 @@ pub(super) fn entries(loaded: &Loaded) -> Vec<Entry> {
     entries
 }
 
-fn leaves(loaded: &Loaded, value: &Value, path: &KeyPath<'_>, entries: &mut Vec<Entry>) {
+fn leaves(
+    loaded: &LoadedConfig,
+    value: &Value,
+    path: &KeyPath<'_>,
+    entries: &mut Vec<EffectiveSetting>,
+) {
     match value {
         Value::Dict(_, table) if !table.is_empty() && datetime(table).is_none() => {
             for (key, value) in table {
                 leaves(loaded, value, &KeyPath::Key(path, key), entries);
             }
         }
-        _ => entries.push(Entry {
+        _ => entries.push(EffectiveSetting {
             key: path.to_string(),
             value: value.clone(),
             origin: loaded.origin(value.tag()),
@@ -133,9 +138,9 @@ fn leaves(loaded: &Loaded, value: &Value, path: &KeyPath<'_>, entries: &mut Vec<
     }
 }
 
-impl Entry {
-    /// The value as TOML, or what stands in its place.
-    pub(super) fn shown(&self, loaded: &Loaded) -> String {
+impl EffectiveSetting {
+    /// Returns the value as TOML, or `"***"` if it is secret.
+    pub(super) fn shown(&self, loaded: &LoadedConfig) -> String {
         match loaded.is_secret(&self.key, &self.origin) {
             true if self.value.to_empty().is_none() => format!("{HIDDEN:?}"),
             _ => {
@@ -150,7 +155,7 @@ impl Entry {
         }
     }
 
-    fn setting(&self, loaded: &Loaded) -> String {
+    fn setting(&self, loaded: &LoadedConfig) -> String {
         let unset = if self.value.to_empty().is_some() {
             "# "
         } else {
@@ -159,12 +164,12 @@ impl Entry {
         format!("{unset}{} = {}", self.key, self.shown(loaded))
     }
 
-    /// `default`, `slackwater.toml:40 (profile release)`, `environment SLACKWATER_APP__GREETING`, …
-    fn place(&self, loaded: &Loaded) -> String {
+    /// Returns the source: `default`, `slackwater.toml:40 (profile release)`, `environment SLACKWATER_APP__GREETING`, …
+    fn location(&self, loaded: &LoadedConfig) -> String {
         let line = loaded.line(&self.key, &self.origin);
         match (&self.origin, line) {
-            (Origin::File(path), Some(line)) => format!("{}:{line}", path.display()),
-            (Origin::Profile(path, name), Some(line)) => {
+            (ValueOrigin::File(path), Some(line)) => format!("{}:{line}", path.display()),
+            (ValueOrigin::Profile(path, name), Some(line)) => {
                 format!("{}:{line} (profile {name})", path.display())
             }
             (origin, _) => origin.to_string(),
@@ -172,14 +177,14 @@ impl Entry {
     }
 }
 
-/// A value as TOML writes it in one line, without those entries of its tables that `hidden` names.
+/// Formats a value as one line of TOML. Entries of tables for which `hidden` returns true are shown as `"***"`.
 pub(super) fn toml_text(value: &Value, hidden: &dyn Fn(&str, &Value) -> bool) -> String {
     let string = |text: &str| one_line(&without_user_info(text));
     match value {
         Value::String(_, text) => string(text),
         Value::Char(_, char) => string(&char.to_string()),
         Value::Bool(_, bool) => bool.to_string(),
-        Value::Num(_, number) => match (whole(*number), number.to_f64()) {
+        Value::Num(_, number) => match (integer(*number), number.to_f64()) {
             (Some(whole), _) => whole.to_string(),
             (None, float) => toml_edit::Value::from(float.unwrap_or_default()).to_string(),
         },
@@ -211,7 +216,7 @@ fn table_text(table: &Dict, hidden: &dyn Fn(&str, &Value) -> bool) -> String {
     }
 }
 
-/// A string of TOML that never spans lines.
+/// Quotes a string as TOML, on a single line.
 fn one_line(text: &str) -> String {
     let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
     let mut quoted = String::with_capacity(text.len() + 2);

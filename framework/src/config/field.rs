@@ -1,37 +1,37 @@
-//! What a key is: its name, what it may hold, when a change of it takes effect, and how it is read into `Config`.
+//! The description of a key: name, accepted values, when a change takes effect, and how it is read into `Config`.
 
 use std::fmt;
 
 use figment::value::Value;
 
-use super::values::Given;
+use super::values::RawValue;
 use super::Config;
 
-/// One key of the framework's part.
+/// A key of the framework's settings.
 pub(crate) struct Field {
-    /// With dots, as `--set` and the file write it: `http.body_limit`.
+    /// The key with dots, as in `--set` and in the file: `http.body_limit`.
     pub(crate) key: &'static str,
-    /// What it may hold, in words.
+    /// The accepted values, in words.
     pub(crate) expects: fn() -> String,
     pub(crate) class: Class,
-    /// One line of description.
+    /// A description of one line.
     pub(crate) about: &'static str,
     /// A value other than the default, as TOML.
     pub(crate) example: &'static str,
-    /// Reads a value into its place, or says what is wrong with it.
-    pub(super) read: fn(&mut Config, Given<'_>) -> Result<(), String>,
-    /// The value in its one spelling; `Empty` where it is unset.
+    /// Stores a value in `Config`, or returns why it is not accepted.
+    pub(super) read: fn(&mut Config, RawValue<'_>) -> Result<(), String>,
+    /// Returns the value in its canonical spelling; `Empty` if it is unset.
     pub(super) show: fn(&Config) -> Value,
 }
 
-/// When a change of a key takes effect.
+/// The time at which a change of a key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// At the reload.
     Live,
     /// With the next request of each connection.
     NextRequest,
-    /// With a new process only.
+    /// In a new process, after an upgrade.
     Upgrade,
 }
 
@@ -46,12 +46,12 @@ impl fmt::Display for Class {
 }
 
 impl Field {
-    /// The field of that name.
+    /// Returns the field of this name.
     pub(crate) fn find(key: &str) -> Option<&'static Field> {
         Config::FIELDS.iter().find(|field| field.key == key)
     }
 
-    /// Whether keys begin with this name and a dot: `http`.
+    /// Returns true if `name` is a table of keys, such as `http`.
     pub(crate) fn is_section(name: &str) -> bool {
         Config::FIELDS.iter().any(|field| {
             field
@@ -62,7 +62,7 @@ impl Field {
     }
 }
 
-/// The variable of the environment that sets a key: `SLACKWATER_HTTP__BODY_LIMIT`.
+/// Returns the environment variable that sets a key: `SLACKWATER_HTTP__BODY_LIMIT`.
 pub(super) fn variable(prefix: &str, key: &str) -> String {
     format!("{prefix}{}", key.replace('.', "__").to_uppercase())
 }
@@ -121,8 +121,8 @@ macro_rules! settings {
             class: $crate::config::Class::$class,
             about: concat!($($about),+).trim_ascii(),
             example: $example,
-            read: |config, given| {
-                config.$($place)+ = <$codec as $crate::config::values::Codec>::read(given)?;
+            read: |config, raw| {
+                config.$($place)+ = <$codec as $crate::config::values::Codec>::read(raw)?;
                 Ok(())
             },
             show: |config| <$codec as $crate::config::values::Codec>::show(&config.$($place)+),

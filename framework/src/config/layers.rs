@@ -1,4 +1,4 @@
-//! The sources of settings as figment providers: the file, its profile, `PORT`, the environment, `--set`.
+//! The sources of settings as figment providers: defaults, the file and its profile, `PORT`, the environment, `--set`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use figment::{Figment, Metadata, Profile, Provider};
 use toml_edit::ImDocument;
 
 use super::field::{variable, Field};
-use super::nearest::{nearest, suggestion};
-use super::origin::{position, KeyPath, Lines, Origin};
+use super::origin::{position, KeyPath, LineIndex, ValueOrigin};
+use super::suggest::{nearest, suggestion};
 use super::values::describe;
 use super::Config;
 use crate::error::{Error, Kind};
 
-/// One source's values, in the shape that figment takes.
+/// The values of a source, as a figment provider.
 pub(super) struct Layer {
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
     pub(super) values: Dict,
 }
 
@@ -32,8 +32,8 @@ impl Provider for Layer {
 }
 
 impl Layer {
-    /// A layer of a single value.
-    pub(super) fn one(origin: Origin, path: &[String], value: impl Into<Value>) -> Layer {
+    /// Returns a layer with a single value.
+    pub(super) fn single(origin: ValueOrigin, path: &[String], value: impl Into<Value>) -> Layer {
         let mut values = Dict::new();
         put(&mut values, path, value.into());
         Layer { origin, values }
@@ -49,21 +49,22 @@ impl Layer {
             }
         }
         Layer {
-            origin: Origin::Default,
+            origin: ValueOrigin::Default,
             values,
         }
     }
 
-    /// What the framework's part of this layer may not hold, as key and what is wrong; it is taken out.
+    /// Removes what the framework's settings do not accept in this layer. Returns each removed key with the reason.
     pub(super) fn remove_unknown(&mut self) -> Vec<(String, String)> {
-        let mut wrong = Vec::new();
+        let mut removed = Vec::new();
         self.values
-            .retain(|name, value| keep(name, value, &mut wrong));
-        wrong
+            .retain(|name, value| keep(name, value, &mut removed));
+        removed
     }
 }
 
-fn keep(name: &str, value: &mut Value, wrong: &mut Vec<(String, String)>) -> bool {
+/// Returns true if the entry `name` of the top level is accepted. Removes unknown keys of a table from it.
+fn keep(name: &str, value: &mut Value, removed: &mut Vec<(String, String)>) -> bool {
     let path = KeyPath::Key(&KeyPath::Root, name);
     let section = Field::is_section(name);
     match value {
@@ -71,13 +72,13 @@ fn keep(name: &str, value: &mut Value, wrong: &mut Vec<(String, String)>) -> boo
             let key = KeyPath::Key(&path, key).to_string();
             let known = Field::find(&key).is_some();
             if !known {
-                wrong.push((key.clone(), unknown(&key)));
+                removed.push((key.clone(), unknown_key(&key)));
             }
             known
         }),
         Value::Dict(..) if name == "app" => {}
         _ if section || name == "app" => {
-            wrong.push((
+            removed.push((
                 path.to_string(),
                 format!("expected a table, found {}", describe(value)),
             ));
@@ -85,15 +86,15 @@ fn keep(name: &str, value: &mut Value, wrong: &mut Vec<(String, String)>) -> boo
         }
         _ if Field::find(name).is_some() => {}
         _ => {
-            wrong.push((path.to_string(), unknown(&path.to_string())));
+            removed.push((path.to_string(), unknown_key(&path.to_string())));
             return false;
         }
     }
     true
 }
 
-/// What to say of a key that the framework does not have.
-pub(super) fn unknown(key: &str) -> String {
+/// Returns the error text for a key that does not exist.
+pub(super) fn unknown_key(key: &str) -> String {
     let keys = Config::FIELDS.iter().map(|field| field.key);
     let sections = keys
         .clone()
@@ -109,16 +110,16 @@ pub(super) fn unknown(key: &str) -> String {
     }
 }
 
-/// The configuration file: its own values, and those of the profiles in it.
+/// The configuration file: its values and its profiles.
 pub(super) struct File {
     pub(super) path: PathBuf,
-    pub(super) lines: Lines,
+    pub(super) lines: LineIndex,
     pub(super) values: Dict,
     pub(super) profiles: BTreeMap<String, Value>,
 }
 
 impl File {
-    /// Reads the file; a missing one is `None`.
+    /// Reads the file. Returns `None` if it does not exist.
     pub(super) fn read(path: &Path) -> Result<Option<File>, Error> {
         let shown = path.display();
         let bytes = match std::fs::read(path) {
@@ -144,30 +145,32 @@ impl File {
     }
 
     pub(super) fn parse(path: &Path, text: &str) -> Result<File, Error> {
-        let at = |byte, what: &str| {
+        let error_at = |byte, message: &str| {
             let (line, column) = position(text, byte);
-            let what: Vec<&str> = what.lines().filter(|line| !line.is_empty()).collect();
+            let message: Vec<&str> = message.lines().filter(|line| !line.is_empty()).collect();
             Error::new(
                 Kind::Config,
-                format!("{}:{line}:{column}: {}", path.display(), what.join(", ")),
+                format!("{}:{line}:{column}: {}", path.display(), message.join(", ")),
             )
         };
-        let document = ImDocument::parse(text)
-            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message()))?;
-        let mut values: Dict = Toml::from_str(text)
-            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message()))?;
-        let lines = Lines::of(&document);
+        let document = ImDocument::parse(text).map_err(|error| {
+            error_at(error.span().map_or(0, |span| span.start), error.message())
+        })?;
+        let mut values: Dict = Toml::from_str(text).map_err(|error| {
+            error_at(error.span().map_or(0, |span| span.start), error.message())
+        })?;
+        let lines = LineIndex::new(&document);
         let profiles = match values.remove("profile") {
             Some(Value::Dict(_, profiles)) => profiles,
             None => Dict::new(),
             Some(other) => {
                 let line = lines.line("profile").unwrap_or(1);
-                let what = format!(
+                let message = format!(
                     "{}:{line}: profile: expected a table, found {}",
                     path.display(),
                     describe(&other)
                 );
-                return Err(Error::new(Kind::Config, what));
+                return Err(Error::new(Kind::Config, message));
             }
         };
         Ok(File {
@@ -179,42 +182,47 @@ impl File {
     }
 }
 
-/// What a variable of the environment means.
+/// The meaning of an environment variable that has the prefix.
 #[derive(Debug, PartialEq)]
-pub(super) enum Meaning {
-    /// It sets the value at this path.
+pub(super) enum EnvVariable {
+    /// It holds the value for this path.
     Value(Vec<String>),
-    /// It names a file that holds the value at this path.
-    InFile(Vec<String>),
-    /// It is read elsewhere (`SLACKWATER_CONFIG`), or comes from Kubernetes.
-    Nothing,
-    /// Nobody knows it: the warning.
+    /// It names a file that holds the value for this path.
+    File(Vec<String>),
+    /// Another module reads it (`SLACKWATER_CONFIG`), or Kubernetes has set it.
+    Ignored,
+    /// It matches no key. Holds the warning.
     Unknown(String),
 }
 
-/// Reads the name of a variable; `below` are the layers under the environment.
-pub(super) fn meaning(name: &str, value: &str, prefix: &str, below: &Figment) -> Meaning {
-    /// TOML is not read deeper than this either.
-    const DEEPEST: usize = 80;
+/// Finds the meaning of a variable; `below` holds the layers that the environment overrides.
+pub(super) fn classify_variable(
+    name: &str,
+    value: &str,
+    prefix: &str,
+    below: &Figment,
+) -> EnvVariable {
+    /// The depth at which the parser of TOML stops as well.
+    const MAX_DEPTH: usize = 80;
     let key = name[prefix.len()..].to_lowercase();
     if key == "config" || key == "profile" || is_from_kubernetes(&key, value) {
-        return Meaning::Nothing;
+        return EnvVariable::Ignored;
     }
     let path: Vec<String> = key.split("__").map(str::to_owned).collect();
-    if path.len() > DEEPEST || path.iter().any(String::is_empty) {
-        return Meaning::Unknown(format!("environment {name}: unknown, ignored"));
+    if path.len() > MAX_DEPTH || path.iter().any(String::is_empty) {
+        return EnvVariable::Unknown(format!("environment {name}: unknown, ignored"));
     }
     if path[0] == "app" && path.len() > 1 {
-        return in_app(path, below);
+        return classify_app_variable(path, below);
     }
     let dotted = path.join(".");
     let in_file = dotted
         .strip_suffix("_file")
         .filter(|key| Field::find(key).is_some());
     match (Field::find(&dotted), in_file) {
-        (Some(_), _) => Meaning::Value(path),
-        (None, Some(key)) => Meaning::InFile(segments(key)),
-        (None, None) => Meaning::Unknown(unknown_variable(name, &dotted, prefix)),
+        (Some(_), _) => EnvVariable::Value(path),
+        (None, Some(key)) => EnvVariable::File(segments(key)),
+        (None, None) => EnvVariable::Unknown(unknown_variable(name, &dotted, prefix)),
     }
 }
 
@@ -222,7 +230,7 @@ fn unknown_variable(name: &str, dotted: &str, prefix: &str) -> String {
     if Field::is_section(dotted) || dotted == "app" {
         let example = variable(prefix, dotted);
         return format!(
-            "environment {name}: a table has no value, ignored; set its keys, as {example}__KEY"
+            "environment {name}: {dotted} is a table, ignored; set one of its keys, as in {example}__KEY"
         );
     }
     let near = nearest(dotted, Config::FIELDS.iter().map(|field| field.key));
@@ -234,30 +242,32 @@ fn unknown_variable(name: &str, dotted: &str, prefix: &str) -> String {
     format!("environment {name}: unknown, ignored{near}")
 }
 
-/// The application's keys are not known yet: a key that the layers below have wins, also where it ends in `_file`
-/// or is written in other case.
-fn in_app(path: Vec<String>, below: &Figment) -> Meaning {
+/// Finds the meaning of a variable for `[app]`.
+///
+/// The application's keys are not known yet. A key that exists in the layers below therefore has precedence, even if it
+/// ends in `_file` or differs in case.
+fn classify_app_variable(path: Vec<String>, below: &Figment) -> EnvVariable {
     let app = below.find_value("app").ok();
-    let (path, found) = spelled(path, app.as_ref());
+    let (path, found) = match_spelling(path, app.as_ref());
     let stem = path
         .last()
         .and_then(|last| last.strip_suffix("_file"))
         .filter(|stem| !stem.is_empty() && !stem.ends_with('_'));
     match stem {
         Some(stem) if !found => {
-            let holder = &path[..path.len() - 1];
-            let path = holder.iter().cloned().chain([stem.to_owned()]).collect();
-            Meaning::InFile(spelled(path, app.as_ref()).0)
+            let parent = &path[..path.len() - 1];
+            let path = parent.iter().cloned().chain([stem.to_owned()]).collect();
+            EnvVariable::File(match_spelling(path, app.as_ref()).0)
         }
-        _ => Meaning::Value(path),
+        _ => EnvVariable::Value(path),
     }
 }
 
-/// The path in the spelling that `app` has it in, and whether it has all of it.
-fn spelled(mut path: Vec<String>, app: Option<&Value>) -> (Vec<String>, bool) {
-    let mut here = app;
+/// Returns the path in the spelling that `app` uses, and true if `app` has a value there.
+fn match_spelling(mut path: Vec<String>, app: Option<&Value>) -> (Vec<String>, bool) {
+    let mut current = app;
     for segment in path.iter_mut().skip(1) {
-        let table = here.and_then(Value::as_dict);
+        let table = current.and_then(Value::as_dict);
         let entry = table.and_then(|table| {
             table
                 .iter()
@@ -266,12 +276,12 @@ fn spelled(mut path: Vec<String>, app: Option<&Value>) -> (Vec<String>, bool) {
         if let Some((key, _)) = entry {
             segment.clone_from(key);
         }
-        here = entry.map(|(_, value)| value);
+        current = entry.map(|(_, value)| value);
     }
-    (path, here.is_some())
+    (path, current.is_some())
 }
 
-/// Whether Kubernetes sets such a variable for a Service: `…_PORT=tcp://…`, `…_PORT_80_TCP_ADDR`, `…_SERVICE_HOST`.
+/// Returns true if Kubernetes sets such a variable for a Service: `…_PORT=tcp://…`, `…_PORT_80_TCP_ADDR`, `…_SERVICE_HOST`.
 fn is_from_kubernetes(key: &str, value: &str) -> bool {
     let of_service = |rest: &str| rest.is_empty() || rest.ends_with('_');
     let port = |rest: &str| {
@@ -295,15 +305,15 @@ fn is_from_kubernetes(key: &str, value: &str) -> bool {
     url || numbered || named || key.starts_with("service_port_") || key.contains("_service_port_")
 }
 
-/// `KEY=VALUE` of the command line; the key as TOML writes it.
+/// Splits `KEY=VALUE` of `--set`; the key is written as in TOML.
 pub(super) fn assignment(set: &str) -> Result<(Vec<String>, String), Error> {
-    let usage = |what: String| Error::new(Kind::Usage, what);
+    let usage = |message: String| Error::new(Kind::Usage, message);
     let (key, value) = set
         .split_once('=')
         .ok_or_else(|| usage(format!("--set {set}: expected KEY=VALUE")))?;
     let keys = toml_edit::Key::parse(key.trim()).map_err(|_| {
         usage(format!(
-            "--set {}: {key:?} is no key; write it as in http.body_limit",
+            "--set {}: {key:?} is not a valid key; write it as in http.body_limit",
             key.trim()
         ))
     })?;
@@ -313,8 +323,8 @@ pub(super) fn assignment(set: &str) -> Result<(Vec<String>, String), Error> {
     ))
 }
 
-/// A value that was written as TOML or JSON inside of text.
-pub(super) fn inline(text: &str) -> Option<Value> {
+/// Parses a list or a table that is written as TOML or JSON in the text of a value.
+pub(super) fn parse_inline(text: &str) -> Option<Value> {
     let text = text.trim();
     if !text.starts_with(['[', '{']) {
         return None;
@@ -328,7 +338,7 @@ pub(super) fn inline(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok().or_else(toml)
 }
 
-/// The parts of a key of ours, which needs no quotes.
+/// Splits a key of the framework at its dots; such a key has no quotes.
 pub(super) fn segments(key: &str) -> Vec<String> {
     key.split('.').map(str::to_owned).collect()
 }

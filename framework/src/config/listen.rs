@@ -6,17 +6,17 @@ use std::path::PathBuf;
 
 use figment::value::{Empty, Value};
 
-use super::layers::inline;
-use super::values::{Codec, Form, Given};
+use super::layers::parse_inline;
+use super::values::{Codec, RawValue, ValueForm};
 
-/// One entry of `listen`.
+/// An entry of `listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listen {
-    /// `HOST:PORT`; the host is a name or an address, without the brackets that IPv6 is written in.
+    /// `HOST:PORT`. The host is a name or an address; an IPv6 address has no brackets here.
     Tcp { host: String, port: u16 },
-    /// `unix:PATH`
+    /// `unix:PATH`: a Unix socket.
     Unix(PathBuf),
-    /// `fd:NAME`
+    /// `fd:NAME`: an inherited socket.
     Fd(String),
 }
 
@@ -34,8 +34,8 @@ impl fmt::Display for Listen {
 impl Listen {
     pub(crate) fn parse(entry: &str) -> Result<Listen, String> {
         if let Some(path) = entry.strip_prefix("unix:") {
-            let whole = !path.is_empty() && !path.contains('\0');
-            return whole
+            let valid = !path.is_empty() && !path.contains('\0');
+            return valid
                 .then(|| Listen::Unix(path.into()))
                 .ok_or_else(|| wrong(entry, "a path is missing"));
         }
@@ -44,19 +44,19 @@ impl Listen {
                 .then(|| Listen::Fd(name.into()))
                 .ok_or_else(|| wrong(entry, "a name is missing"));
         }
-        let everywhere = |port: &str| {
+        let no_address = |port: &str| {
             format!("the address is missing; write \"127.0.0.1:{port}\" for this machine or \"0.0.0.0:{port}\" for every address")
         };
         let (host, port) = match entry.rsplit_once(':') {
-            Some(("" | "*", port)) => return Err(wrong(entry, &everywhere(port))),
+            Some(("" | "*", port)) => return Err(wrong(entry, &no_address(port))),
             Some(parts) => parts,
-            None if entry.parse::<u16>().is_ok() => return Err(wrong(entry, &everywhere(entry))),
+            None if entry.parse::<u16>().is_ok() => return Err(wrong(entry, &no_address(entry))),
             None => return Err(wrong(entry, "the port is missing")),
         };
         let host = host_of(host).map_err(|why| wrong(entry, &why))?;
         let port = port
             .parse()
-            .map_err(|_| wrong(entry, &format!("{port:?} is no port (0 to 65535)")))?;
+            .map_err(|_| wrong(entry, &format!("{port:?} is not a port (0 to 65535)")))?;
         Ok(Listen::Tcp { host, port })
     }
 }
@@ -70,26 +70,26 @@ fn host_of(host: &str) -> Result<String, String> {
         let valid = without_zone.parse::<Ipv6Addr>().is_ok();
         return valid
             .then(|| address.into())
-            .ok_or_else(|| format!("{address:?} is no IPv6 address"));
+            .ok_or_else(|| format!("{address:?} is not an IPv6 address"));
     }
     if host.contains("//") {
-        return Err("it is an address, not a URL: leave out what is before the host".into());
+        return Err("it is a URL, not an address; remove the scheme before the host".into());
     }
     if host.contains(':') {
-        return Err("an IPv6 address stands in brackets, as in \"[::1]:8080\"".into());
+        return Err("write an IPv6 address in brackets, as in \"[::1]:8080\"".into());
     }
     let name = |c: char| c.is_alphanumeric() || "-._".contains(c);
     host.chars()
         .all(name)
         .then(|| host.into())
-        .ok_or_else(|| format!("{host:?} is no name of a host"))
+        .ok_or_else(|| format!("{host:?} is not a host name"))
 }
 
 fn wrong(entry: &str, why: &str) -> String {
     format!("expected {}, found {entry:?}: {why}", Addresses::expects())
 }
 
-/// One entry or a list of them.
+/// The codec of `listen`: an entry or a list of entries.
 pub(super) struct Addresses;
 
 impl Codec for Addresses {
@@ -99,9 +99,9 @@ impl Codec for Addresses {
         "HOST:PORT, unix:PATH or fd:NAME".into()
     }
 
-    fn read(given: Given<'_>) -> Result<Self::Value, String> {
+    fn read(raw: RawValue<'_>) -> Result<Self::Value, String> {
         let mut addresses = Vec::new();
-        for entry in entries(given)? {
+        for entry in listen_entries(raw)? {
             let address = Listen::parse(entry.trim())?;
             if addresses.contains(&address) {
                 return Err(format!("{entry:?} is listed twice"));
@@ -130,23 +130,23 @@ impl Codec for Addresses {
     }
 }
 
-fn entries(given: Given<'_>) -> Result<Vec<String>, String> {
-    match (given.form, given.value) {
+fn listen_entries(raw: RawValue<'_>) -> Result<Vec<String>, String> {
+    match (raw.form, raw.value) {
         (_, Value::Array(_, list)) => strings(list),
-        (Form::Text, Value::String(_, text)) => match inline(text) {
+        (ValueForm::Text, Value::String(_, text)) => match parse_inline(text) {
             Some(Value::Array(_, list)) => strings(&list),
             _ => Ok(text.split(',').map(str::to_owned).collect()),
         },
-        (Form::Typed, Value::String(_, text)) => Ok(vec![text.clone()]),
-        _ => Err(given.expected(&format!("{} or a list of them", Addresses::expects()))),
+        (ValueForm::Typed, Value::String(_, text)) => Ok(vec![text.clone()]),
+        _ => Err(raw.expected(&format!("{} or a list of them", Addresses::expects()))),
     }
 }
 
 fn strings(list: &[Value]) -> Result<Vec<String>, String> {
     let string = |value| {
-        let entry = Given {
+        let entry = RawValue {
             value,
-            form: Form::Typed,
+            form: ValueForm::Typed,
         };
         entry
             .string()

@@ -1,4 +1,4 @@
-//! Lays the sources of settings over each other and reads them, at start and at every reload.
+//! Merges the sources of settings and reads them, at start and at every reload.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -8,38 +8,40 @@ use figment::value::{Dict, Value};
 use figment::Figment;
 
 use super::field::Field;
-use super::layers::{assignment, meaning, segments, unknown, File, Layer, Meaning};
-use super::loaded::{profile_path, Loaded, NamedFile};
-use super::nearest::suggestion;
-use super::origin::{key_text, Fault, Lines, Origin};
+use super::layers::{
+    assignment, classify_variable, segments, unknown_key, EnvVariable, File, Layer,
+};
+use super::loaded_config::{profile_path, LoadedConfig, VariableFile};
+use super::origin::{key_text, LineIndex, SettingError, ValueOrigin};
+use super::suggest::suggestion;
 use super::Config;
 use crate::error::{Error, Kind};
 
-/// Where settings are looked for.
+/// The sources of settings.
 #[derive(Clone)]
-pub(crate) struct Sources {
+pub(crate) struct ConfigSources {
     /// The application's name.
     pub(crate) name: String,
-    /// Read from the current directory if it is there.
+    /// The file that is read from the working directory if it exists and no other file is given.
     pub(crate) default_file: PathBuf,
-    /// The file that `-c` names, which must exist; without it the variable `SLACKWATER_CONFIG` does.
+    /// The file given with `-c`, which must exist. Without `-c` the variable `SLACKWATER_CONFIG` gives it.
     pub(crate) file: Option<PathBuf>,
-    /// `SLACKWATER_`
+    /// The prefix of environment variables: `SLACKWATER_`.
     pub(crate) env_prefix: String,
-    /// The profile that `-p` names; without it the variable `SLACKWATER_PROFILE` does, or the build.
+    /// The profile given with `-p`. Without `-p` the variable `SLACKWATER_PROFILE` gives it, or the kind of build.
     pub(crate) profile: Option<String>,
     /// `KEY=VALUE` of each `--set`.
     pub(crate) sets: Vec<String>,
-    /// The application's own layer, below the file.
+    /// The application's layer, which the file overrides.
     pub(crate) figment: Option<Figment>,
-    /// The environment, taken once.
+    /// The environment, read once at the start of the process.
     pub(crate) env: Vec<(OsString, OsString)>,
 }
 
-impl Sources {
-    /// The sources of an application of this name: `slackwater.toml` and an empty environment.
-    pub(crate) fn new(name: impl Into<String>) -> Sources {
-        Sources {
+impl ConfigSources {
+    /// Returns the sources of an application with this name: `slackwater.toml` and an empty environment.
+    pub(crate) fn new(name: impl Into<String>) -> ConfigSources {
+        ConfigSources {
             name: name.into(),
             default_file: "slackwater.toml".into(),
             file: None,
@@ -51,30 +53,31 @@ impl Sources {
         }
     }
 
-    /// Reads everything anew.
+    /// Reads all sources.
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`] with every fault of the framework's part, a line each; [`Kind::Usage`] for a `--set` that is
-    /// no `KEY=VALUE`.
-    pub(crate) fn load(&self) -> Result<Loaded, Error> {
-        self.lay_all()?.finish()
+    /// [`Kind::Config`] with every error in the framework's settings, one per line; [`Kind::Usage`] for a `--set` that
+    /// is not `KEY=VALUE`.
+    pub(crate) fn load(&self) -> Result<LoadedConfig, Error> {
+        self.merge_all()?.finish()
     }
 
-    /// The same for a command to a running process, which needs next to nothing of it: what is wrong stays as it is by
-    /// default. A mistake in the file must not keep anybody from asking how things stand.
+    /// Reads all sources, and uses the default of every setting that is wrong.
+    ///
+    /// For commands to a running process, such as `APP status`: a mistake in the file must not prevent them.
     ///
     /// # Errors
-    /// The file cannot be read at all.
+    /// [`Kind::Config`] if the file cannot be read or parsed.
     #[cfg(feature = "control")]
-    pub(crate) fn load_despite_faults(&self) -> Result<Loaded, Error> {
-        let (mut loaded, _) = self.lay_all()?.loaded();
-        loaded.read_what_can_be();
+    pub(crate) fn load_despite_errors(&self) -> Result<LoadedConfig, Error> {
+        let (mut loaded, _) = self.merge_all()?.loaded();
+        loaded.read_valid();
         Ok(loaded)
     }
 
-    fn lay_all(&self) -> Result<Load<'_>, Error> {
-        let mut load = Load::new(self)?;
+    fn merge_all(&self) -> Result<Loader<'_>, Error> {
+        let mut load = Loader::new(self)?;
         load.application()?;
         let file = self.read_file()?;
         load.file(file);
@@ -86,17 +89,17 @@ impl Sources {
 
     fn read_file(&self) -> Result<Option<File>, Error> {
         let variable = format!("{}CONFIG", self.env_prefix);
-        let named = match (&self.file, self.variable(&variable)) {
+        let required = match (&self.file, self.variable(&variable)) {
             (Some(path), _) => Some((path.clone(), "-c")),
             (None, Some(path)) if !path.is_empty() => Some((path.into(), variable.as_str())),
             _ => None,
         };
-        let Some((path, namer)) = named else {
+        let Some((path, given_by)) = required else {
             return File::read(&self.default_file);
         };
         let missing = || {
             format!(
-                "configuration file {} does not exist, but {namer} names it",
+                "configuration file {} (given with {given_by}) does not exist",
                 path.display()
             )
         };
@@ -134,35 +137,35 @@ impl Sources {
     }
 }
 
-/// A load under way: what was laid over each other so far, and what is wrong with it.
-struct Load<'a> {
-    sources: &'a Sources,
+/// Merges layers one after the other and collects their errors.
+struct Loader<'a> {
+    sources: &'a ConfigSources,
     profile: String,
     figment: Figment,
-    lines: Lines,
+    lines: LineIndex,
     files: Vec<PathBuf>,
     file: Option<PathBuf>,
-    named_files: BTreeMap<String, NamedFile>,
+    variable_files: BTreeMap<String, VariableFile>,
     warnings: Vec<String>,
-    faults: Vec<Fault>,
+    errors: Vec<SettingError>,
 }
 
-impl<'a> Load<'a> {
-    fn new(sources: &'a Sources) -> Result<Self, Error> {
-        Ok(Load {
+impl<'a> Loader<'a> {
+    fn new(sources: &'a ConfigSources) -> Result<Self, Error> {
+        Ok(Loader {
             sources,
             profile: sources.selected_profile()?,
             figment: Figment::from(Layer::defaults()),
-            lines: Lines::default(),
+            lines: LineIndex::default(),
             files: Vec::new(),
             file: None,
-            named_files: BTreeMap::new(),
+            variable_files: BTreeMap::new(),
             warnings: Vec::new(),
-            faults: Vec::new(),
+            errors: Vec::new(),
         })
     }
 
-    fn lay(&mut self, layer: Layer) {
+    fn merge(&mut self, layer: Layer) {
         self.figment = std::mem::take(&mut self.figment).merge(layer);
     }
 
@@ -175,30 +178,33 @@ impl<'a> Load<'a> {
             .select(&self.profile)
             .find_value("")
             .map_err(|error| {
-                Error::new(Kind::Config, "application: its own settings cannot be read")
-                    .because(error)
+                Error::new(
+                    Kind::Config,
+                    "the application's layer of settings (Runner::figment) cannot be read",
+                )
+                .because(error)
             })?;
-        self.checked(
-            Origin::Application,
+        self.merge_checked(
+            ValueOrigin::Application,
             values.into_dict().unwrap_or_default(),
             "",
         );
         Ok(())
     }
 
-    /// Lays a table over what there is, without what the framework's part does not know.
-    fn checked(&mut self, origin: Origin, values: Dict, above: &str) {
+    /// Merges a table, without keys that do not exist; those become errors. `above` is the path of the table in the file.
+    fn merge_checked(&mut self, origin: ValueOrigin, values: Dict, above: &str) {
         let mut layer = Layer { origin, values };
-        for (key, what) in layer.remove_unknown() {
+        for (key, message) in layer.remove_unknown() {
             let line = self.lines.line(&format!("{above}{key}"));
-            self.faults.push(Fault {
+            self.errors.push(SettingError {
                 origin: Some(layer.origin.clone()),
                 line,
                 key,
-                what,
+                message,
             });
         }
-        self.lay(layer);
+        self.merge(layer);
     }
 
     fn file(&mut self, file: Option<File>) {
@@ -214,20 +220,24 @@ impl<'a> Load<'a> {
         self.lines = lines;
         self.files.push(path.clone());
         self.file = Some(path.clone());
-        self.checked(Origin::File(path.clone()), values, "");
+        self.merge_checked(ValueOrigin::File(path.clone()), values, "");
         match profiles.remove(&self.profile) {
             Some(Value::Dict(_, values)) => {
                 let above = format!("{}.", profile_path(&self.profile));
-                self.checked(Origin::Profile(path, self.profile.clone()), values, &above);
+                self.merge_checked(
+                    ValueOrigin::Profile(path, self.profile.clone()),
+                    values,
+                    &above,
+                );
             }
             Some(_) => {
                 let key = profile_path(&self.profile);
-                let (line, what) = (self.lines.line(&key), "expected a table".into());
-                self.faults.push(Fault {
-                    origin: Some(Origin::File(path)),
+                let (line, message) = (self.lines.line(&key), "expected a table".into());
+                self.errors.push(SettingError {
+                    origin: Some(ValueOrigin::File(path)),
                     line,
                     key,
-                    what,
+                    message,
                 });
             }
             None if ["debug", "release"].contains(&self.profile.as_str()) => {}
@@ -241,7 +251,7 @@ impl<'a> Load<'a> {
                 );
                 let key = profile_path(&self.profile);
                 self.warnings
-                    .push(format!("{}: there is no [{key}]{near}", path.display()));
+                    .push(format!("{}: [{key}] does not exist{near}", path.display()));
             }
         }
     }
@@ -260,18 +270,18 @@ impl<'a> Load<'a> {
             .and_then(|port| port.trim().parse::<u16>().ok())
         {
             Some(port) => {
-                self.lay(Layer::one(
-                    Origin::Port,
+                self.merge(Layer::single(
+                    ValueOrigin::Port,
                     &segments("listen"),
                     format!("{address}:{port}"),
                 ));
             }
             None => {
-                let what = format!(
+                let message = format!(
                     "expected a port (0 to 65535), found {:?}",
                     port.to_string_lossy()
                 );
-                self.fault(Origin::Port, "listen", what);
+                self.error(ValueOrigin::Port, "listen", message);
             }
         }
     }
@@ -280,40 +290,42 @@ impl<'a> Load<'a> {
         let below = self.figment.clone();
         let mut seen = BTreeMap::new();
         for (name, value) in self.prefixed_variables() {
-            let origin = Origin::Variable(name.clone());
+            let origin = ValueOrigin::Variable(name.clone());
             let Some(value) = value else {
-                self.fault(origin, "", "not UTF-8 text".into());
+                self.error(origin, "", "not UTF-8 text".into());
                 continue;
             };
-            let (path, layer) = match meaning(&name, &value, &self.sources.env_prefix, &below) {
-                Meaning::Nothing => continue,
-                Meaning::Unknown(warning) => {
-                    self.warnings.push(warning);
-                    continue;
-                }
-                Meaning::Value(path) => (path.clone(), Layer::one(origin, &path, value)),
-                Meaning::InFile(path) => match self.value_of_file(&name, &value, &path) {
-                    Some(layer) => (path, layer),
-                    None => continue,
-                },
-            };
+            let (path, layer) =
+                match classify_variable(&name, &value, &self.sources.env_prefix, &below) {
+                    EnvVariable::Ignored => continue,
+                    EnvVariable::Unknown(warning) => {
+                        self.warnings.push(warning);
+                        continue;
+                    }
+                    EnvVariable::Value(path) => (path.clone(), Layer::single(origin, &path, value)),
+                    EnvVariable::File(path) => match self.value_from_file(&name, &value, &path) {
+                        Some(layer) => (path, layer),
+                        None => continue,
+                    },
+                };
             match seen.insert(path, name.clone()) {
                 Some(other) => {
-                    self.fault(
+                    self.error(
                         layer.origin,
                         "",
-                        format!("set as well as {other}; leave one of them out"),
+                        format!("{other} sets the same key; remove one of them"),
                     );
                 }
-                None => self.lay(layer),
+                None => self.merge(layer),
             }
         }
     }
 
-    /// The variables with the prefix, in whatever case, sorted by name; `None` is a value that is no text.
+    /// Returns the variables whose names begin with the prefix, ignoring case, sorted by name. A value that is not UTF-8
+    /// is `None`.
     fn prefixed_variables(&self) -> Vec<(String, Option<String>)> {
         let prefix = self.sources.env_prefix.as_str();
-        let ours = |name: &str| {
+        let has_prefix = |name: &str| {
             name.get(..prefix.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
@@ -323,15 +335,17 @@ impl<'a> Load<'a> {
             .iter()
             .filter_map(|(name, value)| Some((name.to_str()?, value)));
         let mut found: Vec<_> = variables
-            .filter(|(name, _)| ours(name))
+            .filter(|(name, _)| has_prefix(name))
             .map(|(name, value)| (name.to_owned(), value.to_str().map(str::to_owned)))
             .collect();
         found.sort();
         found
     }
 
-    fn value_of_file(&mut self, name: &str, file: &str, path: &[String]) -> Option<Layer> {
-        let origin = Origin::VariableFile(name.into());
+    /// Reads the value of a `…_FILE` variable, without its last newline. An unreadable file is an error later if the key is
+    /// in `[app]`, because the application may have a path setting of the variable's own name.
+    fn value_from_file(&mut self, name: &str, file: &str, path: &[String]) -> Option<Layer> {
+        let origin = ValueOrigin::VariableFile(name.into());
         let mut failure = None;
         let text = match std::fs::read_to_string(file) {
             Ok(text) => {
@@ -345,18 +359,18 @@ impl<'a> Load<'a> {
             }
         };
         if path[0] == "app" {
-            self.named_files.insert(
+            self.variable_files.insert(
                 name.into(),
-                NamedFile {
+                VariableFile {
                     path: file.into(),
                     failure,
                 },
             );
         } else if let Some(failure) = failure {
-            self.fault(origin, "", failure);
+            self.error(origin, "", failure);
             return None;
         }
-        Some(Layer::one(origin, path, text))
+        Some(Layer::single(origin, path, text))
     }
 
     fn sets(&mut self) -> Result<(), Error> {
@@ -370,37 +384,37 @@ impl<'a> Load<'a> {
                 )
             });
             if Field::find(&key).is_some() || path[0] == "app" && path.len() > 1 {
-                self.lay(Layer::one(Origin::Set, &path, value));
+                self.merge(Layer::single(ValueOrigin::Set, &path, value));
             } else if Field::is_section(&key) || key == "app" {
-                self.fault(
-                    Origin::Set,
+                self.error(
+                    ValueOrigin::Set,
                     &key,
-                    format!("a table has no value; set its keys, as {key}.KEY=VALUE"),
+                    format!("{key} is a table; set one of its keys, as in {key}.KEY=VALUE"),
                 );
             } else {
-                self.fault(Origin::Set, &key, unknown(&key));
+                self.error(ValueOrigin::Set, &key, unknown_key(&key));
             }
         }
         Ok(())
     }
 
-    fn fault(&mut self, origin: Origin, key: &str, what: String) {
-        self.faults.push(Fault {
+    fn error(&mut self, origin: ValueOrigin, key: &str, message: String) {
+        self.errors.push(SettingError {
             origin: Some(origin),
             line: None,
             key: key.into(),
-            what,
+            message,
         });
     }
 
-    fn finish(self) -> Result<Loaded, Error> {
-        let (mut loaded, faults) = self.loaded();
-        loaded.read(faults)?;
+    fn finish(self) -> Result<LoadedConfig, Error> {
+        let (mut loaded, errors) = self.loaded();
+        loaded.read(errors)?;
         Ok(loaded)
     }
 
-    /// What was laid over each other, not read yet, and what is wrong with it so far.
-    fn loaded(mut self) -> (Loaded, Vec<Fault>) {
+    /// Returns the merged values, not read into `Config` yet, and the errors so far.
+    fn loaded(mut self) -> (LoadedConfig, Vec<SettingError>) {
         let values = self
             .figment
             .find_value("")
@@ -408,12 +422,12 @@ impl<'a> Load<'a> {
             .and_then(Value::into_dict)
             .unwrap_or_default();
         let sources = self.sources;
-        let faults = std::mem::take(&mut self.faults);
-        let loaded = Loaded {
+        let errors = std::mem::take(&mut self.errors);
+        let loaded = LoadedConfig {
             config: Config::default(),
             warnings: self.warnings,
             files: self.files,
-            home: self
+            hint_file: self
                 .file
                 .clone()
                 .unwrap_or_else(|| sources.default_file.clone()),
@@ -422,10 +436,10 @@ impl<'a> Load<'a> {
             figment: self.figment,
             values,
             lines: self.lines,
-            named_files: self.named_files,
+            variable_files: self.variable_files,
             secrets: BTreeSet::new(),
             env_prefix: sources.env_prefix.clone(),
         };
-        (loaded, faults)
+        (loaded, errors)
     }
 }

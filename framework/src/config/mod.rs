@@ -1,173 +1,175 @@
 //! The settings of a process: every key with its type, default and class, declared once.
 //!
 //! `settings!` below is the only list of keys. The structs, the defaults (figment's lowest layer), the check for
-//! unknown keys, `APP config`, the comparison at a reload and the reference all come from it.
+//! unknown keys, `APP config`, the comparison at a reload and the reference are all derived from it.
 //!
-//! - [`load`] lays the [`layers`] over each other and gives what was [`loaded`]; [`lenient`] reads `[app]`, and
-//!   [`misfit`] says why it could not
-//! - [`field`] and [`values`]: what a key is, and how the text of each type is read and written; [`nearest`]: what an
-//!   unknown one was probably meant to be
-//! - [`origin`]: where a value came from, and the faults that say so
-//! - [`explain`], [`mod@diff`] and [`secret`]: what is shown of it, and what is not
+//! - [`load`] merges the [`layers`] into a [`LoadedConfig`]; [`deserialize`] reads `[app]` into the application's
+//!   type and fails with a [`deserialize_error`]
+//! - [`field`] describes a key; [`values`] and [`listen`] read and write the text of each type; [`suggest`] finds the
+//!   known name nearest to an unknown one
+//! - [`origin`] records the source and the line of a value, and formats errors with them
+//! - [`explain`] and [`mod@diff`] print settings; [`secret`] hides values that must not be printed
 
+mod deserialize;
+mod deserialize_error;
 mod diff;
 mod explain;
 mod field;
 mod layers;
-mod lenient;
 mod listen;
 mod load;
-mod loaded;
-mod misfit;
-mod nearest;
+mod loaded_config;
 mod origin;
 #[cfg(test)]
 mod reference;
 mod secret;
+mod suggest;
 mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use diff::{diff, Change};
+pub(crate) use diff::{diff, SettingChange};
 pub(crate) use explain::{check_text, config_text};
 pub(crate) use field::{Class, Field};
 pub(crate) use listen::Listen;
-pub(crate) use load::Sources;
-pub(crate) use loaded::Loaded;
+pub(crate) use load::ConfigSources;
+pub(crate) use loaded_config::LoadedConfig;
 pub use secret::Secret;
 
 use field::settings;
 use listen::Addresses;
-use values::{Choice, OptionalPath, OrAuto, OrNone, Route, Size, Span, Switch, Text, Whole};
+use values::{
+    Boolean, Choice, Integer, MinDuration, OptionalPath, OrAuto, OrNone, RoutePath, Size, Text,
+};
 
 settings! {
-    /// The framework's part of the settings. `[app]` is the application's own and stays untyped here.
+    /// The framework's settings. `[app]` belongs to the application and is not typed here.
     Config {
-        /// where to listen: one or a list of HOST:PORT, unix:PATH, fd:NAME; unset: inherited sockets, else 127.0.0.1:8080
+        /// addresses to listen on: one or a list of HOST:PORT, unix:PATH, fd:NAME; unset: inherited sockets, else 127.0.0.1:8080
         listen: Option<Vec<Listen>> as Addresses = None, Live, r#"["127.0.0.1:8080", "unix:run/app.sock"]"#;
-        /// how many connections the kernel queues for each socket until they are accepted
-        backlog: i32 as Whole<i32, 1> = 4096, Upgrade, "1024";
-        /// how many threads run handlers; 0: one per core
-        threads: usize as Whole<usize, 0> = 0, Upgrade, "4";
-        /// the file that holds the process id while it runs; "": none
+        /// connections that the kernel queues for each socket until they are accepted
+        backlog: i32 as Integer<i32, 1> = 4096, Upgrade, "1024";
+        /// threads that run handlers; 0: one per core
+        threads: usize as Integer<usize, 0> = 0, Upgrade, "4";
+        /// file that holds the process id while the process runs; "": none
         pid_file: Option<PathBuf> as OptionalPath = None, Upgrade, r#""run/app.pid""#;
-        /// what the first process does after it was replaced
+        /// behaviour of the first process after an upgrade; "auto": it stays if a service manager or a shell watches its pid
         first_process: FirstProcess as Choice<FirstProcess> = FirstProcess::Auto, Live, r#""stay""#;
     }
 
-    /// Limits and timeouts of a connection; a `None` timeout or limit was set to `"none"`.
+    /// Limits and timeouts of a connection. `None` means that the key was set to `"none"`.
     Http at http {
-        /// from the first byte of a request to the end of its headers
-        header_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(10)), NextRequest, r#""5s""#;
-        /// how long a connection may wait for its next request
-        idle_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(75)), NextRequest, r#""2m""#;
-        /// no byte of a request's body for this long
-        body_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(30)), NextRequest, r#""10s""#;
-        /// 503 past it; the handler is detached and bounded by shutdown
-        request_timeout: Option<Duration> as OrNone<Span<1>> = None, NextRequest, r#""60s""#;
-        /// no byte of a response taken for this long
-        write_timeout: Option<Duration> as OrNone<Span<1>> = Some(s(30)), NextRequest, r#""10s""#;
-        /// 413 past it; a route may set its own
+        /// longest time from the first byte of a request to the end of its headers
+        header_timeout: Option<Duration> as OrNone<MinDuration<1>> = Some(s(10)), NextRequest, r#""5s""#;
+        /// longest time that a connection may wait for its next request
+        idle_timeout: Option<Duration> as OrNone<MinDuration<1>> = Some(s(75)), NextRequest, r#""2m""#;
+        /// longest time without a byte of the request's body
+        body_timeout: Option<Duration> as OrNone<MinDuration<1>> = Some(s(30)), NextRequest, r#""10s""#;
+        /// longest time until a response: 503 after it; the handler runs on in the background, at most until shutdown
+        request_timeout: Option<Duration> as OrNone<MinDuration<1>> = None, NextRequest, r#""60s""#;
+        /// longest time in which the client reads no byte of a response
+        write_timeout: Option<Duration> as OrNone<MinDuration<1>> = Some(s(30)), NextRequest, r#""10s""#;
+        /// largest body of a request: 413 above it; a route may set its own limit
         body_limit: Option<u64> as OrNone<Size<u64, 0>> = Some(2 << 20), NextRequest, r#""16MiB""#;
-        /// 431 past so many headers
-        max_headers: usize as Whole<usize, 1> = 100, NextRequest, "64";
-        /// 431 past it; hyper takes no less than 8KiB, and no more fits into a message of the handover
+        /// most headers of a request: 431 above it
+        max_headers: usize as Integer<usize, 1> = 100, NextRequest, "64";
+        /// largest head of a request: 431 above it; at least 8KiB, because hyper needs it, at most 120KiB, because an upgrade sends it in one message
         max_header_bytes: usize as Size<usize, 8192, { 120 << 10 }> = 64 << 10, NextRequest, r#""16KiB""#;
-        /// how many requests an HTTP/2 connection may have open at once; 503 past twice as many handlers, left alone or not
-        max_streams: usize as Whole<usize, 1> = 128, NextRequest, "32";
-        /// past it connections wait in the backlog; "auto": from the limit on open files
-        max_connections: Option<usize> as OrAuto<Whole<usize, 1>> = None, NextRequest, "10000";
-        /// an idle connection gives its memory back after this long
-        idle_release: Option<Duration> as OrNone<Span<0>> = Some(s(2)), NextRequest, r#""500ms""#;
+        /// requests that an HTTP/2 connection may have open at once; 503 while it has twice as many handlers, counting those of cancelled requests
+        max_streams: usize as Integer<usize, 1> = 128, NextRequest, "32";
+        /// most connections at once: above it they wait in the backlog; "auto": derived from the limit on open files
+        max_connections: Option<usize> as OrAuto<Integer<usize, 1>> = None, NextRequest, "10000";
+        /// time after which an idle connection frees its memory
+        idle_release: Option<Duration> as OrNone<MinDuration<0>> = Some(s(2)), NextRequest, r#""500ms""#;
     }
 
     /// The steps of a shutdown.
     Shutdown at shutdown {
-        /// lame duck: not ready, still accepting
-        delay: Duration as Span<0> = s(0), Live, r#""5s""#;
-        /// an idle connection may send one last request, answered with Connection: close
-        keepalive_grace: Duration as Span<0> = Duration::from_millis(250), Live, r#""1s""#;
-        /// over how long WebSockets and event streams are told to go, lest their clients come back all at once
-        close_spread: Duration as Span<0> = s(2), Live, r#""30s""#;
-        /// how long requests in flight may take to finish; "auto": 20s, but 700ms where TERM or INT stops a debug build
-        grace: Option<Duration> as OrAuto<Span<0>> = None, Live, r#""45s""#;
-        /// after grace handlers are told to stop; after this, connections are cut; "auto": 3s, but 250ms likewise
-        force_after: Option<Duration> as OrAuto<Span<0>> = None, Live, r#""1s""#;
+        /// shutdown delay: the process reports that it is not ready, but still accepts connections
+        delay: Duration as MinDuration<0> = s(0), Live, r#""5s""#;
+        /// time in which an idle connection may send one last request, answered with Connection: close
+        keepalive_grace: Duration as MinDuration<0> = Duration::from_millis(250), Live, r#""1s""#;
+        /// period over which WebSockets and event streams are closed one after the other, so that their clients do not reconnect all at once
+        close_spread: Duration as MinDuration<0> = s(2), Live, r#""30s""#;
+        /// longest time that requests in progress may take to finish; "auto": 20s, but 700ms if TERM or INT stops a debug build
+        grace: Option<Duration> as OrAuto<MinDuration<0>> = None, Live, r#""45s""#;
+        /// time from the end of grace, when handlers are signalled to stop, until connections are closed; "auto": 3s, but 250ms if TERM or INT stops a debug build
+        force_after: Option<Duration> as OrAuto<MinDuration<0>> = None, Live, r#""1s""#;
     }
 
-    /// When the configuration is read again.
+    /// Reading the configuration again without a signal.
     Reload at reload {
         /// reload when a configuration file changes
-        watch: bool as Switch = false, Live, "true";
+        watch: bool as Boolean = false, Live, "true";
     }
 
-    /// How a new binary takes over.
+    /// The replacement of the running process by a new one.
     Upgrade at upgrade {
-        /// the program to start; "": the one that runs, as it was called
+        /// program to start; "": the running one, by the path that started it
         exec: String as Text = String::new(), Live, r#""/opt/app/current/bin/app""#;
-        /// how long the new process may take to be ready
-        ready_timeout: Duration as Span<1> = s(60), Live, r#""5m""#;
-        /// the old process can take over again for this long
-        rollback_window: Duration as Span<0> = s(3), Live, r#""30s""#;
-        /// "manual": both accept until WINCH, QUIT or HUP, as with nginx
+        /// longest time until the new process is ready
+        ready_timeout: Duration as MinDuration<1> = s(60), Live, r#""5m""#;
+        /// time in which the old process can take over again
+        rollback_window: Duration as MinDuration<0> = s(3), Live, r#""30s""#;
+        /// "manual": both processes accept until WINCH, QUIT or HUP, as with nginx
         mode: UpgradeMode as Choice<UpgradeMode> = UpgradeMode::Auto, Live, r#""manual""#;
-        /// how the new process says that it is ready; "notify" and "none" are for programs of other make
+        /// readiness protocol of the new process; "notify" (sd_notify) and "none" are for programs built without slackwater
         handshake: Handshake as Choice<Handshake> = Handshake::Slackwater, Live, r#""notify""#;
     }
 
-    /// The routes that answer for the process itself.
+    /// The routes that report the health of the process.
     Health at health {
-        /// answers while the process lives; "": off
-        live: String as Route = "/livez".into(), Live, r#""/healthz""#;
-        /// answers while requests are welcome; "": off
-        ready: String as Route = "/readyz".into(), Live, r#""/health/ready""#;
+        /// path that answers 200 while the process runs; "": off
+        live: String as RoutePath = "/livez".into(), Live, r#""/healthz""#;
+        /// path that answers 200 while balancers should send requests, else 503; "": off
+        ready: String as RoutePath = "/readyz".into(), Live, r#""/health/ready""#;
     }
 
-    /// Where Prometheus scrapes; needs the feature `metrics`.
+    /// Metrics for Prometheus; they need the feature `metrics`.
     Metrics at metrics {
-        /// a listener of its own for /metrics, as in listen; "": none
+        /// addresses that serve only /metrics, written as in listen; "": none
         listen: Option<Vec<Listen>> as Addresses = None, Live, r#""127.0.0.1:9100""#;
-        /// the path that answers on every listener; "": none, but /metrics on its own
-        path: String as Route = String::new(), Live, r#""/metrics""#;
+        /// path of the metrics on every listener; "": only metrics.listen serves them
+        path: String as RoutePath = String::new(), Live, r#""/metrics""#;
     }
 
-    /// What is logged, how and where.
+    /// The log.
     Log at log {
-        /// off, error, warn, info, debug or trace
+        /// least severe level that is logged: off, error, warn, info, debug or trace
         level: log::LevelFilter as Choice<log::LevelFilter> = log::LevelFilter::Info, Live, r#""debug""#;
-        /// "auto": pretty in a debug build, JSON lines in a release build; "off": the application brings its own
+        /// "auto": pretty in a debug build, JSON lines in a release build; "off": the application installs its own logger
         format: LogFormat as Choice<LogFormat> = LogFormat::Auto, Live, r#""json""#;
-        /// where it goes, reopened on USR1; "": standard output
+        /// file that the log is written to, reopened on USR1; "": standard output
         file: Option<PathBuf> as OptionalPath = None, Live, r#""/var/log/app.log""#;
-        /// one line for each request
-        access: bool as Switch = false, Live, "true";
+        /// log one line for each request
+        access: bool as Boolean = false, Live, "true";
     }
 
-    /// How `APP status`, `reload` and the like reach the process.
+    /// The socket on which the process receives `APP status`, `APP reload` and similar commands.
     Control at control {
-        /// "": beside pid_file, else in $XDG_RUNTIME_DIR or /run
+        /// path of the control socket; "": beside pid_file, else in $XDG_RUNTIME_DIR or /run
         socket: Option<PathBuf> as OptionalPath = None, Upgrade, r#""run/app.control""#;
     }
 }
 
-/// What the first process does after it was replaced.
+/// The behaviour of the first process after an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstProcess {
-    /// Stay where somebody watches its pid, else exit.
+    /// Stays if a service manager or a shell watches its pid, else exits.
     Auto,
     Exit,
     Stay,
 }
 
-/// Who ends the time in which old and new both accept.
+/// The end of the time in which the old and the new process both accept: automatic or by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpgradeMode {
     Auto,
     Manual,
 }
 
-/// How the new process says that it is ready.
+/// The readiness protocol of the new process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handshake {
     Slackwater,
@@ -175,7 +177,7 @@ pub(crate) enum Handshake {
     None,
 }
 
-/// What a line of the log looks like.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     Auto,
@@ -184,78 +186,78 @@ pub(crate) enum LogFormat {
     Off,
 }
 
-/// The defaults above are mostly whole seconds.
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// How much of a hurry a stop is.
+/// Selects the durations that `"auto"` stands for in `shutdown.grace` and `shutdown.force_after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hurry {
-    /// Somebody restarts a program that is being developed, and waits.
+pub(crate) enum GraceDefaults {
+    /// Short: a developer restarts the program and waits for it.
     Development,
-    No,
+    Production,
 }
 
 impl Shutdown {
-    /// How long requests may take, where `grace` does not say.
-    pub(crate) fn grace(&self, hurry: Hurry) -> Duration {
-        self.grace.unwrap_or(match hurry {
-            Hurry::Development => Duration::from_millis(700),
-            Hurry::No => s(20),
+    /// Returns `grace`, or its default.
+    pub(crate) fn grace(&self, defaults: GraceDefaults) -> Duration {
+        self.grace.unwrap_or(match defaults {
+            GraceDefaults::Development => Duration::from_millis(700),
+            GraceDefaults::Production => s(20),
         })
     }
 
-    /// How long handlers may take that were told to stop, where `force_after` does not say.
-    pub(crate) fn force_after(&self, hurry: Hurry) -> Duration {
-        self.force_after.unwrap_or(match hurry {
-            Hurry::Development => Duration::from_millis(250),
-            Hurry::No => s(3),
+    /// Returns `force_after`, or its default.
+    pub(crate) fn force_after(&self, defaults: GraceDefaults) -> Duration {
+        self.force_after.unwrap_or(match defaults {
+            GraceDefaults::Development => Duration::from_millis(250),
+            GraceDefaults::Production => s(3),
         })
     }
 
-    /// Half of the grace is left to whoever is told last, however this build is stopped.
+    /// Returns `close_spread`, but at most half of the grace, so that the stream that is closed last still has the
+    /// other half to finish in.
     pub(crate) fn spread(&self) -> Duration {
-        let hurry = if cfg!(debug_assertions) {
-            Hurry::Development
+        let defaults = if cfg!(debug_assertions) {
+            GraceDefaults::Development
         } else {
-            Hurry::No
+            GraceDefaults::Production
         };
-        self.close_spread.min(self.grace(hurry) / 2)
+        self.close_spread.min(self.grace(defaults) / 2)
     }
 }
 
 impl Config {
-    /// What no single key can see: each fault as the keys that are in it, and what is wrong.
+    /// Returns the conflicts between keys: the keys that take part, and the message.
     fn contradictions(&self) -> Vec<([&'static str; 2], String)> {
-        let mut faults = Vec::new();
+        let mut contradictions = Vec::new();
         let Health { live, ready } = &self.health;
         if live == ready && !live.is_empty() {
             let keys = ["health.ready", "health.live"];
-            faults.push((
+            contradictions.push((
                 keys,
                 format!("health.live and health.ready must differ, both are {live:?}"),
             ));
         }
         let Metrics { listen, path } = &self.metrics;
-        // the tests of this module read every key
+        // Unit tests read every key, so they must not fail without the feature.
         if cfg!(not(any(feature = "metrics", test))) && (listen.is_some() || !path.is_empty()) {
             let keys = ["metrics.path", "metrics.listen"];
-            faults.push((
+            contradictions.push((
                 keys,
                 "this program was built without slackwater's feature `metrics`".into(),
             ));
         }
         if !path.is_empty() && [live, ready].contains(&path) {
             let keys = ["metrics.path", "health.ready"];
-            faults.push((
+            contradictions.push((
                 keys,
                 format!(
                     "metrics.path must differ from health.live and health.ready, it is {path:?}"
                 ),
             ));
         }
-        faults
+        contradictions
     }
 }
 

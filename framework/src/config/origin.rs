@@ -1,7 +1,7 @@
-//! Where a value came from, down to the line, and the faults that say so.
+//! The source and the line of a value, and errors that name them.
 //!
-//! figment tags each value with the metadata of its provider; it knows no lines, so those are taken from the spans
-//! of the TOML.
+//! figment tags each value with the metadata of its provider. It does not record lines, so [`LineIndex`] takes them
+//! from the spans of the TOML document.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,20 +16,20 @@ use super::secret::without_user_info;
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum ValueOrigin {
     Default,
-    /// `Runner::figment`.
+    /// The layer of `Runner::figment`.
     Application,
     File(PathBuf),
-    /// A `[profile.NAME]` of the file.
+    /// A table `[profile.NAME]` of the file.
     Profile(PathBuf, String),
-    /// The variable `PORT`.
+    /// The environment variable `PORT`.
     Port,
-    /// A variable of the environment.
+    /// An environment variable.
     Variable(String),
-    /// The file that such a variable names, its name ending in `_FILE`.
+    /// A file; its path is the value of a variable whose name ends in `_FILE`.
     VariableFile(String),
-    /// `--set`
+    /// The command line's `--set`.
     Set,
 }
 
@@ -44,91 +44,93 @@ const NAMES: [&str; 8] = [
     "--set",
 ];
 
-impl Origin {
+impl ValueOrigin {
     pub(super) fn metadata(&self) -> Metadata {
         let [default, application, file, profile, port, variable, variable_file, set] = NAMES;
         match self {
-            Origin::Default => Metadata::named(default),
-            Origin::Application => Metadata::named(application),
-            Origin::File(path) => Metadata::from(file, path.as_path()),
-            Origin::Profile(path, name) => {
+            ValueOrigin::Default => Metadata::named(default),
+            ValueOrigin::Application => Metadata::named(application),
+            ValueOrigin::File(path) => Metadata::from(file, path.as_path()),
+            ValueOrigin::Profile(path, name) => {
                 Metadata::from(format!("{profile}{name}"), path.as_path())
             }
-            Origin::Port => Metadata::named(port),
-            Origin::Variable(name) => Metadata::from(variable, name.as_str()),
-            Origin::VariableFile(name) => Metadata::from(variable_file, name.as_str()),
-            Origin::Set => Metadata::named(set),
+            ValueOrigin::Port => Metadata::named(port),
+            ValueOrigin::Variable(name) => Metadata::from(variable, name.as_str()),
+            ValueOrigin::VariableFile(name) => Metadata::from(variable_file, name.as_str()),
+            ValueOrigin::Set => Metadata::named(set),
         }
     }
 
-    /// The origin behind a tag; what figment does not know came with the application's own figment.
-    pub(super) fn of(figment: &Figment, tag: Tag) -> Origin {
+    /// Returns the origin of a tagged value. Values with other metadata came with the application's figment.
+    pub(super) fn find(figment: &Figment, tag: Tag) -> ValueOrigin {
         let Some(metadata) = figment.get_metadata(tag) else {
-            return Origin::Application;
+            return ValueOrigin::Application;
         };
         let [default, _, file, profile, port, variable, variable_file, set] = NAMES;
         match (&*metadata.name, &metadata.source) {
-            (name, Some(Source::File(path))) if name == file => Origin::File(path.clone()),
+            (name, Some(Source::File(path))) if name == file => ValueOrigin::File(path.clone()),
             (name, Some(Source::File(path))) => match name.strip_prefix(profile) {
-                Some(profile) => Origin::Profile(path.clone(), profile.into()),
-                None => Origin::Application,
+                Some(profile) => ValueOrigin::Profile(path.clone(), profile.into()),
+                None => ValueOrigin::Application,
             },
             (name, Some(Source::Custom(source))) if name == variable => {
-                Origin::Variable(source.clone())
+                ValueOrigin::Variable(source.clone())
             }
             (name, Some(Source::Custom(source))) if name == variable_file => {
-                Origin::VariableFile(source.clone())
+                ValueOrigin::VariableFile(source.clone())
             }
-            (name, None) if name == default => Origin::Default,
-            (name, None) if name == port => Origin::Port,
-            (name, None) if name == set => Origin::Set,
-            _ => Origin::Application,
+            (name, None) if name == default => ValueOrigin::Default,
+            (name, None) if name == port => ValueOrigin::Port,
+            (name, None) if name == set => ValueOrigin::Set,
+            _ => ValueOrigin::Application,
         }
     }
 
-    /// Whether values from there are text that takes the type of its target.
+    /// Returns true if values from this source are text that is converted to the type of the setting.
     pub(super) fn is_text(&self) -> bool {
         matches!(
             self,
-            Origin::Variable(_) | Origin::VariableFile(_) | Origin::Set
+            ValueOrigin::Variable(_) | ValueOrigin::VariableFile(_) | ValueOrigin::Set
         )
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
-            Origin::Application => f.write_str("application"),
-            Origin::File(path) => write!(f, "{}", path.display()),
-            Origin::Profile(path, name) => write!(f, "{} (profile {name})", path.display()),
-            Origin::Port => f.write_str("PORT"),
-            Origin::Variable(name) | Origin::VariableFile(name) => write!(f, "environment {name}"),
-            Origin::Set => f.write_str("--set"),
+            ValueOrigin::Default => f.write_str("default"),
+            ValueOrigin::Application => f.write_str("application"),
+            ValueOrigin::File(path) => write!(f, "{}", path.display()),
+            ValueOrigin::Profile(path, name) => write!(f, "{} (profile {name})", path.display()),
+            ValueOrigin::Port => f.write_str("PORT"),
+            ValueOrigin::Variable(name) | ValueOrigin::VariableFile(name) => {
+                write!(f, "environment {name}")
+            }
+            ValueOrigin::Set => f.write_str("--set"),
         }
     }
 }
 
-/// The line of each key of a file, by its path as [`KeyPath`] writes it.
+/// The line of each key of a file. Keys are paths as [`KeyPath`] formats them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct LineIndex {
     by_key: BTreeMap<String, usize>,
     /// The byte at which each line begins.
     starts: Vec<usize>,
 }
 
-impl Lines {
-    pub(super) fn of(document: &ImDocument<&str>) -> Lines {
+impl LineIndex {
+    pub(super) fn new(document: &ImDocument<&str>) -> LineIndex {
         let newlines = document.raw().match_indices('\n').map(|(byte, _)| byte + 1);
-        let mut lines = Lines {
+        let mut index = LineIndex {
             by_key: BTreeMap::new(),
             starts: std::iter::once(0).chain(newlines).collect(),
         };
-        lines.table(document.as_table(), &KeyPath::Root);
-        lines
+        index.add_table(document.as_table(), &KeyPath::Root);
+        index
     }
 
-    /// The line of the key, or of the nearest of what holds it.
+    /// Returns the line of the key, or of the innermost table or list around it that has one.
     pub(super) fn line(&self, key: &str) -> Option<usize> {
         let mut key = key;
         loop {
@@ -139,41 +141,41 @@ impl Lines {
         }
     }
 
-    fn table(&mut self, table: &dyn TableLike, path: &KeyPath<'_>) {
+    fn add_table(&mut self, table: &dyn TableLike, path: &KeyPath<'_>) {
         for (key, item) in table.iter() {
             let span = table
                 .key(key)
                 .and_then(|key| key.span())
                 .or_else(|| item.span());
             let path = KeyPath::Key(path, key);
-            self.note(&path, span);
+            self.add(&path, span);
             match item {
                 Item::ArrayOfTables(tables) => {
                     for (index, table) in tables.iter().enumerate() {
                         let path = KeyPath::Index(&path, index);
-                        self.note(&path, table.span());
-                        self.table(table, &path);
+                        self.add(&path, table.span());
+                        self.add_table(table, &path);
                     }
                 }
-                Item::Table(table) => self.table(table, &path),
-                Item::Value(value) => self.value(value, &path),
+                Item::Table(table) => self.add_table(table, &path),
+                Item::Value(value) => self.add_value(value, &path),
                 Item::None => {}
             }
         }
     }
 
-    fn value(&mut self, value: &toml_edit::Value, path: &KeyPath<'_>) {
+    fn add_value(&mut self, value: &toml_edit::Value, path: &KeyPath<'_>) {
         if let Some(table) = value.as_inline_table() {
-            self.table(table, path);
+            self.add_table(table, path);
         }
         for (index, value) in value.as_array().into_iter().flatten().enumerate() {
             let path = KeyPath::Index(path, index);
-            self.note(&path, value.span());
-            self.value(value, &path);
+            self.add(&path, value.span());
+            self.add_value(value, &path);
         }
     }
 
-    fn note(&mut self, path: &KeyPath<'_>, span: Option<Range<usize>>) {
+    fn add(&mut self, path: &KeyPath<'_>, span: Option<Range<usize>>) {
         if let Some(span) = span {
             let line = self.starts.partition_point(|start| *start <= span.start);
             self.by_key.insert(path.to_string(), line);
@@ -181,7 +183,7 @@ impl Lines {
     }
 }
 
-/// Line and column of a byte, both from 1.
+/// Returns the line and the column of a byte, both counted from 1.
 pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -191,7 +193,7 @@ pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
     )
 }
 
-/// The way to a value: `app.servers[2].url`.
+/// The path of a value: `app.servers[2].url`.
 #[derive(Clone, Copy)]
 pub(super) enum KeyPath<'a> {
     Root,
@@ -210,46 +212,46 @@ impl fmt::Display for KeyPath<'_> {
     }
 }
 
-/// A key as TOML writes it: bare where that is possible.
+/// Formats a key as TOML: without quotes if possible.
 pub(super) fn key_text(key: &str) -> String {
     toml_edit::Key::new(key).to_string()
 }
 
-/// One thing that is wrong with the configuration, and where.
+/// An error in the configuration, with the source, line and key of the value.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
-    pub(super) origin: Option<Origin>,
+pub(super) struct SettingError {
+    pub(super) origin: Option<ValueOrigin>,
     pub(super) line: Option<usize>,
     pub(super) key: String,
-    pub(super) what: String,
+    pub(super) message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault {
+        let SettingError {
             origin,
             line,
             key,
-            what,
+            message,
         } = self;
-        let what = without_user_info(what);
+        let message = without_user_info(message);
         match (origin, line) {
-            (Some(Origin::File(path) | Origin::Profile(path, _)), line) => {
-                write_place(f, path, *line)?;
-                write!(f, ": {key}: {what}")
+            (Some(ValueOrigin::File(path) | ValueOrigin::Profile(path, _)), line) => {
+                write_location(f, path, *line)?;
+                write!(f, ": {key}: {message}")
             }
-            (Some(Origin::Variable(name) | Origin::VariableFile(name)), _) => {
-                write!(f, "environment {name}: {what}")
+            (Some(ValueOrigin::Variable(name) | ValueOrigin::VariableFile(name)), _) => {
+                write!(f, "environment {name}: {message}")
             }
-            (Some(Origin::Port), _) => write!(f, "environment PORT: {what}"),
-            (Some(Origin::Set), _) => write!(f, "--set {key}: {what}"),
-            (Some(Origin::Application), _) => write!(f, "application: {key}: {what}"),
-            (Some(Origin::Default) | None, _) => write!(f, "{key}: {what}"),
+            (Some(ValueOrigin::Port), _) => write!(f, "environment PORT: {message}"),
+            (Some(ValueOrigin::Set), _) => write!(f, "--set {key}: {message}"),
+            (Some(ValueOrigin::Application), _) => write!(f, "application: {key}: {message}"),
+            (Some(ValueOrigin::Default) | None, _) => write!(f, "{key}: {message}"),
         }
     }
 }
 
-fn write_place(f: &mut fmt::Formatter<'_>, path: &Path, line: Option<usize>) -> fmt::Result {
+fn write_location(f: &mut fmt::Formatter<'_>, path: &Path, line: Option<usize>) -> fmt::Result {
     write!(f, "{}", path.display())?;
     line.map_or(Ok(()), |line| write!(f, ":{line}"))
 }

@@ -1,4 +1,4 @@
-//! The reference of all settings, as `docs/settings.md` prints it: made from the declarations, compared by a test.
+//! The reference of all settings in `docs/settings.md`. It is generated from the declarations; a test compares it.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::explain::toml_text;
 use super::field::{variable, Field};
 use super::Config;
 
-/// A table for the top and each section, a row for each key.
+/// Returns the reference: a table for the top level and for each section, with a row for each key.
 fn reference() -> String {
     let mut text = String::new();
     let mut section = None;
@@ -23,7 +23,7 @@ fn reference() -> String {
             };
             let _ = write!(
                 text,
-                "\n# {head}\n\n| key | default | class | what it is |\n|---|---|---|---|\n"
+                "\n# {head}\n\n| key | default | class | description |\n|---|---|---|---|\n"
             );
         }
         text.push_str(&row(field));
@@ -44,13 +44,13 @@ fn row(field: &Field) -> String {
     format!("| `{name}` | {default} | {class} | {about}. Takes {expects}; `{name} = {example}` |\n")
 }
 
-/// What would be markup in a table.
+/// Escapes the characters that are markup in a table of Markdown.
 fn plain(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
 }
 
 #[test]
-fn the_page_of_all_settings_is_made_from_their_declarations() {
+fn the_settings_page_matches_the_declarations() {
     let page = include_str!("../../docs/settings.md");
     let reference = reference();
     if std::env::var_os("SLACKWATER_WRITE_REFERENCE").is_some() {
@@ -59,14 +59,14 @@ fn the_page_of_all_settings_is_made_from_their_declarations() {
         std::fs::write(path, format!("{prose}{MARK}\n{reference}")).expect("the page is written");
         return;
     }
-    let how = "SLACKWATER_WRITE_REFERENCE=1 cargo test -p slackwater --lib reference writes it";
+    let command = "SLACKWATER_WRITE_REFERENCE=1 cargo test -p slackwater --lib reference";
     assert!(
         page.ends_with(&format!("{MARK}\n{reference}")),
-        "docs/settings.md is not up to date: {how}"
+        "docs/settings.md is not up to date; write it with: {command}"
     );
 }
 
-/// What the generated part comes after.
+/// The line above the generated part.
 const MARK: &str = "<!-- generated -->";
 
 #[test]

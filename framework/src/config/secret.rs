@@ -1,19 +1,20 @@
-//! What is kept out of logs, errors and `APP config`: by type, by name, and by the look of a URL.
+//! Hides secrets in logs, errors and `APP config`: values of type [`Secret`], keys named like secrets, and user info in
+//! URLs.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
 
-/// How [`Secret`] makes itself known to the reader of `[app]`.
+/// The newtype name by which the deserializer of `[app]` recognizes [`Secret`].
 pub(super) const SECRET: &str = "$slackwater::Secret";
 
-/// What stands in the place of a secret.
+/// The text that replaces a secret.
 pub(super) const HIDDEN: &str = "***";
 
-/// A setting that is never shown: not by `{}` and `{:?}`, not by `APP config`, not by an error about it.
+/// A setting that is never printed: not by `{}` or `{:?}`, not by `APP config`, not in error messages.
 ///
-/// It reads as the value itself.
+/// It deserializes like the value itself.
 ///
 /// ```
 /// #[derive(serde::Deserialize)]
@@ -30,21 +31,12 @@ pub(super) const HIDDEN: &str = "***";
 pub struct Secret<T>(T);
 
 impl<T> Secret<T> {
-    /// Keeps a value secret.
-    ///
-    /// ```
-    /// let token = slackwater::Secret::new("s3cr3t");
-    /// assert_eq!(token.to_string(), "***");
-    /// ```
+    /// Wraps a value.
     pub fn new(value: T) -> Self {
         Secret(value)
     }
 
-    /// The value itself, where it is needed.
-    ///
-    /// ```
-    /// assert_eq!(*slackwater::Secret::new(7).reveal(), 7);
-    /// ```
+    /// Returns the value.
     pub fn reveal(&self) -> &T {
         &self.0
     }
@@ -64,9 +56,9 @@ impl<T> fmt::Display for Secret<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Inside<T>(PhantomData<T>);
+        struct SecretVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Inside<T> {
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for SecretVisitor<T> {
             type Value = Secret<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,14 +73,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
             }
         }
 
-        deserializer.deserialize_newtype_struct(SECRET, Inside(PhantomData))
+        deserializer.deserialize_newtype_struct(SECRET, SecretVisitor(PhantomData))
     }
 }
 
-/// Whether a key names a secret: `db_password`, `apiKey`, `github.token`; not `keyboard`, `keepalive_grace`.
+/// Returns true for the names of secrets: `db_password`, `apiKey`, `github.token`; not for `keyboard`, `keepalive_grace`.
 pub(super) fn is_secret(key: &str) -> bool {
     words(key).iter().any(|word| {
-        let within = [
+        let parts = [
             "password",
             "passwd",
             "passphrase",
@@ -96,32 +88,31 @@ pub(super) fn is_secret(key: &str) -> bool {
             "token",
             "credential",
         ];
-        within.iter().any(|name| word.contains(name))
+        parts.iter().any(|name| word.contains(name))
             || ["key", "keys"].iter().any(|end| word.ends_with(end))
             || word == "dsn"
     })
 }
 
-/// The words of a name, in lower case, whichever way they are joined.
+/// Splits a name in snake case, kebab case or camel case into words in lower case.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
-    let mut before = ' ';
+    let mut previous = ' ';
     for c in name.chars() {
-        if !c.is_alphanumeric() || (c.is_uppercase() && before.is_lowercase()) {
+        if !c.is_alphanumeric() || (c.is_uppercase() && previous.is_lowercase()) {
             words.push(String::new());
         }
         if c.is_alphanumeric() {
-            words
-                .last_mut()
-                .into_iter()
-                .for_each(|word| word.extend(c.to_lowercase()));
+            if let Some(word) = words.last_mut() {
+                word.extend(c.to_lowercase());
+            }
         }
-        before = c;
+        previous = c;
     }
     words
 }
 
-/// The text with the user info of each URL in it hidden: `postgres://u:***@host/db`.
+/// Hides the user info of each URL in a text: `postgres://u:***@host/db`.
 pub(super) fn without_user_info(text: &str) -> String {
     let mut pieces = text.split("://");
     let mut shown = pieces.next().unwrap_or_default().to_owned();
@@ -135,7 +126,9 @@ pub(super) fn without_user_info(text: &str) -> String {
     shown
 }
 
-/// A URL from behind its `//`. A password in it may hold any character, also those that should have been escaped.
+/// Hides the user info of a URL whose scheme and `//` were removed.
+///
+/// The password may contain characters that should have been percent-encoded, such as `/` or `@`.
 fn hide_user_info(url: &str) -> String {
     let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
     let port = authority
@@ -159,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_secrets_are_known_by_their_words() {
+    fn secret_keys_are_recognized_by_the_words_in_their_names() {
         for key in [
             "app.password",
             "db_password",
@@ -179,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn user_info_of_urls_is_hidden_and_nothing_else() {
+    fn only_the_user_info_of_urls_is_hidden() {
         let cases = [
             ("postgres://u:p@host/db", "postgres://u:***@host/db"),
             ("postgres://u:p/w@host/db", "postgres://u:***@host/db"),

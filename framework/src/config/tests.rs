@@ -1,4 +1,4 @@
-//! What a user meets: which source wins, what is refused and in which words, what is shown.
+//! Tests of the behaviour that operators see: precedence of sources, error messages, printed settings.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,18 +13,18 @@ use serde::Deserialize;
 use super::*;
 
 /// A directory with a `slackwater.toml`, an environment and a command line.
-struct Given {
+struct TestConfig {
     directory: PathBuf,
-    sources: Sources,
+    sources: ConfigSources,
 }
 
-impl Drop for Given {
+impl Drop for TestConfig {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
-fn given(toml: impl AsRef<[u8]>) -> Given {
+fn config(toml: impl AsRef<[u8]>) -> TestConfig {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let directory =
@@ -32,17 +32,17 @@ fn given(toml: impl AsRef<[u8]>) -> Given {
     std::fs::create_dir_all(&directory).unwrap();
     let default_file = directory.join("slackwater.toml");
     std::fs::write(&default_file, toml).unwrap();
-    Given {
+    TestConfig {
         directory,
-        sources: Sources {
+        sources: ConfigSources {
             default_file,
             profile: Some("debug".into()),
-            ..Sources::new("shop")
+            ..ConfigSources::new("shop")
         },
     }
 }
 
-impl Given {
+impl TestConfig {
     fn env(mut self, name: &str, value: &str) -> Self {
         self.sources.env.push((name.into(), value.into()));
         self
@@ -67,37 +67,37 @@ impl Given {
         self.directory.join(name).display().to_string()
     }
 
-    fn plain(&self, text: impl ToString) -> String {
+    fn without_directory(&self, text: impl ToString) -> String {
         text.to_string()
             .replace(&format!("{}/", self.directory.display()), "")
     }
 
-    fn load(&self) -> Loaded {
+    fn load(&self) -> LoadedConfig {
         self.sources.load().unwrap()
     }
 
-    fn refused(&self) -> String {
-        self.plain(self.sources.load().err().unwrap().chain())
+    fn load_error(&self) -> String {
+        self.without_directory(self.sources.load().err().unwrap().chain())
     }
 
     fn app<T: serde::de::DeserializeOwned>(&self) -> T {
         self.load().app().unwrap()
     }
 
-    fn app_refused<T: serde::de::DeserializeOwned>(&self) -> String {
-        self.plain(self.load().app::<T>().err().unwrap())
+    fn app_error<T: serde::de::DeserializeOwned>(&self) -> String {
+        self.without_directory(self.load().app::<T>().err().unwrap())
     }
 
     fn warnings(&self) -> Vec<String> {
         self.load()
             .warnings
             .iter()
-            .map(|warning| self.plain(warning))
+            .map(|warning| self.without_directory(warning))
             .collect()
     }
 
-    fn explained(&self, key: &str) -> String {
-        self.plain(config_text(&self.load(), Some(key)).unwrap())
+    fn config_text(&self, key: &str) -> String {
+        self.without_directory(config_text(&self.load(), Some(key)).unwrap())
     }
 }
 
@@ -114,10 +114,10 @@ fn tcp(host: &str, port: u16) -> Listen {
 }
 
 #[test]
-fn without_any_source_the_defaults_hold() {
-    let nowhere = Sources {
+fn without_any_source_every_setting_has_its_default() {
+    let nowhere = ConfigSources {
         default_file: "does-not-exist.toml".into(),
-        ..Sources::new("shop")
+        ..ConfigSources::new("shop")
     };
     let loaded = nowhere.load().unwrap();
     assert_eq!(loaded.config, Config::default());
@@ -125,25 +125,25 @@ fn without_any_source_the_defaults_hold() {
 }
 
 #[test]
-fn each_source_wins_over_those_before_it() {
+fn a_later_source_overrides_an_earlier_one() {
     let base = || Figment::from(Serialized::default("http.max_headers", 1)).join(("backlog", 7));
-    let with = |given: Given| {
-        let mut sources = given.sources.clone();
+    let with = |config: TestConfig| {
+        let mut sources = config.sources.clone();
         sources.figment = Some(base());
         sources.load().unwrap().config.http.max_headers
     };
     let in_file = "[http]\nmax_headers = 2\n";
     let in_profile = "[http]\nmax_headers = 2\n[profile.debug.http]\nmax_headers = 3\n";
-    assert_eq!(with(given("")), 1);
-    assert_eq!(with(given(in_file)), 2);
-    assert_eq!(with(given(in_profile)), 3);
+    assert_eq!(with(config("")), 1);
+    assert_eq!(with(config(in_file)), 2);
+    assert_eq!(with(config(in_profile)), 3);
     assert_eq!(
-        with(given(in_profile).env("SLACKWATER_HTTP__MAX_HEADERS", "4")),
+        with(config(in_profile).env("SLACKWATER_HTTP__MAX_HEADERS", "4")),
         4
     );
     assert_eq!(
         with(
-            given(in_profile)
+            config(in_profile)
                 .env("slackwater_http__max_headers", "4")
                 .set("http.max_headers=5")
         ),
@@ -152,20 +152,20 @@ fn each_source_wins_over_those_before_it() {
 }
 
 #[test]
-fn a_profile_overrides_only_what_it_names() {
+fn a_profile_overrides_only_the_keys_it_contains() {
     let toml = "[http]\nmax_headers = 2\nbody_limit = 5\n[profile.staging.http]\nmax_headers = 3\n[profile.other]\nx = 1\n";
-    let http = given(toml).profile("staging").load().config.http;
+    let http = config(toml).profile("staging").load().config.http;
     assert_eq!((http.max_headers, http.body_limit), (3, Some(5)));
-    assert_eq!(given(toml).load().config.http.max_headers, 2);
-    let warned = given(toml).profile("stagin").warnings();
+    assert_eq!(config(toml).load().config.http.max_headers, 2);
+    let warned = config(toml).profile("stagin").warnings();
     assert_eq!(
         warned,
-        ["slackwater.toml: there is no [profile.stagin]; did you mean staging?"]
+        ["slackwater.toml: [profile.stagin] does not exist; did you mean staging?"]
     );
 }
 
 #[test]
-fn port_stands_between_the_file_and_the_environment() {
+fn port_overrides_the_file_and_slackwater_listen_overrides_port() {
     let file = r#"listen = "unix:app.sock""#;
     let address = if cfg!(debug_assertions) {
         Ipv4Addr::LOCALHOST
@@ -173,17 +173,17 @@ fn port_stands_between_the_file_and_the_environment() {
         Ipv4Addr::UNSPECIFIED
     }
     .to_string();
-    let listen = |given: Given| given.load().config.listen.unwrap();
-    assert_eq!(listen(given(file)), [Listen::Unix("app.sock".into())]);
+    let listen = |config: TestConfig| config.load().config.listen.unwrap();
+    assert_eq!(listen(config(file)), [Listen::Unix("app.sock".into())]);
     assert_eq!(
-        listen(given(file).env("PORT", "5000")),
+        listen(config(file).env("PORT", "5000")),
         [tcp(&address, 5000)]
     );
-    let both = given(file)
+    let both = config(file)
         .env("PORT", "5000")
         .env("SLACKWATER_LISTEN", "[::1]:1,fd:web");
     assert_eq!(listen(both), [tcp("::1", 1), Listen::Fd("web".into())]);
-    let wrong = given(file).env("PORT", "tcp").refused();
+    let wrong = config(file).env("PORT", "tcp").load_error();
     assert_eq!(
         wrong,
         r#"environment PORT: expected a port (0 to 65535), found "tcp""#
@@ -191,7 +191,7 @@ fn port_stands_between_the_file_and_the_environment() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_with_their_places() {
+fn all_errors_are_reported_at_once_with_their_locations() {
     let toml = r#"
 backlog = 0
 listen = [":8080", "a:1"]
@@ -206,7 +206,7 @@ grace = "1 eternity"
 lvel = "info"
 format = "jsn"
 "#;
-    let given = given(toml)
+    let config = config(toml)
         .env("SLACKWATER_HTTP__BODY_LIMIT", "lots")
         .set("http.x=1")
         .set("reload.watch=maybe");
@@ -217,93 +217,93 @@ environment SLACKWATER_HTTP__BODY_LIMIT: expected a size such as "2MiB" or "none
 slackwater.toml:2: backlog: must be at least 1, found 0
 slackwater.toml:3: listen: expected HOST:PORT, unix:PATH or fd:NAME, found ":8080": the address is missing; write "127.0.0.1:8080" for this machine or "0.0.0.0:8080" for every address
 slackwater.toml:5: http.body_limt: unknown key; did you mean http.body_limit?
-slackwater.toml:6: http.header_timeout: expected a duration such as "30s" or "none", found integer 10; with its unit: "10s"
+slackwater.toml:6: http.header_timeout: expected a duration such as "30s" or "none", found integer 10; add a unit, as in "10s"
 slackwater.toml:7: http.max_header_bytes: must be at least 8KiB, found 4KiB
 slackwater.toml:8: htttp: unknown key; did you mean http?
 slackwater.toml:10: shutdown.grace: expected a duration such as "30s" or "auto", found string "1 eternity"
 slackwater.toml:12: log.lvel: unknown key; did you mean log.level?
 slackwater.toml:13: log.format: expected "auto", "pretty", "json" or "off", found string "jsn"; did you mean json?"#;
-    let refused = given.refused();
+    let error = config.load_error();
     let mut expected: Vec<&str> = expected.trim().lines().collect();
-    let mut lines: Vec<&str> = refused.lines().collect();
+    let mut lines: Vec<&str> = error.lines().collect();
     expected.sort_unstable();
     lines.sort_unstable();
     assert_eq!(lines, expected);
-    let error = given.sources.load().err().unwrap();
+    let error = config.sources.load().err().unwrap();
     assert!(error.is_config());
     assert_eq!(error.exit_code(), 78);
 }
 
 #[test]
-fn a_head_is_not_to_be_longer_than_a_handover_can_carry() {
+fn max_header_bytes_is_limited_to_the_size_of_a_handover_message() {
     assert_eq!(
-        given("[http]\nmax_header_bytes = \"1MiB\"\n").refused(),
+        config("[http]\nmax_header_bytes = \"1MiB\"\n").load_error(),
         "slackwater.toml:2: http.max_header_bytes: must be at most 120KiB, found 1MiB"
     );
 }
 
 #[test]
-fn broken_files_are_refused_with_their_place() {
+fn errors_in_the_file_name_line_and_column() {
     assert_eq!(
-        given("backlog = 1\n[http\n").refused(),
+        config("backlog = 1\n[http\n").load_error(),
         "slackwater.toml:2:6: invalid table header, expected `.`, `]`"
     );
     assert_eq!(
-        given("a = 1\na = 2\n").refused(),
+        config("a = 1\na = 2\n").load_error(),
         "slackwater.toml:2:1: duplicate key `a` in document root"
     );
     assert_eq!(
-        given(b"\n# \xff\n").refused(),
+        config(b"\n# \xff\n").load_error(),
         "slackwater.toml:2: not UTF-8 text"
     );
     assert_eq!(
-        given("profile = 1").refused(),
+        config("profile = 1").load_error(),
         "slackwater.toml:1: profile: expected a table, found integer 1"
     );
     assert_eq!(
-        given("app = 1").refused(),
+        config("app = 1").load_error(),
         "slackwater.toml:1: app: expected a table, found integer 1"
     );
     assert_eq!(
-        given("http = 1").refused(),
+        config("http = 1").load_error(),
         "slackwater.toml:1: http: expected a table, found integer 1"
     );
     assert_eq!(
-        given("greeting = 'hi'").refused(),
+        config("greeting = 'hi'").load_error(),
         "slackwater.toml:1: greeting: unknown key; the application's own settings belong under [app]"
     );
-    let mut directory = given("");
+    let mut directory = config("");
     directory.sources.file = Some(directory.directory.clone());
     assert!(
         directory
-            .refused()
+            .load_error()
             .ends_with(": Is a directory (os error 21)"),
         "{}",
-        directory.refused()
+        directory.load_error()
     );
     directory.sources.file = Some(directory.directory.join("shop.toml"));
     assert_eq!(
-        directory.refused(),
-        "configuration file shop.toml does not exist, but -c names it"
+        directory.load_error(),
+        "configuration file shop.toml (given with -c) does not exist"
     );
 }
 
 #[test]
-fn a_timeout_of_nothing_is_refused() {
-    let refused = given("[http]\nidle_timeout = '0s'").refused();
+fn a_timeout_of_zero_is_rejected() {
+    let error = config("[http]\nidle_timeout = '0s'").load_error();
     assert_eq!(
-        refused,
+        error,
         r#"slackwater.toml:2: http.idle_timeout: must be at least 1ms or "none", found 0s"#
     );
 }
 
 #[test]
 fn health_routes_must_differ() {
-    let refused = given("[health]\nlive = \"/readyz\"").refused();
+    let error = config("[health]\nlive = \"/readyz\"").load_error();
     let expected = r#"slackwater.toml:2: health.live: health.live and health.ready must differ, both are "/readyz""#;
-    assert_eq!(refused, expected);
+    assert_eq!(error, expected);
     assert_eq!(
-        given("[health]\nlive = ''\nready = ''")
+        config("[health]\nlive = ''\nready = ''")
             .load()
             .config
             .health
@@ -322,16 +322,16 @@ fn entries_of_listen_are_parsed() {
         ("fd:web", Ok(Listen::Fd("web".into()))),
         (
             "::1:80",
-            Err("an IPv6 address stands in brackets, as in \"[::1]:8080\""),
+            Err("write an IPv6 address in brackets, as in \"[::1]:8080\""),
         ),
         (
             "http://a:80",
-            Err("it is an address, not a URL: leave out what is before the host"),
+            Err("it is a URL, not an address; remove the scheme before the host"),
         ),
-        ("a:65536", Err("\"65536\" is no port (0 to 65535)")),
+        ("a:65536", Err("\"65536\" is not a port (0 to 65535)")),
         ("a", Err("the port is missing")),
         ("unix:", Err("a path is missing")),
-        ("[x]:1", Err("\"x\" is no IPv6 address")),
+        ("[x]:1", Err("\"x\" is not an IPv6 address")),
     ];
     for (entry, expected) in cases {
         let parsed = Listen::parse(entry);
@@ -339,15 +339,15 @@ fn entries_of_listen_are_parsed() {
         let prefix = format!("expected HOST:PORT, unix:PATH or fd:NAME, found {entry:?}: ");
         assert_eq!(parsed, expected.map_err(|why| format!("{prefix}{why}")));
     }
-    let twice = given(r#"listen = ["a:1", "a:1"]"#).refused();
+    let twice = config(r#"listen = ["a:1", "a:1"]"#).load_error();
     assert_eq!(twice, r#"slackwater.toml:1: listen: "a:1" is listed twice"#);
 }
 
 #[test]
-fn every_example_reads_and_differs_from_the_default() {
+fn every_example_is_valid_and_differs_from_the_default() {
     for field in Config::FIELDS {
         let (loaded, defaults) = (
-            given(format!("{} = {}", field.key, field.example)).load(),
+            config(format!("{} = {}", field.key, field.example)).load(),
             Config::default(),
         );
         assert_ne!(
@@ -361,7 +361,7 @@ fn every_example_reads_and_differs_from_the_default() {
             "{}",
             field.key
         );
-        let changes = diff(&given("").load(), &loaded);
+        let changes = diff(&config("").load(), &loaded);
         assert_eq!(
             changes
                 .iter()
@@ -373,8 +373,8 @@ fn every_example_reads_and_differs_from_the_default() {
 }
 
 #[test]
-fn strange_variables_are_warned_of_and_those_of_kubernetes_are_not() {
-    let given = given("")
+fn unknown_variables_cause_warnings_except_variables_of_kubernetes() {
+    let config = config("")
         .env("SLACKWATER_HTTP_BODY_LIMIT", "1")
         .env("SLACKWATER_HTTP", "1")
         .env("SLACKWATER_NONSENSE__OF__SOME__KIND", "1")
@@ -384,31 +384,31 @@ fn strange_variables_are_warned_of_and_those_of_kubernetes_are_not() {
         .env("SLACKWATER_PORT_80_TCP_ADDR", "10.0.0.1")
         .env("SLACKWATER_WEB_PORT", "tcp://10.0.0.1:80");
     let expected = [
-        "environment SLACKWATER_HTTP: a table has no value, ignored; set its keys, as SLACKWATER_HTTP__KEY",
+        "environment SLACKWATER_HTTP: http is a table, ignored; set one of its keys, as in SLACKWATER_HTTP__KEY",
         "environment SLACKWATER_HTTP_BODY_LIMIT: unknown, ignored; did you mean SLACKWATER_HTTP__BODY_LIMIT?",
         "environment SLACKWATER_NONSENSE__OF__SOME__KIND: unknown, ignored",
         "environment SLACKWATER_PORT: unknown, ignored; did you mean PORT or SLACKWATER_LISTEN?",
     ];
-    assert_eq!(given.warnings(), expected);
-    assert_eq!(given.load().config, Config::default());
+    assert_eq!(config.warnings(), expected);
+    assert_eq!(config.load().config, Config::default());
 }
 
 #[test]
-fn a_variable_may_name_a_file_that_holds_the_value() {
-    let base = given("").file("limit", "1MiB\n").file("password", "123\n");
+fn a_file_variable_takes_the_value_from_a_file() {
+    let base = config("").file("limit", "1MiB\n").file("password", "123\n");
     let (limit, password) = (base.path("limit"), base.path("password"));
-    let given = base
+    let config = base
         .env("SLACKWATER_HTTP__BODY_LIMIT_FILE", &limit)
         .env("SLACKWATER_APP__GREETING_FILE", &password);
-    assert_eq!(given.load().config.http.body_limit, Some(1 << 20));
+    assert_eq!(config.load().config.http.body_limit, Some(1 << 20));
     assert_eq!(
-        given.app::<Greeting>(),
+        config.app::<Greeting>(),
         Greeting {
             greeting: "123".into()
         }
     );
     assert_eq!(
-        given.explained("app"),
+        config.config_text("app"),
         "app.greeting = \"***\"  # environment SLACKWATER_APP__GREETING_FILE\n"
     );
 
@@ -417,27 +417,27 @@ fn a_variable_may_name_a_file_that_holds_the_value() {
         greeting_file: PathBuf,
     }
     assert_eq!(
-        given.app::<KeyFile>().greeting_file,
+        config.app::<KeyFile>().greeting_file,
         PathBuf::from(&password)
     );
 
-    let given = given.env("SLACKWATER_APP__GREETING", "x");
-    let refused = "environment SLACKWATER_APP__GREETING_FILE: set as well as SLACKWATER_APP__GREETING; leave one of them out";
-    assert_eq!(given.refused(), refused);
+    let config = config.env("SLACKWATER_APP__GREETING", "x");
+    let error = "environment SLACKWATER_APP__GREETING_FILE: SLACKWATER_APP__GREETING sets the same key; remove one of them";
+    assert_eq!(config.load_error(), error);
 }
 
 #[test]
-fn a_named_file_that_is_not_there_is_refused_where_its_value_is_needed() {
-    let given = given("").env("SLACKWATER_APP__GREETING_FILE", "/nowhere/greeting");
+fn a_missing_file_of_a_file_variable_is_an_error_if_its_value_is_needed() {
+    let config = config("").env("SLACKWATER_APP__GREETING_FILE", "/nowhere/greeting");
     let expected = "environment SLACKWATER_APP__GREETING_FILE: cannot read /nowhere/greeting: No such file or directory (os error 2)";
-    assert_eq!(given.app_refused::<Greeting>(), expected);
-    let given = super::tests::given("").env("SLACKWATER_BACKLOG_FILE", "/nowhere/backlog");
+    assert_eq!(config.app_error::<Greeting>(), expected);
+    let config = super::tests::config("").env("SLACKWATER_BACKLOG_FILE", "/nowhere/backlog");
     let expected = "environment SLACKWATER_BACKLOG_FILE: cannot read /nowhere/backlog: No such file or directory (os error 2)";
-    assert_eq!(given.refused(), expected);
+    assert_eq!(config.load_error(), expected);
 }
 
 #[test]
-fn text_from_outside_takes_the_type_of_its_target() {
+fn text_of_the_environment_is_converted_to_the_type_of_the_field() {
     #[derive(Deserialize, Debug, PartialEq)]
     #[serde(rename_all = "lowercase")]
     enum Mode {
@@ -481,8 +481,8 @@ fn text_from_outside_takes_the_type_of_its_target() {
         ("MAP__A", "1"),
         ("LETTER", "7"),
     ];
-    let given = texts.iter().fold(given(""), |given, (key, text)| {
-        given.env(&format!("SLACKWATER_APP__{key}"), text)
+    let config = texts.iter().fold(config(""), |config, (key, text)| {
+        config.env(&format!("SLACKWATER_APP__{key}"), text)
     });
     let expected = All {
         password: "123456".into(),
@@ -502,12 +502,12 @@ fn text_from_outside_takes_the_type_of_its_target() {
         map: BTreeMap::from([("a".into(), 1)]),
         letter: '7',
     };
-    assert_eq!(given.app::<All>(), expected);
-    assert_eq!(given.warnings(), Vec::<String>::new());
+    assert_eq!(config.app::<All>(), expected);
+    assert_eq!(config.warnings(), Vec::<String>::new());
 }
 
 #[test]
-fn numbers_from_outside_pass_through_what_serde_buffers() {
+fn numbers_of_the_environment_work_in_flattened_structs() {
     #[derive(Deserialize)]
     struct Outer {
         #[serde(flatten)]
@@ -517,11 +517,11 @@ fn numbers_from_outside_pass_through_what_serde_buffers() {
     struct Inner {
         count: u32,
     }
-    assert_eq!(given("").set("app.count=3").app::<Outer>().inner.count, 3);
+    assert_eq!(config("").set("app.count=3").app::<Outer>().inner.count, 3);
 }
 
 #[test]
-fn what_does_not_fit_the_settings_is_refused_with_its_place() {
+fn values_that_do_not_match_the_type_are_rejected_with_their_location() {
     #[derive(Deserialize, Debug)]
     #[allow(dead_code)]
     struct Shop {
@@ -539,48 +539,48 @@ fn what_does_not_fit_the_settings_is_refused_with_its_place() {
         #[serde(default)]
         weight: u8,
     }
-    let refused = |toml: &str| given(toml).app_refused::<Shop>();
+    let error = |toml: &str| config(toml).app_error::<Shop>();
     assert_eq!(
-        refused("[app]\n\ngreeting = 5"),
+        error("[app]\n\ngreeting = 5"),
         "slackwater.toml:3: app.greeting: expected a string, found integer 5"
     );
     assert_eq!(
-        refused("[app]"),
-        "app.greeting: missing; set it in slackwater.toml under [app], or as SLACKWATER_APP__GREETING"
+        error("[app]"),
+        "app.greeting: missing; set it in slackwater.toml under [app], or in the environment as SLACKWATER_APP__GREETING"
     );
     assert_eq!(
-        refused("[app]\ngreeting = ''\n[app.db]\n"),
-        "app.db.url: missing; set it in slackwater.toml under [app.db], or as SLACKWATER_APP__DB__URL"
+        error("[app]\ngreeting = ''\n[app.db]\n"),
+        "app.db.url: missing; set it in slackwater.toml under [app.db], or in the environment as SLACKWATER_APP__DB__URL"
     );
     let servers = "[app]\ngreeting = ''\n[[app.servers]]\nurl = ''\n[[app.servers]]\n";
     assert_eq!(
-        refused(servers),
+        error(servers),
         "slackwater.toml:5: app.servers[1].url: missing"
     );
     assert_eq!(
-        refused(&format!("{servers}url = ''\nweight = 300")),
+        error(&format!("{servers}url = ''\nweight = 300")),
         "slackwater.toml:7: app.servers[1].weight: expected a whole number (u8), found integer 300"
     );
     assert_eq!(
-        refused("[app]\ngreeting = ''\npassword = 'swordfish'"),
-        "slackwater.toml:3: app.password: expected a whole number (u8); what was found is secret"
+        error("[app]\ngreeting = ''\npassword = 'swordfish'"),
+        "slackwater.toml:3: app.password: expected a whole number (u8); the value is secret"
     );
     assert_eq!(
-        refused("[app]\ngreeting = ''\npin = 'swordfish'"),
-        "slackwater.toml:3: app.pin: expected a whole number (u8); what was found is secret"
+        error("[app]\ngreeting = ''\npin = 'swordfish'"),
+        "slackwater.toml:3: app.pin: expected a whole number (u8); the value is secret"
     );
-    let set = given("")
+    let set = config("")
         .set("app.greeting=x")
         .set("app.db={ url = 'a', weight = 'heavy' }");
     assert_eq!(
-        set.app_refused::<Shop>(),
+        set.app_error::<Shop>(),
         "--set app.db.weight: expected a whole number (u8), found string \"heavy\""
     );
 }
 
 #[test]
-fn unknown_keys_of_the_application_are_warned_of() {
-    let mut loaded = given("[app]\ngreeting = ''\ngreting = ''\n[app.nothing]\nx = 1").load();
+fn unknown_keys_of_the_application_cause_warnings() {
+    let mut loaded = config("[app]\ngreeting = ''\ngreting = ''\n[app.nothing]\nx = 1").load();
     loaded.app::<Greeting>().unwrap();
     let warnings: Vec<_> = loaded
         .warnings
@@ -595,18 +595,18 @@ fn unknown_keys_of_the_application_are_warned_of() {
 }
 
 #[test]
-fn an_application_without_settings_takes_any() {
+fn an_application_without_settings_accepts_any_key() {
     #[derive(Deserialize)]
     struct Unit;
     for toml in ["", "[app]", "[app]\na = 1\nb = { c = 2 }"] {
-        given(toml).app::<()>();
-        given(toml).app::<Unit>();
-        given(toml).app::<serde_json::Value>();
+        config(toml).app::<()>();
+        config(toml).app::<Unit>();
+        config(toml).app::<serde_json::Value>();
     }
 }
 
 #[test]
-fn an_error_of_the_application_s_own_type_quotes_no_secret() {
+fn an_error_of_the_application_s_own_type_contains_no_secret() {
     #[derive(Debug)]
     struct Checked;
     impl TryFrom<BTreeMap<String, String>> for Checked {
@@ -621,21 +621,20 @@ fn an_error_of_the_application_s_own_type_quotes_no_secret() {
                 .map_err(serde::de::Error::custom)
         }
     }
-    let refused =
-        given("[app]\npassword = 'swordfish'\ndb = 'pg://u:p@h'").app_refused::<Checked>();
-    assert_eq!(refused, "app: \"***\" does not open pg://u:***@h");
+    let error = config("[app]\npassword = 'swordfish'\ndb = 'pg://u:p@h'").app_error::<Checked>();
+    assert_eq!(error, "app: \"***\" does not open pg://u:***@h");
 }
 
 #[test]
-fn dates_read_as_text() {
-    let greeting = given("[app]\ngreeting = 1979-05-27T07:32:00Z")
+fn dates_are_read_as_text() {
+    let greeting = config("[app]\ngreeting = 1979-05-27T07:32:00Z")
         .app::<Greeting>()
         .greeting;
     assert_eq!(greeting, "1979-05-27T07:32:00Z");
 }
 
 #[test]
-fn explain_shows_where_each_value_came_from_and_no_secret() {
+fn config_text_shows_the_source_of_each_value_and_hides_secrets() {
     let toml = r#"
 [http]
 body_limit = 2097153
@@ -647,12 +646,12 @@ list = [1, { token = "x", b = 2.0 }]
 [profile.debug.log]
 level = "warn"
 "#;
-    let mut given = given(toml)
+    let mut config = config(toml)
         .env("SLACKWATER_BACKLOG", "128")
         .env("PORT", "1")
         .set("app.greeting=\"hi\"");
-    given.sources.figment = Some(Figment::from(("app.title", "Shop")));
-    let text = given.plain(config_text(&given.load(), None).unwrap());
+    config.sources.figment = Some(Figment::from(("app.title", "Shop")));
+    let text = config.without_directory(config_text(&config.load(), None).unwrap());
     let lines: Vec<String> = text
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -680,26 +679,26 @@ level = "warn"
             "{line}\nis not in\n{text}"
         );
     }
-    assert_eq!(given.explained("log").lines().count(), 4);
-    let expected = "# 431 past it; hyper takes no less than 8KiB, and no more fits into a message of the handover\n\
+    assert_eq!(config.config_text("log").lines().count(), 4);
+    let expected = "# largest head of a request: 431 above it; at least 8KiB, because hyper needs it, at most 120KiB, because an upgrade sends it in one message\n\
                     # a size such as \"2MiB\"; default \"64KiB\"; for example \"16KiB\"; class: next request\n\
                     http.max_header_bytes = \"64KiB\"  # default\n";
-    assert_eq!(given.explained("http.max_header_bytes"), expected);
-    let error = config_text(&given.load(), Some("http.body_limt")).unwrap_err();
+    assert_eq!(config.config_text("http.max_header_bytes"), expected);
+    let error = config_text(&config.load(), Some("http.body_limt")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "config: there is no key http.body_limt; did you mean http.body_limit?"
+        "config: the key http.body_limt does not exist; did you mean http.body_limit?"
     );
     assert_eq!(error.exit_code(), 2);
 }
 
 #[test]
-fn a_value_of_the_type_secret_is_not_shown_either() {
+fn a_value_of_the_type_secret_is_hidden() {
     #[derive(Deserialize)]
     struct Hidden {
         pin: Secret<String>,
     }
-    let mut loaded = given("[app]\npin = '4711'").load();
+    let mut loaded = config("[app]\npin = '4711'").load();
     assert_eq!(loaded.app::<Hidden>().unwrap().pin.reveal(), "4711");
     assert!(config_text(&loaded, Some("app.pin"))
         .unwrap()
@@ -707,7 +706,7 @@ fn a_value_of_the_type_secret_is_not_shown_either() {
 }
 
 #[test]
-fn what_a_secret_holds_and_a_list_of_secrets_are_not_shown_either() {
+fn the_fields_of_a_secret_and_lists_of_secrets_are_hidden() {
     #[derive(Deserialize)]
     #[allow(dead_code, reason = "read, not used")]
     struct Creds {
@@ -728,28 +727,31 @@ fn what_a_secret_holds_and_a_list_of_secrets_are_not_shown_either() {
     }
     let text =
         "[app]\nsmtp.user = 'Ada4711'\npins = ['4711']\nservers = [{ name = 'one', pin = '4711' }]";
-    let mut loaded = given(text).load();
+    let mut loaded = config(text).load();
     assert_eq!(loaded.app::<Hidden>().unwrap().pins[0].reveal(), "4711");
     let shown = config_text(&loaded, Some("app")).unwrap();
     assert!(!shown.contains("4711") && shown.contains("one"), "{shown}");
 }
 
 #[test]
-fn check_tells_what_it_read() {
-    let given = given("").env("SLACKWATER_HTPP", "1");
+fn check_text_names_the_file_the_profile_and_the_warnings() {
+    let config = config("").env("SLACKWATER_HTPP", "1");
     let expected = "shop: configuration ok (slackwater.toml, profile debug)\n\
                     warning: environment SLACKWATER_HTPP: unknown, ignored\n";
-    assert_eq!(given.plain(check_text("shop", &given.load())), expected);
+    assert_eq!(
+        config.without_directory(check_text("shop", &config.load())),
+        expected
+    );
 }
 
 #[test]
-fn a_diff_names_what_changed_and_hides_secrets() {
+fn a_diff_lists_changed_keys_and_hides_secrets() {
     let old =
-        given("threads = 2\n[http]\nbody_limit = '1MiB'\n[app]\npassword = 'a'\ngone = 1").load();
+        config("threads = 2\n[http]\nbody_limit = '1MiB'\n[app]\npassword = 'a'\ngone = 1").load();
     let new =
-        given("threads = 3\n[http]\nbody_limit = '1024KiB'\n[app]\npassword = 'b'\nadded = 'x'")
+        config("threads = 3\n[http]\nbody_limit = '1024KiB'\n[app]\npassword = 'b'\nadded = 'x'")
             .load();
-    let change = |key: &str, class, from: &str, to: &str| Change {
+    let change = |key: &str, class, from: &str, to: &str| SettingChange {
         key: key.into(),
         class,
         from: from.into(),
@@ -766,22 +768,22 @@ fn a_diff_names_what_changed_and_hides_secrets() {
 }
 
 #[test]
-fn keys_that_are_too_deep_harm_nobody() {
+fn deeply_nested_keys_do_not_overflow_the_stack() {
     let deep = "A__".repeat(40_000);
-    given("")
+    config("")
         .env(&format!("SLACKWATER_APP__{deep}B"), "1")
         .load();
-    assert!(given("")
+    assert!(config("")
         .set(&format!("app.{}b=1", "a.".repeat(40_000)))
         .sources
         .load()
         .is_err());
-    assert!(given(format!("app.{}b=1", "a.".repeat(40_000)))
+    assert!(config(format!("app.{}b=1", "a.".repeat(40_000)))
         .sources
         .load()
         .is_err());
     let brackets = "[".repeat(100_000);
-    given("")
+    config("")
         .set(&format!("app.x={brackets}"))
         .load()
         .app::<BTreeMap<String, Vec<String>>>()
@@ -824,39 +826,39 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn no_bytes_of_any_source_make_it_panic(
+    fn no_input_of_any_source_causes_a_panic(
         file in prop::collection::vec(any::<u8>(), 0..200),
         text in "(\\[[a-z.]{0,8}\\]\n|[a-z_]{1,8} = [ -~]{0,12}\n){0,6}",
         name in "(HTTP__|APP__|_|[A-Z_]){0,12}(_FILE)?",
         value in "\\PC{0,20}",
         set in "(app\\.|http\\.)?[ -~]{0,20}",
     ) {
-        let _ = given(&file).sources.load();
-        let mixed = given(text).env(&format!("SLACKWATER_{name}"), &value).env("PORT", &value).set(&set);
+        let _ = config(&file).sources.load();
+        let mixed = config(text).env(&format!("SLACKWATER_{name}"), &value).env("PORT", &value).set(&set);
         if let Ok(mut loaded) = mixed.sources.load() {
             let _ = loaded.app::<Greeting>();
             let _ = config_text(&loaded, None);
         }
-        let mut alone = given("").env(&format!("SLACKWATER_APP__{name}"), &value).load();
+        let mut alone = config("").env(&format!("SLACKWATER_APP__{name}"), &value).load();
         let _ = alone.app::<BTreeMap<String, serde_json::Value>>();
         let _ = alone.app::<BTreeMap<String, Vec<u8>>>();
         let _ = Listen::parse(&value);
     }
 
     #[test]
-    fn what_explain_prints_loads_to_the_same(text in settings_text()) {
-        if let Ok(loaded) = given(&text).sources.load() {
+    fn the_printed_settings_load_to_the_same_values(text in settings_text()) {
+        if let Ok(loaded) = config(&text).sources.load() {
             let printed = config_text(&loaded, None).unwrap();
-            let again = given(&printed).load();
+            let again = config(&printed).load();
             prop_assert_eq!(&again.config, &loaded.config);
             prop_assert_eq!(diff(&loaded, &again), vec![]);
         }
     }
 
     #[test]
-    fn strings_survive_explain(greeting in any::<String>().prop_filter("a URL", |text| !text.contains("://"))) {
-        let loaded = given("").env("SLACKWATER_APP__GREETING", &greeting).load();
-        let again = given(config_text(&loaded, None).unwrap());
+    fn strings_survive_printing_and_loading(greeting in any::<String>().prop_filter("a URL", |text| !text.contains("://"))) {
+        let loaded = config("").env("SLACKWATER_APP__GREETING", &greeting).load();
+        let again = config(config_text(&loaded, None).unwrap());
         prop_assert_eq!(again.app::<Greeting>(), Greeting { greeting });
     }
 }

@@ -1,4 +1,4 @@
-//! How the values of each type are read and written: durations, sizes, choices, `"none"` and `"auto"`.
+//! Reads and writes the values of each type: durations, sizes, choices, `"none"` and `"auto"`.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -8,50 +8,50 @@ use bytesize::ByteSize;
 use figment::value::{Dict, Empty, Num, Value};
 use serde::de::{self, Visitor};
 
-use super::nearest::suggestion;
+use super::suggest::suggestion;
 use super::{FirstProcess, Handshake, LogFormat, UpgradeMode};
 
-/// Reads and writes one type of setting. What `show` gives, `read` takes.
+/// Reads and writes a type of setting. `read` accepts every value that `show` returns.
 pub(super) trait Codec {
     type Value;
-    /// What may stand there, in words: `a size such as "2MiB"`.
+    /// Describes the accepted values: `a size such as "2MiB"`.
     fn expects() -> String;
-    fn read(given: Given<'_>) -> Result<Self::Value, String>;
+    fn read(raw: RawValue<'_>) -> Result<Self::Value, String>;
     fn show(value: &Self::Value) -> Value;
 }
 
-/// A value as it was given.
+/// A value as its source contains it.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(super) struct RawValue<'a> {
     pub(super) value: &'a Value,
-    pub(super) form: Form,
+    pub(super) form: ValueForm,
 }
 
-/// Whether what was given has a type of its own.
+/// The form of a value: typed, or text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// From TOML or the application: a string is a string.
+pub(super) enum ValueForm {
+    /// A value from TOML or from the application: a string is a string.
     Typed,
-    /// From the environment or the command line: text that takes the type of its target.
+    /// Text from the environment or the command line, which is converted to the type of the setting.
     Text,
 }
 
-impl<'a> Given<'a> {
+impl<'a> RawValue<'a> {
     pub(super) fn string(&self) -> Option<&'a str> {
         self.value.as_str()
     }
 
-    fn whole(&self) -> Option<i128> {
+    fn integer(&self) -> Option<i128> {
         match (self.form, self.value) {
-            (Form::Text, Value::String(_, text)) => text.trim().parse().ok(),
-            (_, Value::Num(_, number)) => whole(*number),
+            (ValueForm::Text, Value::String(_, text)) => text.trim().parse().ok(),
+            (_, Value::Num(_, number)) => integer(*number),
             _ => None,
         }
     }
 
-    fn switch(&self) -> Option<bool> {
+    fn boolean(&self) -> Option<bool> {
         match (self.form, self.value) {
-            (Form::Text, Value::String(_, text)) => switch(text),
+            (ValueForm::Text, Value::String(_, text)) => boolean(text),
             (_, value) => value.to_bool(),
         }
     }
@@ -61,8 +61,8 @@ impl<'a> Given<'a> {
     }
 }
 
-/// `true`, `false`, `1` or `0`, as they are written outside of TOML.
-pub(super) fn switch(text: &str) -> Option<bool> {
+/// Parses `true`, `false`, `1` or `0`, the booleans of the environment and the command line.
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.trim() {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
@@ -70,20 +70,20 @@ pub(super) fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// The number, if it is whole.
-pub(super) fn whole(number: Num) -> Option<i128> {
+/// Returns the number if it is an integer.
+pub(super) fn integer(number: Num) -> Option<i128> {
     number
         .to_i128()
         .or_else(|| i128::try_from(number.to_u128()?).ok())
 }
 
-/// A date or time of TOML, which figment has as a table with this one key.
+/// Returns the text of a TOML date or time, which figment represents as a table with this single key.
 pub(super) fn datetime(table: &Dict) -> Option<&str> {
     table.get("$__toml_private_datetime")?.as_str()
 }
 
-/// Hands on a whole number as the type it fits.
-pub(super) fn visit_whole<'de, V: Visitor<'de>, E: de::Error>(
+/// Passes an integer to the visitor as `i64` if it fits, else as `u64` or `i128`.
+pub(super) fn visit_integer<'de, V: Visitor<'de>, E: de::Error>(
     number: i128,
     visitor: V,
 ) -> Result<V::Value, E> {
@@ -94,13 +94,13 @@ pub(super) fn visit_whole<'de, V: Visitor<'de>, E: de::Error>(
     }
 }
 
-/// A value in words: `string "abc"`, `integer 5`, `a table`.
+/// Describes a value for error messages: `string "abc"`, `integer 5`, `a table`.
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("string {text:?}"),
         Value::Char(_, char) => format!("string {:?}", char.to_string()),
         Value::Bool(_, bool) => format!("boolean {bool}"),
-        Value::Num(_, number) => match (whole(*number), number.to_f64()) {
+        Value::Num(_, number) => match (integer(*number), number.to_f64()) {
             (Some(whole), _) => format!("integer {whole}"),
             (None, float) => format!("number {}", float.unwrap_or_default()),
         },
@@ -110,7 +110,7 @@ pub(super) fn describe(value: &Value) -> String {
     }
 }
 
-/// The numbers a setting is kept in.
+/// The integer types of settings.
 pub(super) trait Number: Copy + TryFrom<i128> {
     const MAX: i128;
     fn widen(self) -> i128;
@@ -124,32 +124,37 @@ macro_rules! numbers { ($($type:ty),*) => { $(
 )* } }
 numbers!(i32, u64, usize);
 
-fn narrow<N: Number>(number: i128, min: u64, spell: fn(i128) -> String) -> Result<N, String> {
+fn narrow<N: Number>(number: i128, min: u64, format: fn(i128) -> String) -> Result<N, String> {
     if number < i128::from(min) {
         return Err(format!(
             "must be at least {}, found {}",
-            spell(min.into()),
-            spell(number)
+            format(min.into()),
+            format(number)
         ));
     }
-    N::try_from(number)
-        .map_err(|_| format!("must be at most {}, found {}", spell(N::MAX), spell(number)))
+    N::try_from(number).map_err(|_| {
+        format!(
+            "must be at most {}, found {}",
+            format(N::MAX),
+            format(number)
+        )
+    })
 }
 
-/// A whole number, `MIN` or more.
-pub(super) struct Whole<N, const MIN: u64>(PhantomData<N>);
+/// An integer that is at least `MIN`.
+pub(super) struct Integer<N, const MIN: u64>(PhantomData<N>);
 
-impl<N: Number, const MIN: u64> Codec for Whole<N, MIN> {
+impl<N: Number, const MIN: u64> Codec for Integer<N, MIN> {
     type Value = N;
 
     fn expects() -> String {
         "a whole number".into()
     }
 
-    fn read(given: Given<'_>) -> Result<N, String> {
-        let number = given
-            .whole()
-            .ok_or_else(|| given.expected(&Self::expects()))?;
+    fn read(raw: RawValue<'_>) -> Result<N, String> {
+        let number = raw
+            .integer()
+            .ok_or_else(|| raw.expected(&Self::expects()))?;
         narrow(number, MIN, |number| number.to_string())
     }
 
@@ -158,7 +163,7 @@ impl<N: Number, const MIN: u64> Codec for Whole<N, MIN> {
     }
 }
 
-/// A number of bytes, `MIN` or more: `"2MiB"`, or a bare integer.
+/// A number of bytes from `MIN` to `MAX`: `"2MiB"`, or an integer.
 pub(super) struct Size<N, const MIN: u64, const MAX: u64 = { u64::MAX }>(PhantomData<N>);
 
 impl<N: Number, const MIN: u64, const MAX: u64> Codec for Size<N, MIN, MAX> {
@@ -168,16 +173,16 @@ impl<N: Number, const MIN: u64, const MAX: u64> Codec for Size<N, MIN, MAX> {
         r#"a size such as "2MiB""#.into()
     }
 
-    fn read(given: Given<'_>) -> Result<N, String> {
+    fn read(raw: RawValue<'_>) -> Result<N, String> {
         let parsed = || {
             Some(i128::from(
-                given.string()?.trim().parse::<ByteSize>().ok()?.as_u64(),
+                raw.string()?.trim().parse::<ByteSize>().ok()?.as_u64(),
             ))
         };
-        let bytes = given
-            .whole()
+        let bytes = raw
+            .integer()
             .or_else(parsed)
-            .ok_or_else(|| given.expected(&Self::expects()))?;
+            .ok_or_else(|| raw.expected(&Self::expects()))?;
         if bytes > i128::from(MAX) {
             return Err(format!(
                 "must be at most {}, found {}",
@@ -193,7 +198,7 @@ impl<N: Number, const MIN: u64, const MAX: u64> Codec for Size<N, MIN, MAX> {
     }
 }
 
-/// Bytes in the largest unit that leaves no remainder.
+/// Formats a number of bytes in the largest unit that leaves no remainder.
 fn size_text(bytes: i128) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units
@@ -205,64 +210,64 @@ fn size_text(bytes: i128) -> String {
     }
 }
 
-/// A duration of `MIN` milliseconds or more.
-pub(super) struct Span<const MIN: u64>;
+/// A duration of at least `MIN` milliseconds.
+pub(super) struct MinDuration<const MIN: u64>;
 
-/// Longer ones would be of no use, and could not always be added to a point in time. It is what humantime calls a
-/// year, so that it is said as one.
+/// The upper limit on durations: a much longer one could overflow when it is added to an `Instant`. This is the length
+/// of a year in humantime, so that messages print it as "1year".
 const LONGEST: Duration = Duration::from_secs(31_557_600);
 
-impl<const MIN: u64> Codec for Span<MIN> {
+impl<const MIN: u64> Codec for MinDuration<MIN> {
     type Value = Duration;
 
     fn expects() -> String {
         r#"a duration such as "30s""#.into()
     }
 
-    fn read(given: Given<'_>) -> Result<Duration, String> {
-        if let Some(number) = given.whole() {
+    fn read(raw: RawValue<'_>) -> Result<Duration, String> {
+        if let Some(number) = raw.integer() {
             return Err(format!(
-                "{}; with its unit: \"{number}s\"",
-                given.expected(&Self::expects())
+                "{}; add a unit, as in \"{number}s\"",
+                raw.expected(&Self::expects())
             ));
         }
-        let parsed = given
+        let parsed = raw
             .string()
             .and_then(|text| humantime::parse_duration(text.trim()).ok());
-        let span = parsed.ok_or_else(|| given.expected(&Self::expects()))?;
-        if span < Duration::from_millis(MIN) {
+        let duration = parsed.ok_or_else(|| raw.expected(&Self::expects()))?;
+        if duration < Duration::from_millis(MIN) {
             return Err(format!(
                 "must be at least {MIN}ms, found {}",
-                span_text(span)
+                duration_text(duration)
             ));
         }
-        if span > LONGEST {
+        if duration > LONGEST {
             return Err(format!(
                 "must be at most {}, found {}",
-                span_text(LONGEST),
-                span_text(span)
+                duration_text(LONGEST),
+                duration_text(duration)
             ));
         }
-        Ok(span)
+        Ok(duration)
     }
 
     fn show(value: &Duration) -> Value {
-        span_text(*value).into()
+        duration_text(*value).into()
     }
 }
 
-fn span_text(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match span.subsec_nanos() {
+fn duration_text(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match duration.subsec_nanos() {
         0 if seconds < 120 => format!("{seconds}s"),
-        _ => humantime::format_duration(span).to_string(),
+        _ => humantime::format_duration(duration).to_string(),
     }
 }
 
-/// `"none"`, or what `C` reads.
+/// `"none"`, or a value that `C` accepts.
 pub(super) struct OrNone<C>(PhantomData<C>);
 
-/// `"auto"`, or what `C` reads.
+/// `"auto"`, or a value that `C` accepts.
 pub(super) struct OrAuto<C>(PhantomData<C>);
 
 macro_rules! or_word { ($($Codec:ident: $word:literal),*) => { $(
@@ -273,13 +278,13 @@ macro_rules! or_word { ($($Codec:ident: $word:literal),*) => { $(
             format!("{} or {:?}", C::expects(), $word)
         }
 
-        fn read(given: Given<'_>) -> Result<Self::Value, String> {
-            if given.string() == Some($word) {
+        fn read(raw: RawValue<'_>) -> Result<Self::Value, String> {
+            if raw.string() == Some($word) {
                 return Ok(None);
             }
-            C::read(given).map(Some).map_err(|what| match what.split_once(", found ") {
+            C::read(raw).map(Some).map_err(|message| match message.split_once(", found ") {
                 Some((expected, found)) => format!("{expected} or {:?}, found {found}", $word),
-                None => what,
+                None => message,
             })
         }
 
@@ -291,19 +296,17 @@ macro_rules! or_word { ($($Codec:ident: $word:literal),*) => { $(
 or_word!(OrNone: "none", OrAuto: "auto");
 
 /// `true` or `false`.
-pub(super) struct Switch;
+pub(super) struct Boolean;
 
-impl Codec for Switch {
+impl Codec for Boolean {
     type Value = bool;
 
     fn expects() -> String {
         "true or false".into()
     }
 
-    fn read(given: Given<'_>) -> Result<bool, String> {
-        given
-            .switch()
-            .ok_or_else(|| given.expected(&Self::expects()))
+    fn read(raw: RawValue<'_>) -> Result<bool, String> {
+        raw.boolean().ok_or_else(|| raw.expected(&Self::expects()))
     }
 
     fn show(value: &bool) -> Value {
@@ -321,11 +324,10 @@ impl Codec for Text {
         "a string".into()
     }
 
-    fn read(given: Given<'_>) -> Result<String, String> {
-        given
-            .string()
+    fn read(raw: RawValue<'_>) -> Result<String, String> {
+        raw.string()
             .map(str::to_owned)
-            .ok_or_else(|| given.expected(&Self::expects()))
+            .ok_or_else(|| raw.expected(&Self::expects()))
     }
 
     fn show(value: &String) -> Value {
@@ -333,7 +335,7 @@ impl Codec for Text {
     }
 }
 
-/// A path of the file system; `""` is none.
+/// A path of the file system; `""` means none.
 pub(super) struct OptionalPath;
 
 impl Codec for OptionalPath {
@@ -343,12 +345,10 @@ impl Codec for OptionalPath {
         r#"a path or """#.into()
     }
 
-    fn read(given: Given<'_>) -> Result<Option<PathBuf>, String> {
-        let text = given
-            .string()
-            .ok_or_else(|| given.expected(&Self::expects()))?;
+    fn read(raw: RawValue<'_>) -> Result<Option<PathBuf>, String> {
+        let text = raw.string().ok_or_else(|| raw.expected(&Self::expects()))?;
         if text.contains('\0') {
-            return Err(given.expected("a path without NUL"));
+            return Err(raw.expected("a path without NUL"));
         }
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
@@ -361,25 +361,25 @@ impl Codec for OptionalPath {
     }
 }
 
-/// A path of the server; `""` is none.
-pub(super) struct Route;
+/// A path of a URL; `""` means none.
+pub(super) struct RoutePath;
 
-impl Codec for Route {
+impl Codec for RoutePath {
     type Value = String;
 
     fn expects() -> String {
         r#"a path that begins with "/", or """#.into()
     }
 
-    fn read(given: Given<'_>) -> Result<String, String> {
+    fn read(raw: RawValue<'_>) -> Result<String, String> {
         let plain = |path: &str| {
             !path.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c))
         };
-        match given.string() {
+        match raw.string() {
             Some(path) if path.is_empty() || path.starts_with('/') && plain(path) => {
                 Ok(path.to_owned())
             }
-            _ => Err(given.expected(&Self::expects())),
+            _ => Err(raw.expected(&Self::expects())),
         }
     }
 
@@ -388,16 +388,16 @@ impl Codec for Route {
     }
 }
 
-/// One of a few words.
+/// A variant of an enum, by its name.
 pub(super) struct Choice<T>(PhantomData<T>);
 
-/// A type whose values have names.
-pub(super) trait Named: Copy + PartialEq + 'static {
+/// An enum whose variants have names in settings.
+pub(super) trait NamedVariants: Copy + PartialEq + 'static {
     const NAMES: &'static [(&'static str, Self)];
 }
 
 macro_rules! names { ($($Type:ty { $($name:literal => $value:path),* })*) => { $(
-    impl Named for $Type {
+    impl NamedVariants for $Type {
         const NAMES: &'static [(&'static str, Self)] = &[$(($name, $value)),*];
     }
 )* } }
@@ -412,7 +412,7 @@ names! {
     }
 }
 
-impl<T: Named> Codec for Choice<T> {
+impl<T: NamedVariants> Codec for Choice<T> {
     type Value = T;
 
     fn expects() -> String {
@@ -426,17 +426,17 @@ impl<T: Named> Codec for Choice<T> {
         }
     }
 
-    fn read(given: Given<'_>) -> Result<T, String> {
-        let text = given.string().unwrap_or_default();
+    fn read(raw: RawValue<'_>) -> Result<T, String> {
+        let text = raw.string().unwrap_or_default();
         let found = T::NAMES.iter().find(|(name, _)| *name == text);
         found.map(|(_, value)| *value).ok_or_else(|| {
             let near = suggestion(text, T::NAMES.iter().map(|(name, _)| *name));
-            format!("{}{near}", given.expected(&Self::expects()))
+            format!("{}{near}", raw.expected(&Self::expects()))
         })
     }
 
     fn show(value: &T) -> Value {
-        match T::NAMES.iter().find(|(_, named)| named == value) {
+        match T::NAMES.iter().find(|(_, variant)| variant == value) {
             Some((name, _)) => (*name).into(),
             None => Value::from(Empty::None),
         }

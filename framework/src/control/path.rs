@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 
 /// The possible paths of the socket, in order of preference. A process uses the first path that
 /// works, a command the first path where a process answers.
@@ -25,7 +25,7 @@ pub(crate) struct PathContext<'a> {
 }
 
 impl SocketPaths {
-    pub(crate) fn from_config(loaded: &Loaded, context: PathContext<'_>) -> Self {
+    pub(crate) fn from_config(loaded: &LoadedConfig, context: PathContext<'_>) -> Self {
         let absolute = |path: &Path| match context.directory {
             Some(directory) => directory.join(path).components().collect(),
             None => path.to_owned(),
@@ -114,10 +114,10 @@ pub(super) fn processes(path: &Path) -> Vec<(u32, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
+    use crate::config::ConfigSources;
 
     fn paths(sets: &[&str], runtime: Option<&str>) -> Vec<String> {
-        let mut sources = Sources::new("my shop");
+        let mut sources = ConfigSources::new("my shop");
         sources.default_file = PathBuf::new();
         sources.sets = sets.iter().map(|set| (*set).to_owned()).collect();
         let context = PathContext {

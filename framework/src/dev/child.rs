@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::link::VARIABLE;
-use crate::config::{Loaded, Sources};
+use crate::config::{ConfigSources, LoadedConfig};
 use crate::error::{Error, Kind};
 use crate::lifecycle::Newest;
 use crate::observe;
@@ -23,7 +23,7 @@ const OURS: [(&str, &str); 3] = [
 
 /// All that the first of some generations is started with.
 pub(super) struct Start {
-    sources: Sources,
+    sources: ConfigSources,
     sockets: Sockets,
     listeners: Vec<Arc<Listener>>,
     program: Program,
@@ -33,7 +33,7 @@ pub(super) struct Start {
 impl Start {
     /// `keeper` is where the program finds the keeper.
     pub(super) fn new(
-        sources: Sources,
+        sources: ConfigSources,
         inherited: InheritedSockets,
         program: &Program,
         keeper: PathBuf,
@@ -52,12 +52,12 @@ impl Start {
     ///
     /// # Errors
     /// They are refused.
-    pub(super) fn load(&self) -> Result<Loaded, Error> {
+    pub(super) fn load(&self) -> Result<LoadedConfig, Error> {
         self.sources.load()
     }
 
     /// The files to watch; the default one may not be there yet.
-    pub(super) fn settings_files(&self, loaded: &Loaded) -> Vec<PathBuf> {
+    pub(super) fn settings_files(&self, loaded: &LoadedConfig) -> Vec<PathBuf> {
         let mut files = loaded.files.clone();
         if loaded.file.is_none() {
             files.push(self.sources.default_file.clone());
@@ -107,7 +107,7 @@ impl Start {
 }
 
 /// `serve`, with the flags that `dev` was given.
-fn arguments(sources: &Sources) -> Vec<OsString> {
+fn arguments(sources: &ConfigSources) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["serve".into()];
     let file = sources
         .file
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_program_is_given_the_flags_of_the_loop() {
-        let mut sources = Sources::new("shop");
+        let mut sources = ConfigSources::new("shop");
         assert_eq!(arguments(&sources), ["serve"]);
         sources.file = Some("a.toml".into());
         sources.profile = Some("dev".into());

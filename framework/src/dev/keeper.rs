@@ -26,7 +26,7 @@ use super::pages::{Pages, State};
 use super::running::{News, Phase, Running};
 use super::times::Times;
 use super::watch::{Change, Watch};
-use crate::config::{Loaded, Sources};
+use crate::config::{ConfigSources, LoadedConfig};
 use crate::error::{Error, Kind};
 use crate::lifecycle::{be_subreaper, PASSED_ON};
 use crate::observe;
@@ -91,7 +91,7 @@ struct Keeper {
 /// # Errors
 /// The program was not started by cargo, its settings are refused, or the system has no sockets or watches left.
 pub(crate) fn keep(
-    sources: Sources,
+    sources: ConfigSources,
     inherited: InheritedSockets,
     program: &Program,
     flags: Vec<OsString>,
@@ -148,7 +148,7 @@ fn hear_signals(events: Sender<Event>) -> Result<(), Error> {
 }
 
 impl Keeper {
-    fn run(mut self, loaded: &Loaded) -> ExitCode {
+    fn run(mut self, loaded: &LoadedConfig) -> ExitCode {
         self.watch.package(&self.package.root.clone());
         self.watch
             .settings(&self.program.start.settings_files(loaded));

@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::link::Link;
 use super::pages::PAGE;
 use crate::app::{Application, BoxFuture, Built, Hook};
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 use crate::error::{BoxError, Error};
 
 use crate::http::{refusal, Context, Form, Reply, RequestBody, ResponseBody, Service};
@@ -41,7 +41,7 @@ impl Overlaid {
 }
 
 impl Application for Overlaid {
-    fn build(&self, settings: &mut Loaded, setup: Setup) -> BoxFuture<Result<Built, Error>> {
+    fn build(&self, settings: &mut LoadedConfig, setup: Setup) -> BoxFuture<Result<Built, Error>> {
         let (link, generation, reason) = (self.link.clone(), setup.generation(), setup.reason());
         let built = self.application.build(settings, setup);
         Box::pin(async move {
@@ -64,7 +64,7 @@ impl Application for Overlaid {
         })
     }
 
-    fn read(&self, settings: &mut Loaded) -> Result<(), Error> {
+    fn read(&self, settings: &mut LoadedConfig) -> Result<(), Error> {
         self.application.read(settings)
     }
 }

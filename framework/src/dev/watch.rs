@@ -23,7 +23,7 @@ pub(super) enum Change {
     /// The same, after a build: a template may be compiled in or not.
     Templates,
     /// A build, which may find that nothing has changed.
-    Sources,
+    ConfigSources,
 }
 
 /// The watched files and directories.
@@ -109,7 +109,7 @@ impl Watch {
             return Some(Change::Settings);
         }
         if self.inputs.contains(path) {
-            return Some(Change::Sources);
+            return Some(Change::ConfigSources);
         }
         let below = self
             .packages
@@ -170,11 +170,11 @@ fn meaning_below(path: &Path) -> Option<Change> {
         return None;
     }
     if name.ends_with(".rs") || name == "Cargo.toml" || name == "Cargo.lock" {
-        return Some(Change::Sources);
+        return Some(Change::ConfigSources);
     }
     match directories.first() {
         Some(first) if READ_AT_RUN_TIME.contains(first) => Some(Change::Templates),
-        Some(&"src") => Some(Change::Sources),
+        Some(&"src") => Some(Change::ConfigSources),
         _ => None,
     }
 }
@@ -209,11 +209,11 @@ mod tests {
     #[test]
     fn what_a_file_means_by_its_place() {
         let table = [
-            ("src/main.rs", Some(Change::Sources)),
-            ("src/page.html", Some(Change::Sources)),
-            ("build.rs", Some(Change::Sources)),
-            ("Cargo.toml", Some(Change::Sources)),
-            ("tests/shop.rs", Some(Change::Sources)),
+            ("src/main.rs", Some(Change::ConfigSources)),
+            ("src/page.html", Some(Change::ConfigSources)),
+            ("build.rs", Some(Change::ConfigSources)),
+            ("Cargo.toml", Some(Change::ConfigSources)),
+            ("tests/shop.rs", Some(Change::ConfigSources)),
             ("templates/mail/order.html", Some(Change::Templates)),
             ("static/style.css", Some(Change::Templates)),
             ("shop.db", None),

@@ -1,8 +1,8 @@
-//! The guide: from hello to production, each step a few lines more than the one before.
+//! The guide: from a first route to production. Each step adds a few lines to the step before it.
 //!
 //! # 1. Hello
 //!
-//! An application is a function that gives an [`App`](crate::App); a route is a function with an attribute.
+//! An application is a function that returns an [`App`](crate::App); a route is a function with an attribute.
 //!
 //! ```no_run
 //! use slackwater::prelude::*;
@@ -20,26 +20,27 @@
 //! }
 //! ```
 //!
-//! `cargo run` serves <http://localhost:8080>; `cargo run -- routes` lists the routes, `cargo run -- --help` the rest.
+//! `cargo run` serves <http://localhost:8080>. `cargo run -- routes` lists the routes, and `cargo run -- --help` lists all
+//! commands.
 //!
-//! # 2. Take what is needed
+//! # 2. Extract data from requests
 //!
-//! What a handler needs stands in its signature. An argument named like a segment of the path is that segment, parsed; every
-//! other one is an extractor ([`FromRequest`](crate::FromRequest) lists them). What it gives is the answer
-//! ([`IntoResponse`](crate::IntoResponse) lists those).
+//! The signature of a handler declares its input and output. An argument named like a segment of the path receives that
+//! segment, parsed. Every other argument is an extractor; [`FromRequest`](crate::FromRequest) lists them. The return value
+//! becomes the response; [`IntoResponse`](crate::IntoResponse) lists the types.
 //!
 //! ```
 //! use slackwater::prelude::*;
 //!
 //! #[derive(serde::Deserialize)]
-//! struct Wanted { page: Option<u32> }
+//! struct Paging { page: Option<u32> }
 //!
 //! #[derive(serde::Deserialize, serde::Serialize)]
 //! struct Note { text: String }
 //!
 //! #[get("/notes/:user")]
-//! async fn list(user: String, Query(wanted): Query<Wanted>) -> String {
-//!     format!("page {} of {user}'s", wanted.page.unwrap_or(1))
+//! async fn list(user: String, Query(paging): Query<Paging>) -> String {
+//!     format!("page {} of {user}'s", paging.page.unwrap_or(1))
 //! }
 //!
 //! #[post("/notes/:user")]
@@ -48,7 +49,8 @@
 //! }
 //! ```
 //!
-//! A request that does not fit never reaches the handler. The client is told what is wrong, as a problem document (RFC 9457):
+//! A request that does not match the signature never reaches the handler. The client receives a problem document (RFC 9457)
+//! that describes the error:
 //!
 //! ```json
 //! {"title":"Unprocessable Entity","status":422,"detail":"body text: expected a string, found integer `7`",
@@ -56,21 +58,23 @@
 //!             "expected":"a string","found":"integer `7`"}]}
 //! ```
 //!
-//! Rules of one's own belong into the type: `#[serde(try_from = "String")]` on a `Title` that may not be empty, and its error is
-//! told in the same way. What only the handler can know it says with a [`Rejection`](crate::Rejection). Any other error that `?`
-//! meets in a function that returns [`slackwater::Result`](crate::Result) is 500: the log has it, the client of a release
-//! build does not.
+//! Put validation into the type: with `#[serde(try_from = "String")]` a `Title` can reject an empty text, and the client
+//! receives the error in the same format. For errors that only the handler can detect, return a
+//! [`Rejection`](crate::Rejection). Any other error that `?` returns from a function with the result
+//! [`slackwater::Result`](crate::Result) becomes status 500. The log contains the error; the response of a release build
+//! does not.
 //!
 //! # 3. Share state
 //!
-//! [`App::with_state`](crate::App::with_state) takes it, [`State`](crate::State) is the argument. It is cloned for each
-//! request: put an `Arc` around what is large.
+//! Pass the state to [`App::with_state`](crate::App::with_state), and take it in handlers as an argument
+//! [`State`](crate::State). The framework clones it for each request, so wrap large values in an `Arc`.
 //!
 //! # 4. Settings
 //!
-//! The function's first argument is `[app]` of `slackwater.toml`, as any type that implements `Deserialize`; the environment
-//! (`SLACKWATER_APP__GREETING`) and `--set app.greeting=Hi` come after the file. The second is a [`Setup`](crate::Setup): why
-//! the application is built, and what the generation before it can leave to it.
+//! The first argument of the application's function is the table `[app]` of `slackwater.toml`, as any type that implements
+//! `Deserialize`. The environment (`SLACKWATER_APP__GREETING`) and `--set app.greeting=Hi` override the file. The second
+//! argument is a [`Setup`](crate::Setup): it contains the reason for the call, and it reuses values of the previous
+//! generation.
 //!
 //! ```
 //! use slackwater::prelude::*;
@@ -84,26 +88,27 @@
 //! struct Shop { greeting: String, db: Db }
 //!
 //! async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Shop>> {
-//!     // connections to the database survive a reload that leaves `database` as it is
+//!     // a reload that does not change `database` reuses the connections
 //!     let db = setup.reuse("db", settings.database, |url| Db::connect(url)).await?;
 //!     let mut app = App::with_state(Shop { greeting: settings.greeting, db: db.clone() });
-//!     // where this fails, a start ends, and a reload or an upgrade changes nothing
+//!     // if this fails, the process does not start; a failed reload or upgrade changes nothing
 //!     app.on_ready(move || async move { db.ping().await });
 //!     Ok(app)
 //! }
 //! ```
 //!
-//! `APP check` says whether the settings are sound, `APP config` what they are and where each comes from. `kill -HUP` reads
-//! them anew: the function is called again, and the new generation takes over between two requests.
+//! `APP check` validates the settings; `APP config` prints them with the source of each. `kill -HUP` reloads them: the
+//! framework calls the function again, and the new generation answers the next requests.
 //!
 //! # 5. Test
 //!
-//! With the feature `testing` among the dev-dependencies, `slackwater::testing` asks the application in process, or a real
-//! process in the same words; and a route is a function that a test may call.
+//! Enable the feature `testing` in the dev-dependencies. Then `slackwater::testing` sends requests to the application in the
+//! test's process, or to a separate process with the same methods. A test can also call a route directly, because it stays a
+//! function.
 //!
 //! ```ignore
 //! #[slackwater::test]
-//! async fn it_greets() -> slackwater::Result<()> {
+//! async fn the_configured_greeting_is_used() -> slackwater::Result<()> {
 //!     let client = slackwater::testing::client(shop::app).set("app.greeting", "Hi").start().await?;
 //!     assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Hi, Ann!");
 //!     Ok(())
@@ -112,21 +117,22 @@
 //!
 //! # 6. More than one file
 //!
-//! Routes live in modules: `app.mount("/todos", routes![todo::list, todo::create])`. What belongs together and has a
-//! middleware or a state of its own is an application of its own, [nested](crate::App::nest) under a path. Two routes for the
-//! same thing are refused at the start, with both functions and files.
+//! Put routes into modules: `app.mount("/todos", routes![todo::list, todo::create])`. For a group of routes with its own
+//! middleware or state, create a second `App` and [nest](crate::App::nest) it under a path. Two routes with the same method
+//! and path are an error at the start; the message names both functions and their files.
 //!
 //! # 7. Production
 //!
-//! * Build with `--release`: the log is JSON lines, and causes of errors stay in it.
-//! * Run it under systemd with `Type=notify`, `NotifyAccess=all`, `ExecReload=kill -HUP $MAINPID`; put it behind a socket unit,
-//!   and connections wait while it is away.
-//! * Replace the program file and `kill -USR2` the process (or `APP upgrade`): the new one takes over sockets and
-//!   connections, and if it cannot start, the old one serves on.
-//! * `/livez` and `/readyz` answer probes; `[shutdown] delay` is the time in which a balancer may look elsewhere.
-//! * `kill -TERM` ends it: requests in flight finish, and what had to be cut is named.
-//! * A handler that goes on for long takes [`Draining`](crate::Draining) and listens.
+//! * Build with `--release`: the log is written as JSON lines, and responses do not contain the causes of errors.
+//! * Run the service under systemd with `Type=notify`, `NotifyAccess=all`, `ExecReload=kill -HUP $MAINPID`. With a socket
+//!   unit, connections wait in the kernel while the service restarts.
+//! * To upgrade, replace the program file and send USR2 (or run `APP upgrade`). The new process takes over sockets and
+//!   connections. If it cannot start, the old process keeps serving.
+//! * Point health checks at `/livez` and `/readyz`. During `[shutdown] delay`, balancers can switch to other servers.
+//! * `kill -TERM` stops the service: requests in progress finish, and the log lists connections that had to be closed.
+//! * A handler that runs for a long time takes [`Draining`](crate::Draining) and stops when it is triggered.
 //!
-//! The examples in the repository show each of these alone. [A to-do service](mod@todo) stands beside the same in axum and Rocket.
+//! The repository has an example for each of these steps. [A to-do service](mod@todo) compares slackwater with axum and
+//! Rocket.
 
 pub mod todo;

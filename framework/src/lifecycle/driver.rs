@@ -21,7 +21,7 @@ use super::predecessor::Predecessor;
 use super::reload::{Next, Plan};
 use super::stand_in::Parent;
 use super::successor::Successor;
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 use crate::error::{Error, Kind};
 use crate::http::idle::IdleSet;
 use crate::observe;
@@ -38,7 +38,7 @@ pub(crate) struct Driver {
     pub(super) sender: Sender<Happening>,
     pub(super) shared: Arc<Shared>,
     /// The settings that the first generation is built with.
-    pub(super) first: Option<Loaded>,
+    pub(super) first: Option<LoadedConfig>,
     /// Where connections will be parked; until something is live.
     pub(super) idle: Option<IdleSet>,
     pub(super) live: Option<Live>,
@@ -84,7 +84,7 @@ impl Driver {
     /// When the operating system has no poller left to park connections in.
     pub(crate) fn new(
         plan: Plan,
-        first: Loaded,
+        first: LoadedConfig,
         handover: Option<OwnedFd>,
     ) -> Result<(Self, Handle), Error> {
         let idle = IdleSet::new().map_err(|error| {

@@ -10,7 +10,7 @@ use super::live::Live;
 use super::machine::{Afterwards, Event, Phase};
 use super::reload::{prepare, Next};
 use super::watch;
-use crate::config::Change;
+use crate::config::SettingChange;
 use crate::error::{Error, Kind};
 use crate::observe::metrics::Counter;
 use crate::setup::Reason;
@@ -187,7 +187,7 @@ impl Driver {
     }
 }
 
-fn said(changes: &[Change]) -> String {
+fn said(changes: &[SettingChange]) -> String {
     if changes.is_empty() {
         return "no setting changed".to_owned();
     }

@@ -11,7 +11,7 @@ use async_std::task::JoinHandle;
 use super::handover::Arrival;
 use super::machine::Phase;
 use super::reload::{Beside, Next};
-use crate::config::{self, Change, Loaded};
+use crate::config::{self, LoadedConfig, SettingChange};
 use crate::http::detached::Detached;
 use crate::http::idle::IdleSet;
 use crate::http::transfer::Transfer;
@@ -25,7 +25,7 @@ use crate::sync::token::{token, Token};
 
 /// The current generation, its listeners and everybody who is connected.
 pub(crate) struct Live {
-    loaded: Loaded,
+    loaded: LoadedConfig,
     dispatcher: Arc<Dispatcher>,
     connections: Arc<Connections>,
     listeners: Vec<Arc<Listener>>,
@@ -87,7 +87,7 @@ impl Live {
     }
 
     /// Another generation takes over, without a wait in between: application, limits, listeners.
-    pub(crate) async fn swap(&mut self, next: Next, permits: usize) -> Vec<Change> {
+    pub(crate) async fn swap(&mut self, next: Next, permits: usize) -> Vec<SettingChange> {
         let Next {
             loaded,
             sockets,
@@ -447,7 +447,7 @@ async fn see_out(generation: Arc<Generation>) {
     }
 }
 
-fn is_measured(loaded: &Loaded) -> bool {
+fn is_measured(loaded: &LoadedConfig) -> bool {
     let metrics = &loaded.config.metrics;
     metrics.listen.is_some() || !metrics.path.is_empty()
 }

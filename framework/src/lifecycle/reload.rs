@@ -10,7 +10,7 @@ use async_std::future::timeout;
 use super::desk::Build;
 use super::lineage::Lineage;
 use crate::app::Application;
-use crate::config::{Loaded, Sources};
+use crate::config::{ConfigSources, LoadedConfig};
 use crate::control::Socket;
 use crate::error::{Error, Kind};
 use crate::observe::log;
@@ -24,7 +24,7 @@ use crate::sys::spawn::Program;
 
 /// What generations are made from.
 pub(crate) struct Plan {
-    pub(crate) sources: Sources,
+    pub(crate) sources: ConfigSources,
     pub(crate) application: Arc<dyn Application>,
     pub(crate) sockets: Sockets,
     pub(crate) ownership: Ownership,
@@ -54,7 +54,7 @@ pub(crate) struct Beside {
 
 /// All that is needed to go live, with nothing left that could fail.
 pub(crate) struct Next {
-    pub(crate) loaded: Loaded,
+    pub(crate) loaded: LoadedConfig,
     pub(crate) sockets: Fresh,
     /// The addresses of listeners that answer for metrics alone.
     pub(crate) metrics_alone: Vec<String>,
@@ -69,7 +69,7 @@ pub(crate) struct Next {
 /// When the configuration is refused, a socket cannot be had, `app` or `on_ready` fails, or they take too long.
 pub(crate) async fn prepare(
     plan: &Plan,
-    loaded: Option<Loaded>,
+    loaded: Option<LoadedConfig>,
     beside: Option<Beside>,
     reason: Reason,
 ) -> Result<Next, Error> {
@@ -117,7 +117,7 @@ pub(crate) async fn prepare(
 /// Calls the application and its `on_ready` hooks.
 pub(crate) async fn build(
     application: &dyn Application,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedConfig,
     before: Option<&Generation>,
     reason: Reason,
 ) -> Result<Prepared, Error> {
@@ -127,7 +127,7 @@ pub(crate) async fn build(
         reason,
         number,
         retiring.clone(),
-        before.map(|before| &before.kept),
+        before.map(|before| &before.reusable_values),
     );
     let mut built = application.build(loaded, setup.clone()).await?;
     for hook in std::mem::take(&mut built.on_ready) {
@@ -135,7 +135,13 @@ pub(crate) async fn build(
             .await
             .map_err(|error| Error::new(Kind::App, "on_ready refused to go live").because(error))?;
     }
-    Ok(Prepared::new(number, built, setup.kept(), retire, retiring))
+    Ok(Prepared::new(
+        number,
+        built,
+        setup.reusable_values(),
+        retire,
+        retiring,
+    ))
 }
 
 /// Listeners that were bound for a generation which may not come: closed again unless it does.
@@ -146,7 +152,11 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     /// Adds the listeners of `metrics.listen`; gives their addresses.
-    fn add_for_metrics(&mut self, plan: &Plan, loaded: &Loaded) -> Result<Vec<String>, Error> {
+    fn add_for_metrics(
+        &mut self,
+        plan: &Plan,
+        loaded: &LoadedConfig,
+    ) -> Result<Vec<String>, Error> {
         let Some(entries) = &loaded.config.metrics.listen else {
             return Ok(vec![]);
         };

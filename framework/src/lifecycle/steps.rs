@@ -122,11 +122,11 @@ impl Driver {
 
     /// Has the generation retire, and hears when nothing is left.
     pub(super) fn watch_for_the_end(&mut self) {
-        let hurry = self.hurry();
+        let defaults = self.grace_defaults();
         let Some(live) = &mut self.live else { return };
         let shutdown = &live.config().shutdown;
         self.systemd
-            .extend_timeout(shutdown.grace(hurry) + shutdown.force_after(hurry) + SWAP);
+            .extend_timeout(shutdown.grace(defaults) + shutdown.force_after(defaults) + SWAP);
         live.retire();
         self.watch_what_is_left();
     }

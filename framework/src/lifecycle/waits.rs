@@ -7,7 +7,7 @@ use super::giving::ANSWER;
 use super::live::Live;
 use super::machine::{self, Event, Phase, Told};
 use super::successor::Successor;
-use crate::config::Hurry;
+use crate::config::GraceDefaults;
 
 /// How long a new process may take from the word to go live until it accepts: it has nothing left to do but that.
 pub(super) const SWAP: Duration = Duration::from_secs(5);
@@ -30,16 +30,16 @@ impl Driver {
     }
 
     /// A debug build that is stopped by TERM or INT is about to be started again, with streams open that never end.
-    pub(super) fn hurry(&self) -> Hurry {
+    pub(super) fn grace_defaults(&self) -> GraceDefaults {
         match self.phase {
             Phase::LastCall(Told::Firmly)
             | Phase::Draining(Told::Firmly)
             | Phase::Stopping(Told::Firmly)
                 if cfg!(debug_assertions) =>
             {
-                Hurry::Development
+                GraceDefaults::Development
             }
-            _ => Hurry::No,
+            _ => GraceDefaults::Production,
         }
     }
 
@@ -48,19 +48,22 @@ impl Driver {
         let Some(config) = self.live.as_ref().map(Live::config) else {
             return Duration::ZERO;
         };
-        let (shutdown, upgrade, hurry) = (&config.shutdown, &config.upgrade, self.hurry());
+        let (shutdown, upgrade, defaults) =
+            (&config.shutdown, &config.upgrade, self.grace_defaults());
         match timer {
             machine::Timer::LameDuck => shutdown.delay,
-            machine::Timer::LastCall => shutdown.keepalive_grace.min(shutdown.grace(hurry)),
+            machine::Timer::LastCall => shutdown.keepalive_grace.min(shutdown.grace(defaults)),
             machine::Timer::Grace => shutdown
-                .grace(hurry)
+                .grace(defaults)
                 .saturating_sub(shutdown.keepalive_grace),
-            machine::Timer::Force => shutdown.force_after(hurry),
+            machine::Timer::Force => shutdown.force_after(defaults),
             machine::Timer::Ready => upgrade.ready_timeout,
             machine::Timer::Swap => SWAP,
             machine::Timer::Rollback => upgrade.rollback_window,
             machine::Timer::Answer => ANSWER,
-            machine::Timer::Return => shutdown.grace(hurry) + shutdown.force_after(hurry) + ANSWER,
+            machine::Timer::Return => {
+                shutdown.grace(defaults) + shutdown.force_after(defaults) + ANSWER
+            }
         }
     }
 }

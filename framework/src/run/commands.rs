@@ -1,4 +1,4 @@
-//! The other commands: what they ask, of the settings, the application or the running process, and print.
+//! The commands that do not serve: they print settings or routes, or control a running process.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use async_std::task::block_on;
 
 use super::Runner;
-use crate::config::{self, Loaded};
+use crate::config::{self, LoadedConfig};
 use crate::control;
 #[cfg(feature = "control")]
 use crate::control::protocol::ControlCommand;
@@ -25,7 +25,7 @@ impl Runner {
 
     pub(super) fn config(self, key: Option<&str>) -> Result<String, Error> {
         let mut loaded = self.sources.load()?;
-        // what is secret by its type is only known once it was read as that
+        // Reading the application's settings records the keys of type `Secret`, which are hidden below.
         self.application.read(&mut loaded)?;
         config::config_text(&loaded, key)
     }
@@ -40,8 +40,8 @@ impl Runner {
         Ok(self.build()?.1.openapi(head) + "\n")
     }
 
-    /// The application as these settings make it, to be looked at.
-    fn build(&self) -> Result<(Loaded, Prepared), Error> {
+    /// Builds the application from the settings, without serving.
+    fn build(&self) -> Result<(LoadedConfig, Prepared), Error> {
         let mut loaded = self.sources.load()?;
         let prepared = block_on(lifecycle::build(
             &*self.application,
@@ -55,34 +55,39 @@ impl Runner {
     pub(super) fn custom(mut self, name: &str, args: Vec<OsString>) -> Result<ExitCode, Error> {
         let loaded = self.sources.load()?;
         self.install_logger(&loaded)?;
-        let Some(at) = self
+        let Some(index) = self
             .commands
             .iter()
             .position(|command| command.name == name)
         else {
             return Err(Error::new(
                 Kind::Usage,
-                format!("there is no command {name:?}"),
+                format!("the command {name:?} does not exist"),
             ));
         };
-        let work = (self.commands.swap_remove(at).run)(loaded, args);
-        block_on(work)
-            .map_err(|error| Error::new(Kind::App, format!("{name} failed")).because(error))?;
+        let future = (self.commands.swap_remove(index).run)(loaded, args);
+        block_on(future).map_err(|error| {
+            Error::new(Kind::App, format!("the command {name} failed")).because(error)
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
     #[cfg(feature = "control")]
     pub(super) fn client(&self, program: &Program) -> Result<control::Client, Error> {
-        let loaded = self.sources.load_despite_faults()?;
+        let loaded = self.sources.load_despite_errors()?;
         Ok(control::Client::new(self.places(&loaded, program)))
     }
 
     #[cfg(feature = "control")]
-    pub(super) fn ask(&self, program: &Program, ask: ControlCommand) -> Result<ExitCode, Error> {
+    pub(super) fn send_command(
+        &self,
+        program: &Program,
+        ask: ControlCommand,
+    ) -> Result<ExitCode, Error> {
         print(control::command(&self.client(program)?, ask)?)
     }
 
-    pub(super) fn places(&self, loaded: &Loaded, program: &Program) -> control::SocketPaths {
+    pub(super) fn places(&self, loaded: &LoadedConfig, program: &Program) -> control::SocketPaths {
         control::SocketPaths::from_config(
             loaded,
             control::PathContext {
@@ -95,15 +100,16 @@ impl Runner {
     }
 }
 
+/// Prints a text to standard output.
+///
 /// # Errors
-/// Standard output takes no more: the disk is full.
+/// [`Kind::Io`] if writing fails, for example because the disk is full. A closed pipe is not an error.
 pub(super) fn print(text: String) -> Result<ExitCode, Error> {
     let mut stdout = std::io::stdout();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        // whoever closed it does not want to read the rest
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Error::new(Kind::Io, "cannot write to standard output").because(error))
         }

@@ -1,4 +1,4 @@
-//! Serving: what a process does first, and the way from its first generation to its last connection.
+//! Serves an application: the preparations of the process, then its run until the last connection is closed.
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use async_global_executor::GlobalExecutorConfig;
 use async_std::task::block_on;
 
 use super::Runner;
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 use crate::control;
 use crate::error::{Error, Kind};
 use crate::lifecycle::{Build, Driver, Handle, Lineage, Ownership, Plan, Predecessor, Signals};
@@ -25,31 +25,31 @@ impl Runner {
         program: Program,
     ) -> Result<ExitCode, Error> {
         let handover = inherited.take_fd(HANDOVER);
-        let Ready {
+        let Startup {
             plan,
             loaded,
             signals,
             lineage,
-        } = match self.get_ready(inherited, program.clone()) {
-            Ok(ready) => ready,
+        } = match self.prepare(inherited, program.clone()) {
+            Ok(startup) => startup,
             Err(error) => {
-                // whoever upgrades to this process says so to whoever asked for it
+                // The old process reports this error to the operator who requested the upgrade.
                 if let Some(channel) = handover {
                     block_on(Predecessor::refuse(channel, error.chain()));
                 }
                 return Err(error);
             }
         };
-        block_on(live(plan, loaded, signals, handover))?;
+        block_on(run_driver(plan, loaded, signals, handover))?;
         Ok(lineage.stay(&program).unwrap_or(ExitCode::SUCCESS))
     }
 
-    /// All that comes before the application is called.
-    fn get_ready(
+    /// Prepares the process: settings, logger, signals and threads. The application is not called yet.
+    fn prepare(
         mut self,
         mut inherited: InheritedSockets,
         program: Program,
-    ) -> Result<Ready, Error> {
+    ) -> Result<Startup, Error> {
         let mut signals = Signals::install()?;
         let loaded = self.sources.load()?;
         self.install_logger(&loaded)?;
@@ -74,7 +74,7 @@ impl Runner {
             open_files,
             program: Some((program, lineage.clone())),
         };
-        Ok(Ready {
+        Ok(Startup {
             plan,
             loaded,
             signals,
@@ -82,58 +82,66 @@ impl Runner {
         })
     }
 
-    /// A process without a control socket still serves.
-    fn control_socket(&self, loaded: &Loaded, program: &Program) -> Option<Arc<control::Socket>> {
+    /// Opens the control socket. Returns `None` and logs a warning if that fails, because the process can serve without it.
+    fn control_socket(
+        &self,
+        loaded: &LoadedConfig,
+        program: &Program,
+    ) -> Option<Arc<control::Socket>> {
         if !cfg!(feature = "control") {
             return None;
         }
         match control::Socket::open(&self.places(loaded, program)) {
             Ok(socket) => Some(Arc::new(socket)),
             Err(error) => {
-                log::warn!("{}; serving without it", error.chain());
+                log::warn!(
+                    "{}; commands such as `status` will not reach this process",
+                    error.chain()
+                );
                 None
             }
         }
     }
 
-    pub(super) fn install_logger(&mut self, loaded: &Loaded) -> Result<(), Error> {
+    pub(super) fn install_logger(&mut self, loaded: &LoadedConfig) -> Result<(), Error> {
         let log = &loaded.config.log;
         match self.logger.take() {
             None => observe::log::init(log),
             Some(install) => install(log.level).map_err(|error| {
-                Error::new(Kind::App, "the logger could not be installed").because(error)
+                Error::new(Kind::App, "the application's logger could not be installed")
+                    .because(error)
             }),
         }
     }
 }
 
-/// What a process needs to go on from here.
-struct Ready {
+/// The result of the preparations.
+struct Startup {
     plan: Plan,
-    loaded: Loaded,
+    loaded: LoadedConfig,
     signals: Signals,
     lineage: Lineage,
 }
 
-/// From the first generation to the last connection.
-async fn live(
+/// Runs the driver until the last connection is closed, with signals and commands as its input.
+async fn run_driver(
     plan: Plan,
-    first: Loaded,
+    first: LoadedConfig,
     mut signals: Signals,
     handover: Option<OwnedFd>,
 ) -> Result<(), Error> {
     let control = plan.control.clone();
     let (driver, handle) = Driver::new(plan, first, handover)?;
-    let commands = control.and_then(|socket| listen_for_commands(socket, handle.clone()));
-    let signalled = async_std::task::spawn(async move {
+    let commands = control.and_then(|socket| start_control_server(socket, handle.clone()));
+    let signal_task = async_std::task::spawn(async move {
         while let Some(event) = signals.next().await {
             handle.signal(event).await;
         }
     });
-    // nobody waits for the start
-    let (starts, _) = async_channel::bounded(1);
-    let outcome = driver.run(starts).await;
-    signalled.cancel().await;
+    // The receiver is dropped, because nothing waits for the start here.
+    let (started, _) = async_channel::bounded(1);
+    let outcome = driver.run(started).await;
+    signal_task.cancel().await;
     if let Some(commands) = commands {
         commands.close().await;
     }
@@ -141,18 +149,18 @@ async fn live(
     outcome.map(drop)
 }
 
-fn listen_for_commands(socket: Arc<control::Socket>, handle: Handle) -> Option<control::Server> {
-    let started = control::Server::start(socket, Arc::new(move |ask| handle.ask(ask)));
-    started
-        .map_err(|error| log::warn!("the control socket cannot be watched: {error}"))
+fn start_control_server(socket: Arc<control::Socket>, handle: Handle) -> Option<control::Server> {
+    let server = control::Server::start(socket, Arc::new(move |ask| handle.ask(ask)));
+    server
+        .map_err(|error| log::warn!("the control socket cannot receive commands; the process serves without it: {error}"))
         .ok()
 }
 
-/// One executor thread per core, or as many as `threads` says. It must come before the executor's first use.
+/// Configures the executor: `threads` threads, or one per core if it is 0. Call this before the executor is first used.
 fn start_threads(threads: usize) {
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
-        some => some,
+        threads => threads,
     };
     let config = GlobalExecutorConfig::default()
         .with_min_threads(threads)

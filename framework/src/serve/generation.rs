@@ -8,7 +8,7 @@ use futures_lite::FutureExt;
 use super::templates::Templates;
 use crate::app::{Built, Check, Hook, Listed, Task};
 use crate::http::Service;
-use crate::setup::Kept;
+use crate::setup::ReusableValues;
 use crate::sync::limiter::Limiter;
 use crate::sync::lock::Mutex;
 use crate::sync::token::{token, Token, Trigger};
@@ -23,7 +23,7 @@ pub(crate) struct Generation {
     /// The requests it answers at the moment.
     pub(crate) requests: Arc<Limiter>,
     /// What the next generation may reuse.
-    pub(crate) kept: Kept,
+    pub(crate) reusable_values: ReusableValues,
     began: Instant,
     retire: Trigger,
     retiring: Token,
@@ -72,7 +72,7 @@ impl Prepared {
     pub(crate) fn new(
         number: u64,
         built: Built,
-        kept: Kept,
+        reusable_values: ReusableValues,
         retire: Trigger,
         retiring: Token,
     ) -> Self {
@@ -82,7 +82,7 @@ impl Prepared {
             service: built.service,
             routes: built.routes,
             requests: Limiter::unlimited(),
-            kept,
+            reusable_values,
             began: Instant::now(),
             retire,
             retiring,

@@ -10,7 +10,7 @@ use super::inside::Inside;
 use super::outside::Outside;
 use super::request::RequestBuilder;
 use crate::app::Application;
-use crate::config::Sources;
+use crate::config::ConfigSources;
 use crate::error::Result;
 
 /// Settings of an application under test, and its start.
@@ -24,7 +24,7 @@ use crate::error::Result;
 /// ```
 pub struct Builder {
     kind: Kind,
-    sources: Sources,
+    sources: ConfigSources,
 }
 
 enum Kind {
@@ -42,7 +42,7 @@ impl Builder {
     }
 
     fn of(kind: Kind) -> Self {
-        let mut sources = Sources::new("test");
+        let mut sources = ConfigSources::new("test");
         // a file that lies about is not meant for a test
         sources.default_file = PathBuf::new();
         Builder { kind, sources }

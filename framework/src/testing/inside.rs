@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::request::Asked;
 use super::PATIENCE;
 use crate::app::Application;
-use crate::config::{Loaded, Sources};
+use crate::config::{ConfigSources, LoadedConfig};
 use crate::error::{Error, Result};
 use crate::http::shared::Door;
 use crate::http::{Endpoints, RequestBody};
@@ -22,7 +22,7 @@ use crate::sync::lock::{Mutex, MutexGuard};
 /// An application that answers in process.
 pub(super) struct Inside {
     application: Arc<dyn Application>,
-    sources: Mutex<Sources>,
+    sources: Mutex<ConfigSources>,
     body_limit: Mutex<Option<u64>>,
     dispatcher: Dispatcher,
     endpoints: Arc<Endpoints>,
@@ -33,7 +33,7 @@ pub(super) struct Inside {
 impl Inside {
     pub(super) async fn start(
         application: Arc<dyn Application>,
-        sources: Sources,
+        sources: ConfigSources,
     ) -> Result<Self, Error> {
         let mut loaded = sources.load()?;
         let generation = build(&*application, &mut loaded, None).await?;
@@ -102,7 +102,7 @@ impl Inside {
 
 async fn build(
     application: &dyn Application,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedConfig,
     before: Option<&Generation>,
 ) -> Result<Arc<Generation>, Error> {
     Ok(lifecycle::build(application, loaded, before, Reason::Test)

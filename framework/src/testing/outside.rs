@@ -20,7 +20,7 @@ use super::answer::Answer;
 use super::request::Asked;
 use super::wire::Wire;
 use super::PATIENCE;
-use crate::config::Sources;
+use crate::config::ConfigSources;
 use crate::error::Result;
 use crate::sync::lock::Mutex;
 
@@ -37,7 +37,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    pub(super) async fn start(program: PathBuf, sources: Sources) -> Result<Self> {
+    pub(super) async fn start(program: PathBuf, sources: ConfigSources) -> Result<Self> {
         let dir = Dir::new()?;
         let flags = flags(&sources, &dir);
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
@@ -157,7 +157,7 @@ impl Drop for Outside {
 }
 
 /// Settings as flags, and a control socket of its own.
-fn flags(sources: &Sources, dir: &Dir) -> Vec<String> {
+fn flags(sources: &ConfigSources, dir: &Dir) -> Vec<String> {
     let control = format!("control.socket={}", dir.0.join("control").display());
     let sets = [control].into_iter().chain(sources.sets.iter().cloned());
     let mut flags: Vec<_> = sets.flat_map(|set| ["--set".to_owned(), set]).collect();

@@ -1,4 +1,4 @@
-//! What stands in a route attribute: methods, the path, and options.
+//! Parses the arguments of a route attribute: methods, path and options.
 
 use proc_macro2::TokenStream;
 use syn::parse::{Parse, ParseStream, Parser};
@@ -6,16 +6,16 @@ use syn::{Error, Ident, LitStr, Path, Result, Token, Type};
 
 use super::path;
 
-/// What an attribute says.
+/// The arguments of a route attribute.
 pub(super) struct Attribute {
-    /// As tide spells them: `Get`.
+    /// The methods as tide spells them: `Get`.
     pub(super) methods: Vec<Ident>,
     pub(super) path: LitStr,
     /// The names of the segments in the path.
     pub(super) segments: Vec<String>,
-    /// `crate = "…"`: where slackwater goes by another name.
+    /// `crate = "…"`: the path of the crate slackwater.
     pub(super) framework: Path,
-    /// `state = T`: what application it is for, where no argument says it.
+    /// `state = T`: the state of the application.
     pub(super) state: Option<Type>,
 }
 
@@ -51,7 +51,8 @@ impl Attribute {
         let path: LitStr = input
             .parse()
             .map_err(|error| Error::new(error.span(), missing))?;
-        let segments = path::segments(&path.value()).map_err(|why| Error::new(path.span(), why))?;
+        let segments =
+            path::segments(&path.value()).map_err(|message| Error::new(path.span(), message))?;
         let framework = syn::parse_quote!(::slackwater);
         let mut attribute = Attribute {
             methods,
@@ -91,7 +92,7 @@ impl Attribute {
     }
 }
 
-/// `GET, POST,` before the path.
+/// Parses `GET, POST,` before the path.
 fn methods(input: ParseStream<'_>) -> Result<Vec<Ident>> {
     let mut methods = Vec::new();
     while !input.peek(LitStr) {
@@ -109,17 +110,20 @@ fn methods(input: ParseStream<'_>) -> Result<Vec<Ident>> {
                 match METHODS.iter().any(|(name, _)| *name == upper) {
                     true => Error::new(
                         method.span(),
-                        format!("methods are written in capitals: {upper}"),
+                        format!("write methods in capital letters: {upper}"),
                     ),
                     false => Error::new(
                         method.span(),
-                        format!("the method `{method}` is not known; there are {}", all()),
+                        format!(
+                            "the method `{method}` is not known; the methods are {}",
+                            method_names()
+                        ),
                     ),
                 }
             })?;
         let known = Ident::new(known.1, method.span());
         if methods.contains(&known) {
-            return Err(Error::new(method.span(), "this method is named twice"));
+            return Err(Error::new(method.span(), "this method is listed twice"));
         }
         methods.push(known);
         input.parse::<Option<Token![,]>>()?;
@@ -130,6 +134,6 @@ fn methods(input: ParseStream<'_>) -> Result<Vec<Ident>> {
     Ok(methods)
 }
 
-fn all() -> String {
+fn method_names() -> String {
     METHODS.map(|(name, _)| name).join(", ")
 }

@@ -1,4 +1,4 @@
-//! The function that a route attribute stands on: what each argument is, and the state it is for.
+//! Reads the function under a route attribute: its arguments and the state of the application.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, ToTokens};
@@ -10,40 +10,40 @@ use syn::{
 
 use super::attribute::Attribute;
 
-/// What a handler is made from.
+/// The parts of the function that the handler is generated from.
 pub(super) struct Function {
     pub(super) name: Ident,
     pub(super) doc: String,
     pub(super) arguments: Vec<Argument>,
     pub(super) output: Type,
     pub(super) output_span: Span,
-    /// The state it is for.
+    /// The state of the application.
     pub(super) state: Type,
-    /// The parameters of the handler's implementation: the function's own, or one for the state.
+    /// The generic parameters of the handler's `impl`: those of the function, or a parameter for the state.
     pub(super) handler_generics: Generics,
-    /// Behind the function's name, where it is generic itself.
+    /// The turbofish of a call, if the function is generic.
     pub(super) turbofish: TokenStream,
     scope: Scope,
 }
 
-/// What applications it is for.
+/// The applications that can mount the route.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     OneState,
     AnyState,
-    /// What the function's own parameters say.
+    /// Any state that satisfies the bounds of the generic function.
     Generic,
 }
 
-/// One argument.
+/// An argument of the function.
 pub(super) enum Argument {
-    /// A segment of the path, which it is named like.
+    /// An argument that is named like a segment of the path.
     Segment {
         name: String,
         kind: Type,
     },
     Extractor(Type),
-    /// The request itself, last.
+    /// The request itself, which must be the last argument.
     Request,
 }
 
@@ -55,13 +55,8 @@ impl Argument {
         }
     }
 
-    /// For the description: its type.
-    pub(super) fn described(&self) -> Option<TokenStream> {
-        self.extractor().map(ToTokens::to_token_stream)
-    }
-
-    /// For the description: the segment and its type.
-    pub(super) fn named(&self) -> Option<TokenStream> {
+    /// Returns the name and the type of a segment, for the description of the route.
+    pub(super) fn segment_type(&self) -> Option<TokenStream> {
         match self {
             Argument::Segment { name, kind } => Some(quote! { (#name, #kind) }),
             _ => None,
@@ -75,7 +70,7 @@ impl Function {
         if signature.asyncness.is_none() {
             return Err(Error::new_spanned(
                 signature.fn_token,
-                "a route is an `async fn`: write `async fn` here",
+                "a route must be async: write `async fn` here",
             ));
         }
         let count = signature.inputs.len();
@@ -85,7 +80,7 @@ impl Function {
             .enumerate()
             .map(|(n, input)| argument(input, attribute, n + 1 == count))
             .collect::<Result<Vec<_>>>()?;
-        all_segments_are_taken(attribute, item, &arguments)?;
+        check_segments(attribute, item, &arguments)?;
         let output = match &signature.output {
             ReturnType::Default => parse_quote!(()),
             ReturnType::Type(_, kind) => (**kind).clone(),
@@ -123,11 +118,12 @@ impl Function {
         })
     }
 
-    pub(super) fn handler_generics_are_ours(&self) -> bool {
+    /// Returns true if the function is not generic.
+    pub(super) fn has_concrete_arguments(&self) -> bool {
         self.scope != Scope::Generic
     }
 
-    /// A state to ask an extractor with what does not depend on the state.
+    /// Returns a state with which constants of extractors can be evaluated that do not depend on the state.
     pub(super) fn state_or_unit(&self) -> Type {
         match self.scope {
             Scope::AnyState => parse_quote!(()),
@@ -145,7 +141,7 @@ fn scope(signature: &syn::Signature, state: Option<Type>) -> Result<(Scope, Type
     {
         return Err(Error::new_spanned(
             lifetime,
-            "what a route takes is its own: it has no lifetimes",
+            "a route cannot have lifetime parameters: take owned arguments",
         ));
     }
     match (own.params.is_empty(), state) {
@@ -157,7 +153,7 @@ fn scope(signature: &syn::Signature, state: Option<Type>) -> Result<(Scope, Type
         (false, Some(state)) => Ok((Scope::Generic, state, own.clone())),
         (false, None) => Err(Error::new_spanned(
             own,
-            "a generic route takes its state as an argument, `State<S>`, so that the application says what `S` is",
+            "a generic route must take its state as an argument `State<S>`, so that the application determines `S`",
         )),
     }
 }
@@ -168,7 +164,7 @@ fn argument(input: &FnArg, attribute: &Attribute, is_last: bool) -> Result<Argum
         FnArg::Receiver(receiver) => {
             return Err(Error::new_spanned(
                 receiver,
-                "a route is a function of its own, not a method: take no `self`, and the state as `State<S>`",
+                "a route cannot be a method: remove `self`, and take the state as an argument `State<S>`",
             ));
         }
     };
@@ -176,7 +172,7 @@ fn argument(input: &FnArg, attribute: &Attribute, is_last: bool) -> Result<Argum
         return Err(Error::new_spanned(
             reference,
             format!(
-                "an argument of a route is its own: write `{}`",
+                "a route cannot take a reference: write `{}`",
                 owned(&reference.elem)
             ),
         ));
@@ -184,14 +180,14 @@ fn argument(input: &FnArg, attribute: &Attribute, is_last: bool) -> Result<Argum
     if let Type::ImplTrait(opaque) = &**ty {
         return Err(Error::new_spanned(
             opaque,
-            "name the type: what is taken from a request has to be known",
+            "a route cannot take an `impl Trait`: write the type",
         ));
     }
     if last_segment(ty).is_some_and(|segment| segment.ident == "Request") {
         if !is_last {
             return Err(Error::new_spanned(
                 ty,
-                "the request itself can only be the last argument",
+                "the request must be the last argument",
             ));
         }
         return Ok(Argument::Request);
@@ -208,7 +204,7 @@ fn argument(input: &FnArg, attribute: &Attribute, is_last: bool) -> Result<Argum
     Ok(Argument::Extractor((**ty).clone()))
 }
 
-/// What a reference refers to, owned.
+/// Returns the owned type for a reference.
 fn owned(borrowed: &Type) -> String {
     match borrowed.to_token_stream().to_string().as_str() {
         "str" => "String".to_owned(),
@@ -217,42 +213,38 @@ fn owned(borrowed: &Type) -> String {
     }
 }
 
-fn all_segments_are_taken(
-    attribute: &Attribute,
-    item: &ItemFn,
-    arguments: &[Argument],
-) -> Result<()> {
+fn check_segments(attribute: &Attribute, item: &ItemFn, arguments: &[Argument]) -> Result<()> {
     let takes_all = arguments.iter().any(|argument| match argument {
         Argument::Request => true,
         Argument::Extractor(kind) => mentions_path(kind),
         Argument::Segment { .. } => false,
     });
-    let is_taken = |wanted: &String| {
+    let has_argument = |segment: &String| {
         arguments
             .iter()
-            .any(|argument| matches!(argument, Argument::Segment { name, .. } if name == wanted))
+            .any(|argument| matches!(argument, Argument::Segment { name, .. } if name == segment))
     };
-    match attribute.segments.iter().find(|segment| !takes_all && !is_taken(segment)) {
+    match attribute.segments.iter().find(|segment| !takes_all && !has_argument(segment)) {
         None => Ok(()),
         Some(segment) => Err(Error::new(
             attribute.path.span(),
             format!(
                 "the segment `:{segment}` has no argument: add `{segment}: String`, or another type that implements \
-                 `serde::Deserialize`, to `{}`; or take all segments as one argument `Path<T>`",
+                 `serde::Deserialize`, to `{}`; or take all segments as a single argument `Path<T>`",
                 item.sig.ident
             ),
         )),
     }
 }
 
-/// `Path<T>`, also within `Option` and `Result`.
+/// Returns true for `Path<T>`, also within `Option` and `Result`.
 fn mentions_path(kind: &Type) -> bool {
     last_segment(kind).is_some_and(|segment| {
         segment.ident == "Path" || first_argument(segment).is_some_and(mentions_path)
     })
 }
 
-/// The state that an argument names: the `S` of `State<S>` and of `Request<S>`.
+/// Returns the state in the type of an argument: the `S` of `State<S>` or `Request<S>`.
 fn state_of(input: &FnArg, attribute: &Attribute) -> Option<Type> {
     let FnArg::Typed(PatType { ty, .. }) = input else {
         return None;
@@ -263,7 +255,7 @@ fn state_of(input: &FnArg, attribute: &Attribute) -> Option<Type> {
         "State" => first_argument(segment).cloned(),
         "Request" => Some(match first_argument(segment) {
             Some(state) => state.clone(),
-            // a name that the application gave to `Request<S>`
+            // A type alias of the application for `Request<S>`.
             None => parse_quote!(<#ty as #fw::__private::OfState>::State),
         }),
         _ => None,
@@ -287,7 +279,7 @@ fn first_argument(segment: &syn::PathSegment) -> Option<&Type> {
     })
 }
 
-/// The doc comment, line by line, without the space that each begins with.
+/// Returns the doc comment without the space at the beginning of each line.
 fn doc(item: &ItemFn) -> String {
     let lines = item
         .attrs

@@ -1,4 +1,4 @@
-//! The route attributes: the function as it is, and beside it a struct of the same name that is its handler.
+//! The route attributes: they add to a function a struct of the same name that implements `Handler`.
 
 mod attribute;
 mod function;
@@ -15,9 +15,9 @@ use syn::{Ident, ItemFn, Result};
 use attribute::Attribute;
 use function::{Argument, Function};
 
-const EXPECTED: &str = "a route attribute stands on an `async fn`";
+const EXPECTED: &str = "put a route attribute on an `async fn`";
 
-/// `fixed` is the attribute's method; `#[route]` names its own.
+/// Expands a route attribute. `fixed` is the method of an attribute such as `#[get]`; `#[route]` lists its methods itself.
 pub(crate) fn expand(
     fixed: Option<&str>,
     arguments: TokenStream,
@@ -28,12 +28,14 @@ pub(crate) fn expand(
         .and_then(|item| handler(fixed, arguments, &item));
     match handler {
         Ok(handler) => quote! { #item #handler },
-        Err(error) => refused(&item, &error),
+        Err(error) => with_error(&item, &error),
     }
 }
 
-/// One mistake, one error: what mounts the route still finds a struct of that name, which is a route for every state.
-fn refused(item: &TokenStream, error: &syn::Error) -> TokenStream {
+/// Returns the item with the error and a handler for any state.
+///
+/// Without the handler rustc would report a follow-up error wherever the route is mounted.
+fn with_error(item: &TokenStream, error: &syn::Error) -> TokenStream {
     let error = error.to_compile_error();
     let Ok(ItemFn { vis, sig, .. }) = syn::parse2::<ItemFn>(item.clone()) else {
         return quote! { #item #error };
@@ -66,9 +68,9 @@ fn handler(fixed: Option<&str>, arguments: TokenStream, item: &ItemFn) -> Result
     let state = &function.state;
     let generics = &function.handler_generics;
     let (impl_generics, _, where_clause) = generics.split_for_impl();
-    let (taken, calls) = takes(&attribute, &function);
+    let (extractions, call) = extractions(&attribute, &function);
     let output = function.output_span;
-    let answer = quote_spanned! { output=> #fw::__private::answer(given) };
+    let response = quote_spanned! { output=> #fw::__private::answer(output) };
     Ok(quote! {
         #[doc = #doc]
         #[allow(non_camel_case_types, dead_code)]
@@ -80,9 +82,9 @@ fn handler(fixed: Option<&str>, arguments: TokenStream, item: &ItemFn) -> Result
             async fn call(request: #fw::Request<#state>) -> #fw::Response {
                 #[allow(unused_mut)]
                 let mut request = request;
-                #taken
-                let given = #calls.await;
-                #answer
+                #extractions
+                let output = #call.await;
+                #response
             }
         }
 
@@ -100,11 +102,11 @@ fn info(attribute: &Attribute, function: &Function) -> TokenStream {
     let segments = attribute.segments.iter();
     let name = function.name.to_string();
     let doc = &function.doc;
-    let described = function.arguments.iter().filter_map(Argument::described);
-    let named = function.arguments.iter().filter_map(Argument::named);
+    let extractors = function.arguments.iter().filter_map(Argument::extractor);
+    let segment_types = function.arguments.iter().filter_map(Argument::segment_type);
     let output = &function.output;
     let describe = quote! {
-        #fw::__describe!([#(#named,)*] [#(#described,)*] #output)
+        #fw::__describe!([#(#segment_types,)*] [#(#extractors,)*] #output)
     };
     quote! {
         #fw::__route_info!(
@@ -119,17 +121,17 @@ fn info(attribute: &Attribute, function: &Function) -> TokenStream {
     }
 }
 
-/// Takes each argument from the request, or answers with why it cannot be; and the call with all of them.
-fn takes(attribute: &Attribute, function: &Function) -> (TokenStream, TokenStream) {
+/// Returns the code that extracts each argument or responds with its rejection, and the call of the function.
+fn extractions(attribute: &Attribute, function: &Function) -> (TokenStream, TokenStream) {
     let fw = &attribute.framework;
     let state = &function.state;
-    let mut taken = TokenStream::new();
-    let mut given = Vec::new();
+    let mut extractions = TokenStream::new();
+    let mut call_arguments = Vec::new();
     for (n, argument) in function.arguments.iter().enumerate() {
         let value = Ident::new(&format!("argument_{n}"), proc_macro2::Span::mixed_site());
-        let take = match argument {
+        let extraction = match argument {
             Argument::Request => {
-                given.push(quote! { request });
+                call_arguments.push(quote! { request });
                 continue;
             }
             Argument::Segment { name, kind } => quote_spanned! { kind.span()=>
@@ -142,24 +144,27 @@ fn takes(attribute: &Attribute, function: &Function) -> (TokenStream, TokenStrea
                 ).await
             },
         };
-        taken.extend(quote! {
-            let #value = match #take {
+        extractions.extend(quote! {
+            let #value = match #extraction {
                 ::core::result::Result::Ok(value) => value,
                 ::core::result::Result::Err(rejection) => {
                     return #fw::IntoResponse::into_response(rejection);
                 }
             };
         });
-        given.push(quote! { #value });
+        call_arguments.push(quote! { #value });
     }
     let (name, turbofish) = (&function.name, &function.turbofish);
-    (taken, quote! { #name #turbofish (#(#given),*) })
+    (
+        extractions,
+        quote! { #name #turbofish (#(#call_arguments),*) },
+    )
 }
 
-/// A body can be read once: each argument after the first that reads it is an error, where it stands.
+/// Returns a compile-time check that at most one argument reads the body. The error points at the second such argument.
 fn check_bodies(attribute: &Attribute, function: &Function) -> TokenStream {
-    if !function.handler_generics_are_ours() {
-        // what the arguments are is known only where the function is used
+    if !function.has_concrete_arguments() {
+        // The types of the arguments are not known before the generic function is used.
         return TokenStream::new();
     }
     let fw = &attribute.framework;
@@ -173,8 +178,8 @@ fn check_bodies(attribute: &Attribute, function: &Function) -> TokenStream {
     for (n, later) in extractors.iter().enumerate().skip(1) {
         let earlier = &extractors[..n];
         let message = format!(
-            "`{}` takes the body of the request twice, and it can be read only once: take one of `Json<T>`, `Form<T>`, \
-             `String`, `Bytes` and `BodyStream`, and parse the rest of it yourself",
+            "`{}` takes the body of the request twice, but a body can be read only once: take only one of `Json<T>`, \
+             `Form<T>`, `String`, `Bytes` and `BodyStream`",
             function.name
         );
         checks.extend(quote_spanned! { later.span()=>

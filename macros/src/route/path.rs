@@ -1,25 +1,25 @@
-//! The path of a route: its segments, and what is wrong with it.
+//! Parses the path of a route.
 
-/// The names of the segments that are arguments, in their order.
+/// Returns the names of the segments that are arguments, in their order.
 ///
 /// # Errors
-/// In words that say what to write.
+/// A message that states the fix.
 pub(super) fn segments(path: &str) -> Result<Vec<String>, String> {
     if !path.starts_with('/') {
-        return Err(format!("a path begins with `/`: write \"/{path}\""));
+        return Err(format!("a path must begin with `/`: write \"/{path}\""));
     }
     if let Some(at) = path.find(['?', '#']) {
         let plain = &path[..at];
         return Err(format!(
-            "a path has no query and no fragment: write \"{plain}\", and take the query as an argument `Query<T>`"
+            "a path cannot contain a query or a fragment: write \"{plain}\", and take the query as an argument `Query<T>`"
         ));
     }
     if path.contains("//") {
-        return Err("a path has no empty segment: write one `/` where two stand".to_owned());
+        return Err("a path cannot contain an empty segment: write `/` instead of `//`".to_owned());
     }
     if path.contains(|c: char| c.is_whitespace() || !c.is_ascii()) {
         return Err(
-            "a path is plain ASCII without spaces: write other characters percent-encoded, as they are sent"
+            "a path consists of ASCII characters without spaces: percent-encode other characters"
                 .to_owned(),
         );
     }
@@ -31,12 +31,12 @@ pub(super) fn segments(path: &str) -> Result<Vec<String>, String> {
         };
         if part.starts_with('*') && parts.peek().is_some() {
             return Err(format!(
-                "`{part}` takes the rest of the path, so nothing can follow it"
+                "`{part}` matches the rest of the path, so nothing can follow it"
             ));
         }
         if names.contains(&name) {
             return Err(format!(
-                "two segments are called `{name}`: give each a name of its own"
+                "two segments are called `{name}`: give each a different name"
             ));
         }
         names.push(name);
@@ -44,7 +44,7 @@ pub(super) fn segments(path: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// The name of a segment, if it is an argument.
+/// Returns the name of a segment if it is an argument.
 fn name(part: &str, path: &str) -> Result<Option<String>, String> {
     for (open, close) in [('{', '}'), ('<', '>'), ('[', ']')] {
         if let Some(inner) = part
@@ -52,19 +52,19 @@ fn name(part: &str, path: &str) -> Result<Option<String>, String> {
             .and_then(|rest| rest.strip_suffix(close))
         {
             let inner = inner.trim_end_matches("..").trim_start_matches('*');
-            let right = path.replace(part, &format!(":{inner}"));
+            let fixed = path.replace(part, &format!(":{inner}"));
             return Err(format!(
-                "a segment that is an argument is written `:{inner}`: write \"{right}\""
+                "a segment that is an argument is written `:{inner}`: write \"{fixed}\""
             ));
         }
     }
     match part.strip_prefix([':', '*']) {
         None if part.contains([':', '*', '{', '}', '<', '>']) => {
-            Err(format!("`{part}`: a segment is plain text, or all of it is an argument: `:name`, or `*name` for the rest of the path"))
+            Err(format!("`{part}` mixes text and an argument: a segment is either text, or `:name`, or `*name` for the rest of the path"))
         }
         None => Ok(None),
         Some(name) if syn::parse_str::<syn::Ident>(name).is_ok() => Ok(Some(name.to_owned())),
         Some("") => Err(format!("the segment `{part}` has no name: write `{part}name`")),
-        Some(name) => Err(format!("`{name}` cannot be the name of an argument: write one such as `:id` or `:user_id`")),
+        Some(name) => Err(format!("`{name}` cannot be the name of an argument: write a name such as `:id` or `:user_id`")),
     }
 }

@@ -1,4 +1,4 @@
-//! What the attributes make of functions, and what they say of those that are none.
+//! Tests of the generated code and of the error messages.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn get(arguments: TokenStream, item: TokenStream) -> String {
 }
 
 #[test]
-fn a_function_is_left_as_it_is_and_gets_a_handler() {
+fn a_handler_is_added_to_the_unchanged_function() {
     let item = quote! { pub async fn list() -> String { made() } };
     let text = get(quote!("/"), item.clone());
     assert!(text.starts_with(&item.to_string()), "{text}");
@@ -19,7 +19,7 @@ fn a_function_is_left_as_it_is_and_gets_a_handler() {
 }
 
 #[test]
-fn the_state_is_that_of_an_argument_or_of_the_attribute() {
+fn the_state_comes_from_an_argument_or_from_the_attribute() {
     for (arguments, item, state) in [
         (
             quote!("/"),
@@ -58,7 +58,7 @@ fn the_state_is_that_of_an_argument_or_of_the_attribute() {
 }
 
 #[test]
-fn an_argument_named_like_a_segment_is_that_segment() {
+fn an_argument_named_like_a_segment_receives_the_segment() {
     let text = get(
         quote!("/a/:id/*rest"),
         quote! { async fn f(id: u64, rest: String, other: Query<X>) {} },
@@ -75,9 +75,9 @@ fn an_argument_named_like_a_segment_is_that_segment() {
 }
 
 #[test]
-fn what_is_no_route_is_told_what_to_write() {
+fn the_error_for_an_invalid_route_states_the_fix() {
     let f = quote! { async fn f() {} };
-    for (arguments, item, told) in [
+    for (arguments, item, message) in [
         (quote!("users"), f.clone(), "write \\\"/users\\\""),
         (quote!("/users/{id}"), f.clone(), "write \\\"/users/:id\\\""),
         (
@@ -86,7 +86,11 @@ fn what_is_no_route_is_told_what_to_write() {
             "write \\\"/users/:id\\\"",
         ),
         (quote!("/a?x=1"), f.clone(), "`Query<T>`"),
-        (quote!("/a//b"), f.clone(), "no empty segment"),
+        (
+            quote!("/a//b"),
+            f.clone(),
+            "cannot contain an empty segment",
+        ),
         (quote!("/ä"), f.clone(), "percent-encoded"),
         (quote!("/:a/:a"), f.clone(), "two segments are called `a`"),
         (quote!("/*a/b"), f.clone(), "nothing can follow it"),
@@ -96,7 +100,7 @@ fn what_is_no_route_is_told_what_to_write() {
             f.clone(),
             "cannot be the name of an argument",
         ),
-        (quote!("/a:b"), f.clone(), "plain text"),
+        (quote!("/a:b"), f.clone(), "mixes text and an argument"),
         (
             quote!("/:id"),
             f.clone(),
@@ -116,7 +120,7 @@ fn what_is_no_route_is_told_what_to_write() {
         (
             quote!("/"),
             quote! { async fn f(&self) {} },
-            "take no `self`",
+            "remove `self`",
         ),
         (
             quote!("/"),
@@ -126,26 +130,26 @@ fn what_is_no_route_is_told_what_to_write() {
         (
             quote!("/"),
             quote! { async fn f(r: Request<()>, b: String) {} },
-            "only be the last argument",
+            "must be the last argument",
         ),
         (
             quote!("/"),
             quote! { async fn f<T>(t: T) {} },
-            "takes its state as an argument",
+            "must take its state as an argument",
         ),
-        (quote!("/"), quote! { struct F; }, "stands on an `async fn`"),
+        (quote!("/"), quote! { struct F; }, "on an `async fn`"),
     ] {
         let text = get(arguments, item);
-        assert!(text.contains(told), "{told}: {text}");
+        assert!(text.contains(message), "{message}: {text}");
     }
-    for (arguments, told) in [
-        (quote!(get, "/"), "in capitals: GET"),
+    for (arguments, message) in [
+        (quote!(get, "/"), "in capital letters: GET"),
         (quote!(FETCH, "/"), "the method `FETCH` is not known"),
-        (quote!(GET, GET, "/"), "named twice"),
+        (quote!(GET, GET, "/"), "listed twice"),
         (quote!("/"), "the methods are missing"),
         (quote!(GET), "write methods, then the path"),
     ] {
         let text = expand(None, arguments, f.clone()).to_string();
-        assert!(text.contains(told), "{told}: {text}");
+        assert!(text.contains(message), "{message}: {text}");
     }
 }

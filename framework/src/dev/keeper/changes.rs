@@ -100,12 +100,12 @@ impl Keeper {
 
     /// The build has given the program that runs already; what it reads while it runs may have changed.
     fn nothing_new(&mut self, changes: &BTreeSet<Change>) {
-        let is_read_again = |change: &Change| *change != Change::Sources;
+        let is_read_again = |change: &Change| *change != Change::ConfigSources;
         match changes.iter().any(is_read_again) {
             true => self.want(Wanted::Reload),
             false => self.pages.show(State::Fine),
         }
-        if changes.contains(&Change::Sources) {
+        if changes.contains(&Change::ConfigSources) {
             log::info!("built, and the program is the same as before");
         }
     }
