@@ -91,7 +91,7 @@ fn the_error_for_an_invalid_route_states_the_fix() {
             f.clone(),
             "cannot contain an empty segment",
         ),
-        (quote!("/ä"), f.clone(), "percent-encoded"),
+        (quote!("/ä"), f.clone(), "percent-encode other characters"),
         (quote!("/:a/:a"), f.clone(), "two segments are called `a`"),
         (quote!("/*a/b"), f.clone(), "nothing can follow it"),
         (quote!("/:"), f.clone(), "has no name"),
