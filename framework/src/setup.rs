@@ -44,7 +44,7 @@ pub enum Reason {
     Start,
     /// The configuration is loaded again.
     Reload,
-    /// The process takes over from a running one.
+    /// The process takes over from a running process.
     Upgrade,
     /// `APP check` or a similar command. Nothing is served, so `app` must not change anything outside the process.
     Check,
