@@ -19,7 +19,7 @@ async fn slow() -> &'static str {
 #[get("/wait")]
 async fn wait(draining: Draining) -> &'static str {
     draining.wait().await;
-    "the server has other plans\n"
+    "the server is draining\n"
 }
 
 #[slackwater::main]

@@ -258,10 +258,7 @@ fn graceful_shutdown_answers_what_it_has_begun() {
     );
     process.signal(Signal::INT);
     assert_eq!(slow.answer().unwrap().text(), "done\n");
-    assert_eq!(
-        waiting.answer().unwrap().text(),
-        "the server has other plans\n"
-    );
+    assert_eq!(waiting.answer().unwrap().text(), "the server is draining\n");
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     assert!(
         process.log().contains("put its broom away"),

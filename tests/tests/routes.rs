@@ -256,7 +256,7 @@ fn an_option_is_none_where_nothing_is_and_a_result_leaves_it_to_the_handler() {
     );
     assert_eq!(
         post(&process, "/typed/either", JSON, "{}"),
-        ok("422: body name: it is missing")
+        ok("422: body name: missing")
     );
 }
 

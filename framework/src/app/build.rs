@@ -1,10 +1,9 @@
-//! From the application's function to what a generation runs: called, caught, checked.
+//! Turns the application's function into the parts of a generation: calls it, catches its panics, checks its routes.
 
 use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_lite::FutureExt;
@@ -12,63 +11,62 @@ use serde::de::value::{Error as UnitError, UnitDeserializer};
 use serde::de::DeserializeOwned;
 use tide::Server;
 
+use super::application::{App, TableCoverage};
 use super::check::Check;
-use super::table::Listed;
-use super::{App, Origin};
+use super::future::BoxFuture;
+use super::hook::{Hook, Task};
+use super::table::ListedRoute;
 use crate::config::LoadedConfig;
 use crate::error::{panic_text, Error, Kind, Result};
 use crate::http::bridge::{Allow, KeepCause, Tide};
 use crate::http::Service;
 use crate::setup::Setup;
-use crate::sync::token::Token;
 
-/// A future that may go to any thread.
-pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What runs once, before a generation is live or when it finishes.
-pub(crate) type Hook = Box<dyn FnOnce() -> BoxFuture<Result<()>> + Send>;
-
-/// A background task of a generation.
-pub(crate) struct Task {
-    pub(crate) name: String,
-    pub(crate) start: Box<dyn FnOnce(Token) -> BoxFuture<()> + Send>,
-}
-
-/// An application, ready to run as a generation.
-pub(crate) struct Built {
+/// The parts of an application, ready to run as a generation.
+pub(crate) struct ApplicationParts {
     pub(crate) service: Arc<dyn Service>,
-    pub(crate) routes: Vec<Listed>,
+    pub(crate) routes: Vec<ListedRoute>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) on_ready: Vec<Hook>,
     pub(crate) on_drain: Vec<Hook>,
     pub(crate) checks: Vec<Check>,
-    /// The head of the application's own description, if it serves one.
+    /// Title, version and description of the OpenAPI document, if the application serves one.
     #[cfg(feature = "openapi")]
     pub(crate) api: Option<crate::openapi::OpenApi>,
 }
 
-/// The application's function, whatever its arguments and state: makes a generation from settings.
+/// An application's function, independent of its arguments and of the application's state.
 pub(crate) trait Application: Send + Sync {
-    fn build(&self, settings: &mut LoadedConfig, setup: Setup) -> BoxFuture<Result<Built, Error>>;
+    /// Reads the settings and calls the function.
+    fn build(
+        &self,
+        settings: &mut LoadedConfig,
+        setup: Setup,
+    ) -> BoxFuture<Result<ApplicationParts, Error>>;
 
-    /// Reads the settings as `build` does, and builds nothing: what is odd or secret in them is known afterwards.
+    /// Reads the settings as `build` does, without calling the function. Afterwards `settings` holds the unknown keys
+    /// and the secrets that were found.
     ///
     /// # Errors
-    /// The settings are not what the function takes.
+    /// The settings cannot be deserialized into the type that the function takes.
     fn read(&self, settings: &mut LoadedConfig) -> Result<(), Error>;
 }
 
-/// One that is made of what its function is turned into, and of the type of its settings.
-struct Function<F> {
+/// An [`Application`] made of two functions: `build` implements the whole, `read` only deserializes the settings.
+struct ApplicationFn<F> {
     build: F,
     read: fn(&mut LoadedConfig) -> Result<(), Error>,
 }
 
-impl<F> Application for Function<F>
+impl<F> Application for ApplicationFn<F>
 where
-    F: Fn(&mut LoadedConfig, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync,
+    F: Fn(&mut LoadedConfig, Setup) -> BoxFuture<Result<ApplicationParts, Error>> + Send + Sync,
 {
-    fn build(&self, settings: &mut LoadedConfig, setup: Setup) -> BoxFuture<Result<Built, Error>> {
+    fn build(
+        &self,
+        settings: &mut LoadedConfig,
+        setup: Setup,
+    ) -> BoxFuture<Result<ApplicationParts, Error>> {
         (self.build)(settings, setup)
     }
 
@@ -77,10 +75,12 @@ where
     }
 }
 
-/// A function that makes an [`App`]: `async fn app()`, `async fn app(settings: Settings)` or
-/// `async fn app(settings: Settings, setup: Setup)`, giving a [`Result`](crate::Result), in which `?` takes any error.
+/// An async function or closure that returns a [`Result`](crate::Result) of an [`App`].
 ///
-/// It is implemented for these functions and closures, and is not for others to implement.
+/// It takes no argument, the application's settings, or the settings and a [`Setup`]: `async fn app()`,
+/// `async fn app(settings: Settings)` or `async fn app(settings: Settings, setup: Setup)`.
+///
+/// Applications do not implement this trait.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -95,40 +95,42 @@ where
 ///     Ok(app)
 /// }
 ///
-/// fn is_one<Args>(app: impl slackwater::IntoApplication<Args>) {}
-/// is_one(app);
+/// let runner = slackwater::Runner::new(app);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a function that makes an application",
+    message = "`{Self}` is not a function that returns an application",
     label = "not an application",
     note = "write `async fn app() -> slackwater::Result<App>`, or with the arguments `(settings: Settings)` or \
             `(settings: Settings, setup: Setup)`",
-    note = "`Settings` has to be owned and implement `serde::Deserialize`, and the function's future has to be `Send`"
+    note = "`Settings` must be an owned type that implements `serde::Deserialize`, and the function's future must be `Send`"
 )]
 pub trait IntoApplication<Args> {
     #[doc(hidden)]
-    fn into_application(self) -> Erased;
+    fn into_application(self) -> BoxApplication;
 }
 
-/// An application's function without its types.
+/// A shared [`Application`] whose type is erased.
 #[doc(hidden)]
 #[derive(Clone)]
-pub struct Erased(pub(crate) Arc<dyn Application>);
+pub struct BoxApplication(pub(crate) Arc<dyn Application>);
 
-impl Erased {
+impl BoxApplication {
     fn new<T, F>(build: F) -> Self
     where
         T: DeserializeOwned + 'static,
-        F: Fn(&mut LoadedConfig, Setup) -> BoxFuture<Result<Built, Error>> + Send + Sync + 'static,
+        F: Fn(&mut LoadedConfig, Setup) -> BoxFuture<Result<ApplicationParts, Error>>
+            + Send
+            + Sync
+            + 'static,
     {
-        Erased(Arc::new(Function {
+        BoxApplication(Arc::new(ApplicationFn {
             build,
             read: |loaded| settings::<T>(loaded).map(drop),
         }))
     }
 }
 
-impl fmt::Debug for Erased {
+impl fmt::Debug for BoxApplication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Application")
     }
@@ -140,8 +142,8 @@ where
     Fut: Future<Output = Result<App<S>>> + Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    fn into_application(self) -> Erased {
-        Erased::new::<(), _>(move |_, _| run(&self))
+    fn into_application(self) -> BoxApplication {
+        BoxApplication::new::<(), _>(move |_, _| run(&self))
     }
 }
 
@@ -152,8 +154,8 @@ where
     Fut: Future<Output = Result<App<S>>> + Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    fn into_application(self) -> Erased {
-        Erased::new::<T, _>(move |loaded, _| match settings(loaded) {
+    fn into_application(self) -> BoxApplication {
+        BoxApplication::new::<T, _>(move |loaded, _| match settings(loaded) {
             Ok(settings) => run(|| self(settings)),
             Err(error) => Box::pin(async { Err(error) }),
         })
@@ -167,39 +169,41 @@ where
     Fut: Future<Output = Result<App<S>>> + Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    fn into_application(self) -> Erased {
-        Erased::new::<T, _>(move |loaded, setup| match settings(loaded) {
+    fn into_application(self) -> BoxApplication {
+        BoxApplication::new::<T, _>(move |loaded, setup| match settings(loaded) {
             Ok(settings) => run(|| self(settings, setup)),
             Err(error) => Box::pin(async { Err(error) }),
         })
     }
 }
 
-/// The application's settings. One that has none says so with `()`, whatever stands in `[app]`.
+/// Deserializes the application's settings. If the function takes `()`, the section `[app]` is ignored.
 fn settings<T: DeserializeOwned + 'static>(loaded: &mut LoadedConfig) -> Result<T, Error> {
     if TypeId::of::<T>() == TypeId::of::<()>() {
         let nothing = T::deserialize(UnitDeserializer::<UnitError>::new());
-        return nothing
-            .map_err(|error| Error::new(Kind::App, "settings of type `()`").because(error));
+        return nothing.map_err(|error| {
+            Error::new(Kind::App, "cannot read the settings as `()`").because(error)
+        });
     }
     loaded.app()
 }
 
-/// Calls `app`. A panic in it is an error like any other: a reload must not end the process.
-fn run<Fut, S>(call: impl FnOnce() -> Fut) -> BoxFuture<Result<Built, Error>>
+/// Calls the application's function and builds what it returns. A panic becomes an error, because a function that
+/// panics at a reload must not end the process.
+fn run<Fut, S>(call: impl FnOnce() -> Fut) -> BoxFuture<Result<ApplicationParts, Error>>
 where
     Fut: Future<Output = Result<App<S>>> + Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
     let future = catch_unwind(AssertUnwindSafe(call));
     Box::pin(async move {
-        let made = match future {
+        let result = match future {
             Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
             Err(payload) => Err(payload),
         };
-        match made {
+        match result {
             Ok(Ok(app)) => app.build(),
-            Ok(Err(error)) => Err(Error::new(Kind::App, "`app` failed").because(error)),
+            Ok(Err(error)) => Err(Error::new(Kind::App, "`app` returned an error").because(error)),
             Err(payload) => Err(Error::new(
                 Kind::App,
                 format!("`app` panicked: {}", panic_text(&*payload)),
@@ -208,57 +212,41 @@ where
     })
 }
 
-/// A hook whose panic is an error like any other: nobody would hear of it, and the process would wait for ever.
-pub(super) fn hook<F, Fut>(act: F) -> Hook
-where
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = Result<()>> + Send + 'static,
-{
-    Box::new(|| {
-        Box::pin(async {
-            let acted = AssertUnwindSafe(async { act().await }).catch_unwind().await;
-            acted.unwrap_or_else(|payload| {
-                Err(format!("it panicked: {}", panic_text(&*payload)).into())
-            })
-        })
-    })
-}
-
 impl<S: Clone + Send + Sync + 'static> App<S> {
-    /// What a generation runs.
+    /// Checks the routes and returns the parts of a generation.
     ///
     /// # Errors
-    /// If two routes are the same.
-    pub(crate) fn build(self) -> Result<Built, Error> {
+    /// A method and path have two endpoints, or a path has two mounts.
+    pub(crate) fn build(self) -> Result<ApplicationParts, Error> {
         let mut routes = self.table.check()?;
         let allow = Allow::of(
             routes
                 .iter()
                 .map(|route| (route.method.as_str(), route.path.as_str())),
         );
-        let unlisted = Listed {
+        let unlisted = ListedRoute {
             method: "ANY".to_owned(),
             path: "/*".to_owned(),
-            source: "added to the tide server itself".to_owned(),
+            source: "other routes of the tide server, not listed".to_owned(),
             #[cfg(feature = "openapi")]
             info: None,
         };
-        let service: Arc<dyn Service> = match self.origin {
-            Origin::Ours => Arc::new(Tide::new(self.server, allow)),
-            Origin::Opened => {
+        let service: Arc<dyn Service> = match self.coverage {
+            TableCoverage::Complete => Arc::new(Tide::new(self.server, allow)),
+            TableCoverage::Partial => {
                 routes.push(unlisted);
                 Arc::new(Tide::new(self.server, allow))
             }
-            Origin::Given => {
+            TableCoverage::External => {
                 routes.push(unlisted);
-                Arc::new(Tide::new(wrapped(self.server), allow))
+                Arc::new(Tide::new(with_keep_cause(self.server), allow))
             }
         };
         #[cfg(feature = "openapi")]
         let api = {
-            self.documents
-                .iter()
-                .for_each(|document| document.fill(&routes));
+            for document in &self.documents {
+                document.fill(&routes);
+            }
             self.documents
                 .into_iter()
                 .next()
@@ -271,7 +259,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             checks,
             ..
         } = self;
-        Ok(Built {
+        Ok(ApplicationParts {
             service,
             routes,
             tasks,
@@ -284,8 +272,10 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     }
 }
 
-/// A server within one that keeps causes: a middleware can only be added inside of those that are there.
-pub(crate) fn wrapped<S: Clone + Send + Sync + 'static>(inner: Server<S>) -> Server<()> {
+/// Nests `inner` in a server that has the middleware [`KeepCause`].
+///
+/// `KeepCause` must be the outermost middleware, but tide adds a new middleware inside the existing ones.
+pub(crate) fn with_keep_cause<S: Clone + Send + Sync + 'static>(inner: Server<S>) -> Server<()> {
     let mut outer = tide::new();
     outer.with(KeepCause);
     outer.at("/").all(inner.clone());
@@ -305,18 +295,18 @@ mod tests {
         greeting: String,
     }
 
-    fn build<Args>(app: impl IntoApplication<Args>) -> Result<Built, String> {
+    fn build<Args>(app: impl IntoApplication<Args>) -> Result<ApplicationParts, String> {
         let mut sources = ConfigSources::new("test");
         sources.default_file = "/nonexistent".into();
         sources.sets = vec!["app.greeting=hi".into()];
         let mut loaded = sources.load().unwrap();
         let setup = Setup::new(Reason::Test, 7, crate::sync::token::token().1, None);
-        let Erased(application) = app.into_application();
+        let BoxApplication(application) = app.into_application();
         block_on(application.build(&mut loaded, setup)).map_err(|error| error.chain())
     }
 
     #[test]
-    fn an_application_takes_nothing_settings_or_settings_and_setup() {
+    fn an_application_function_takes_no_argument_or_settings_or_settings_and_setup() {
         async fn plain() -> Result<App> {
             Ok(App::new())
         }
@@ -331,13 +321,16 @@ mod tests {
                 .get(|request: tide::Request<String>| async move { Ok(request.state().clone()) });
             Ok(app)
         })
-        .is_ok_and(|built| built.routes.len() == 1));
+        .is_ok_and(|parts| parts.routes.len() == 1));
     }
 
     #[test]
-    fn an_error_and_a_panic_are_errors_with_what_they_said() {
+    fn an_error_or_a_panic_of_the_function_becomes_an_error_with_its_message() {
         let failed = build(|| async { Err::<App, _>("no database".into()) });
-        assert_eq!(failed.err().unwrap(), "`app` failed: no database");
+        assert_eq!(
+            failed.err().unwrap(),
+            "`app` returned an error: no database"
+        );
         let settings = build(|_: Vec<u8>| async { Ok(App::new()) });
         assert!(settings.err().unwrap().contains("app"));
 
@@ -357,8 +350,8 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_read_without_a_call_of_the_function() {
-        let Erased(application) =
+    fn read_does_not_call_the_function() {
+        let BoxApplication(application) =
             (|_: Settings| async { Err::<App, _>("called".into()) }).into_application();
         let mut loaded = ConfigSources::new("test").load().unwrap();
         assert!(
@@ -371,8 +364,8 @@ mod tests {
     }
 
     #[test]
-    fn tasks_and_hooks_come_along_from_nested_applications() {
-        let built = build(|| async {
+    fn tasks_and_hooks_of_a_nested_application_are_kept() {
+        let parts = build(|| async {
             let mut inner = App::with_state(1);
             inner.task("inner", |stop| async move { stop.wait().await });
             inner
@@ -383,19 +376,19 @@ mod tests {
             Ok(app)
         })
         .unwrap();
-        let names: Vec<_> = built.tasks.iter().map(|task| task.name.as_str()).collect();
+        let names: Vec<_> = parts.tasks.iter().map(|task| task.name.as_str()).collect();
         assert_eq!(names, ["outer", "inner"]);
-        for task in built.tasks {
-            let (_, told) = crate::sync::token::token();
-            block_on((task.start)(told));
+        for task in parts.tasks {
+            let (_, stop) = crate::sync::token::token();
+            block_on((task.start)(stop));
         }
-        for hook in built.on_ready {
+        for hook in parts.on_ready {
             assert_eq!(block_on(hook()).unwrap_err().to_string(), "not ready");
         }
-        let said = built
+        let errors = parts
             .on_drain
             .into_iter()
             .map(|hook| block_on(hook()).unwrap_err().to_string());
-        assert_eq!(said.collect::<Vec<_>>(), ["it panicked: going"]);
+        assert_eq!(errors.collect::<Vec<_>>(), ["the hook panicked: going"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Directories of files: paths that name no file are not found.
+//! Middleware for directories of files: a path that names no file is answered 404.
 
 use std::io::{self, ErrorKind};
 
@@ -6,18 +6,20 @@ use rustix::io::Errno;
 use tide::utils::async_trait;
 use tide::{Middleware, Next, Request, Response, Result, StatusCode};
 
-/// Stands before tide's endpoint for a directory, which takes any path that is not missing altogether for the server's
-/// fault: a directory, something below a file, a name that no file can have.
-pub(super) struct NoFile {
-    /// What the paths of its requests begin with.
-    pub(super) below: String,
+/// Turns file errors of tide's directory endpoint into 404.
+///
+/// The endpoint answers 404 only if no entry of that name exists. It answers 500 if the path names a directory, goes
+/// through a file as if it were a directory, or contains an invalid file name.
+pub(super) struct MapFileErrors {
+    /// Path of the directory's route.
+    pub(super) prefix: String,
 }
 
 #[async_trait]
-impl<S: Clone + Send + Sync + 'static> Middleware<S> for NoFile {
+impl<S: Clone + Send + Sync + 'static> Middleware<S> for MapFileErrors {
     async fn handle(&self, request: Request<S>, next: Next<'_, S>) -> Result {
-        // the router passes over slashes that are doubled, and the endpoint does not
-        if !request.url().path().starts_with(&self.below) {
+        // the router ignores doubled slashes; the endpoint does not, and panics if the path lacks its prefix
+        if !request.url().path().starts_with(&self.prefix) {
             return Ok(Response::new(StatusCode::NotFound));
         }
         let response = next.run(request).await;

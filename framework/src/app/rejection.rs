@@ -1,4 +1,4 @@
-//! Why a request is not answered as it wished: RFC 9457's problem details, as a type that `?` takes.
+//! The reason a request was rejected, as problem details (RFC 9457) that `?` can return.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -10,11 +10,12 @@ use tide::{Response, StatusCode};
 use super::answer::{IntoResponse, PROBLEM_JSON};
 use crate::error::{chain, BoxError};
 
-/// Why a request is not answered as it wished.
+/// The reason a request was rejected.
 ///
-/// Extractors give one where a request does not hold what they need, and a handler may give its own: `?` takes it in a
-/// function that returns `Result<_, Rejection>` and in one that returns [`slackwater::Result`](crate::Result). The
-/// answer is a problem document (RFC 9457), and middleware finds the rejection in `response.error()`.
+/// An extractor returns a rejection if the request lacks what it needs or carries an invalid value. A handler may
+/// return its own: `?` accepts it in functions that return `Result<_, Rejection>` or
+/// [`slackwater::Result`](crate::Result). The response is a problem document (RFC 9457). Middleware finds the
+/// rejection in `response.error()`.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -28,31 +29,31 @@ use crate::error::{chain, BoxError};
 ///     }
 /// }
 /// ```
-pub struct Rejection(Box<Inner>);
+pub struct Rejection(Box<RejectionData>);
 
-struct Inner {
+struct RejectionData {
     status: StatusCode,
     kind: Option<Cow<'static, str>>,
     detail: Cow<'static, str>,
     fields: Vec<FieldError>,
-    presence: Presence,
+    presence: InputPresence,
     source: Option<BoxError>,
 }
 
-/// Whether there was something to be wrong: `Option<E>` is `None` where there was not.
+/// The presence of the rejected input. If it is absent, the extractor `Option<E>` is `None` instead of a rejection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    There,
+enum InputPresence {
+    Present,
     Absent,
 }
 
-/// What is wrong with one value of a request.
+/// An invalid or missing value in a request.
 ///
 /// ```
 /// use slackwater::{FieldError, Rejection};
 ///
 /// let error = FieldError::new("body", "title", "may not be empty");
-/// let rejection = Rejection::unprocessable("the todo cannot be taken").field(error);
+/// let rejection = Rejection::unprocessable("the todo is invalid").field(error);
 /// assert_eq!(rejection.fields()[0].field(), "title");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,12 +69,10 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// What is wrong with `field`, a path such as `items[0].price`, in one part of the request: `path`, `query`,
-    /// `header`, `cookie`, `form` or `body`.
+    /// Creates an error for one value.
     ///
-    /// ```
-    /// let error = slackwater::FieldError::new("query", "page", "starts with 1");
-    /// ```
+    /// `place` is the part of the request: `path`, `query`, `header`, `cookie`, `form` or `body`. `field` is the path
+    /// of the value in that part, such as `items[0].price`. `detail` is a text for people.
     #[must_use]
     pub fn new(place: &'static str, field: impl Into<String>, detail: impl Into<String>) -> Self {
         FieldError {
@@ -91,31 +90,19 @@ impl FieldError {
         self
     }
 
-    /// Where it stands: `path`, `query`, `header`, `cookie`, `form` or `body`.
-    ///
-    /// ```
-    /// assert_eq!(slackwater::FieldError::new("body", "title", "is empty").place(), "body");
-    /// ```
+    /// Returns the part of the request: `path`, `query`, `header`, `cookie`, `form` or `body`.
     #[must_use]
     pub fn place(&self) -> &'static str {
         self.place
     }
 
-    /// Its path within that: `items[0].price`.
-    ///
-    /// ```
-    /// assert_eq!(slackwater::FieldError::new("body", "title", "is empty").field(), "title");
-    /// ```
+    /// Returns the path of the value in that part, such as `items[0].price`.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// What is wrong.
-    ///
-    /// ```
-    /// assert_eq!(slackwater::FieldError::new("body", "title", "is empty").detail(), "is empty");
-    /// ```
+    /// Returns the text that describes the error.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
@@ -138,112 +125,71 @@ impl fmt::Display for FieldError {
 }
 
 impl Rejection {
-    /// With this status, and with words for whoever sent the request.
-    ///
-    /// ```
-    /// use slackwater::{Rejection, StatusCode};
-    ///
-    /// let rejection = Rejection::new(StatusCode::Conflict, "somebody else has changed it meanwhile");
-    /// ```
+    /// Creates a rejection with a status and a text for the client.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Rejection(Box::new(Inner {
+        Rejection(Box::new(RejectionData {
             status,
             kind: None,
             detail: detail.into(),
             fields: Vec::new(),
-            presence: Presence::There,
+            presence: InputPresence::Present,
             source: None,
         }))
     }
 
-    /// 400: the request cannot be understood.
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::bad_request("the signature is not base64");
-    /// ```
+    /// 400 Bad Request: the request cannot be parsed.
     #[must_use]
     pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Rejection::new(StatusCode::BadRequest, detail)
     }
 
-    /// 401: it is not known who asks.
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::unauthorized("log in first");
-    /// ```
+    /// 401 Unauthorized: the client is not authenticated.
     #[must_use]
     pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Self {
         Rejection::new(StatusCode::Unauthorized, detail)
     }
 
-    /// 403: whoever asks may not.
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::forbidden("this is not your todo");
-    /// ```
+    /// 403 Forbidden: the client lacks the permission.
     #[must_use]
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Rejection::new(StatusCode::Forbidden, detail)
     }
 
-    /// 404: there is no such thing.
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::not_found("there is no todo 7");
-    /// ```
+    /// 404 Not Found: the resource does not exist.
     #[must_use]
     pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Rejection::new(StatusCode::NotFound, detail)
     }
 
-    /// 422: it is understood, but says what cannot be; see [`field`](Rejection::field).
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::unprocessable("the end is before the beginning");
-    /// ```
+    /// 422 Unprocessable Content: the request can be parsed, but a value is invalid; see [`field`](Rejection::field).
     #[must_use]
     pub fn unprocessable(detail: impl Into<Cow<'static, str>>) -> Self {
         Rejection::new(StatusCode::UnprocessableEntity, detail)
     }
 
-    /// That something is missing which the request need not have: where an extractor gives this, `Option` of it is `None`.
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::unauthorized("log in first").absent();
-    /// ```
+    /// Marks the rejection as "absent": the extractor `Option<E>` becomes `None` instead of rejecting the request.
     #[must_use]
     pub fn absent(mut self) -> Self {
-        self.0.presence = Presence::Absent;
+        self.0.presence = InputPresence::Absent;
         self
     }
 
-    /// Names one more value that is wrong.
-    ///
-    /// ```
-    /// use slackwater::{FieldError, Rejection};
-    ///
-    /// let rejection = Rejection::unprocessable("the todo cannot be taken")
-    ///     .field(FieldError::new("body", "title", "may not be empty"));
-    /// ```
+    /// Adds an invalid or missing value.
     #[must_use]
     pub fn field(mut self, error: FieldError) -> Self {
         self.0.fields.push(error);
         self
     }
 
-    /// A URI that names this kind of problem for programs: the document's `type`.
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::forbidden("too many todos").kind("https://example.org/problems/quota");
-    /// ```
+    /// Sets the `type` of the problem document: a URI that identifies this kind of problem for programs.
     #[must_use]
     pub fn kind(mut self, uri: impl Into<Cow<'static, str>>) -> Self {
         self.0.kind = Some(uri.into());
         self
     }
 
-    /// What led to it: for the log, and in a debug build for the client.
+    /// Adds the error that caused the rejection. It appears in the log and, in a debug build, in the response.
     ///
     /// ```
     /// # fn doc(error: std::io::Error) -> slackwater::Rejection {
@@ -256,34 +202,25 @@ impl Rejection {
         self
     }
 
-    /// The status of the answer.
-    ///
-    /// ```
-    /// let rejection = slackwater::Rejection::not_found("no such todo");
-    /// assert_eq!(rejection.status(), slackwater::StatusCode::NotFound);
-    /// ```
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The values that are wrong, as far as they are known.
-    ///
-    /// ```
-    /// assert!(slackwater::Rejection::not_found("no such todo").fields().is_empty());
-    /// ```
+    /// Returns the invalid and missing values. The list may be incomplete.
     #[must_use]
     pub fn fields(&self) -> &[FieldError] {
         &self.0.fields
     }
 
-    /// Whether nothing is wrong but that something is missing.
+    /// Returns true if the rejection is marked as [`absent`](Rejection::absent).
     pub(super) fn is_absent(&self) -> bool {
-        self.0.presence == Presence::Absent
+        self.0.presence == InputPresence::Absent
     }
 
     fn document(&self) -> Vec<u8> {
-        let Inner {
+        let RejectionData {
             status,
             kind,
             detail,
@@ -295,7 +232,7 @@ impl Rejection {
             .as_deref()
             .filter(|_| cfg!(debug_assertions))
             .map(|source| chain(source));
-        let problem = Problem {
+        let problem = ProblemDocument {
             kind: kind.as_deref(),
             title: status.canonical_reason(),
             status: u16::from(*status),
@@ -303,14 +240,15 @@ impl Rejection {
             errors: fields,
             cause,
         };
-        // strings and numbers: serialising them cannot fail
+        // cannot fail: all members are strings and numbers
         serde_json::to_vec(&problem).unwrap_or_default()
     }
 }
 
-/// RFC 9457, section 3.1, with the extension `errors` as in its own example, and `cause` in debug builds.
+/// Members of the response body (RFC 9457, section 3.1), with the extensions `errors`, as in the RFC's own example, and
+/// `cause`, in debug builds.
 #[derive(Serialize)]
-struct Problem<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'a str>,
     title: &'a str,

@@ -1,4 +1,4 @@
-//! What a handler can ask of the framework: whether it is to finish, and how much of a body it takes.
+//! Additions to tide requests: the drain signal, the disconnection of the client, and the body limit.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tide::{Middleware, Next, Request};
 use crate::http::bridge::Given;
 use crate::sync::token::Token;
 
-/// What slackwater adds to a tide request.
+/// Methods that slackwater adds to a tide request.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -20,25 +20,28 @@ use crate::sync::token::Token;
 /// }
 /// ```
 pub trait RequestExt {
-    /// Resolves when the generation that answers this request is told to finish: for handlers that would otherwise go
-    /// on, such as event streams. It belongs to nobody: keep it as long as you like.
+    /// Resolves when the generation of this request begins to drain: at a reload, an upgrade or a shutdown.
+    ///
+    /// Use it in handlers that otherwise run for a long time, such as event streams. The future does not borrow the
+    /// request.
     ///
     /// ```
     /// use slackwater::prelude::*;
     ///
     /// async fn wait(request: slackwater::Request<()>) -> tide::Result {
     ///     request.draining().await;
-    ///     Ok("going".into())
+    ///     Ok("the server is draining".into())
     /// }
     /// ```
     fn draining(&self) -> impl Future<Output = ()> + Send + 'static;
 
-    /// Resolves when the client has ended what it sends, or is gone: for handlers whose work would be for nobody. Without
-    /// it a handler runs to its end. It belongs to nobody: keep it as long as you like; once the request is answered it
-    /// says nothing of note.
+    /// Resolves when the client disconnects or half-closes. Use it to cancel expensive work.
     ///
-    /// A client that is gone and one that has only closed its sending half, and waits, look the same until something is
-    /// sent to it. An answer is sent in either case, so whoever stops here should still give one that makes sense.
+    /// Without it, a handler runs to its end. The future does not borrow the request. After the response has been
+    /// sent it has no defined meaning.
+    ///
+    /// The server cannot distinguish a client that disconnected from a client that only closed its sending side and
+    /// waits for the response. It sends the response in both cases, so return a meaningful one.
     ///
     /// ```
     /// use std::time::Duration;
@@ -49,7 +52,7 @@ pub trait RequestExt {
     /// async fn report(request: slackwater::Request<()>) -> tide::Result {
     ///     let work = async {
     ///         async_std::task::sleep(Duration::from_secs(60)).await;
-    ///         Ok("all of it".into())
+    ///         Ok("the report".into())
     ///     };
     ///     let hung_up = request.hung_up();
     ///     or(work, async move {
@@ -61,22 +64,13 @@ pub trait RequestExt {
     /// ```
     fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static;
 
-    /// Takes a body of up to so many bytes, instead of `http.body_limit`; past it the answer is 413.
+    /// Sets the limit on the body in bytes, in place of `http.body_limit`. A longer body is answered 413.
     ///
-    /// Call it before the body is read.
-    ///
-    /// ```
-    /// use slackwater::prelude::*;
-    ///
-    /// async fn avatar(mut request: slackwater::Request<()>) -> tide::Result {
-    ///     request.set_body_limit(256 << 10);
-    ///     Ok(format!("{} bytes", request.body_bytes().await?.len()).into())
-    /// }
-    /// ```
+    /// Call it before reading the body.
     fn set_body_limit(&self, bytes: u64);
 
-    /// Takes a body of any length, instead of up to `http.body_limit`. Read it piece by piece, or a client decides how
-    /// much memory this takes.
+    /// Removes the limit on the body. Read such a body in chunks: a handler that collects it lets the client decide
+    /// how much memory the server uses.
     ///
     /// ```
     /// use slackwater::prelude::*;
@@ -92,40 +86,43 @@ pub trait RequestExt {
 
 impl<S> RequestExt for Request<S> {
     fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
-        let parting = parting(self);
+        let drain = drain_signal(self);
         async move {
-            parting.told().await;
+            drain.wait().await;
         }
     }
 
     fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
-        given(self)
-            .map(|given| given.client.clone())
+        context(self)
+            .map(|context| context.client.clone())
             .unwrap_or_default()
             .hung_up()
     }
 
     fn set_body_limit(&self, bytes: u64) {
-        limit(self, Some(bytes));
+        set_limit(self, Some(bytes));
     }
 
     fn any_body_length(&self) {
-        limit(self, None);
+        set_limit(self, None);
     }
 }
 
-/// When an answer that would otherwise go on is to end.
+/// Resolves when a long-running response must end, with a random delay for the client's reconnection.
 #[derive(Debug)]
-pub(super) struct Parting {
-    /// `None` for a request that no server of ours received, in a test of the handler alone: nothing ever drains.
+pub(super) struct DrainSignal {
+    /// `None` if no slackwater server received the request, as in a test that calls a handler directly. Then the signal
+    /// never resolves.
     token: Option<Token>,
     spread: Duration,
 }
 
-impl Parting {
-    /// Resolves when it is to end. Gives a share of `shutdown.close_spread`, another for each: so long after it this
-    /// client should come back, lest all of them come at once.
-    pub(super) async fn told(&self) -> Duration {
+impl DrainSignal {
+    /// Waits until the generation begins to drain.
+    ///
+    /// Returns a random part of `shutdown.close_spread`. The client should reconnect after this delay, so that not all
+    /// clients reconnect at the same time.
+    pub(super) async fn wait(&self) -> Duration {
         match &self.token {
             Some(token) => token.wait().await,
             None => std::future::pending().await,
@@ -134,31 +131,32 @@ impl Parting {
     }
 }
 
-pub(super) fn parting<S>(request: &Request<S>) -> Parting {
-    let given = given(request);
-    Parting {
-        token: given.map(|given| given.draining.clone()),
-        spread: given.map_or(Duration::ZERO, |given| given.spread),
+pub(super) fn drain_signal<S>(request: &Request<S>) -> DrainSignal {
+    let context = context(request);
+    DrainSignal {
+        token: context.map(|context| context.draining.clone()),
+        spread: context.map_or(Duration::ZERO, |context| context.spread),
     }
 }
 
-/// How many bytes of a body the request would take; `None`: any number.
+/// Returns the limit on the request's body in bytes; `None` means unlimited.
 #[cfg(feature = "ws")]
 pub(super) fn body_limit<S>(request: &Request<S>) -> Option<u64> {
-    given(request).and_then(|given| given.limit.get())
+    context(request).and_then(|context| context.limit.get())
 }
 
-pub(super) fn given<S>(request: &Request<S>) -> Option<&Given> {
+/// Returns the values that the HTTP layer attached to the request; `None` if no slackwater server received it.
+pub(super) fn context<S>(request: &Request<S>) -> Option<&Given> {
     AsRef::<tide::http::Request>::as_ref(request).ext().get()
 }
 
-fn limit<S>(request: &Request<S>, bytes: Option<u64>) {
-    if let Some(given) = given(request) {
-        given.limit.set(bytes);
+fn set_limit<S>(request: &Request<S>, bytes: Option<u64>) {
+    if let Some(context) = context(request) {
+        context.limit.set(bytes);
     }
 }
 
-/// A middleware that gives a route a body limit of its own.
+/// A middleware that sets the body limit of a route, in place of `http.body_limit`.
 ///
 /// ```
 /// use slackwater::{App, BodyLimit};
@@ -171,21 +169,13 @@ fn limit<S>(request: &Request<S>, bytes: Option<u64>) {
 pub struct BodyLimit(Option<u64>);
 
 impl BodyLimit {
-    /// Up to so many bytes.
-    ///
-    /// ```
-    /// let limit = slackwater::BodyLimit::bytes(2 << 20);
-    /// ```
+    /// Limits the body to `bytes`. A longer body is answered 413.
     #[must_use]
     pub fn bytes(bytes: u64) -> Self {
         BodyLimit(Some(bytes))
     }
 
-    /// Any length.
-    ///
-    /// ```
-    /// let limit = slackwater::BodyLimit::none();
-    /// ```
+    /// Removes the limit.
     #[must_use]
     pub fn none() -> Self {
         BodyLimit(None)
@@ -195,7 +185,7 @@ impl BodyLimit {
 #[tide::utils::async_trait]
 impl<S: Clone + Send + Sync + 'static> Middleware<S> for BodyLimit {
     async fn handle(&self, request: Request<S>, next: Next<'_, S>) -> tide::Result {
-        limit(&request, self.0);
+        set_limit(&request, self.0);
         Ok(next.run(request).await)
     }
 }

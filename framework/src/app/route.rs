@@ -1,4 +1,4 @@
-//! One path of an application, and what answers there.
+//! [`Route`]: a path of an application, and its endpoints.
 
 use std::fmt;
 use std::io;
@@ -8,14 +8,13 @@ use std::path::Path;
 use tide::http::Method;
 use tide::{Endpoint, Middleware, Server};
 
-use super::files::NoFile;
-use super::table::{Methods, Source, Table};
+use super::files::MapFileErrors;
+use super::table::{MethodFilter, RouteSource, Table};
 use super::typed::{IntoRoutes, TypedRoute};
 
-/// A path of an [`App`](crate::App): takes endpoints, one for each method.
+/// A path of an [`App`](crate::App). It has at most one endpoint for each method.
 ///
-/// It is tide's own route; what it adds is that each endpoint is written down, for `APP routes` and so that none
-/// silently replaces another.
+/// `Route` wraps tide's route and records each endpoint, so that `APP routes` can list it and duplicates are detected.
 ///
 /// ```
 /// # let mut app = slackwater::App::new();
@@ -33,7 +32,7 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
         Route { route, table }
     }
 
-    /// The route of a path below this one. It has this one's middleware.
+    /// Returns the route of a path below this path, with the same middleware.
     ///
     /// ```
     /// # let mut app = slackwater::App::new();
@@ -47,18 +46,13 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
         }
     }
 
-    /// The path of this route, with the names of its parameters.
-    ///
-    /// ```
-    /// # let mut app = slackwater::App::new();
-    /// assert_eq!(app.at("/greet/:name").path(), "/greet/:name");
-    /// ```
+    /// Returns the path, with the names of its parameters.
     #[must_use]
     pub fn path(&self) -> &str {
         self.route.path()
     }
 
-    /// Adds a middleware for the endpoints that this route is given from here on.
+    /// Adds a middleware to the endpoints that are added after this call.
     ///
     /// ```
     /// # let mut app = slackwater::App::new();
@@ -69,18 +63,13 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
         self
     }
 
-    /// Takes away the middleware of this route; that of the application stays.
-    ///
-    /// ```
-    /// # let mut app = slackwater::App::new();
-    /// app.at("/").at("/plain").reset_middleware().get(|_| async { Ok("plain") });
-    /// ```
+    /// Removes the middleware of this route. Middleware of the application stays.
     pub fn reset_middleware(&mut self) -> &mut Self {
         self.route.reset_middleware();
         self
     }
 
-    /// Puts typed routes under this path; they have its middleware.
+    /// Mounts typed routes under this path, with its middleware.
     ///
     /// ```
     /// use slackwater::{prelude::*, BodyLimit};
@@ -99,24 +88,23 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
             };
             add(&mut route);
             for method in info.methods() {
-                self.table
-                    .add(Methods::One(*method), route.path(), Source::Function(info));
+                self.table.add(
+                    MethodFilter::One(*method),
+                    route.path(),
+                    RouteSource::Function(info),
+                );
             }
         }
         self
     }
 
-    /// Puts a tide server under this path; its handlers see the rest of the path. Its routes cannot be listed: for
-    /// another application there is [`App::nest`](crate::App::nest).
+    /// Mounts a tide server under this path. Its handlers see the path without the prefix.
     ///
-    /// ```
-    /// # let mut app = slackwater::App::new();
-    /// app.at("/legacy").nest(tide::new());
-    /// ```
+    /// `APP routes` cannot list its routes. To mount an [`App`](crate::App), use [`App::nest`](crate::App::nest).
     #[track_caller]
-    pub fn nest<Inner>(&mut self, server: Server<Inner>) -> &mut Self
+    pub fn nest<T>(&mut self, server: Server<T>) -> &mut Self
     where
-        Inner: Clone + Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
     {
         self.table.mount(self.route.path(), Location::caller());
         self.table
@@ -127,88 +115,67 @@ impl<'a, S: Clone + Send + Sync + 'static> Route<'a, S> {
 
     /// Serves the files of a directory below this path, for GET and HEAD.
     ///
-    /// ```
-    /// # fn routes(app: &mut slackwater::App) -> std::io::Result<()> {
-    /// app.at("/assets").serve_dir("public")
-    /// # }
-    /// ```
-    ///
     /// # Errors
-    /// If the directory does not exist or may not be read.
+    /// The directory does not exist or is not readable.
     #[track_caller]
     pub fn serve_dir(&mut self, directory: impl AsRef<Path>) -> io::Result<()> {
-        let below = self.route.path().to_owned();
+        let prefix = self.route.path().to_owned();
         self.route
             .at("")
-            .with(NoFile { below })
+            .with(MapFileErrors { prefix })
             .serve_dir(directory)?;
         let files = self.route.at("*");
-        self.table
-            .add(Methods::One(Method::Get), files.path(), Location::caller());
+        self.table.add(
+            MethodFilter::One(Method::Get),
+            files.path(),
+            Location::caller(),
+        );
         Ok(())
     }
 
     /// Serves one file at this path, for GET and HEAD.
     ///
-    /// ```
-    /// # fn routes(app: &mut slackwater::App) -> std::io::Result<()> {
-    /// app.at("/robots.txt").serve_file("public/robots.txt")
-    /// # }
-    /// ```
-    ///
     /// # Errors
-    /// If the file's path cannot be resolved.
+    /// The file's path cannot be resolved.
     #[track_caller]
     pub fn serve_file(&mut self, file: impl AsRef<Path>) -> io::Result<()> {
         self.route.serve_file(file)?;
         self.table.add(
-            Methods::One(Method::Get),
+            MethodFilter::One(Method::Get),
             self.route.path(),
             Location::caller(),
         );
         Ok(())
     }
 
-    /// An endpoint for one method.
-    ///
-    /// ```
-    /// # let mut app = slackwater::App::new();
-    /// app.at("/notes").method(tide::http::Method::Search, |_| async { Ok("found") });
-    /// ```
+    /// Adds an endpoint for one method.
     #[track_caller]
     pub fn method(&mut self, method: Method, endpoint: impl Endpoint<S>) -> &mut Self {
-        self.table
-            .add(Methods::One(method), self.route.path(), Location::caller());
+        self.table.add(
+            MethodFilter::One(method),
+            self.route.path(),
+            Location::caller(),
+        );
         self.route.method(method, endpoint);
         self
     }
 
-    /// An endpoint for every method that has none of its own.
-    ///
-    /// ```
-    /// # let mut app = slackwater::App::new();
-    /// app.at("/any").all(|_| async { Ok("any") });
-    /// ```
+    /// Adds an endpoint for every method that has no endpoint of its own.
     #[track_caller]
     pub fn all(&mut self, endpoint: impl Endpoint<S>) -> &mut Self {
         self.table
-            .add(Methods::Any, self.route.path(), Location::caller());
+            .add(MethodFilter::Any, self.route.path(), Location::caller());
         self.route.all(endpoint);
         self
     }
 }
 
-/// One function for each usual method, all alike.
+/// Defines a function for each common method.
 macro_rules! methods {
-    ($($name:ident $method:ident $said:literal,)*) => {
+    ($($name:ident $method:ident $text:literal,)*) => {
         impl<S: Clone + Send + Sync + 'static> Route<'_, S> {
             $(
-                #[doc = concat!("An endpoint for ", $said, ".")]
-                ///
-                /// ```
-                /// # let mut app = slackwater::App::new();
-                #[doc = concat!("app.at(\"/\").", stringify!($name), "(|_| async { Ok(\"\") });")]
-                /// ```
+                #[doc = concat!("Adds an endpoint for ", $text, ".")]
                 #[track_caller]
                 pub fn $name(&mut self, endpoint: impl Endpoint<S>) -> &mut Self {
                     self.method(Method::$method, endpoint)
@@ -219,7 +186,7 @@ macro_rules! methods {
 }
 
 methods! {
-    get Get "GET, and for HEAD where that has none of its own",
+    get Get "GET. It also answers HEAD if HEAD has no endpoint of its own",
     head Head "HEAD",
     post Post "POST",
     put Put "PUT",

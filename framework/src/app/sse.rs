@@ -1,8 +1,8 @@
-//! Server-sent events: an answer that goes on, and that ends so that its clients come back, but not all at once.
+//! Server-sent events: event streams that end when their generation drains.
 //!
-//! A browser's `EventSource` opens such a stream again whenever it ends. So when this server is to finish, each stream
-//! ends in the orderly way, and the last thing on it is a `retry:` hint that is drawn anew for each: the clients come
-//! back spread over `shutdown.close_spread`.
+//! A browser's `EventSource` reconnects whenever a stream ends. When the generation drains, the server ends each stream
+//! properly and sends a `retry:` hint last. The hint is random, so that the clients reconnect spread over
+//! `shutdown.close_spread`.
 //!
 //! ```
 //! use slackwater::prelude::*;
@@ -18,10 +18,10 @@
 //! }));
 //! ```
 //!
-//! tide's own `tide::sse` works as well; there the handler has to watch [`draining`](crate::RequestExt::draining) itself.
+//! `tide::sse` works as well, but there the handler must wait for [`draining`](crate::RequestExt::draining) itself.
 
 mod event;
 mod stream;
 
 pub use event::Event;
-pub use stream::{endpoint, stream, Events, Gone};
+pub use stream::{endpoint, stream, Closed, Events};

@@ -1,4 +1,4 @@
-//! The routes that are known: for `APP routes`, and so that no two of them are the same.
+//! The table of routes: lists them for `APP routes` and rejects duplicates.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,59 +9,67 @@ use tide::http::Method;
 use super::typed::RouteInfo;
 use crate::error::{Error, Kind};
 
-/// One line of `APP routes`.
+/// A line of `APP routes`.
 #[derive(Clone, Debug)]
-pub(crate) struct Listed {
-    /// `GET`; `ANY` for an endpoint of every method.
+pub(crate) struct ListedRoute {
+    /// `GET`, or `ANY` for an endpoint of every method.
     pub(crate) method: String,
     /// `/greet/:name`
     pub(crate) path: String,
-    /// Where it comes from: `src/lib.rs:12`, with the function where it is one.
+    /// The code that defines the route: `src/lib.rs:12`, after the function's name if it is a typed route.
     pub(crate) source: String,
-    /// What more is known of it, where it is a function with an attribute.
+    /// Description of the route, if it is a typed route.
     #[cfg(feature = "openapi")]
     pub(crate) info: Option<RouteInfo>,
 }
 
-/// What was added, in the order in which it was.
+/// Routes and mounts in the order in which they were added.
 #[derive(Default)]
 pub(super) struct Table {
-    routes: Vec<Entry>,
-    /// Where other applications were put: in tide a mount takes every method of a path and all below it.
-    mounts: Vec<Entry>,
+    routes: Vec<RouteDefinition>,
+    /// Paths of nested applications. tide routes every method of such a path, and every path below it, to the
+    /// application.
+    mounts: Vec<RouteDefinition>,
 }
 
+/// A route or a mount as the application added it.
 #[derive(Clone)]
-struct Entry {
-    methods: Methods,
+struct RouteDefinition {
+    methods: MethodFilter,
     path: String,
-    source: Source,
+    source: RouteSource,
 }
 
-/// Where a route comes from.
+/// The code that defines a route.
 #[derive(Clone, Copy)]
-pub(super) enum Source {
-    /// A call of `get` and the like.
+pub(super) enum RouteSource {
+    /// A call of [`Route::get`](super::Route::get) or a similar method.
     Call(&'static Location<'static>),
     /// A function with a route attribute.
     Function(RouteInfo),
 }
 
-impl From<&'static Location<'static>> for Source {
+impl From<&'static Location<'static>> for RouteSource {
     fn from(location: &'static Location<'static>) -> Self {
-        Source::Call(location)
+        RouteSource::Call(location)
     }
 }
 
+/// The methods that a route answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Methods {
+pub(super) enum MethodFilter {
     One(Method),
     Any,
 }
 
 impl Table {
-    pub(super) fn add(&mut self, methods: Methods, path: &str, source: impl Into<Source>) {
-        self.routes.push(Entry {
+    pub(super) fn add(
+        &mut self,
+        methods: MethodFilter,
+        path: &str,
+        source: impl Into<RouteSource>,
+    ) {
+        self.routes.push(RouteDefinition {
             methods,
             path: with_slash(path),
             source: source.into(),
@@ -69,54 +77,59 @@ impl Table {
     }
 
     pub(super) fn mount(&mut self, path: &str, source: &'static Location<'static>) {
-        self.mounts.push(Entry {
-            methods: Methods::Any,
+        self.mounts.push(RouteDefinition {
+            methods: MethodFilter::Any,
             path: with_slash(path),
             source: source.into(),
         });
     }
 
-    /// A server below `path` whose routes cannot be listed.
+    /// Adds a catch-all route for a server below `path` whose routes cannot be listed.
     pub(super) fn add_unknown(&mut self, path: &str, source: &'static Location<'static>) {
-        self.add(Methods::Any, &join(path, "/*"), source);
+        self.add(MethodFilter::Any, &join(path, "/*"), source);
     }
 
-    /// The routes of an application that was put under `prefix`.
-    pub(super) fn take_in(&mut self, prefix: &str, inner: Table) {
-        let moved = |entry: Entry| Entry {
-            path: join(prefix, &entry.path),
-            ..entry
+    /// Adds the routes of an application that is nested under `prefix`.
+    pub(super) fn nest(&mut self, prefix: &str, inner: Table) {
+        let prefixed = |route: RouteDefinition| RouteDefinition {
+            path: join(prefix, &route.path),
+            ..route
         };
-        self.routes.extend(inner.routes.into_iter().map(moved));
-        self.mounts.extend(inner.mounts.into_iter().map(moved));
+        self.routes.extend(inner.routes.into_iter().map(prefixed));
+        self.mounts.extend(inner.mounts.into_iter().map(prefixed));
     }
 
-    /// The routes, if no two are the same.
-    pub(super) fn check(self) -> Result<Vec<Listed>, Error> {
-        let mut twice = same(&self.routes);
-        twice.extend(same(&self.mounts));
-        if twice.is_empty() {
-            Ok(self.routes.iter().map(Entry::info).collect())
+    /// Returns the routes.
+    ///
+    /// # Errors
+    /// Two routes or two mounts are duplicates.
+    pub(super) fn check(self) -> Result<Vec<ListedRoute>, Error> {
+        let mut duplicates = duplicates(&self.routes);
+        duplicates.extend(self::duplicates(&self.mounts));
+        if duplicates.is_empty() {
+            Ok(self.routes.iter().map(RouteDefinition::listed).collect())
         } else {
-            Err(Error::new(Kind::App, twice.join("; ")))
+            Err(Error::new(Kind::App, duplicates.join("; ")))
         }
     }
 }
 
-/// Each pair that tide could not tell apart: it would silently keep the second.
-fn same(entries: &[Entry]) -> Vec<String> {
-    let mut seen: HashMap<(Methods, String), &Entry> = HashMap::new();
-    let mut twice = Vec::new();
-    for entry in entries {
-        match seen.get(&(entry.methods, shape(&entry.path))) {
-            Some(first) => twice.push(format!("two routes are the same: {first} and {entry}")),
-            None => drop(seen.insert((entry.methods, shape(&entry.path)), entry)),
+/// Returns an error text for each pair of routes that tide's router cannot tell apart. The router would keep the second
+/// one without an error.
+fn duplicates(routes: &[RouteDefinition]) -> Vec<String> {
+    let mut seen: HashMap<(MethodFilter, String), &RouteDefinition> = HashMap::new();
+    let mut duplicates = Vec::new();
+    for route in routes {
+        let key = (route.methods, shape(&route.path));
+        match seen.get(&key) {
+            Some(first) => duplicates.push(format!("duplicate route: {first} and {route}")),
+            None => drop(seen.insert(key, route)),
         }
     }
-    twice
+    duplicates
 }
 
-/// A path as the router sees it: the names of its parameters make no difference.
+/// Returns a path without the names of its parameters, because the router ignores them.
 fn shape(path: &str) -> String {
     let segment = |segment: &str| match segment.as_bytes().first() {
         Some(b':') => ":".to_owned(),
@@ -141,33 +154,33 @@ fn join(prefix: &str, path: &str) -> String {
     }
 }
 
-impl Entry {
-    fn info(&self) -> Listed {
-        Listed {
+impl RouteDefinition {
+    fn listed(&self) -> ListedRoute {
+        ListedRoute {
             method: self.methods.to_string(),
             path: self.path.clone(),
             source: self.source.to_string(),
             #[cfg(feature = "openapi")]
             info: match self.source {
-                Source::Call(_) => None,
-                Source::Function(info) => Some(info),
+                RouteSource::Call(_) => None,
+                RouteSource::Function(info) => Some(info),
             },
         }
     }
 }
 
-impl fmt::Display for Methods {
+impl fmt::Display for MethodFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Methods::Any => f.write_str("ANY"),
-            Methods::One(method) => method.fmt(f),
+            MethodFilter::Any => f.write_str("ANY"),
+            MethodFilter::One(method) => method.fmt(f),
         }
     }
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for RouteDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry {
+        let RouteDefinition {
             methods,
             path,
             source,
@@ -176,11 +189,11 @@ impl fmt::Display for Entry {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for RouteSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Call(location) => write!(f, "{}:{}", location.file(), location.line()),
-            Source::Function(info) => {
+            RouteSource::Call(location) => write!(f, "{}:{}", location.file(), location.line()),
+            RouteSource::Function(info) => {
                 write!(f, "`{}`, {}:{}", info.name(), info.file(), info.line())
             }
         }
@@ -190,7 +203,7 @@ impl fmt::Display for Source {
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.routes.iter().map(Entry::to_string))
+            .entries(self.routes.iter().map(RouteDefinition::to_string))
             .finish()
     }
 }
@@ -207,7 +220,7 @@ mod tests {
         let mut app = App::new();
         build(&mut app);
         match app.build() {
-            Ok(built) => Ok(built
+            Ok(parts) => Ok(parts
                 .routes
                 .iter()
                 .map(|route| format!("{} {}", route.method, route.path))
@@ -243,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn two_routes_that_tide_cannot_tell_apart_are_refused_with_both_places() {
+    fn two_routes_that_tide_cannot_tell_apart_are_rejected_with_both_source_lines() {
         let error = routes(|app| {
             app.at("/a/:b").get(nothing);
             app.at("a/:c").get(nothing);
@@ -253,14 +266,14 @@ mod tests {
         assert_eq!(
             error,
             format!(
-                "two routes are the same: GET /a/:b ({file}:{first}) and GET /a/:c ({file}:{second})",
+                "duplicate route: GET /a/:b ({file}:{first}) and GET /a/:c ({file}:{second})",
                 file = file!()
             )
         );
     }
 
     #[test]
-    fn a_route_of_a_nested_application_collides_with_one_outside() {
+    fn a_route_of_a_nested_application_can_duplicate_a_route_outside_it() {
         let nested = |path: &str| {
             let mut inner = App::new();
             inner.at(path).get(nothing);

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::link::Link;
 use super::pages::PAGE;
-use crate::app::{Application, BoxFuture, Built, Hook};
+use crate::app::{Application, ApplicationParts, BoxFuture, Hook};
 use crate::config::LoadedConfig;
 use crate::error::{BoxError, Error};
 
@@ -41,7 +41,11 @@ impl Overlaid {
 }
 
 impl Application for Overlaid {
-    fn build(&self, settings: &mut LoadedConfig, setup: Setup) -> BoxFuture<Result<Built, Error>> {
+    fn build(
+        &self,
+        settings: &mut LoadedConfig,
+        setup: Setup,
+    ) -> BoxFuture<Result<ApplicationParts, Error>> {
         let (link, generation, reason) = (self.link.clone(), setup.generation(), setup.reason());
         let built = self.application.build(settings, setup);
         Box::pin(async move {

@@ -1,4 +1,4 @@
-//! The document as a whole: head, paths, and the types that they refer to.
+//! The OpenAPI document: head, paths, and the schemas that the paths refer to.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -9,12 +9,13 @@ use schemars::{json_schema, SchemaGenerator};
 use serde_json::{json, Map, Value};
 
 use super::{OpenApi, Operation};
-use crate::app::{IntoResponse, Listed, RouteInfo};
+use crate::app::{IntoResponse, ListedRoute, RouteInfo};
 
-/// A document that an application serves: made when all routes are known.
+/// A document that an application serves. Its text is generated when the application is built, because all routes are
+/// known then.
 pub(crate) struct Document {
     pub(crate) api: OpenApi,
-    /// The path that the application was put under, and which the document describes.
+    /// The path that the application is mounted under. The document describes only routes below it.
     pub(crate) prefix: String,
     pub(crate) text: Arc<OnceLock<Bytes>>,
 }
@@ -28,13 +29,13 @@ impl Document {
         }
     }
 
-    /// The same, of an application that was put under a path.
+    /// Adds the path that the application is nested under.
     pub(crate) fn below(mut self, prefix: &str) -> Self {
         self.prefix = format!("/{}{}", prefix.trim_matches('/'), self.prefix);
         self
     }
 
-    /// What answers with it.
+    /// Returns an endpoint that serves the document.
     pub(crate) fn endpoint<S: Clone + Send + Sync + 'static>(&self) -> impl tide::Endpoint<S> {
         let text = self.text.clone();
         move |_| {
@@ -45,18 +46,19 @@ impl Document {
         }
     }
 
-    pub(crate) fn fill(&self, routes: &[Listed]) {
-        let is_ours = |route: &&Listed| {
+    /// Generates the text of the document.
+    pub(crate) fn fill(&self, routes: &[ListedRoute]) {
+        let is_below_prefix = |route: &&ListedRoute| {
             let below = route.path.strip_prefix(&self.prefix);
             below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let text = document(&self.api, routes.iter().filter(is_ours));
+        let text = document(&self.api, routes.iter().filter(is_below_prefix));
         let _ = self.text.set(text.into());
     }
 }
 
-/// The document of these routes, as JSON.
-pub(crate) fn document<'a>(api: &OpenApi, routes: impl Iterator<Item = &'a Listed>) -> String {
+/// Generates the document of `routes` as JSON.
+pub(crate) fn document<'a>(api: &OpenApi, routes: impl Iterator<Item = &'a ListedRoute>) -> String {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -73,13 +75,13 @@ pub(crate) fn document<'a>(api: &OpenApi, routes: impl Iterator<Item = &'a Liste
         "paths": paths,
         "components": { "schemas": generator.take_definitions(true) },
     });
-    // what was made of strings and numbers can be written
+    // cannot fail: the document consists of strings, numbers and maps
     serde_json::to_string_pretty(&document).unwrap_or_default()
 }
 
 fn paths<'a>(
     generator: &mut SchemaGenerator,
-    routes: impl Iterator<Item = &'a Listed>,
+    routes: impl Iterator<Item = &'a ListedRoute>,
 ) -> Map<String, Value> {
     let mut paths = Map::new();
     let mut ids = HashSet::new();
@@ -95,7 +97,7 @@ fn paths<'a>(
     paths
 }
 
-/// OpenAPI knows these and no other.
+/// Returns the key of a method in a path item; `None` for a method that OpenAPI does not support.
 fn method(method: &str) -> Option<&'static str> {
     let known = [
         "get", "put", "post", "delete", "options", "head", "patch", "trace",
@@ -105,7 +107,7 @@ fn method(method: &str) -> Option<&'static str> {
         .find(|known| known.eq_ignore_ascii_case(method))
 }
 
-/// `/todos/:id` as `/todos/{id}`, and the names in it.
+/// Converts `/todos/:id` into `/todos/{id}`. Also returns the names of the parameters.
 fn template(path: &str) -> (String, Vec<&str>) {
     let mut names = Vec::new();
     let segment = |segment| match str::strip_prefix(segment, [':', '*']) {
@@ -123,10 +125,11 @@ fn operation(generator: &mut SchemaGenerator, info: &RouteInfo, names: &[&str]) 
     let mut operation = Operation::new(generator);
     (info.describe)(&mut operation);
     if !info.segments().is_empty() {
-        operation.problem(404, "there is no such thing");
+        operation.problem(404, "not found");
     }
     for name in names {
-        // a segment that the route takes from its request itself, or of what it is mounted under
+        // segments that no argument describes: the function reads them from its request, or the mount's prefix
+        // contains them
         operation.parameter("path", name, true, json_schema!({ "type": "string" }));
     }
     let Operation {
@@ -140,7 +143,7 @@ fn operation(generator: &mut SchemaGenerator, info: &RouteInfo, names: &[&str]) 
         parameter["in"] != "path" || names.iter().any(|name| parameter["name"] == *name)
     });
     if responses.is_empty() {
-        responses.insert("default".into(), json!({ "description": "any answer" }));
+        responses.insert("default".into(), json!({ "description": "any response" }));
     }
     let mut operation = json!({ "responses": responses });
     let (summary, description) = info.doc().split_once("\n\n").unwrap_or((info.doc(), ""));
@@ -159,7 +162,8 @@ fn operation(generator: &mut SchemaGenerator, info: &RouteInfo, names: &[&str]) 
     operation
 }
 
-/// The function without its crate, `todo.list`; with the method, or a number, where that is not enough.
+/// Returns a unique operation id: the function's path without the crate, such as `todo.list`. If it is taken, the
+/// method is appended, and then a number.
 fn id(info: &RouteInfo, method: &str, ids: &mut HashSet<String>) -> String {
     let name = info
         .name()
@@ -170,7 +174,7 @@ fn id(info: &RouteInfo, method: &str, ids: &mut HashSet<String>) -> String {
     let mut candidates = [name, with_method.clone()]
         .into_iter()
         .chain((2..).map(|n| format!("{with_method}.{n}")));
-    // the last part never ends
+    // always finds one: the candidates are infinite
     let id = candidates.find(|id| !ids.contains(id)).unwrap_or_default();
     ids.insert(id.clone());
     id

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_lite::FutureExt;
 
 use super::templates::Templates;
-use crate::app::{Built, Check, Hook, Listed, Task};
+use crate::app::{ApplicationParts, Check, Hook, ListedRoute, Task};
 use crate::http::Service;
 use crate::setup::ReusableValues;
 use crate::sync::limiter::Limiter;
@@ -19,7 +19,7 @@ use crate::sync::token::{token, Token, Trigger};
 pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) service: Arc<dyn Service>,
-    pub(crate) routes: Vec<Listed>,
+    pub(crate) routes: Vec<ListedRoute>,
     /// The requests it answers at the moment.
     pub(crate) requests: Arc<Limiter>,
     /// What the next generation may reuse.
@@ -71,31 +71,31 @@ pub(crate) struct Prepared {
 impl Prepared {
     pub(crate) fn new(
         number: u64,
-        built: Built,
+        parts: ApplicationParts,
         reusable_values: ReusableValues,
         retire: Trigger,
         retiring: Token,
     ) -> Self {
-        let templates = Templates::of(built.routes.iter().map(|route| route.path.as_str()));
+        let templates = Templates::of(parts.routes.iter().map(|route| route.path.as_str()));
         let generation = Generation {
             number,
-            service: built.service,
-            routes: built.routes,
+            service: parts.service,
+            routes: parts.routes,
             requests: Limiter::unlimited(),
             reusable_values,
             began: Instant::now(),
             retire,
             retiring,
             tasks: vec![],
-            on_drain: Mutex::new(built.on_drain),
-            checks: built.checks,
+            on_drain: Mutex::new(parts.on_drain),
+            checks: parts.checks,
             templates,
         };
         Prepared {
             generation,
-            tasks: built.tasks,
+            tasks: parts.tasks,
             #[cfg(feature = "openapi")]
-            api: built.api,
+            api: parts.api,
         }
     }
 
@@ -108,12 +108,12 @@ impl Prepared {
             .max()
             .unwrap_or(0);
         let line =
-            |Listed {
+            |ListedRoute {
                  method,
                  path,
                  source,
                  ..
-             }: &Listed| format!("{method:<8} {path:<width$}  {source}\n");
+             }: &ListedRoute| format!("{method:<8} {path:<width$}  {source}\n");
         routes.iter().map(line).collect()
     }
 

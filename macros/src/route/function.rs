@@ -256,7 +256,7 @@ fn state_of(input: &FnArg, attribute: &Attribute) -> Option<Type> {
         "Request" => Some(match first_argument(segment) {
             Some(state) => state.clone(),
             // A type alias of the application for `Request<S>`.
-            None => parse_quote!(<#ty as #fw::__private::OfState>::State),
+            None => parse_quote!(<#ty as #fw::__private::HasState>::State),
         }),
         _ => None,
     }

@@ -34,7 +34,7 @@ fn the_state_comes_from_an_argument_or_from_the_attribute() {
         (
             quote!("/"),
             quote! { async fn f(r: Request) {} },
-            "Handler < < Request as :: slackwater :: __private :: OfState > :: State >",
+            "Handler < < Request as :: slackwater :: __private :: HasState > :: State >",
         ),
         (
             quote!("/", state = Shop),

@@ -79,7 +79,7 @@ async fn tick(pool: SqlitePool, generation: u64, stop: slackwater::Token) {
             .bind(std::process::id())
             .bind(generation as i64)
     };
-    while !stop.told() {
+    while !stop.is_triggered() {
         if let Err(error) = row().execute(&pool).await {
             log::error!("no tick: {error}");
         }

@@ -1,4 +1,4 @@
-//! Answers that are a body: text, bytes, streams, files.
+//! Responses that consist of a body: text, bytes, streams, files.
 
 use std::borrow::Cow;
 
@@ -22,14 +22,14 @@ impl IntoResponse for BodyStream {
     }
 }
 
-/// Each is turned into tide's body in its own way.
+/// Implements [`IntoResponse`] by converting the value into tide's body.
 macro_rules! bodies {
-    ($($kind:ty, $body:ident => $made:expr;)*) => {
+    ($($kind:ty, $value:ident => $body:expr;)*) => {
         $(
             impl IntoResponse for $kind {
                 fn into_response(self) -> Response {
-                    let $body = self;
-                    $made.into_response()
+                    let $value = self;
+                    $body.into_response()
                 }
             }
         )*

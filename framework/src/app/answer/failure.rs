@@ -1,4 +1,4 @@
-//! Errors as answers: 500, unless the error itself says more.
+//! Responses from errors: 500, unless the error has a status of its own.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,8 +17,8 @@ impl IntoResponse for tide::Error {
     }
 }
 
-/// What `?` made of an error in a function that returns [`slackwater::Result`](crate::Result): a rejection says what it
-/// says, everything else is 500, and is told to the log and, in a debug build, to the client.
+/// The error type of [`slackwater::Result`](crate::Result). A [`Rejection`] becomes its own response. Every other error
+/// becomes 500; its text appears in the log and, in a debug build, in the response.
 impl IntoResponse for BoxError {
     fn into_response(self) -> Response {
         match self.downcast::<Rejection>() {
@@ -30,7 +30,7 @@ impl IntoResponse for BoxError {
     }
 }
 
-/// A boxed error as an error: boxes of errors are none themselves.
+/// Wraps a [`BoxError`] in a type that implements [`Error`](StdError), which the box itself does not.
 struct Opaque(BoxError);
 
 impl fmt::Display for Opaque {

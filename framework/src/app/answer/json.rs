@@ -1,4 +1,4 @@
-//! Answers that say what they are: JSON, HTML, something new, nothing.
+//! Responses of a fixed kind: JSON, HTML, 201 Created, 204 No Content.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use tide::{Body, Response, StatusCode};
 use super::IntoResponse;
 use crate::app::extract::Json;
 
-/// A value that cannot be serialised is the application's mistake: 500, and the log says why.
+/// Responds 500 if the value cannot be serialized. The log contains the error.
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
@@ -24,7 +24,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// An answer in HTML. What is put into it is the application's to escape.
+/// An HTML response. The application must escape the values that it inserts.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -45,7 +45,7 @@ impl<T: IntoResponse> IntoResponse for Html<T> {
     }
 }
 
-/// 201: something is there now that was not, and where.
+/// 201 Created: a response with the URL of the created resource in `Location`.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -62,11 +62,7 @@ pub struct Created<T> {
 }
 
 impl<T> Created<T> {
-    /// It is at `location`, a path or a URL; `answer` is what is said beside that.
-    ///
-    /// ```
-    /// let answer = slackwater::Created::at("/todos/7", "made");
-    /// ```
+    /// Creates the response. `location` is a path or a URL, `answer` is the body.
     pub fn at(location: impl Into<Cow<'static, str>>, answer: T) -> Self {
         Created {
             location: location.into(),
@@ -84,7 +80,7 @@ impl<T: IntoResponse> IntoResponse for Created<T> {
     }
 }
 
-/// 204: it is done, and there is nothing to say.
+/// 204 No Content: the request succeeded, and the response has no body.
 ///
 /// ```
 /// use slackwater::prelude::*;

@@ -1,4 +1,4 @@
-//! Answers: what a typed route may give, and how it becomes a response.
+//! Return values of typed routes, and their conversion into responses.
 
 mod body;
 mod failure;
@@ -10,28 +10,28 @@ pub use part::ResponsePart;
 
 use tide::{Response, StatusCode};
 
-/// RFC 9457, section 3.
+/// The media type of a problem document (RFC 9457, section 3).
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What a typed route may give.
+/// A value that a typed route can return.
 ///
-/// | answer | response |
+/// | value | response |
 /// |---|---|
 /// | `&'static str`, `String`, `Cow<'static, str>` | 200, text |
 /// | `Vec<u8>`, `&'static [u8]`, [`Bytes`](crate::Bytes) | 200, bytes |
-/// | [`Json`](crate::Json), [`Html`] | 200 with that type |
-/// | [`Created`] | 201 with `Location`, and a body |
+/// | [`Json`](crate::Json), [`Html`] | 200 with this media type |
+/// | [`Created`] | 201 with `Location` and a body |
 /// | `()`, [`NoContent`] | 204 |
-/// | [`StatusCode`](crate::StatusCode) | the status; from 400 on with problem details |
+/// | [`StatusCode`](crate::StatusCode) | the status; from 400 with problem details |
 /// | [`Redirect`](crate::Redirect) | 302, 303, 307 or 308 with `Location` |
-/// | [`BodyStream`](crate::BodyStream) | 200, as it comes |
-/// | [`Body`](crate::Body), which may be a file: `Body::from_file(path).await?` | 200, with its type |
-/// | [`Response`](crate::Response) | as it is |
-/// | `(P, A)`, `(P, P, A)` with [`ResponsePart`]s such as a status, headers, [`Cookies`](crate::Cookies) | the answer, changed by these |
-/// | `Option<A>` | the answer, or 404 |
-/// | `Result<A, E>` | either; an error of any type is 500, a [`Rejection`](crate::Rejection) is what it says |
+/// | [`BodyStream`](crate::BodyStream) | 200, sent chunk by chunk |
+/// | [`Body`](crate::Body), such as a file: `Body::from_file(path).await?` | 200 with the media type of the body |
+/// | [`Response`](crate::Response) | unchanged |
+/// | `(P, A)`, `(P, P, A)`, where `P` is a [`ResponsePart`]: a status, headers, [`Cookies`](crate::Cookies) | the response of `A`, changed by each `P` |
+/// | `Option<A>` | the response of `A`, or 404 |
+/// | `Result<A, E>` | the response of `A` or `E`; a [`Rejection`](crate::Rejection) has a status of its own, any other error is 500 |
 ///
-/// An application's own answer implements this in terms of another one:
+/// Implement this trait for your own types by converting them into another such value:
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -51,16 +51,16 @@ pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no answer",
-    label = "cannot be turned into a response",
-    note = "answers are strings, bytes, `Json<T>`, `Html<T>`, `StatusCode`, `Created<T>`, `NoContent`, `Redirect`, \
-            `BodyStream`, `Body`, `Response`, `(StatusCode, answer)`, and `Option` and `Result` of them: give `Json(value)` \
+    message = "`{Self}` cannot be converted into a response",
+    label = "cannot be returned from a route",
+    note = "a route can return strings, bytes, `Json<T>`, `Html<T>`, `StatusCode`, `Created<T>`, `NoContent`, `Redirect`, \
+            `BodyStream`, `Body`, `Response`, `(StatusCode, value)`, and `Option` and `Result` of these: return `Json(value)` \
             for a value that implements `serde::Serialize`",
-    note = "the error of a `Result` is an answer as well: `slackwater::Result<T>` takes any error with `?`",
-    note = "an answer of your own implements `slackwater::IntoResponse`"
+    note = "the error type of a `Result` must implement it as well: `slackwater::Result<T>` accepts any error with `?`",
+    note = "implement `slackwater::IntoResponse` for your own types"
 )]
 pub trait IntoResponse {
-    /// The response that says this.
+    /// Converts the value into a response.
     fn into_response(self) -> Response;
 }
 

@@ -1,4 +1,4 @@
-//! Parts of an answer: what stands before the body in a tuple.
+//! Parts of a response: the elements before the body in a tuple.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use tide::{Response, StatusCode};
 
 use super::IntoResponse;
 
-/// What changes an answer that it stands before in a tuple: a status, headers, cookies.
+/// A part of a response: a status, headers or cookies. In a tuple, parts come before the body and change its response.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -19,9 +19,9 @@ use super::IntoResponse;
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot stand before an answer",
+    message = "`{Self}` is not a part of a response",
     label = "not a part of a response",
-    note = "before the answer in a tuple stand a `StatusCode`, headers as `[(name, value); N]`, or `Cookies`"
+    note = "in a tuple, the elements before the body are a `StatusCode`, headers as `[(name, value); N]`, or `Cookies`"
 )]
 pub trait ResponsePart {
     /// Changes the response.
@@ -34,8 +34,8 @@ impl ResponsePart for StatusCode {
     }
 }
 
-/// Headers, instead of what the answer has under these names. One that cannot be sent is the application's mistake:
-/// the answer is 500, and the log says which.
+/// Headers. They replace headers of the same name. If a header's name or value is invalid, the response is 500 and
+/// the log names the header.
 impl<V: AsRef<str>, const N: usize> ResponsePart for [(&'static str, V); N] {
     fn apply(self, response: &mut Response) {
         for (name, value) in self {
@@ -45,8 +45,8 @@ impl<V: AsRef<str>, const N: usize> ResponsePart for [(&'static str, V); N] {
             ) {
                 (Ok(name), Ok(value)) => response.insert_header(name, value),
                 _ => {
-                    let what = format!("the header {name:?} cannot be sent: it is not plain ASCII");
-                    let error = tide::Error::from_str(StatusCode::InternalServerError, what);
+                    let text = format!("invalid header {name:?}: its name or value is not ASCII");
+                    let error = tide::Error::from_str(StatusCode::InternalServerError, text);
                     *response = error.into_response();
                 }
             }

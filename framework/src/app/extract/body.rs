@@ -1,4 +1,4 @@
-//! The body as it is: bytes or text.
+//! Extractors of the whole body as bytes or text.
 
 use std::future::Future;
 use std::io;
@@ -12,8 +12,8 @@ use super::FromRequest;
 use crate::app::Rejection;
 use crate::http::BodyError;
 
-/// How much is set aside at once for a body that says how long it is.
-const AT_ONCE: usize = 64 << 10;
+/// Limit on the buffer that is allocated in advance, from the length that the client announces.
+const MAX_PREALLOCATED: usize = 64 << 10;
 
 impl<S> FromRequest<S> for Bytes {
     const READS_BODY: bool = true;
@@ -50,59 +50,67 @@ impl<S> FromRequest<S> for String {
     }
 }
 
-/// All of the body.
+/// Reads the whole body.
 pub(super) fn bytes<S>(
     request: &mut Request<S>,
 ) -> impl Future<Output = Result<Vec<u8>, Rejection>> + Send {
     let body = request.take_body();
     async {
-        let mut bytes = Vec::with_capacity(body.len().unwrap_or(0).min(AT_ONCE));
+        let mut bytes = Vec::with_capacity(body.len().unwrap_or(0).min(MAX_PREALLOCATED));
         let mut reader = body.into_reader();
-        reader.read_to_end(&mut bytes).await.map_err(unreadable)?;
+        reader
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(reject_body_error)?;
         Ok(bytes)
     }
 }
 
-/// Why a body could not be read to its end; the same statuses as the bridge gives.
-pub(super) fn unreadable(error: io::Error) -> Rejection {
-    let known = error
+/// Converts an error of reading the body into a rejection, with the status that the HTTP layer uses for the same error.
+pub(super) fn reject_body_error(error: io::Error) -> Rejection {
+    let body_error = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<BodyError>())
         .copied();
-    let (status, detail) = match known {
-        Some(BodyError::TooLarge) => (
-            StatusCode::PayloadTooLarge,
-            "the body is longer than is taken here",
+    let (status, detail) = match body_error {
+        Some(BodyError::TooLarge) => (StatusCode::PayloadTooLarge, "the body exceeds the limit"),
+        Some(BodyError::TimedOut) => (
+            StatusCode::RequestTimeout,
+            "the body was not received in time",
         ),
-        Some(BodyError::TimedOut) => (StatusCode::RequestTimeout, "the body did not come in time"),
-        Some(BodyError::Stopping) => (StatusCode::ServiceUnavailable, "the server stops"),
-        Some(BodyError::Cut) | None => (StatusCode::BadRequest, "the body did not come whole"),
+        Some(BodyError::Stopping) => (
+            StatusCode::ServiceUnavailable,
+            "the server is shutting down",
+        ),
+        Some(BodyError::Cut) | None => (StatusCode::BadRequest, "the body is incomplete"),
     };
     Rejection::new(status, detail).because(error)
 }
 
-/// Whether the body says that it is of a type that will do. Parameters such as the charset do not matter.
-pub(super) fn is_of_type<S>(request: &Request<S>, will_do: impl Fn(&str) -> bool) -> bool {
-    let said = request
+/// Returns true if `accepts` accepts the media type of the body, without parameters such as the charset.
+pub(super) fn has_media_type<S>(request: &Request<S>, accepts: impl Fn(&str) -> bool) -> bool {
+    let content_type = request
         .header(CONTENT_TYPE)
         .map_or("", |values| values.last().as_str());
-    let essence = said.split(';').next().unwrap_or("").trim();
-    will_do(essence)
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    // media types are case-insensitive, but almost all are in lower case: copy only the others
+    accepts(essence)
         || essence.bytes().any(|byte| byte.is_ascii_uppercase())
-            && will_do(&essence.to_ascii_lowercase())
+            && accepts(&essence.to_ascii_lowercase())
 }
 
-/// 415, with what was wanted. A request without any body has just not sent one.
-pub(super) fn unsupported<S>(request: &Request<S>, wanted: &str) -> Rejection {
-    let said = request
+/// Returns 415 with the expected media type. The rejection is "absent" if the request has neither a body nor a
+/// `Content-Type`.
+pub(super) fn unsupported<S>(request: &Request<S>, expected: &str) -> Rejection {
+    let content_type = request
         .header(CONTENT_TYPE)
         .map(|values| values.last().as_str());
-    let found = said.map_or("no content type".to_owned(), |said| format!("{said:?}"));
+    let found = content_type.map_or("none".to_owned(), |value| format!("{value:?}"));
     let rejection = Rejection::new(
         StatusCode::UnsupportedMediaType,
-        format!("the body has to be {wanted}, and is said to be of {found}"),
+        format!("expected the Content-Type {expected}, found {found}"),
     );
-    if said.is_none() && request.is_empty() == Some(true) {
+    if content_type.is_none() && request.is_empty() == Some(true) {
         rejection.absent()
     } else {
         rejection

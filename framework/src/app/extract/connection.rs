@@ -1,4 +1,4 @@
-//! What a handler may know of its connection and its generation.
+//! Extractors for the client's address and for the drain of the generation.
 
 use std::fmt;
 use std::future::{pending, ready, Future};
@@ -7,11 +7,14 @@ use std::net::SocketAddr;
 use tide::Request;
 
 use super::FromRequest;
-use crate::app::request::given;
+use crate::app::request::context;
 use crate::app::Rejection;
 use crate::sync::token::Token;
 
-/// Who asks: the other end of the connection. Behind a proxy that is the proxy.
+/// The address of the client. Behind a proxy this is the address of the proxy.
+///
+/// It is displayed as `127.0.0.1:53211`, or, on a Unix socket, as `unix:` and the client's path, which is usually
+/// empty.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -25,20 +28,13 @@ use crate::sync::token::Token;
 pub struct Peer(String);
 
 impl Peer {
-    /// Its address, if it is one of IP.
-    ///
-    /// ```
-    /// # fn doc(peer: slackwater::Peer) -> bool {
-    /// peer.address().is_some_and(|address| address.ip().is_loopback())
-    /// # }
-    /// ```
+    /// Returns the IP address and port; `None` on a Unix socket.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.0.parse().ok()
     }
 }
 
-/// `127.0.0.1:53211`; over a Unix socket `unix:` and the client's path, most often empty.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -53,7 +49,8 @@ impl<S> FromRequest<S> for Peer {
     }
 }
 
-/// Whether the handler is to finish: its generation is replaced, or the process stops. For handlers that would go on.
+/// A signal that the handler must finish, because a reload or an upgrade replaces its generation or the process
+/// stops. Use it in handlers that otherwise run for a long time.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -61,18 +58,14 @@ impl<S> FromRequest<S> for Peer {
 /// #[get("/wait")]
 /// async fn wait(draining: Draining) -> &'static str {
 ///     draining.wait().await;
-///     "the server has other plans"
+///     "the server is draining"
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Draining(Option<Token>);
 
 impl Draining {
-    /// Resolves when the handler is to finish.
-    ///
-    /// ```
-    /// # async fn doc(draining: slackwater::Draining) { draining.wait().await; }
-    /// ```
+    /// Resolves when the generation begins to drain.
     pub async fn wait(&self) {
         match &self.0 {
             Some(token) => token.wait().await,
@@ -80,13 +73,9 @@ impl Draining {
         }
     }
 
-    /// Whether it has been told to.
-    ///
-    /// ```
-    /// # fn doc(draining: slackwater::Draining) -> bool { draining.told() }
-    /// ```
+    /// Returns true if the generation drains.
     #[must_use]
-    pub fn told(&self) -> bool {
+    pub fn is_draining(&self) -> bool {
         self.0.as_ref().is_some_and(Token::is_triggered)
     }
 }
@@ -96,7 +85,7 @@ impl<S> FromRequest<S> for Draining {
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         ready(Ok(Draining(
-            given(request).map(|given| given.draining.clone()),
+            context(request).map(|context| context.draining.clone()),
         )))
     }
 }

@@ -1,4 +1,4 @@
-//! Cookies, in and out.
+//! Cookies of the request and of the response.
 
 use std::future::{ready, Future};
 
@@ -9,7 +9,9 @@ use tide::{Request, Response};
 use super::FromRequest;
 use crate::app::{Rejection, ResponsePart};
 
-/// The cookies of a request; given back before the answer, with those that are to be set or removed.
+/// The cookies of a request, and changes to the cookies of the client.
+///
+/// To send the changes, return the `Cookies` as a [`ResponsePart`](crate::ResponsePart).
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -24,54 +26,35 @@ use crate::app::{Rejection, ResponsePart};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Cookies {
-    sent: Vec<Cookie<'static>>,
-    changes: Vec<Change>,
+    received: Vec<Cookie<'static>>,
+    changes: Vec<CookieChange>,
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+enum CookieChange {
     Set(Cookie<'static>),
     Remove(Cookie<'static>),
 }
 
 impl Cookies {
-    /// The value of a cookie that the client sent.
-    ///
-    /// ```
-    /// # fn doc(cookies: slackwater::Cookies) -> Option<String> {
-    /// cookies.get("session").map(str::to_owned)
-    /// # }
-    /// ```
+    /// Returns the value of a cookie that the client sent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.sent
+        self.received
             .iter()
             .find(|cookie| cookie.name() == name)
             .map(Cookie::value)
     }
 
-    /// Sets a cookie, with the answer that these cookies stand before.
-    ///
-    /// ```
-    /// # use slackwater::{Cookie, Cookies};
-    /// # fn doc(mut cookies: Cookies) {
-    /// cookies.set(Cookie::new("theme", "dark"));
-    /// # }
-    /// ```
+    /// Sets a cookie in the response.
     pub fn set(&mut self, cookie: Cookie<'static>) {
-        self.changes.push(Change::Set(cookie));
+        self.changes.push(CookieChange::Set(cookie));
     }
 
-    /// Lets the client forget a cookie that was set for the path `/`; for another path, [`set`](Cookies::set) one with
-    /// that path and a maximal age of zero.
-    ///
-    /// ```
-    /// # fn doc(mut cookies: slackwater::Cookies) {
-    /// cookies.remove("session");
-    /// # }
-    /// ```
+    /// Removes a cookie with the path `/` from the client. To remove a cookie with another path,
+    /// [`set`](Cookies::set) one with that path and a `Max-Age` of zero.
     pub fn remove(&mut self, name: impl Into<String>) {
-        self.changes.push(Change::Remove(
+        self.changes.push(CookieChange::Remove(
             Cookie::build(name.into(), "").path("/").finish(),
         ));
     }
@@ -86,12 +69,12 @@ impl<S> FromRequest<S> for Cookies {
             .iter()
             .flat_map(|values| values.iter())
             .flat_map(|value| value.as_str().split(';'));
-        // RFC 6265, section 5.4: one that is no pair is not for us
-        let sent = pairs
+        // text that is not a `name=value` pair (RFC 6265, section 4.2.1) is ignored
+        let received = pairs
             .filter_map(|pair| Cookie::parse_encoded(pair.trim().to_owned()).ok())
             .collect();
         ready(Ok(Cookies {
-            sent,
+            received,
             changes: Vec::new(),
         }))
     }
@@ -101,8 +84,8 @@ impl ResponsePart for Cookies {
     fn apply(self, response: &mut Response) {
         for change in self.changes {
             match change {
-                Change::Set(cookie) => response.insert_cookie(cookie),
-                Change::Remove(cookie) => response.remove_cookie(cookie),
+                CookieChange::Set(cookie) => response.insert_cookie(cookie),
+                CookieChange::Remove(cookie) => response.remove_cookie(cookie),
             }
         }
     }

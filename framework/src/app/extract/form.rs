@@ -1,4 +1,4 @@
-//! Values in the form of a query: in the URL, and in the body of a form.
+//! Extractors of URL-encoded values: the query, and the body of a form.
 
 use std::future::{ready, Future};
 
@@ -6,22 +6,24 @@ use serde::de::DeserializeOwned;
 use serde_html_form::Deserializer;
 use tide::{Request, StatusCode};
 
-use super::body::{bytes, is_of_type, unsupported};
-use super::{fault, FromRequest};
+use super::body::{bytes, has_media_type, unsupported};
+use super::{deserialize::deserialize, FromRequest};
 use crate::app::Rejection;
 
-/// The query of the URL, as a type of the application's own; a field that may be missing is an `Option` or has a
-/// `#[serde(default)]`, one that may come several times is a `Vec`. What does not parse is 400, with the field.
+/// The query of the URL, deserialized into `T`.
+///
+/// An optional field is an `Option` or has `#[serde(default)]`. A field that may occur several times is a `Vec`. If
+/// deserialization fails, the response is 400 and names the field.
 ///
 /// ```
 /// use slackwater::prelude::*;
 ///
 /// #[derive(serde::Deserialize)]
-/// struct Wanted { page: Option<u32>, #[serde(default)] tag: Vec<String> }
+/// struct Filter { page: Option<u32>, #[serde(default)] tag: Vec<String> }
 ///
 /// #[get("/todos")]
-/// async fn list(Query(wanted): Query<Wanted>) -> String {
-///     format!("page {} with {} tags", wanted.page.unwrap_or(1), wanted.tag.len())
+/// async fn list(Query(filter): Query<Filter>) -> String {
+///     format!("page {} with {} tags", filter.page.unwrap_or(1), filter.tag.len())
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,13 +34,13 @@ impl<S, T: DeserializeOwned + Send> FromRequest<S> for Query<T> {
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let query = request.url().query();
-        let read = read(
+        let value = read(
             query.unwrap_or("").as_bytes(),
             StatusCode::BadRequest,
             "query",
         )
         .map(Query);
-        ready(read.map_err(|rejection| {
+        ready(value.map_err(|rejection| {
             if query.is_none() {
                 rejection.absent()
             } else {
@@ -48,8 +50,9 @@ impl<S, T: DeserializeOwned + Send> FromRequest<S> for Query<T> {
     }
 }
 
-/// The body of a form, `application/x-www-form-urlencoded`, as a type of the application's own. Another type of body is
-/// 415, what does not parse 422, with the field.
+/// A body of type `application/x-www-form-urlencoded`, deserialized into `T`.
+///
+/// Another `Content-Type` is answered 415. If deserialization fails, the response is 422 and names the field.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -71,14 +74,14 @@ impl<S, T: DeserializeOwned + Send> FromRequest<S> for Form<T> {
     fn from_request(
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        let is_form = is_of_type(request, |essence| essence == FORM);
-        let (wrong, body) = (
+        let is_form = has_media_type(request, |essence| essence == FORM);
+        let (rejection, body) = (
             (!is_form).then(|| unsupported(request, FORM)),
             bytes(request),
         );
         async {
-            if let Some(wrong) = wrong {
-                return Err(wrong);
+            if let Some(rejection) = rejection {
+                return Err(rejection);
             }
             read(&body.await?, StatusCode::UnprocessableEntity, "form").map(Form)
         }
@@ -92,5 +95,5 @@ fn read<T: DeserializeOwned>(
     status: StatusCode,
     place: &'static str,
 ) -> Result<T, Rejection> {
-    fault::read(|| Deserializer::from_bytes(text)).map_err(|fault| fault.reject(status, place))
+    deserialize(|| Deserializer::from_bytes(text)).map_err(|error| error.reject(status, place))
 }

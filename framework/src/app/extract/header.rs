@@ -1,4 +1,4 @@
-//! Headers, as the fields of a type.
+//! Extractor of headers into the fields of a struct.
 
 use std::borrow::Cow;
 use std::future::{ready, Future};
@@ -10,11 +10,14 @@ use tide::http::headers::HeaderName;
 use tide::{Request, StatusCode};
 
 use super::text::Text;
-use super::{fault, FromRequest};
+use super::{deserialize::deserialize, FromRequest};
 use crate::app::Rejection;
 
-/// The headers that the fields of `T` are named for, `_` standing for `-`; a header that may be missing is an `Option`.
-/// Of one that came several times the last counts. What is missing or does not parse is 400, with the name.
+/// Headers, deserialized into the struct `T`.
+///
+/// A field's name is the header's name with `_` in place of `-`. An optional header is an `Option`. If a header
+/// occurs several times, the last value is used. If a header is missing or deserialization fails, the response is 400
+/// and names the field.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -35,10 +38,10 @@ impl<S, T: DeserializeOwned + Send> FromRequest<S> for Header<T> {
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let headers: &tide::http::Headers = request.as_ref();
-        let read = fault::read(|| Named(headers));
-        ready(read.map(Header).map_err(|fault| {
-            let is_missing = fault.is_missing();
-            let rejection = fault.reject(StatusCode::BadRequest, "header");
+        let value = deserialize(|| HeaderFields(headers));
+        ready(value.map(Header).map_err(|error| {
+            let is_missing = error.is_missing();
+            let rejection = error.reject(StatusCode::BadRequest, "header");
             if is_missing {
                 rejection.absent()
             } else {
@@ -48,10 +51,10 @@ impl<S, T: DeserializeOwned + Send> FromRequest<S> for Header<T> {
     }
 }
 
-/// The headers of a request; which of them are wanted, the type says.
-struct Named<'a>(&'a tide::http::Headers);
+/// A deserializer that reads the headers that the fields of a struct name.
+struct HeaderFields<'a>(&'a tide::http::Headers);
 
-impl<'de> de::Deserializer<'de> for Named<'de> {
+impl<'de> de::Deserializer<'de> for HeaderFields<'de> {
     type Error = Error;
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -60,12 +63,12 @@ impl<'de> de::Deserializer<'de> for Named<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let named = fields.iter().filter_map(|field| {
+        let entries = fields.iter().filter_map(|field| {
             let name = HeaderName::from_bytes(field.replace('_', "-").into_bytes()).ok()?;
             let value = self.0.get(name)?.last().as_str();
             Some((*field, Text(Cow::Borrowed(value))))
         });
-        visitor.visit_map(MapDeserializer::new(named))
+        visitor.visit_map(MapDeserializer::new(entries))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -78,7 +81,7 @@ impl<'de> de::Deserializer<'de> for Named<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
         Err(de::Error::custom(
-            "`Header<T>` takes a struct with a field for each header",
+            "`Header<T>` needs a struct with one field for each header",
         ))
     }
 

@@ -1,4 +1,4 @@
-//! JSON, in and out.
+//! JSON bodies of requests and responses.
 
 use std::future::Future;
 
@@ -6,15 +6,16 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use tide::{Request, StatusCode};
 
-use super::body::{bytes, is_of_type, unsupported};
-use super::fault::Fault;
+use super::body::{bytes, has_media_type, unsupported};
+use super::deserialize::ValueError;
 use super::FromRequest;
 use crate::app::Rejection;
 
-/// A value as JSON: as an argument it is read from the body, as an answer it is written to it.
+/// A JSON body. As an argument it is deserialized from the request, as a return value it is serialized into the
+/// response.
 ///
-/// A body that says it is something else is 415, one that is no JSON 400, one that is not what `T` takes 422; the answer
-/// names the field, what was expected and what was found.
+/// A request with another `Content-Type` is answered 415, a body that is not JSON 400, and JSON that does not match
+/// `T` 422. The response names the field, the expected value and the value that was found.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -36,17 +37,17 @@ impl<S, T: DeserializeOwned + Send> FromRequest<S> for Json<T> {
     fn from_request(
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        let is_json = is_of_type(request, |essence| {
+        let is_json = has_media_type(request, |essence| {
             essence == "application/json"
                 || essence.starts_with("application/") && essence.ends_with("+json")
         });
-        let (wrong, body) = (
+        let (rejection, body) = (
             (!is_json).then(|| unsupported(request, "application/json")),
             bytes(request),
         );
         async {
-            if let Some(wrong) = wrong {
-                return Err(wrong);
+            if let Some(rejection) = rejection {
+                return Err(rejection);
             }
             read(&body.await?).map(Json)
         }
@@ -62,19 +63,19 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
         Category::Data => {
             Err(locate::<T>(body, &error).reject(StatusCode::UnprocessableEntity, "body"))
         }
-        // here the line and the column say where
+        // a syntax error: serde_json's message contains the line and the column
         _ => Err(
-            Fault::whole(error.to_string().replacen(" at line ", ", line ", 1))
+            ValueError::without_path(error.to_string().replacen(" at line ", ", line ", 1))
                 .reject(StatusCode::BadRequest, "body"),
         ),
     }
 }
 
-/// Read once more to learn where it fails.
-fn locate<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Fault {
+/// Deserializes again to find the path of the field that fails.
+fn locate<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> ValueError {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Err(located) => Fault::located(&located),
-        Ok(_) => Fault::whole(error),
+        Err(error) => ValueError::with_path(&error),
+        Ok(_) => ValueError::without_path(error),
     }
 }

@@ -1,10 +1,10 @@
-//! Extractors: what a typed route may take from a request, each in the type of an argument.
+//! Extractors: types that a typed route can have as arguments.
 
 mod body;
 mod connection;
 #[cfg(feature = "cookies")]
 mod cookies;
-mod fault;
+mod deserialize;
 mod form;
 mod header;
 mod json;
@@ -30,24 +30,24 @@ use tide::Request;
 use super::typed::RouteInfo;
 use super::Rejection;
 
-/// What an argument of a typed route is taken from a request with.
+/// An extractor: a type that an argument of a typed route can have.
 ///
-/// | extractor | takes |
+/// | extractor | value |
 /// |---|---|
-/// | an argument named like a segment of the path | that segment |
-/// | [`Path<T>`](crate::Path) | all segments, as a tuple, a struct, or the only one |
+/// | an argument with the name of a path segment | this segment |
+/// | [`Path<T>`](crate::Path) | all segments as a tuple or a struct, or the only segment |
 /// | [`Query<T>`](crate::Query) | the query |
 /// | [`Header<T>`](crate::Header) | headers |
-/// | [`Cookies`](crate::Cookies) | cookies, and sets some |
+/// | [`Cookies`](crate::Cookies) | the cookies; it can also set cookies |
 /// | [`State<S>`](crate::State) | the application's state |
-/// | [`Json<T>`](crate::Json), [`Form<T>`](crate::Form) | the body, read as that |
-/// | `String`, [`Bytes`](crate::Bytes), [`BodyStream`](crate::BodyStream) | the body as it is |
-/// | [`Peer`](crate::Peer), [`Draining`](crate::Draining) | who asks; whether the handler is to finish |
-/// | `Option<E>` | what `E` takes, if it is there at all |
-/// | `Result<E, Rejection>` | what `E` takes, or why it cannot |
-/// | [`Request<S>`](crate::Request) | everything: as the last argument |
+/// | [`Json<T>`](crate::Json), [`Form<T>`](crate::Form) | the body, deserialized |
+/// | `String`, [`Bytes`](crate::Bytes), [`BodyStream`](crate::BodyStream) | the raw body |
+/// | [`Peer`](crate::Peer), [`Draining`](crate::Draining) | the client's address; the drain signal |
+/// | `Option<E>` | the value of `E`, or `None` if it is absent |
+/// | `Result<E, Rejection>` | the value of `E`, or the rejection |
+/// | [`Request<S>`](crate::Request) | the whole request; only as the last argument |
 ///
-/// An application's own extractor implements this trait; it may use others:
+/// Implement this trait for your own extractors. An implementation can call other extractors:
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -57,7 +57,7 @@ use super::Rejection;
 ///
 /// impl<S: Send + Sync> FromRequest<S> for Token {
 ///     async fn from_request(request: &mut Request<S>) -> Result<Self, Rejection> {
-///         let header = request.header("x-token").ok_or_else(|| Rejection::unauthorized("who are you?").absent())?;
+///         let header = request.header("x-token").ok_or_else(|| Rejection::unauthorized("log in first").absent())?;
 ///         Ok(Token(header.last().as_str().to_owned()))
 ///     }
 /// }
@@ -68,22 +68,26 @@ use super::Rejection;
 /// }
 /// ```
 ///
-/// One that needs the state implements it for that state alone, and a route that takes it either takes `State<Shop>` as
-/// well or says `#[get("/me", state = Shop)]`.
+/// An extractor that needs the application's state implements `FromRequest<Shop>`. A route with such an argument must
+/// also have an argument `State<Shop>`, or name the state in its attribute: `#[get("/me", state = Shop)]`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no extractor for an application with the state `{S}`",
-    label = "cannot be taken from a request",
-    note = "for a segment of the path, name the argument like it: `#[get(\"/users/:id\")] async fn user(id: u64)`",
-    note = "a body is taken as `Json<T>`, `Form<T>`, `String`, `Bytes` or `BodyStream`; the rest as `Path<T>`, `Query<T>`, \
+    message = "`{Self}` is not an extractor for an application with the state `{S}`",
+    label = "cannot be extracted from a request",
+    note = "to extract a segment of the path, give the argument the name of the segment: `#[get(\"/users/:id\")] async fn user(id: u64)`",
+    note = "extractors of the body are `Json<T>`, `Form<T>`, `String`, `Bytes` and `BodyStream`; others are `Path<T>`, `Query<T>`, \
             `Header<T>`, `Cookies`, `State<S>`, `Peer`, `Draining`, and `Option<E>` and `Result<E, Rejection>` of these",
-    note = "an extractor of your own implements `slackwater::FromRequest<S>`; where it needs a certain state, the route \
-            says which: `#[get(\"/path\", state = Shop)]`"
+    note = "your own extractor must implement `slackwater::FromRequest<S>`; if it needs a certain state, name the state in the \
+            route's attribute: `#[get(\"/path\", state = Shop)]`"
 )]
 pub trait FromRequest<S>: Sized + Send {
-    /// Whether it reads the body: there is one, so a route with two such arguments does not compile.
+    /// True if the extractor reads the body. A route with two such arguments does not compile, because the body can
+    /// be read only once.
     const READS_BODY: bool = false;
 
-    /// Takes it from the request, or says why it cannot be taken.
+    /// Extracts the value from the request.
+    ///
+    /// # Errors
+    /// The value is absent or invalid. The rejection becomes the response.
     fn from_request(
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send;
@@ -97,50 +101,50 @@ pub trait FromRequest<S>: Sized + Send {
     }
 }
 
-/// `None` where the request does not have it at all; what is there and wrong is still rejected.
+/// `None` if the value is absent. An invalid value is still rejected.
 impl<S, E: FromRequest<S>> FromRequest<S> for Option<E> {
     const READS_BODY: bool = E::READS_BODY;
 
     fn from_request(
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        let taken = E::from_request(request);
-        async { if_there(taken.await) }
+        let value = E::from_request(request);
+        async { none_if_absent(value.await) }
     }
 
     fn from_route(
         request: &mut Request<S>,
         route: &'static RouteInfo,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        let taken = E::from_route(request, route);
-        async { if_there(taken.await) }
+        let value = E::from_route(request, route);
+        async { none_if_absent(value.await) }
     }
 }
 
-fn if_there<E>(taken: Result<E, Rejection>) -> Result<Option<E>, Rejection> {
-    match taken {
+fn none_if_absent<E>(value: Result<E, Rejection>) -> Result<Option<E>, Rejection> {
+    match value {
         Ok(value) => Ok(Some(value)),
         Err(rejection) if rejection.is_absent() => Ok(None),
         Err(rejection) => Err(rejection),
     }
 }
 
-/// Never rejected: the handler decides.
+/// Never rejects the request: the handler gets the rejection.
 impl<S, E: FromRequest<S>> FromRequest<S> for Result<E, Rejection> {
     const READS_BODY: bool = E::READS_BODY;
 
     fn from_request(
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        let taken = E::from_request(request);
-        async { Ok(taken.await) }
+        let value = E::from_request(request);
+        async { Ok(value.await) }
     }
 
     fn from_route(
         request: &mut Request<S>,
         route: &'static RouteInfo,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
-        let taken = E::from_route(request, route);
-        async { Ok(taken.await) }
+        let value = E::from_route(request, route);
+        async { Ok(value.await) }
     }
 }

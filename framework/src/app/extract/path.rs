@@ -1,4 +1,4 @@
-//! All segments of a path at once.
+//! Extractor of all path segments.
 
 use std::borrow::Cow;
 use std::future::{ready, Future};
@@ -8,14 +8,16 @@ use serde::de::{self, DeserializeOwned, Visitor};
 use serde::forward_to_deserialize_any;
 use tide::{Request, StatusCode};
 
-use super::fault;
+use super::deserialize::deserialize;
 use super::text::{decoded, Text};
 use super::FromRequest;
 use crate::app::typed::RouteInfo;
 use crate::app::Rejection;
 
-/// All segments of the route's path: as a tuple in their order, as a struct by their names, or the only one there is.
-/// What does not parse is 404: there is no such thing.
+/// All segments of the route's path, deserialized into `T`.
+///
+/// `T` is a tuple (in the order of the segments), a struct (by the names of the segments), or a single value if there
+/// is only one segment. If deserialization fails, the response is 404, because no resource has this path.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -37,10 +39,10 @@ use crate::app::Rejection;
 pub struct Path<T>(pub T);
 
 impl<S, T: DeserializeOwned + Send> FromRequest<S> for Path<T> {
-    /// Without its route the names of the segments are not known.
+    /// Always fails: the names of the segments are known only in [`from_route`](FromRequest::from_route).
     fn from_request(_: &mut Request<S>) -> impl Future<Output = Result<Self, Rejection>> + Send {
         let detail =
-            "`Path<T>` is an argument of a route; elsewhere `request.param(name)` gives a segment";
+            "`Path<T>` works only as an argument of a typed route; elsewhere use `request.param(name)`";
         ready(Err(Rejection::new(StatusCode::InternalServerError, detail)))
     }
 
@@ -61,10 +63,10 @@ fn read<S, T: DeserializeOwned>(
         .iter()
         .map(value)
         .collect::<Result<Vec<_>, Rejection>>()?;
-    fault::read(|| Segments(&segments)).map_err(|fault| fault.reject(StatusCode::NotFound, "path"))
+    deserialize(|| Segments(&segments)).map_err(|error| error.reject(StatusCode::NotFound, "path"))
 }
 
-/// Each segment with its name.
+/// A deserializer of segments with their names.
 struct Segments<'a>(&'a [(&'static str, Cow<'a, str>)]);
 
 impl<'a> Segments<'a> {
@@ -92,15 +94,15 @@ impl<'a> Segments<'a> {
             1 => self
                 .texts()
                 .next()
-                .ok_or_else(|| de::Error::custom("there is no segment")),
+                .ok_or_else(|| de::Error::custom("the path has no segment")),
             n => Err(de::Error::custom(format!(
-                "the path has {n} segments, and one is taken"
+                "the path has {n} segments, but the type takes one"
             ))),
         }
     }
 }
 
-/// A single value of any kind.
+/// Deserializes a single value, if there is only one segment.
 macro_rules! only {
     ($($method:ident)*) => {
         $(

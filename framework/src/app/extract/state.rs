@@ -1,4 +1,4 @@
-//! The application's state.
+//! Extractor of the application's state.
 
 use std::future::{ready, Future};
 
@@ -7,9 +7,10 @@ use tide::Request;
 use super::FromRequest;
 use crate::app::Rejection;
 
-/// The application's state, as `App::with_state` was given it: a clone, as tide makes one for each request.
+/// A clone of the state that was passed to [`App::with_state`](crate::App::with_state).
 ///
-/// It also says what application the route is for: `State<Shop>` makes it one for an `App<Shop>`.
+/// The argument also determines the applications that the route can be mounted in: a route with `State<Shop>` can be
+/// mounted in an `App<Shop>`.
 ///
 /// ```
 /// use slackwater::prelude::*;

@@ -1,4 +1,4 @@
-//! A body piece by piece, in and out.
+//! Bodies of requests and responses as streams of chunks.
 
 use std::fmt;
 use std::future::{poll_fn, ready, Future};
@@ -13,10 +13,10 @@ use tide::{Body, Request};
 use super::FromRequest;
 use crate::app::Rejection;
 
-/// A body that is read, or written, piece by piece: nothing of it is kept.
+/// A body that is read or written in chunks and never held in memory as a whole.
 ///
-/// As an argument it is the request's body, up to `http.body_limit` or the route's [`BodyLimit`](crate::BodyLimit); as an
-/// answer it is sent as it comes.
+/// As an argument it is the request's body, limited by `http.body_limit` or the route's
+/// [`BodyLimit`](crate::BodyLimit). As a return value each chunk is sent as soon as it is available.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -24,8 +24,8 @@ use crate::app::Rejection;
 /// #[post("/length")]
 /// async fn length(mut body: BodyStream) -> slackwater::Result<String> {
 ///     let mut length = 0;
-///     while let Some(piece) = body.next().await {
-///         length += piece?.len();
+///     while let Some(chunk) = body.next().await {
+///         length += chunk?.len();
 ///     }
 ///     Ok(length.to_string())
 /// }
@@ -38,42 +38,34 @@ use crate::app::Rejection;
 pub struct BodyStream(Body);
 
 impl BodyStream {
-    /// An answer of the pieces that a stream gives.
+    /// Creates a response body from a stream of chunks.
     ///
     /// ```
     /// use slackwater::prelude::*;
     ///
     /// #[get("/letters")]
     /// async fn letters() -> BodyStream {
-    ///     let pieces = ["a", "b", "c"].map(|letter| Ok(slackwater::Bytes::from(letter)));
-    ///     BodyStream::new(async_std::stream::from_iter(pieces))
+    ///     let chunks = ["a", "b", "c"].map(|letter| Ok(slackwater::Bytes::from(letter)));
+    ///     BodyStream::new(async_std::stream::from_iter(chunks))
     /// }
     /// ```
     pub fn new(
-        pieces: impl Stream<Item = io::Result<Bytes>> + Send + Sync + Unpin + 'static,
+        chunks: impl Stream<Item = io::Result<Bytes>> + Send + Sync + Unpin + 'static,
     ) -> Self {
         BodyStream(Body::from_reader(
-            Pieces {
-                pieces,
-                at_hand: Bytes::new(),
+            ChunkReader {
+                chunks,
+                current: Bytes::new(),
             },
             None,
         ))
     }
 
-    /// The next piece; none at the end.
+    /// Returns the next chunk, or `None` at the end of the body.
     ///
     /// # Errors
-    /// When the body is longer than its limit, does not come in time, or ends before its end. `?` in a route turns this
-    /// into the right status.
-    ///
-    /// ```
-    /// # async fn doc(mut body: slackwater::BodyStream) -> slackwater::Result<()> {
-    /// while let Some(piece) = body.next().await {
-    ///     println!("{} bytes", piece?.len());
-    /// }
-    /// # Ok(()) }
-    /// ```
+    /// The body exceeds its limit, is not received in time, or is incomplete. In a route, `?` turns the error into a
+    /// response with the matching status.
     pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -97,13 +89,13 @@ impl Stream for BodyStream {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = match ready!(Pin::new(&mut self.0).poll_fill_buf(cx)) {
+        let chunk = match ready!(Pin::new(&mut self.0).poll_fill_buf(cx)) {
             Ok([]) => return Poll::Ready(None),
-            Ok(piece) => Bytes::copy_from_slice(piece),
+            Ok(chunk) => Bytes::copy_from_slice(chunk),
             Err(error) => return Poll::Ready(Some(Err(error))),
         };
-        Pin::new(&mut self.0).consume(piece.len());
-        Poll::Ready(Some(Ok(piece)))
+        Pin::new(&mut self.0).consume(chunk.len());
+        Poll::Ready(Some(Ok(chunk)))
     }
 }
 
@@ -123,39 +115,39 @@ impl fmt::Debug for BodyStream {
     }
 }
 
-/// A stream of pieces as what tide's body reads from.
-struct Pieces<P> {
-    pieces: P,
-    at_hand: Bytes,
+/// Adapts a stream of chunks to the reader that tide's body needs.
+struct ChunkReader<S> {
+    chunks: S,
+    current: Bytes,
 }
 
-impl<P: Stream<Item = io::Result<Bytes>> + Unpin> AsyncBufRead for Pieces<P> {
+impl<S: Stream<Item = io::Result<Bytes>> + Unpin> AsyncBufRead for ChunkReader<S> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        while this.at_hand.is_empty() {
-            match ready!(Pin::new(&mut this.pieces).poll_next(cx)) {
-                Some(piece) => this.at_hand = piece?,
+        while this.current.is_empty() {
+            match ready!(Pin::new(&mut this.chunks).poll_next(cx)) {
+                Some(chunk) => this.current = chunk?,
                 None => break,
             }
         }
-        Poll::Ready(Ok(&this.at_hand))
+        Poll::Ready(Ok(&this.current))
     }
 
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
-        let amount = amount.min(self.at_hand.len());
-        let _ = self.at_hand.split_to(amount);
+        let amount = amount.min(self.current.len());
+        let _ = self.current.split_to(amount);
     }
 }
 
-impl<P: Stream<Item = io::Result<Bytes>> + Unpin> AsyncRead for Pieces<P> {
+impl<S: Stream<Item = io::Result<Bytes>> + Unpin> AsyncRead for ChunkReader<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let piece = ready!(self.as_mut().poll_fill_buf(cx))?;
-        let amount = piece.len().min(buf.len());
-        buf[..amount].copy_from_slice(&piece[..amount]);
+        let chunk = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let amount = chunk.len().min(buf.len());
+        buf[..amount].copy_from_slice(&chunk[..amount]);
         self.consume(amount);
         Poll::Ready(Ok(amount))
     }

@@ -1,4 +1,4 @@
-//! A piece of text as any type that serde can make of one: a segment of a path, a header.
+//! Deserializes a text, such as a path segment or a header, into any type that can be parsed from one.
 
 use std::borrow::Cow;
 
@@ -8,13 +8,13 @@ use serde::de::{self, DeserializeOwned, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use tide::{Request, StatusCode};
 
-use super::fault::Fault;
+use super::deserialize::ValueError;
 use crate::app::{FieldError, Rejection};
 
-/// The segment `name` as a `T`.
+/// Deserializes the path segment `name`.
 ///
 /// # Errors
-/// 404 where it is none; 400 where it is no text.
+/// 404 if the segment cannot be deserialized into `T`, 400 if it is not UTF-8.
 pub fn segment<S, T: DeserializeOwned>(
     request: &Request<S>,
     name: &'static str,
@@ -24,31 +24,31 @@ pub fn segment<S, T: DeserializeOwned>(
 }
 
 fn not_found(error: &Error, name: &str) -> Rejection {
-    let mut fault = Fault::whole(error);
-    fault.at(name);
-    fault.reject(StatusCode::NotFound, "path")
+    let mut error = ValueError::without_path(error);
+    error.set_path(name);
+    error.reject(StatusCode::NotFound, "path")
 }
 
-/// The segment as it was meant: percent-decoded.
+/// Returns the percent-decoded segment `name`.
 pub(super) fn decoded<'a, S>(
     request: &'a Request<S>,
     name: &str,
 ) -> Result<Cow<'a, str>, Rejection> {
-    // only a handler that was put under a path of other names does not find it
+    // fails only if the handler was added to a path that does not contain the segment
     let raw = request.param(name).map_err(|_| {
         let detail = format!("the path of this route has no segment {name:?}");
         Rejection::new(StatusCode::InternalServerError, detail)
     })?;
     percent_decode_str(raw).decode_utf8().map_err(|_| {
-        let error = FieldError::new("path", name, "it is not UTF-8");
+        let error = FieldError::new("path", name, "not UTF-8");
         Rejection::bad_request(error.to_string()).field(error)
     })
 }
 
-/// Text that becomes what is asked for.
+/// A deserializer that parses a text into the requested type.
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
-/// Numbers and the like: what `FromStr` makes of the text.
+/// Defines methods that parse the text with `FromStr`.
 macro_rules! parsed {
     ($($method:ident $visit:ident)*) => {
         $(
@@ -136,7 +136,7 @@ mod tests {
     struct Id(u64);
 
     #[test]
-    fn text_becomes_numbers_names_and_types_around_them() {
+    fn text_is_deserialized_into_numbers_enums_and_newtypes() {
         assert_eq!(read("7"), Ok(7_u8));
         assert_eq!(read("-7"), Ok(-7_i64));
         assert_eq!(read("0.5"), Ok(0.5));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told_with_what_was_expected_and_found() {
+    fn an_error_contains_the_expected_and_the_found_value() {
         assert_eq!(
             read::<u8>("300").unwrap_err(),
             "invalid value: string \"300\", expected u8"

@@ -1,11 +1,11 @@
-//! One event, in the form that the event stream of the HTML standard gives it (section 9.2.6).
+//! An event in the text format of the HTML standard, section 9.2.6.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// What a client is sent: data, most often with a name; or a hint, or a comment.
+/// An event of an event stream: data and a name, a `retry:` hint, or a comment.
 ///
 /// ```
 /// use slackwater::sse::Event;
@@ -23,12 +23,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with data, of any number of lines.
-    ///
-    /// ```
-    /// let event = slackwater::sse::Event::data("one\ntwo");
-    /// assert_eq!(event.to_string(), "data: one\ndata: two\n\n");
-    /// ```
+    /// Creates an event with data. Each line of the data becomes a `data:` line.
     #[must_use]
     pub fn data(data: impl Into<String>) -> Self {
         Event {
@@ -37,26 +32,16 @@ impl Event {
         }
     }
 
-    /// An event whose data is JSON.
+    /// Creates an event with JSON data.
     ///
     /// # Errors
-    /// The value cannot be written as JSON.
-    ///
-    /// ```
-    /// let event = slackwater::sse::Event::json(&[1, 2])?;
-    /// assert_eq!(event.to_string(), "data: [1,2]\n\n");
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
+    /// The value cannot be serialized to JSON.
     pub fn json(value: &impl Serialize) -> serde_json::Result<Self> {
         serde_json::to_string(value).map(Event::data)
     }
 
-    /// Something that clients do not see: it only shows that the connection stands. The stream sends one by itself when
-    /// nothing else was sent for 15 seconds.
-    ///
-    /// ```
-    /// assert_eq!(slackwater::sse::Event::comment("still here").to_string(), ": still here\n\n");
-    /// ```
+    /// Creates a comment. Clients ignore it, but it keeps the connection from timing out. The stream sends an empty
+    /// comment itself after 15 seconds without an event.
     #[must_use]
     pub fn comment(text: impl Into<String>) -> Self {
         Event {
@@ -65,35 +50,23 @@ impl Event {
         }
     }
 
-    /// The event's name, by which a client listens for it; without one it is a `message`. Line breaks in it are left out.
-    ///
-    /// ```
-    /// let event = slackwater::sse::Event::data("12 knots").name("wind");
-    /// ```
+    /// Sets the event's name. Without a name, the client dispatches a `message` event. Line breaks in the name are
+    /// removed.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The event's id: a client that comes back names the last one it saw in the header `Last-Event-ID`. Line breaks
-    /// and zero bytes in it are left out.
-    ///
-    /// ```
-    /// let event = slackwater::sse::Event::data("12 knots").id("7");
-    /// ```
+    /// Sets the event's id. A client that reconnects sends the last id that it received in the header
+    /// `Last-Event-ID`. Line breaks and null bytes in the id are removed.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// How long the client waits before it opens the stream again when it has ended; whole milliseconds.
-    ///
-    /// ```
-    /// let event = slackwater::sse::Event::default().retry(std::time::Duration::from_secs(5));
-    /// assert_eq!(event.to_string(), "retry: 5000\n\n");
-    /// ```
+    /// Sets the time that the client waits before it reconnects, rounded down to milliseconds.
     #[must_use]
     pub fn retry(mut self, after: Duration) -> Self {
         self.retry = Some(after);
@@ -118,7 +91,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// A field of one line: what would end it is left out, or the rest would be a field of its own.
+/// Writes a field on one line. Line breaks in the value are removed, because the text after one would be another field.
 fn field(f: &mut fmt::Formatter<'_>, name: &str, value: Option<&str>) -> fmt::Result {
     let Some(value) = value else { return Ok(()) };
     write!(f, "{name}: ")?;
@@ -129,7 +102,7 @@ fn field(f: &mut fmt::Formatter<'_>, name: &str, value: Option<&str>) -> fmt::Re
     f.write_char('\n')
 }
 
-/// The standard ends a line at CR LF, at LF and at CR.
+/// Splits text into lines. The HTML standard ends a line at CR LF, LF or CR.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split("\r\n").flat_map(|part| part.split(['\n', '\r']))
 }
@@ -151,8 +124,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a client makes of a stream, by the standard's rules: names, ids and data of the events.
-    fn parsed(stream: &str) -> Vec<(String, String, String)> {
+    /// Parses a stream by the rules of the HTML standard. Returns name, id and data of each event.
+    fn parse(stream: &str) -> Vec<(String, String, String)> {
         let (mut events, mut id) = (vec![], String::new());
         let (mut name, mut data) = (String::new(), None::<String>);
         for line in stream
@@ -179,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_of_any_kind_makes_a_line_of_data() {
+    fn data_is_split_at_every_kind_of_line_break() {
         assert_eq!(
             Event::data("a\r\nb\rc\n").to_string(),
             "data: a\ndata: b\ndata: c\ndata: \n\n"
@@ -189,14 +162,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_in_a_name_or_in_data_can_make_a_field_of_its_own(name in "(?s).*", id in "(?s).*", data in "(?s).*") {
+        fn text_in_a_name_an_id_or_data_cannot_inject_a_field(name in "(?s).*", id in "(?s).*", data in "(?s).*") {
             let sent = Event::data(data.clone()).name(name.clone()).id(id.clone());
             let stream = format!("{sent}{}", Event::data("end"));
-            let kept = |text: &str| text.replace(['\r', '\n', '\0'], "");
+            let stripped = |text: &str| text.replace(['\r', '\n', '\0'], "");
             let data = data.replace("\r\n", "\n").replace('\r', "\n");
-            let first = (kept(&name), kept(&id), data);
-            let second = (String::new(), kept(&id), "end".to_owned());
-            prop_assert_eq!(parsed(&stream), [first, second]);
+            let first = (stripped(&name), stripped(&id), data);
+            let second = (String::new(), stripped(&id), "end".to_owned());
+            prop_assert_eq!(parse(&stream), [first, second]);
         }
     }
 }

@@ -1,10 +1,9 @@
-//! The answer that carries events: a body that runs its handler for as long as it is read.
+//! The response of an event stream. Its body polls the handler while the body is read.
 
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Read};
 use std::pin::Pin;
-
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,23 +13,24 @@ use futures_lite::{AsyncBufRead, AsyncRead, StreamExt};
 use tide::{Body, Endpoint, Request, Response};
 
 use super::Event;
-use crate::app::request::{parting, Parting};
+use crate::app::request::{drain_signal, DrainSignal};
 use crate::error::{BoxError, Result};
 use crate::sync::lock::Mutex;
 
-/// After so long without an event a comment is sent: it keeps middlemen from giving up, and shows who is gone.
+/// Time without an event after which a comment is sent. The comment keeps proxies from closing the connection, and the
+/// write fails if the client is gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// No client comes back sooner than this after it was sent away.
-const LEAST_RETRY: Duration = Duration::from_millis(100);
+/// Minimum of the `retry:` hint that is sent when the stream ends for a drain.
+const MIN_RETRY: Duration = Duration::from_millis(100);
 
-/// How many events wait for a client before its handler does.
+/// Capacity of the queue between handler and body. If it is full, [`Events::send`] waits.
 const QUEUE: usize = 16;
 
-/// A route of events: `handler` is called for each client, and the stream ends when it returns.
+/// Returns an endpoint that opens an event stream for each request. The stream ends when `handler` returns.
 ///
-/// It is dropped where it waits when the client is gone or the server is to finish: what it has sent by then is sent,
-/// followed by a `retry:` hint. An error that it returns is logged, and ends the stream.
+/// The handler is dropped at an await point if the client disconnects or the generation drains. At a drain, the events
+/// sent so far and a `retry:` hint are written first. An error of the handler is logged and ends the stream.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -48,13 +48,13 @@ where
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
     move |request: Request<S>| {
-        let parting = parting(&request);
-        let response = respond(parting, |events| handler(request, events));
+        let drain = drain_signal(&request);
+        let response = respond(drain, |events| handler(request, events));
         async { Ok(response) }
     }
 }
 
-/// The answer to a request whose handler has looked at it first; see [`endpoint`].
+/// Returns an event stream as a response, for endpoints that inspect the request first; see [`endpoint`].
 ///
 /// ```
 /// use slackwater::sse;
@@ -74,48 +74,50 @@ where
     F: FnOnce(Events) -> Fut,
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
-    respond(parting(request), handler)
+    respond(drain_signal(request), handler)
 }
 
-fn respond<F, Fut>(parting: Parting, handler: F) -> Response
+fn respond<F, Fut>(drain: DrainSignal, handler: F) -> Response
 where
     F: FnOnce(Events) -> Fut,
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
     let (sender, queue) = async_channel::bounded(QUEUE);
     let handler = Box::pin(handler(Events(sender)));
-    let stream = Stream {
+    let body = EventBody {
         chunk: Vec::new(),
         read: 0,
         queue: Box::pin(queue),
-        talk: Mutex::new(Talk::On {
+        handler: Mutex::new(HandlerState::Running {
             handler,
-            told: Box::pin(async move { parting.told().await }),
-            silence: Timer::after(HEARTBEAT),
+            drain: Box::pin(async move { drain.wait().await }),
+            heartbeat: Timer::after(HEARTBEAT),
         }),
     };
     Response::builder(200)
         .content_type(tide::http::mime::SSE)
         .header("cache-control", "no-cache")
-        // nginx would otherwise keep events until a buffer is full
+        // without this header, nginx buffers events until its buffer is full
         .header("x-accel-buffering", "no")
-        .body(Body::from_reader(stream, None))
+        .body(Body::from_reader(body, None))
         .build()
 }
 
-/// Where a handler sends its events. Clones send on the same stream.
+/// Sends events on a stream. Clones send on the same stream.
 #[derive(Clone, Debug)]
 pub struct Events(Sender<Event>);
 
-/// The stream has ended: its client is gone, or its handler has returned.
+/// The error of [`Events::send`]: the stream is closed, because the client disconnected, the generation drained or the
+/// handler returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
+pub struct Closed;
 
 impl Events {
-    /// Sends an event; waits where the client takes them more slowly than they come.
+    /// Sends an event. Waits while 16 events are queued for the client.
     ///
     /// # Errors
-    /// The stream has ended. Only a clone that was kept elsewhere sees that.
+    /// The stream is closed. Only a clone outside the handler can observe this error, because the handler is dropped
+    /// with the stream.
     ///
     /// ```
     /// # async fn handler(events: slackwater::sse::Events) -> slackwater::Result<()> {
@@ -123,68 +125,68 @@ impl Events {
     /// events.send(slackwater::sse::Event::data("12 knots").name("wind")).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn send(&self, event: impl Into<Event>) -> Result<(), Gone> {
-        self.0.send(event.into()).await.map_err(|_| Gone)
+    pub async fn send(&self, event: impl Into<Event>) -> Result<(), Closed> {
+        self.0.send(event.into()).await.map_err(|_| Closed)
     }
 }
 
-impl fmt::Display for Gone {
+impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the event stream has ended")
+        f.write_str("the event stream is closed")
     }
 }
 
-impl std::error::Error for Gone {}
+impl std::error::Error for Closed {}
 
 type Handler = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-/// The body of the answer.
-struct Stream {
-    /// Events as text, read up to `read`.
+/// The body of the response.
+struct EventBody {
+    /// Serialized events. The bytes before `read` have been read.
     chunk: Vec<u8>,
     read: usize,
     queue: Pin<Box<Receiver<Event>>>,
-    /// Never contended: a body may be shared between threads, a handler only sent.
-    talk: Mutex<Talk>,
+    /// The mutex is never contended. It exists because a body must be `Sync` and a handler is only `Send`.
+    handler: Mutex<HandlerState>,
 }
 
-enum Talk {
-    On {
+enum HandlerState {
+    Running {
         handler: Handler,
-        /// When to send the client away, and for how long.
-        told: Pin<Box<dyn Future<Output = Duration> + Send>>,
-        silence: Timer,
+        /// Resolves when the generation drains, with the delay for the client's reconnection.
+        drain: Pin<Box<dyn Future<Output = Duration> + Send>>,
+        heartbeat: Timer,
     },
-    /// Nothing more comes than what is in the queue, and this.
-    Over(Option<Event>),
+    /// The handler returned or was dropped. The stream ends after the queued events and this last event.
+    Finished(Option<Event>),
 }
 
-impl Talk {
-    /// Lets the handler work. Gives what is to be sent beside its events.
+impl HandlerState {
+    /// Polls the handler. Returns a heartbeat comment if one is due.
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<Event> {
-        let Talk::On {
+        let HandlerState::Running {
             handler,
-            told,
-            silence,
+            drain,
+            heartbeat,
         } = self
         else {
             return None;
         };
         if let Poll::Ready(result) = handler.as_mut().poll(cx) {
             if let Err(error) = result {
-                log::error!("an event stream failed: {error}; it ends here");
+                log::error!("the handler of an event stream failed: {error}; the stream is closed");
             }
-            *self = Talk::Over(None);
-        } else if let Poll::Ready(away) = told.as_mut().poll(cx) {
-            *self = Talk::Over(Some(Event::default().retry(LEAST_RETRY + away)));
-        } else if Pin::new(silence).poll(cx).is_ready() {
+            *self = HandlerState::Finished(None);
+        } else if let Poll::Ready(delay) = drain.as_mut().poll(cx) {
+            *self = HandlerState::Finished(Some(Event::default().retry(MIN_RETRY + delay)));
+        } else if Pin::new(heartbeat).poll(cx).is_ready() {
             return Some(Event::comment(""));
         }
         None
     }
 }
 
-impl Stream {
+impl EventBody {
     fn unread(&self) -> &[u8] {
         &self.chunk[self.read..]
     }
@@ -194,7 +196,7 @@ impl Stream {
     }
 }
 
-impl AsyncBufRead for Stream {
+impl AsyncBufRead for EventBody {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         if this.read < this.chunk.len() {
@@ -202,20 +204,22 @@ impl AsyncBufRead for Stream {
         }
         this.chunk.clear();
         this.read = 0;
-        let beside = this.talk.get_mut().poll(cx);
-        beside.iter().for_each(|event| this.push(event));
+        if let Some(heartbeat) = this.handler.get_mut().poll(cx) {
+            this.push(&heartbeat);
+        }
         while let Poll::Ready(Some(event)) = this.queue.poll_next(cx) {
             this.push(&event);
         }
-        match this.talk.get_mut() {
-            Talk::Over(last) => {
-                let last = last.take();
-                last.iter().for_each(|event| this.push(event));
+        match this.handler.get_mut() {
+            HandlerState::Finished(last) => {
+                if let Some(last) = last.take() {
+                    this.push(&last);
+                }
             }
-            Talk::On { silence, .. } if !this.chunk.is_empty() => silence.set_after(HEARTBEAT),
-            Talk::On { .. } => {
-                return Poll::Pending;
+            HandlerState::Running { heartbeat, .. } if !this.chunk.is_empty() => {
+                heartbeat.set_after(HEARTBEAT);
             }
+            HandlerState::Running { .. } => return Poll::Pending,
         }
         Poll::Ready(Ok(this.unread()))
     }
@@ -225,7 +229,7 @@ impl AsyncBufRead for Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for EventBody {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,21 +1,21 @@
-//! What is known of a typed route without calling it.
+//! [`RouteInfo`]: the description of a typed route.
 
 use std::fmt;
 
 use tide::http::Method;
 
-/// What is known of a typed route: its methods, its path, and where it stands.
+/// The description of a typed route: its methods, its path, and its position in the source.
 ///
 /// ```
 /// use slackwater::{prelude::*, Handler};
 ///
-/// /// How many there are.
+/// /// The number of todos.
 /// #[get("/count")]
 /// async fn count() -> String { "3".into() }
 ///
 /// let info = <count as Handler<()>>::INFO;
 /// assert!(info.name().ends_with("::count") && info.line() > 0);
-/// assert_eq!(info.doc(), "How many there are.");
+/// assert_eq!(info.doc(), "The number of todos.");
 /// ```
 #[derive(Clone, Copy)]
 pub struct RouteInfo {
@@ -24,7 +24,7 @@ pub struct RouteInfo {
     segments: &'static [&'static str],
     name: &'static str,
     doc: &'static str,
-    place: (&'static str, u32),
+    position: (&'static str, u32),
     #[cfg(feature = "openapi")]
     pub(crate) describe: fn(&mut crate::openapi::Operation<'_>),
 }
@@ -38,7 +38,7 @@ impl RouteInfo {
         segments: &'static [&'static str],
         name: &'static str,
         doc: &'static str,
-        place: (&'static str, u32),
+        position: (&'static str, u32),
     ) -> Self {
         RouteInfo {
             methods,
@@ -46,7 +46,7 @@ impl RouteInfo {
             segments,
             name,
             doc,
-            place,
+            position,
             #[cfg(feature = "openapi")]
             describe: |_| (),
         }
@@ -60,69 +60,45 @@ impl RouteInfo {
         self
     }
 
-    /// The methods it answers.
-    ///
-    /// ```
-    /// # fn doc(info: slackwater::RouteInfo) { for method in info.methods() { println!("{method}"); } }
-    /// ```
+    /// Returns the methods that the route answers.
     #[must_use]
     pub const fn methods(&self) -> &'static [Method] {
         self.methods
     }
 
-    /// Its path as the attribute says it, without what it is mounted under.
-    ///
-    /// ```
-    /// # fn doc(info: slackwater::RouteInfo) { println!("{}", info.path()); }
-    /// ```
+    /// Returns the path in the attribute, without the prefix that the route is mounted under.
     #[must_use]
     pub const fn path(&self) -> &'static str {
         self.path
     }
 
-    /// The names of the segments in its path.
+    /// Returns the names of the segments in the path.
     pub(crate) const fn segments(&self) -> &'static [&'static str] {
         self.segments
     }
 
-    /// The function with its modules: `shop::todo::list`.
-    ///
-    /// ```
-    /// # fn doc(info: slackwater::RouteInfo) { println!("{}", info.name()); }
-    /// ```
+    /// Returns the path of the function: `shop::todo::list`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The function's doc comment; empty, if it has none.
-    ///
-    /// ```
-    /// # fn doc(info: slackwater::RouteInfo) { println!("{}", info.doc()); }
-    /// ```
+    /// Returns the function's doc comment; empty if it has none.
     #[must_use]
     pub const fn doc(&self) -> &'static str {
         self.doc
     }
 
-    /// The file it stands in, as the compiler was told it.
-    ///
-    /// ```
-    /// # fn doc(info: slackwater::RouteInfo) { println!("{}:{}", info.file(), info.line()); }
-    /// ```
+    /// Returns the source file, as `file!` does.
     #[must_use]
     pub const fn file(&self) -> &'static str {
-        self.place.0
+        self.position.0
     }
 
-    /// The line of its attribute.
-    ///
-    /// ```
-    /// # fn doc(info: slackwater::RouteInfo) { println!("{}:{}", info.file(), info.line()); }
-    /// ```
+    /// Returns the line of the attribute.
     #[must_use]
     pub const fn line(&self) -> u32 {
-        self.place.1
+        self.position.1
     }
 }
 
@@ -132,14 +108,14 @@ impl fmt::Debug for RouteInfo {
             methods,
             path,
             name,
-            place,
+            position,
             ..
         } = self;
         f.debug_struct("RouteInfo")
             .field("methods", methods)
             .field("path", path)
             .field("name", name)
-            .field("place", place)
+            .field("position", position)
             .finish_non_exhaustive()
     }
 }

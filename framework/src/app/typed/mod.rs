@@ -1,8 +1,8 @@
-//! Typed routes: a function with an attribute, what is known of it, and how it is mounted.
+//! Typed routes: functions with a route attribute.
 //!
-//! `#[get("/greet/:name")]` puts a struct of the function's name beside the function (types and values do not share
-//! names), which implements [`Handler`]: each argument is taken from the request, the function is called, and what it
-//! gives is turned into a response. [`routes!`](crate::routes) collects such structs.
+//! `#[get("/greet/:name")]` defines a struct with the name of the function, which is possible because types and values
+//! have separate namespaces. The struct implements [`Handler`]: it extracts each argument from the request, calls the
+//! function and converts the returned value into a response. [`routes!`](crate::routes) collects such structs.
 
 mod info;
 mod routes;
@@ -16,7 +16,7 @@ use std::future::Future;
 
 use tide::{Request, Response};
 
-/// A route: what the route attributes make of a function. It is not for others to implement, though they may.
+/// A typed route. The route attributes implement this trait; applications rarely implement it.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -31,16 +31,16 @@ use tide::{Request, Response};
 /// assert_eq!((info.path(), info.methods()[0].as_ref()), ("/greet/:name", "GET"));
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no route of an application with the state `{S}`",
+    message = "`{Self}` is not a route for an application with the state `{S}`",
     label = "not a route for the state `{S}`",
     note = "a route is an `async fn` with an attribute such as `#[get(\"/path\")]`; its state is the `T` of its argument \
-            `State<T>`, or what `#[get(\"/path\", state = T)]` names",
-    note = "the application's state is what `App::with_state(…)` was given: both have to be the same type"
+            `State<T>`, or the type in `#[get(\"/path\", state = T)]`",
+    note = "the application's state is the argument of `App::with_state(…)`: both must have the same type"
 )]
 pub trait Handler<S>: 'static {
-    /// Its methods, its path, and where it stands.
+    /// The description of the route.
     const INFO: RouteInfo;
 
-    /// Answers one request. It never fails: a rejection is a response.
+    /// Answers a request. A rejection and an error are converted into a response.
     fn call(request: Request<S>) -> impl Future<Output = Response> + Send;
 }

@@ -1,4 +1,4 @@
-//! Typed routes, collected to be mounted.
+//! Collections of typed routes, for mounting.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use tide::{Endpoint, Request};
 
 use super::{Handler, RouteInfo};
 
-/// The typed routes of one place, for [`App::mount`](crate::App::mount); [`routes!`](crate::routes) makes them.
+/// A collection of typed routes for [`App::mount`](crate::App::mount). [`routes!`](crate::routes) creates it.
 ///
 /// ```
 /// use slackwater::prelude::*;
@@ -16,23 +16,19 @@ use super::{Handler, RouteInfo};
 /// async fn index() -> &'static str { "Hello" }
 ///
 /// let mut app = App::new();
-/// app.mount("/", slackwater::Routes::new().with::<index>());      // as routes![index] writes it
+/// app.mount("/", slackwater::Routes::new().with::<index>());      // the same as routes![index]
 /// ```
 pub struct Routes<S>(Vec<TypedRoute<S>>);
 
-/// What can be mounted in an application with the state `S`: [`Routes`] for that state. It is not for others to implement.
-///
-/// ```
-/// fn mountable(routes: impl slackwater::IntoRoutes<u64>) {}
-/// mountable(slackwater::Routes::<u64>::new());
-/// ```
+/// A collection of routes that can be mounted in an application with the state `S`: [`Routes<S>`]. Applications do not
+/// implement this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be mounted in an application with the state `{S}`",
-    label = "these are for another state",
-    note = "the state of a route is the `T` of its argument `State<T>`, or what `#[get(\"/path\", state = T)]` names: \
+    label = "these routes are for another state",
+    note = "the state of a route is the `T` of its argument `State<T>`, or the type in `#[get(\"/path\", state = T)]`: \
             write `State<{S}>` there",
-    note = "or give the application that state: `App::with_state(…)`; `App::new()` has the state `()`",
-    note = "routes of an application with another state can be put beside: `app.nest(\"/path\", App::with_state(…))`"
+    note = "or create the application with the state of the routes: `App::with_state(…)`; `App::new()` has the state `()`",
+    note = "to combine routes with different states, nest a second application: `app.nest(\"/path\", App::with_state(…))`"
 )]
 pub trait IntoRoutes<S> {
     #[doc(hidden)]
@@ -45,30 +41,20 @@ impl<S> IntoRoutes<S> for Routes<S> {
     }
 }
 
-/// One of them: what it is, and the function that gives it to its path.
+/// A typed route, and the function that adds its endpoints to a tide route.
 pub(in crate::app) struct TypedRoute<S> {
     pub(in crate::app) info: RouteInfo,
     pub(in crate::app) add: fn(&mut tide::Route<'_, S>),
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
-    /// None yet.
-    ///
-    /// ```
-    /// let routes = slackwater::Routes::<()>::new();
-    /// ```
+    /// Creates an empty collection.
     #[must_use]
     pub fn new() -> Self {
         Routes(Vec::new())
     }
 
-    /// And this one.
-    ///
-    /// ```
-    /// # use slackwater::prelude::*;
-    /// # #[get("/")] async fn index() -> &'static str { "Hello" }
-    /// let routes = slackwater::Routes::<()>::new().with::<index>();
-    /// ```
+    /// Adds a route.
     #[must_use]
     pub fn with<H: Handler<S>>(mut self) -> Self {
         self.0.push(TypedRoute {
@@ -87,7 +73,7 @@ impl<S> Routes<S> {
 
 fn add<S: Clone + Send + Sync + 'static, H: Handler<S>>(route: &mut tide::Route<'_, S>) {
     for method in H::INFO.methods() {
-        route.method(*method, Typed::<H>(PhantomData));
+        route.method(*method, TypedEndpoint::<H>(PhantomData));
     }
 }
 
@@ -105,17 +91,17 @@ impl<S> fmt::Debug for Routes<S> {
     }
 }
 
-/// A handler as tide's endpoint.
-struct Typed<H>(PhantomData<fn() -> H>);
+/// Adapts a [`Handler`] to a tide endpoint.
+struct TypedEndpoint<H>(PhantomData<fn() -> H>);
 
 #[tide::utils::async_trait]
-impl<S: Clone + Send + Sync + 'static, H: Handler<S>> Endpoint<S> for Typed<H> {
+impl<S: Clone + Send + Sync + 'static, H: Handler<S>> Endpoint<S> for TypedEndpoint<H> {
     async fn call(&self, request: Request<S>) -> tide::Result {
         Ok(H::call(request).await)
     }
 }
 
-/// The routes named: functions with a route attribute, by their paths.
+/// Collects typed routes: functions with a route attribute, named by their paths.
 ///
 /// ```
 /// use slackwater::prelude::*;

@@ -1,4 +1,5 @@
-//! What the route attributes write into an application: public, because it stands there, and nobody else's business.
+//! Support code for the route attributes. It is public because the code that they generate uses it; applications must
+//! not use it.
 
 use serde::de::DeserializeOwned;
 use tide::Request;
@@ -8,10 +9,10 @@ pub use tide::http::Method;
 pub use crate::app::extract::text::segment;
 use crate::app::{IntoResponse, Rejection, RouteInfo};
 
-/// The value of the segment `name`, as the type of the argument that is named like it.
+/// Extracts the path segment `name` for the argument of that name.
 ///
 /// # Errors
-/// 404: there is no such thing.
+/// 404 if the segment cannot be deserialized into `T`, 400 if it is not UTF-8.
 pub fn argument<S, T: DeserializeOwned>(
     request: &Request<S>,
     name: &'static str,
@@ -19,26 +20,27 @@ pub fn argument<S, T: DeserializeOwned>(
     segment(request, name)
 }
 
-/// What a function gave, as a response.
+/// Converts the value that a route function returned into a response.
 pub fn answer(answer: impl IntoResponse) -> tide::Response {
     answer.into_response()
 }
 
-/// The state of a request, by whatever name the application calls the type.
-pub trait OfState {
-    /// It.
+/// The state type `S` of [`Request<S>`], also if the application uses a type alias for the request.
+pub trait HasState {
+    /// The state type.
     type State;
 }
 
-impl<S> OfState for Request<S> {
+impl<S> HasState for Request<S> {
     type State = S;
 }
 
-/// Of a function that is no route: it does not compile, and this keeps rustc from saying so twice.
+/// The description of a function whose route attribute is invalid. Its compilation fails in any case; this constant
+/// prevents a second error from rustc.
 pub const NO_ROUTE: RouteInfo =
     crate::__route_info!(&[], "/", &[], "", "", ("", 0), crate::__describe!([] [] ()));
 
-/// A [`RouteInfo`]; what describes it for OpenAPI is left out where that is.
+/// Creates a [`RouteInfo`]. Without the feature `openapi` it ignores the OpenAPI description.
 #[cfg(not(feature = "openapi"))]
 #[doc(hidden)]
 #[macro_export]
@@ -48,12 +50,12 @@ macro_rules! __route_info {
     };
 }
 
-/// What describes a route for OpenAPI: nothing, without that feature.
+/// Describes a route for OpenAPI. Without the feature `openapi` it expands to `()`.
 #[cfg(not(feature = "openapi"))]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __describe {
-    ($($of:tt)*) => {
+    ($($types:tt)*) => {
         ()
     };
 }

@@ -1,7 +1,7 @@
-//! A WebSocket from its 101 to its end: messages both ways, signs of life, and the closing handshake.
+//! A WebSocket after the 101: messages in both directions, pings, and the closing handshake.
 //!
-//! The handler and the protocol are one task but two futures, so that a ping is answered and a drain is heard while
-//! the handler is busy with something else.
+//! One task runs two futures, the handler and the protocol, so that pings are answered and a drain is noticed while the
+//! handler waits for something else.
 
 use std::any::Any;
 use std::future::Future;
@@ -22,21 +22,21 @@ use bytes::Bytes;
 use futures_lite::{future, AsyncWriteExt, FutureExt, StreamExt};
 use tide::http::upgrade::Connection;
 
-use super::heard::Heard;
-use super::socket::{Code, Outgoing};
+use super::activity::TrackedConnection;
+use super::socket::{Code, OutgoingFrame};
 use super::{Closed, Message, WebSocket};
-use crate::app::request::Parting;
+use crate::app::request::DrainSignal;
 use crate::error::{panic_text, Result};
 use crate::http::states::State;
 use crate::sync::token::token;
 
-/// How long a client is given to answer a close.
-const FAREWELL: Duration = State::WebSocketClosing.fixed();
+/// Time for the client to answer a close.
+const CLOSE_TIMEOUT: Duration = State::WebSocketClosing.fixed();
 
-/// What tungstenite holds for each connection; large messages get buffers of their own.
+/// Size of tungstenite's read buffer and write buffer in bytes. Larger messages get their own buffers.
 const BUFFER: usize = 4 << 10;
 
-/// RFC 6455, section 7.4.1; 1012 is in the registry of section 11.7.
+/// Close codes of RFC 6455, section 7.4.1; 1012 is registered by IANA (section 11.7).
 const NORMAL: Code = 1000;
 const PROTOCOL_ERROR: Code = 1002;
 const NOT_UTF8: Code = 1007;
@@ -44,35 +44,36 @@ const TOO_BIG: Code = 1009;
 const FAILED: Code = 1011;
 const RESTART: Code = 1012;
 
-/// How a connection is treated.
-pub(super) struct Manners {
+/// Options of a WebSocket.
+pub(super) struct Options {
     pub(super) max_message: usize,
     pub(super) ping: Option<Duration>,
-    pub(super) parting: Parting,
+    pub(super) drain: DrainSignal,
 }
 
-/// Why the talking is over.
-enum End {
-    /// The client has closed, and has been answered.
-    Theirs,
-    /// This side closes.
-    Ours(CloseFrame),
-    /// The client broke the protocol: what it sends from now on means nothing.
-    Broken(CloseFrame),
-    /// The connection is gone.
+/// The reason a WebSocket closes.
+enum CloseCause {
+    /// The client sent a close, and tungstenite answered it.
+    Client,
+    /// The server closes.
+    Server(CloseFrame),
+    /// The client violated the protocol. Its further bytes cannot be interpreted.
+    Violation(CloseFrame),
+    /// The connection is lost.
     Lost,
 }
 
-type Incoming = WebSocketReceiver<Heard>;
+type Incoming = WebSocketReceiver<TrackedConnection>;
 
-/// Messages, pings and pongs are sent from different places, each to its end.
-type Wire = Mutex<WebSocketSender<Heard>>;
+/// Messages, pings and pongs are sent by different futures. The lock is held until a frame is sent completely.
+type Wire = Mutex<WebSocketSender<TrackedConnection>>;
 
-/// Runs `handler` on a connection whose 101 is written, until both have come to their end.
+/// Runs `handler` on a connection whose 101 has been written, until the handler has returned and the connection is
+/// closed.
 pub(super) async fn hold<F, Fut>(
     connection: Connection,
     protocol: Option<String>,
-    manners: Manners,
+    options: Options,
     handler: F,
 ) where
     F: FnOnce(WebSocket) -> Fut + Send,
@@ -87,24 +88,25 @@ pub(super) async fn hold<F, Fut>(
         protocol,
     };
     let work = async {
-        let worked = AssertUnwindSafe(async { handler(socket).await })
+        let result = AssertUnwindSafe(async { handler(socket).await })
             .catch_unwind()
             .await;
-        let (code, reason) = verdict(worked);
+        let (code, reason) = close_code(result);
         sender.close(code, reason).await;
     };
-    let (over, is_over) = token();
+    let (close, closed) = token();
     let protocol = async {
-        // kept until the handler has ended: until then a shutdown waits for it, and names it
-        let kept = converse(connection, &manners, to_handler, from_handler).await;
-        over.fire();
-        kept
+        // keep the connection until the handler has returned, so that a shutdown waits for it and names it in its
+        // report
+        let connection = converse(connection, &options, to_handler, from_handler).await;
+        close.fire();
+        connection
     };
     let abandoned = async {
-        future::zip(manners.parting.told(), is_over.wait()).await;
-        Timer::after(FAREWELL).await;
+        future::zip(options.drain.wait(), closed.wait()).await;
+        Timer::after(CLOSE_TIMEOUT).await;
         log::warn!(
-            "the handler of a WebSocket that is closed goes on after it was to end; it is dropped"
+            "a WebSocket handler did not return after a drain closed its connection; it was dropped after {CLOSE_TIMEOUT:?}"
         );
     };
     async { drop(future::zip(work, protocol).await) }
@@ -112,17 +114,19 @@ pub(super) async fn hold<F, Fut>(
         .await;
 }
 
-/// What a handler's end means for the client, who is not told more of a failure than that there was one.
-fn verdict(worked: Result<Result<()>, Box<dyn Any + Send>>) -> (Code, &'static str) {
-    match worked {
+/// Returns the close code for the result of a handler, and logs a failure. The client does not get the error's text.
+fn close_code(result: Result<Result<()>, Box<dyn Any + Send>>) -> (Code, &'static str) {
+    match result {
         Ok(Ok(())) => return (NORMAL, ""),
         Ok(Err(error)) if error.is::<Closed>() => return (NORMAL, ""),
         Ok(Err(error)) => {
-            log::error!("a WebSocket's handler failed: {error}; it is closed with {FAILED}");
+            log::error!(
+                "a WebSocket handler failed: {error}; the connection is closed with code {FAILED}"
+            );
         }
         Err(panic) => {
             log::error!(
-                "a WebSocket's handler panicked: {}; it is closed with {FAILED}",
+                "a WebSocket handler panicked: {}; the connection is closed with code {FAILED}",
                 panic_text(&*panic)
             );
         }
@@ -132,53 +136,53 @@ fn verdict(worked: Result<Result<()>, Box<dyn Any + Send>>) -> (Code, &'static s
 
 async fn converse(
     connection: Connection,
-    manners: &Manners,
+    options: &Options,
     to_handler: Sender<Message>,
-    from_handler: Receiver<Outgoing>,
+    from_handler: Receiver<OutgoingFrame>,
 ) -> Option<Connection> {
-    let Manners {
+    let Options {
         max_message,
         ping,
-        parting,
-    } = manners;
+        drain,
+    } = options;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
         .max_message_size(Some(*max_message))
         .max_frame_size(Some(*max_message));
-    let heard = Arc::new(AtomicBool::new(true));
-    let connection = Heard {
+    let received = Arc::new(AtomicBool::new(true));
+    let connection = TrackedConnection {
         connection,
-        something: heard.clone(),
+        received: received.clone(),
     };
     let stream = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
     let (sender, mut incoming) = stream.split();
     let wire = Mutex::new(sender);
 
-    let leave = async {
-        Timer::after(parting.told().await).await;
-        End::Ours(frame(RESTART, "the server restarts"))
+    let restart = async {
+        Timer::after(drain.wait().await).await;
+        CloseCause::Server(frame(RESTART, "the server is restarting"))
     };
-    let end = receive(&mut incoming, &wire, to_handler.clone())
+    let cause = receive(&mut incoming, &wire, to_handler.clone())
         .or(send(&wire, from_handler))
-        .or(watch(&wire, *ping, &heard, to_handler))
-        .or(leave)
+        .or(watch(&wire, *ping, &received, to_handler))
+        .or(restart)
         .await;
-    close(wire.into_inner(), incoming, end).await
+    close(wire.into_inner(), incoming, cause).await
 }
 
-/// Takes what the client sends; ends when it closes or breaks the rules.
-async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>) -> End {
-    while let Some(received) = incoming.next().await {
-        match received {
-            // a handler that listens no longer may still be sending
+/// Receives messages and passes them to the handler, until the client closes or violates the protocol.
+async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>) -> CloseCause {
+    while let Some(message) = incoming.next().await {
+        match message {
+            // fails if the handler dropped its `WebSocket`; it may still send with a `Sender`
             Ok(tungstenite::Message::Text(text)) => {
                 drop(handler.send(Message::Text(text.to_string())).await);
             }
             Ok(tungstenite::Message::Binary(bytes)) => {
                 drop(handler.send(Message::Binary(bytes.into())).await);
             }
-            // answered before anything else is read, so that a flood of pings is not a flood of pongs to be kept
+            // send the pong before reading the next frame: otherwise a flood of pings would fill memory with pongs
             Ok(tungstenite::Message::Ping(data)) => {
                 if wire
                     .lock()
@@ -187,65 +191,67 @@ async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>)
                     .await
                     .is_err()
                 {
-                    return End::Lost;
+                    return CloseCause::Lost;
                 }
             }
             Ok(_) => {}
-            Err(error) => return fault(&error),
+            Err(error) => return receive_error(&error),
         }
     }
-    End::Theirs
+    CloseCause::Client
 }
 
-/// What an error of tungstenite's means for the client.
-fn fault(error: &Error) -> End {
-    log::debug!("a WebSocket's client is at fault: {error}");
+/// Converts an error of tungstenite into the cause for the close.
+fn receive_error(error: &Error) -> CloseCause {
+    log::debug!("receiving from a WebSocket client failed: {error}");
     match error {
-        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => End::Broken(frame(
-            TOO_BIG,
-            &format!("a message may be {max_size} bytes long"),
-        )),
-        Error::Capacity(_) => End::Broken(frame(TOO_BIG, "too long")),
-        Error::Utf8(_) => End::Broken(frame(NOT_UTF8, "text is not UTF-8")),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Lost,
-        Error::Protocol(error) => End::Broken(frame(PROTOCOL_ERROR, &error.to_string())),
-        _ => End::Lost,
+        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            CloseCause::Violation(frame(
+                TOO_BIG,
+                &format!("messages are limited to {max_size} bytes"),
+            ))
+        }
+        Error::Capacity(_) => CloseCause::Violation(frame(TOO_BIG, "message too long")),
+        Error::Utf8(_) => CloseCause::Violation(frame(NOT_UTF8, "a text message is not UTF-8")),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseCause::Lost,
+        Error::Protocol(error) => CloseCause::Violation(frame(PROTOCOL_ERROR, &error.to_string())),
+        _ => CloseCause::Lost,
     }
 }
 
-/// Sends what the handler has to say, to its last word.
-async fn send(wire: &Wire, handler: Receiver<Outgoing>) -> End {
+/// Sends the messages of the handler, until it closes or returns.
+async fn send(wire: &Wire, handler: Receiver<OutgoingFrame>) -> CloseCause {
     while let Ok(outgoing) = handler.recv().await {
         match outgoing {
-            Outgoing::Message(message) => match wire.lock().await.send(message.into()).await {
+            OutgoingFrame::Message(message) => match wire.lock().await.send(message.into()).await {
                 Ok(()) => {}
-                Err(Error::Io(_)) => return End::Lost,
-                // the client has closed, and the receiving side is about to answer that
+                Err(Error::Io(_)) => return CloseCause::Lost,
+                // the client closed; `receive` returns next
                 Err(_) => return future::pending().await,
             },
-            Outgoing::Close(code, reason) => return End::Ours(frame(code, &reason)),
+            OutgoingFrame::Close(code, reason) => return CloseCause::Server(frame(code, &reason)),
         }
     }
-    End::Ours(frame(NORMAL, ""))
+    CloseCause::Server(frame(NORMAL, ""))
 }
 
-/// Pings a silent client, and gives up one that does not answer.
+/// Pings a client that sends nothing, and returns if it does not answer.
 async fn watch(
     wire: &Wire,
-    silence: Option<Duration>,
-    heard: &AtomicBool,
+    interval: Option<Duration>,
+    received: &AtomicBool,
     handler: Sender<Message>,
-) -> End {
-    let Some(silence) = silence else {
+) -> CloseCause {
+    let Some(interval) = interval else {
         return future::pending().await;
     };
     loop {
-        Timer::after(silence).await;
-        // a handler that is behind keeps the answers from being read
-        if heard.swap(false, Ordering::Relaxed) || handler.is_full() {
+        Timer::after(interval).await;
+        // while the queue to the handler is full, `receive` does not read the client's pongs
+        if received.swap(false, Ordering::Relaxed) || handler.is_full() {
             continue;
         }
-        let asked = async {
+        let ping = async {
             let _ = wire
                 .lock()
                 .await
@@ -253,26 +259,24 @@ async fn watch(
                 .await;
             future::pending::<()>().await;
         };
-        let patience = async {
-            Timer::after(silence).await;
+        let timeout = async {
+            Timer::after(interval).await;
         };
-        asked.or(patience).await;
-        if !heard.load(Ordering::Relaxed) && !handler.is_full() {
-            log::debug!(
-                "a WebSocket's client is silent and does not answer a ping; it is given up"
-            );
-            return End::Lost;
+        ping.or(timeout).await;
+        if !received.load(Ordering::Relaxed) && !handler.is_full() {
+            log::debug!("a WebSocket client did not answer a ping; the connection is closed");
+            return CloseCause::Lost;
         }
     }
 }
 
 fn frame(code: Code, reason: &str) -> CloseFrame {
-    /// A control frame takes 125 bytes, of which the code has two.
-    const LONGEST: usize = 123;
+    /// Limit on a reason in bytes: a control frame has at most 125 bytes, and the code takes two.
+    const MAX_REASON: usize = 123;
     let code = Some(CloseCode::from(code))
         .filter(|code| code.is_allowed())
         .unwrap_or(CloseCode::Normal);
-    let end = (0..=LONGEST.min(reason.len()))
+    let end = (0..=MAX_REASON.min(reason.len()))
         .rfind(|end| reason.is_char_boundary(*end))
         .unwrap_or_default();
     CloseFrame {
@@ -281,32 +285,35 @@ fn frame(code: Code, reason: &str) -> CloseFrame {
     }
 }
 
-/// Says farewell in the way that the end asks for, and closes.
+/// Performs the closing handshake that fits the cause, and closes the connection.
 async fn close(
-    mut wire: WebSocketSender<Heard>,
+    mut wire: WebSocketSender<TrackedConnection>,
     mut incoming: Incoming,
-    end: End,
+    cause: CloseCause,
 ) -> Option<Connection> {
-    // a client that takes nothing of it is given up after `http.write_timeout`
-    match end {
-        End::Theirs | End::Lost => {}
-        End::Ours(frame) => {
+    // a client that does not read the close frame is given up after `http.write_timeout`
+    match cause {
+        CloseCause::Client | CloseCause::Lost => {}
+        CloseCause::Server(frame) => {
             let sent = wire.send(tungstenite::Message::Close(Some(frame)));
             if sent.await.is_ok() {
-                // until the client has closed as well
-                in_time(async { while let Some(Ok(_)) = incoming.next().await {} }).await;
+                // read until the client answers the close
+                with_timeout(async { while let Some(Ok(_)) = incoming.next().await {} }).await;
             }
         }
-        End::Broken(frame) => drop(wire.send(tungstenite::Message::Close(Some(frame))).await),
+        CloseCause::Violation(frame) => {
+            drop(wire.send(tungstenite::Message::Close(Some(frame))).await);
+        }
     }
-    let Heard { mut connection, .. } = WebSocketStream::reunite(wire, incoming).ok()?.into_inner();
+    let TrackedConnection { mut connection, .. } =
+        WebSocketStream::reunite(wire, incoming).ok()?.into_inner();
     let _ = connection.close().await;
     Some(connection)
 }
 
-async fn in_time(farewell: impl Future<Output = ()>) {
-    let patience = async {
-        Timer::after(FAREWELL).await;
+async fn with_timeout(future: impl Future<Output = ()>) {
+    let timeout = async {
+        Timer::after(CLOSE_TIMEOUT).await;
     };
-    farewell.or(patience).await;
+    future.or(timeout).await;
 }

@@ -1,10 +1,10 @@
-//! WebSockets (RFC 6455): a handler for each, and all that the protocol asks for around it.
+//! WebSockets (RFC 6455).
 //!
-//! A handler receives and sends messages. Everything else is done for it: the handshake and its checks, pings in both
-//! directions, fragments, limits, the closing handshake, and the end: when the server is to finish, each client is told
-//! with the close code 1012 ("service restart") at a moment of its own within `shutdown.close_spread`, so that they do
-//! not all come back at once. A client that does not answer that is cut with everything else, and named in the report
-//! of the shutdown.
+//! A handler receives and sends messages. The framework does the rest: the handshake and its checks, pings in both
+//! directions, fragments, limits and the closing handshake. When the generation drains, each client gets the close
+//! code 1012 ("service restart") at a random time within `shutdown.close_spread`, so that not all clients reconnect
+//! at the same time. A client that does not answer the close is disconnected at the end of the shutdown, and named in
+//! its report.
 //!
 //! ```
 //! use slackwater::prelude::*;
@@ -19,11 +19,11 @@
 //! }));
 //! ```
 //!
-//! [`Upgrade`] is for a handler that looks at the request first, chooses a subprotocol or moves a limit.
+//! Use [`Upgrade`] to inspect the request first, to negotiate a subprotocol or to change a limit.
 
+mod activity;
 mod conversation;
 mod handshake;
-mod heard;
 mod socket;
 
 pub use handshake::{endpoint, Upgrade};

@@ -1,22 +1,22 @@
-//! A handler's end of a WebSocket: messages in, messages out.
+//! The handler's side of a WebSocket.
 
 use std::fmt;
 
 use async_tungstenite::tungstenite;
 use bytes::Bytes;
 
-/// A message: text or bytes, put together from however many fragments it came in.
+/// A complete message, assembled from its fragments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Text, which is UTF-8: the connection fails with 1007 where it is not.
+    /// Text. If a client sends text that is not UTF-8, the connection is closed with 1007.
     Text(String),
-    /// Bytes.
+    /// Binary data.
     Binary(Vec<u8>),
 }
 
-/// An open WebSocket, as its handler has it.
+/// An open WebSocket.
 ///
-/// The connection is closed when the handler returns; dropping this alone does not close it.
+/// The connection is closed when the handler returns. Dropping the `WebSocket` does not close it.
 #[derive(Debug)]
 pub struct WebSocket {
     pub(super) incoming: async_channel::Receiver<Message>,
@@ -24,18 +24,18 @@ pub struct WebSocket {
     pub(super) protocol: Option<String>,
 }
 
-/// Sends on a WebSocket from anywhere: another task, a room full of chatters. Cheap to clone.
+/// Sends messages on a WebSocket, also from other tasks. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Sender(pub(super) async_channel::Sender<Outgoing>);
+pub struct Sender(pub(super) async_channel::Sender<OutgoingFrame>);
 
-/// What a handler wants to have done.
+/// A message or a close that the handler sends.
 #[derive(Debug)]
-pub(super) enum Outgoing {
+pub(super) enum OutgoingFrame {
     Message(Message),
     Close(Code, String),
 }
 
-/// The connection is closed, or about to be.
+/// The error of sending on a WebSocket that is closed or closing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
@@ -43,7 +43,7 @@ pub struct Closed;
 pub(super) type Code = u16;
 
 impl WebSocket {
-    /// The next message; `None` when there will be none: the client or the server has closed, or the connection is gone.
+    /// Returns the next message, or `None` if the client or the server closed the WebSocket or the connection is lost.
     ///
     /// ```
     /// # async fn handler(mut socket: slackwater::ws::WebSocket) {
@@ -56,10 +56,10 @@ impl WebSocket {
         self.incoming.recv().await.ok()
     }
 
-    /// Sends a message; waits where the client takes them more slowly than they come.
+    /// Sends a message. Waits while the client reads more slowly than the handler sends.
     ///
     /// # Errors
-    /// The connection is closed. A handler may return that: it is no failure.
+    /// The connection is closed. If the handler returns this error, it is not logged as a failure.
     ///
     /// ```
     /// # async fn handler(socket: slackwater::ws::WebSocket) -> slackwater::Result<()> {
@@ -71,21 +71,16 @@ impl WebSocket {
         self.sender.send(message).await
     }
 
-    /// Closes with a code and a reason of up to 123 bytes, after all that was sent before.
+    /// Closes the WebSocket after all messages sent before, with a code and a reason of at most 123 bytes.
     ///
-    /// Codes for an application's own use are 4000 to 4999; 1000 is "all is well". A code that may not be sent becomes
-    /// 1000, and a longer reason is cut. Without this a handler's return closes with 1000, its failure with 1011.
-    ///
-    /// ```
-    /// # async fn handler(socket: slackwater::ws::WebSocket) {
-    /// socket.close(4001, "your session has ended").await;
-    /// # }
-    /// ```
+    /// 1000 is a normal closure; 4000 to 4999 are for applications. A code that must not be sent is replaced by 1000,
+    /// and a longer reason is truncated. Without this call, the code is 1000 if the handler returns, and 1011 if it
+    /// fails.
     pub async fn close(self, code: u16, reason: &str) {
         self.sender.close(code, reason).await;
     }
 
-    /// A second way to send, for another task.
+    /// Returns a sender for other tasks.
     ///
     /// ```
     /// # async fn handler(mut socket: slackwater::ws::WebSocket) {
@@ -99,13 +94,7 @@ impl WebSocket {
         self.sender.clone()
     }
 
-    /// The subprotocol that was agreed on, of those that [`Upgrade::protocols`](super::Upgrade::protocols) offered.
-    ///
-    /// ```
-    /// # fn handler(socket: slackwater::ws::WebSocket) {
-    /// let speaks_v2 = socket.protocol() == Some("chat.v2");
-    /// # }
-    /// ```
+    /// Returns the subprotocol that was negotiated with [`Upgrade::protocols`](super::Upgrade::protocols).
     #[must_use]
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
@@ -113,34 +102,28 @@ impl WebSocket {
 }
 
 impl Sender {
-    /// As [`WebSocket::send`].
+    /// Sends a message, as [`WebSocket::send`] does.
     ///
     /// # Errors
     /// The connection is closed.
-    ///
-    /// ```
-    /// # async fn room(members: Vec<slackwater::ws::Sender>) {
-    /// for member in &members {
-    ///     let _ = member.send("somebody came in").await;
-    /// }
-    /// # }
-    /// ```
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
         self.0
-            .send(Outgoing::Message(message.into()))
+            .send(OutgoingFrame::Message(message.into()))
             .await
             .map_err(|_| Closed)
     }
 
-    /// Resolves when the connection is closed: for a handler that waits for something else than messages, which a
-    /// drain would otherwise wait for.
+    /// Resolves when the connection is closed.
+    ///
+    /// Use it in a handler that does not receive messages. Such a handler otherwise does not notice a drain, and a
+    /// shutdown waits for it.
     ///
     /// ```
     /// use futures_lite::FutureExt;
     ///
     /// # async fn handler(socket: slackwater::ws::WebSocket, news: async_channel::Receiver<String>) -> slackwater::Result<()> {
     /// let closed = socket.sender();
-    /// let tell = async {
+    /// let forward = async {
     ///     while let Ok(item) = news.recv().await {
     ///         socket.send(item).await?;
     ///     }
@@ -150,7 +133,7 @@ impl Sender {
     ///     closed.closed().await;
     ///     Ok(())
     /// };
-    /// tell.or(closed).await
+    /// forward.or(closed).await
     /// # }
     /// ```
     pub async fn closed(&self) {
@@ -158,8 +141,11 @@ impl Sender {
     }
 
     pub(super) async fn close(&self, code: Code, reason: &str) {
-        // one that is closed already needs no second close
-        let _ = self.0.send(Outgoing::Close(code, reason.to_owned())).await;
+        // fails if the connection is already closed
+        let _ = self
+            .0
+            .send(OutgoingFrame::Close(code, reason.to_owned()))
+            .await;
     }
 }
 

@@ -704,7 +704,7 @@ fn a_server_made_elsewhere_has_its_errors_described_too() {
     given
         .at("/a//b")
         .get(|_| async { Err::<&str, _>(tide::Error::from_str(502, "upstream")) });
-    let server = crate::app::wrapped(given);
+    let server = crate::app::with_keep_cause(given);
     let problem = problem(ask(&server, get("/a//b")));
     assert_eq!(problem["status"], 502);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Signs of life: a client in the middle of a long message cannot answer a ping, and is not silent.
+//! Records that a client sent bytes, because a client in the middle of a long message cannot answer a ping.
 
 use std::io;
 use std::pin::Pin;
@@ -9,13 +9,13 @@ use std::task::{ready, Context, Poll};
 use futures_lite::{AsyncRead, AsyncWrite};
 use tide::http::upgrade::Connection;
 
-/// A connection that tells when something has come.
-pub(super) struct Heard {
+/// A connection that sets a flag when bytes are received.
+pub(super) struct TrackedConnection {
     pub(super) connection: Connection,
-    pub(super) something: Arc<AtomicBool>,
+    pub(super) received: Arc<AtomicBool>,
 }
 
-impl AsyncRead for Heard {
+impl AsyncRead for TrackedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -23,13 +23,13 @@ impl AsyncRead for Heard {
     ) -> Poll<io::Result<usize>> {
         let read = ready!(Pin::new(&mut self.connection).poll_read(cx, buffer));
         if matches!(read, Ok(1..)) {
-            self.something.store(true, Ordering::Relaxed);
+            self.received.store(true, Ordering::Relaxed);
         }
         Poll::Ready(read)
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for TrackedConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
