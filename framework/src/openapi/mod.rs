@@ -1,4 +1,4 @@
-//! OpenAPI 3.1, from the routes: what each takes, what it answers, and what a client is told that asks for something else.
+//! OpenAPI 3.1 documents of the typed routes: parameters, bodies, responses and rejections.
 //!
 //! ```
 //! use schemars::JsonSchema;
@@ -19,11 +19,12 @@
 //! app.mount("/", routes![todo]).openapi("/openapi.json", OpenApi::new("Todos", "1.0.0"));
 //! ```
 //!
-//! `APP routes --openapi` prints the same document. Types are described by the crate `schemars`: those that an argument or
-//! an answer is made of derive `schemars::JsonSchema`. One that does not leaves a gap, and the operation names it under
-//! `x-undescribed`. A function's doc comment is its summary, and what follows the first paragraph its description.
+//! `APP routes --openapi` prints the same document. The crate `schemars` describes types: derive
+//! `schemars::JsonSchema` for the types of arguments and return values. A type without it is missing from the
+//! document, and its operation lists it under `x-undescribed`. The first paragraph of a function's doc comment is the
+//! operation's summary, the rest its description.
 //!
-//! Extractors and answers of an application's own describe themselves with [`DescribeRequest`] and [`DescribeResponse`].
+//! To describe your own extractors and return types, implement [`DescribeRequest`] and [`DescribeResponse`].
 
 mod document;
 mod operation;
@@ -35,12 +36,12 @@ mod responses;
 pub(crate) use document::{document, Document};
 pub use operation::Operation;
 
-/// What stands at the head of the document.
+/// Title, version and description of the document.
 ///
 /// ```
 /// use slackwater::openapi::OpenApi;
 ///
-/// let api = OpenApi::new("Todos", env!("CARGO_PKG_VERSION")).description("What is still to be done.");
+/// let api = OpenApi::new("Todos", env!("CARGO_PKG_VERSION")).description("A list of *todos*.");
 /// ```
 #[derive(Clone, Debug)]
 pub struct OpenApi {
@@ -50,11 +51,7 @@ pub struct OpenApi {
 }
 
 impl OpenApi {
-    /// The service's title, and the version of its interface.
-    ///
-    /// ```
-    /// let api = slackwater::openapi::OpenApi::new("Todos", "1.0.0");
-    /// ```
+    /// Creates a document's head from the title of the service and the version of its interface.
     pub fn new(title: impl Into<String>, version: impl Into<String>) -> Self {
         OpenApi {
             title: title.into(),
@@ -63,11 +60,7 @@ impl OpenApi {
         }
     }
 
-    /// What it is for, in Markdown.
-    ///
-    /// ```
-    /// let api = slackwater::openapi::OpenApi::new("Todos", "1.0.0").description("What is *still* to be done.");
-    /// ```
+    /// Sets the description, in Markdown.
     #[must_use]
     pub fn description(mut self, text: impl Into<String>) -> Self {
         self.description = Some(text.into());
@@ -75,7 +68,7 @@ impl OpenApi {
     }
 }
 
-/// An extractor that says what it takes.
+/// An extractor that describes its input and its rejections.
 ///
 /// ```
 /// use slackwater::openapi::{DescribeRequest, Operation};
@@ -86,16 +79,16 @@ impl OpenApi {
 ///     fn describe(operation: &mut Operation<'_>) {
 ///         let schema = operation.schema::<String>();
 ///         operation.parameter("header", "x-token", true, schema);
-///         operation.problem(401, "it is not known who asks");
+///         operation.problem(401, "the token is missing");
 ///     }
 /// }
 /// ```
 pub trait DescribeRequest {
-    /// Adds what it takes, and how it rejects.
+    /// Adds parameters, the body and rejections to an operation.
     fn describe(operation: &mut Operation<'_>);
 }
 
-/// An answer that says what it is.
+/// A return type that describes its responses.
 ///
 /// ```
 /// use slackwater::openapi::{DescribeResponse, Operation};
@@ -110,6 +103,6 @@ pub trait DescribeRequest {
 /// }
 /// ```
 pub trait DescribeResponse {
-    /// Adds the answers that it may be.
+    /// Adds the responses to an operation.
     fn describe(operation: &mut Operation<'_>);
 }

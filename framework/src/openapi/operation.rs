@@ -1,10 +1,22 @@
-//! One operation: a method of a path.
+//! [`Operation`]: the description of a method of a path.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{json, Map, Value};
 
-/// One operation in the making, for [`DescribeRequest`](super::DescribeRequest) and
+/// The description of an operation, filled by [`DescribeRequest`](super::DescribeRequest) and
 /// [`DescribeResponse`](super::DescribeResponse).
+///
+/// ```
+/// # use slackwater::openapi::Operation;
+/// fn describe(operation: &mut Operation<'_>) {
+///     let page = operation.schema::<u32>();
+///     operation.parameter("query", "page", false, page);
+///     let text = operation.schema::<String>();
+///     operation.body("text/plain", text);
+///     operation.answer("202", "accepted", None);
+///     operation.problem(409, "the resource was changed by another client");
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Operation<'a> {
     generator: &'a mut SchemaGenerator,
@@ -25,32 +37,18 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The schema of a type: most often a reference to where it is described once.
-    ///
-    /// ```
-    /// # use slackwater::openapi::Operation;
-    /// # fn doc(operation: &mut Operation<'_>) {
-    /// let schema = operation.schema::<Vec<u64>>();
-    /// # }
-    /// ```
+    /// Returns the schema of a type, usually a reference to a shared schema in `components`.
     pub fn schema<T: JsonSchema>(&mut self) -> Schema {
         self.generator.subschema_for::<T>()
     }
 
-    /// The schema of a type in place, where its fields are asked for.
+    /// Returns the schema of a type inline, for reading its fields.
     pub(super) fn fields<T: JsonSchema>(&mut self) -> Schema {
         T::json_schema(self.generator)
     }
 
-    /// A parameter, `in` the `path`, the `query`, a `header` or a `cookie`. One that is known already stays as it is.
-    ///
-    /// ```
-    /// # use slackwater::openapi::Operation;
-    /// # fn doc(operation: &mut Operation<'_>) {
-    /// let schema = operation.schema::<u32>();
-    /// operation.parameter("query", "page", false, schema);
-    /// # }
-    /// ```
+    /// Adds a parameter. `place` is `path`, `query`, `header` or `cookie`. If the operation has a parameter of this
+    /// place and name, nothing changes.
     pub fn parameter(&mut self, place: &str, name: &str, required: bool, schema: Schema) {
         let is_known = self
             .parameters
@@ -62,28 +60,14 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The body, of one type.
-    ///
-    /// ```
-    /// # use slackwater::openapi::Operation;
-    /// # fn doc(operation: &mut Operation<'_>) {
-    /// let schema = operation.schema::<String>();
-    /// operation.body("text/plain", schema);
-    /// # }
-    /// ```
+    /// Sets the request body.
     pub fn body(&mut self, media_type: &str, schema: Schema) {
         self.body =
             Some(json!({ "required": true, "content": { media_type: { "schema": schema } } }));
     }
 
-    /// An answer with a status: `200`, `4XX`, or `default` for every other; what it means, and its body.
-    ///
-    /// ```
-    /// # use slackwater::openapi::Operation;
-    /// # fn doc(operation: &mut Operation<'_>) {
-    /// operation.answer("202", "it will be done", None);
-    /// # }
-    /// ```
+    /// Adds a response. `status` is `200`, `4XX`, or `default` for every other status; `meaning` is its description;
+    /// `body` is its media type and schema.
     pub fn answer(&mut self, status: &str, meaning: &str, body: Option<(&str, Schema)>) {
         let answer = self
             .responses
@@ -94,54 +78,52 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// An answer that is a problem document (RFC 9457).
-    ///
-    /// ```
-    /// # use slackwater::openapi::Operation;
-    /// # fn doc(operation: &mut Operation<'_>) {
-    /// operation.problem(409, "somebody else has changed it meanwhile");
-    /// # }
-    /// ```
+    /// Adds a response whose body is a problem document (RFC 9457).
     pub fn problem(&mut self, status: u16, meaning: &str) {
         self.problem_as(&status.to_string(), meaning);
     }
 
     pub(super) fn problem_as(&mut self, status: &str, meaning: &str) {
-        let schema = self.schema::<Problem>();
+        let schema = self.schema::<ProblemSchema>();
         self.answer(status, meaning, Some(("application/problem+json", schema)));
     }
 }
 
-/// What a client is told whose request cannot be answered as it wished (RFC 9457).
+/// The reason a request failed (RFC 9457).
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "only its schema is wanted; `Rejection` writes it")]
-struct Problem {
-    /// A URI that names this kind of problem; about:blank where there is none.
+#[schemars(rename = "Problem")]
+#[expect(
+    dead_code,
+    reason = "used only for its schema; `Rejection` writes the document"
+)]
+struct ProblemSchema {
+    /// A URI that identifies this kind of problem; about:blank if absent.
     #[schemars(rename = "type")]
     kind: Option<String>,
-    /// The status in words.
+    /// The reason phrase of the status.
     title: String,
-    /// The status of the answer.
+    /// The status of the response.
     status: u16,
-    /// What is wrong, in words.
+    /// A text for people that describes the problem.
     detail: Option<String>,
-    /// The values that are wrong.
-    errors: Option<Vec<ProblemField>>,
+    /// The invalid and missing values.
+    errors: Option<Vec<ProblemFieldSchema>>,
 }
 
-/// What is wrong with one value of a request.
+/// An invalid or missing value in a request.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "only its schema is wanted")]
-struct ProblemField {
+#[schemars(rename = "ProblemField")]
+#[expect(dead_code, reason = "used only for its schema")]
+struct ProblemFieldSchema {
     /// The part of the request.
     #[schemars(rename = "in")]
     place: String,
-    /// Its path within that, such as items[0].price.
+    /// The path of the value in that part, such as items[0].price.
     field: String,
-    /// What is wrong, in words.
+    /// A text for people that describes the error.
     detail: String,
-    /// What would be right.
+    /// The expected value.
     expected: Option<String>,
-    /// What was there.
+    /// The value that was found.
     found: Option<String>,
 }

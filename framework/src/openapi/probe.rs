@@ -1,7 +1,7 @@
-//! Whether a type describes itself, asked where the type is known: in what the route attributes write.
+//! Tests at compile time if a type implements a trait, in the code that the route attributes generate.
 //!
-//! A method of `Probe<T>` is found before one of `&Probe<T>`, so the first trait counts where `T` allows it, and else the
-//! second.
+//! Each test is a pair of traits with a method of the same name. Method resolution finds the implementation for
+//! `Probe<T>`, which requires the trait of `T`, before the implementation for `&Probe<T>`, which requires nothing.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -10,53 +10,53 @@ use schemars::{json_schema, JsonSchema};
 
 use super::{DescribeRequest, DescribeResponse, Operation};
 
-/// Asks about `T`.
+/// The receiver of the tests on `T`.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<fn() -> T>);
 
 impl<T> Probe<T> {
-    /// For `T`.
-    #[expect(clippy::new_without_default, reason = "written by a macro only")]
+    /// Creates a probe.
+    #[expect(clippy::new_without_default, reason = "only macros call it")]
     #[must_use]
     pub fn new() -> Self {
         Probe(PhantomData)
     }
 }
 
-/// One pair of traits for each question.
-macro_rules! questions {
-    ($($known:ident $unknown:ident $ask:ident($($given:ident: $kind:ty),*) where $bound:ident: $yes:expr, else: $no:expr;)*) => {
+/// Defines a pair of traits for each test.
+macro_rules! probes {
+    ($($known:ident $unknown:ident $method:ident($($argument:ident: $kind:ty),*) where $bound:ident: $yes:expr, else: $no:expr;)*) => {
         $(
-            #[doc = "It is known."]
+            #[doc = "The case that `T` implements the trait."]
             pub trait $known {
-                /// Says it.
-                fn $ask(&self, operation: &mut Operation<'_> $(, $given: $kind)*);
+                /// Adds the description of `T` to an operation.
+                fn $method(&self, operation: &mut Operation<'_> $(, $argument: $kind)*);
             }
 
             impl<T: $bound> $known for Probe<T> {
-                fn $ask(&self, operation: &mut Operation<'_> $(, $given: $kind)*) {
-                    let say: fn(&mut Operation<'_> $(, $kind)*) = $yes;
-                    say(operation $(, $given)*);
+                fn $method(&self, operation: &mut Operation<'_> $(, $argument: $kind)*) {
+                    let describe: fn(&mut Operation<'_> $(, $kind)*) = $yes;
+                    describe(operation $(, $argument)*);
                 }
             }
 
-            #[doc = "It is not."]
+            #[doc = "The case that `T` does not implement the trait."]
             pub trait $unknown {
-                /// Says so.
-                fn $ask(&self, operation: &mut Operation<'_> $(, $given: $kind)*);
+                /// Adds a default description, or records that `T` has none.
+                fn $method(&self, operation: &mut Operation<'_> $(, $argument: $kind)*);
             }
 
             impl<T> $unknown for &Probe<T> {
-                fn $ask(&self, operation: &mut Operation<'_> $(, $given: $kind)*) {
-                    let say: fn(&mut Operation<'_> $(, $kind)*) = $no;
-                    say(operation $(, $given)*);
+                fn $method(&self, operation: &mut Operation<'_> $(, $argument: $kind)*) {
+                    let describe: fn(&mut Operation<'_> $(, $kind)*) = $no;
+                    describe(operation $(, $argument)*);
                 }
             }
         )*
     };
 }
 
-questions! {
+probes! {
     KnownSegment UnknownSegment segment(name: &'static str) where JsonSchema: |operation, name| {
         let schema = operation.schema::<T>();
         operation.parameter("path", name, true, schema);
@@ -69,7 +69,7 @@ questions! {
     else: |operation| operation.undescribed.push(type_name::<T>());
 }
 
-/// A [`RouteInfo`](crate::RouteInfo) that is described.
+/// Creates a [`RouteInfo`](crate::RouteInfo) with an OpenAPI description.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __route_info {
@@ -78,7 +78,7 @@ macro_rules! __route_info {
     };
 }
 
-/// What describes a route: its segments, its other arguments, its answer.
+/// Describes a route: its segments, its other arguments, its return type.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __describe {

@@ -1,4 +1,4 @@
-//! What the framework's own extractors take.
+//! Descriptions of the framework's extractors.
 
 use bytes::Bytes;
 use schemars::{json_schema, JsonSchema, Schema};
@@ -11,10 +11,10 @@ impl<T: JsonSchema> DescribeRequest for Json<T> {
     fn describe(operation: &mut Operation<'_>) {
         let schema = operation.schema::<T>();
         operation.body("application/json", schema);
-        operation.problem(400, "the body is no JSON");
+        operation.problem(400, "the body is not valid JSON");
         reads_body(operation);
-        operation.problem(415, "the body is of another type");
-        operation.problem(422, "a value does not fit");
+        operation.problem(415, "the Content-Type is not supported");
+        operation.problem(422, "a value is invalid");
     }
 }
 
@@ -23,8 +23,8 @@ impl<T: JsonSchema> DescribeRequest for Form<T> {
         let schema = operation.schema::<T>();
         operation.body("application/x-www-form-urlencoded", schema);
         reads_body(operation);
-        operation.problem(415, "the body is of another type");
-        operation.problem(422, "a value does not fit");
+        operation.problem(415, "the Content-Type is not supported");
+        operation.problem(422, "a value is invalid");
     }
 }
 
@@ -32,12 +32,12 @@ impl DescribeRequest for String {
     fn describe(operation: &mut Operation<'_>) {
         let schema = operation.schema::<String>();
         operation.body("text/plain", schema);
-        operation.problem(400, "the body is no text");
+        operation.problem(400, "the body is not UTF-8");
         reads_body(operation);
     }
 }
 
-/// Bodies as they are.
+/// Describes extractors of raw bodies.
 macro_rules! octets {
     ($($kind:ty)*) => {
         $(
@@ -54,7 +54,7 @@ macro_rules! octets {
 octets! { Bytes Vec<u8> BodyStream }
 
 fn reads_body(operation: &mut Operation<'_>) {
-    operation.problem(413, "the body is longer than is taken");
+    operation.problem(413, "the body exceeds the limit");
 }
 
 impl<T: JsonSchema> DescribeRequest for Query<T> {
@@ -63,7 +63,7 @@ impl<T: JsonSchema> DescribeRequest for Query<T> {
         for (name, required, schema) in fields(&schema) {
             operation.parameter("query", &name, required, schema);
         }
-        operation.problem(400, "a value of the query does not fit");
+        operation.problem(400, "a value of the query is missing or invalid");
     }
 }
 
@@ -73,22 +73,22 @@ impl<T: JsonSchema> DescribeRequest for Header<T> {
         for (name, required, schema) in fields(&schema) {
             operation.parameter("header", &name.replace('_', "-"), required, schema);
         }
-        operation.problem(400, "a header is missing or does not fit");
+        operation.problem(400, "a header is missing or invalid");
     }
 }
 
-/// Those of a struct. Of a tuple the names are the path's, which describes them as text.
+/// Describes the fields of a struct. The elements of a tuple have no names, so the document describes them as strings.
 impl<T: JsonSchema> DescribeRequest for Path<T> {
     fn describe(operation: &mut Operation<'_>) {
         let schema = operation.fields::<T>();
         for (name, _, schema) in fields(&schema) {
             operation.parameter("path", &name, true, schema);
         }
-        operation.problem(404, "there is no such thing");
+        operation.problem(404, "not found");
     }
 }
 
-/// The fields of an object, and whether each has to be there.
+/// Returns the name of each field of an object, true if it is required, and its schema.
 fn fields(schema: &Schema) -> Vec<(String, bool, Schema)> {
     let required = schema.get("required").and_then(Value::as_array);
     let is_required =
@@ -105,8 +105,8 @@ fn fields(schema: &Schema) -> Vec<(String, bool, Schema)> {
     properties.map(field).collect()
 }
 
-/// What takes nothing that a client could send wrong.
-macro_rules! silent {
+/// Implements an empty description for extractors that take no input from the client or accept any input.
+macro_rules! no_input {
     ($([$($parameter:ident)?] $kind:ty;)*) => {
         $(impl$(<$parameter>)? DescribeRequest for $kind {
             fn describe(_: &mut Operation<'_>) {}
@@ -114,17 +114,17 @@ macro_rules! silent {
     };
 }
 
-silent! { [S] State<S>; [] Peer; [] Draining; }
+no_input! { [S] State<S>; [] Peer; [] Draining; }
 
 #[cfg(feature = "cookies")]
-silent! { [] crate::app::Cookies; }
+no_input! { [] crate::app::Cookies; }
 
 impl<E: DescribeRequest> DescribeRequest for Option<E> {
     fn describe(operation: &mut Operation<'_>) {
         let parameters = operation.parameters.len();
         E::describe(operation);
         for parameter in &mut operation.parameters[parameters..] {
-            // a segment of the path is always there
+            // a path segment is always present
             parameter["required"] = Value::Bool(parameter["in"] == "path");
         }
         if let Some(body) = &mut operation.body {

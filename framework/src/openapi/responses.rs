@@ -1,4 +1,4 @@
-//! What the framework's own answers are.
+//! Descriptions of the framework's return types.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ impl<T: JsonSchema> DescribeResponse for Json<T> {
     }
 }
 
-/// Answers of one status and one type.
+/// Describes return types with one status and one media type.
 macro_rules! plain {
     ($([$($parameter:ident $(: $bound:path)?)?] $kind:ty => $status:literal $meaning:literal $body:expr;)*) => {
         $(impl$(<$parameter $(: $bound)?>)? DescribeResponse for $kind {
@@ -38,11 +38,11 @@ plain! {
     [] Bytes => "200" "OK" Some("application/octet-stream");
     [] BodyStream => "200" "OK" Some("application/octet-stream");
     [] tide::Body => "200" "OK" Some("*/*");
-    [] tide::Response => "default" "any answer" Some("*/*");
-    [] tide::StatusCode => "default" "a status, and nothing else" None;
-    [T: AsRef<str>] tide::Redirect<T> => "3XX" "it is elsewhere" None;
-    [] NoContent => "204" "it is done" None;
-    [] () => "204" "it is done" None;
+    [] tide::Response => "default" "any response" Some("*/*");
+    [] tide::StatusCode => "default" "a status without a body" None;
+    [T: AsRef<str>] tide::Redirect<T> => "3XX" "redirect" None;
+    [] NoContent => "204" "no content" None;
+    [] () => "204" "no content" None;
 }
 
 impl<A: DescribeResponse> DescribeResponse for Created<A> {
@@ -51,9 +51,8 @@ impl<A: DescribeResponse> DescribeResponse for Created<A> {
         A::describe(operation);
         let mut answer = operation.responses.remove("200").unwrap_or_default();
         operation.responses.extend(before);
-        answer["description"] = "it is there now".into();
-        answer["headers"]["Location"] =
-            serde_json::json!({ "description": "where", "schema": { "type": "string" } });
+        answer["description"] = "created".into();
+        answer["headers"]["Location"] = serde_json::json!({ "description": "URL of the created resource", "schema": { "type": "string" } });
         operation.responses.insert("201".into(), answer);
     }
 }
@@ -73,7 +72,7 @@ impl<P, Q, A: DescribeResponse> DescribeResponse for (P, Q, A) {
 impl<A: DescribeResponse> DescribeResponse for Option<A> {
     fn describe(operation: &mut Operation<'_>) {
         A::describe(operation);
-        operation.problem(404, "there is no such thing");
+        operation.problem(404, "not found");
     }
 }
 
@@ -84,12 +83,12 @@ impl<A: DescribeResponse, E: DescribeResponse> DescribeResponse for Result<A, E>
     }
 }
 
-/// Of any status.
+/// Describes error types, which can have any status.
 macro_rules! problems {
     ($($kind:ty)*) => {
         $(impl DescribeResponse for $kind {
             fn describe(operation: &mut Operation<'_>) {
-                operation.problem_as("default", "it cannot be answered as wished");
+                operation.problem_as("default", "the request failed");
             }
         })*
     };
