@@ -8,7 +8,7 @@ use futures_lite::future;
 use crate::app::{Application, IntoApplication};
 use crate::config::ConfigSources;
 use crate::error::Error;
-use crate::lifecycle::{Build, Driver, Handle, Ownership, Plan};
+use crate::lifecycle::{Driver, Handle, Ownership, ProgramInfo, ServerContext};
 use crate::observe::metrics::Metrics;
 use crate::socket::{InheritedSockets, Sockets};
 use crate::sys::limits::OpenFiles;
@@ -68,18 +68,18 @@ impl Server {
     pub async fn start(self) -> Result<Handle, Error> {
         let first = self.sources.load()?;
         let sockets = Sockets::new(InheritedSockets::default());
-        let plan = Plan {
+        let context = ServerContext {
             sources: self.sources,
             application: self.application,
             sockets,
             ownership: Ownership::Guest,
             open_files: OpenFiles::unchanged(),
             program: None,
-            build: Build::of_this_process(""),
+            program_info: ProgramInfo::of_this_process(""),
             metrics: Metrics::new(""),
             control: None,
         };
-        let (driver, handle) = Driver::new(plan, first, None)?;
+        let (driver, handle) = Driver::new(context, first, None)?;
         let (starts, started) = async_channel::bounded(1);
         let server = async_std::task::spawn(driver.run(starts));
         let ended = async { server.await.map(drop) };

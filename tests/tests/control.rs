@@ -134,7 +134,7 @@ fn upgrade_waits_until_it_is_confirmed_and_the_socket_is_the_new_ones() {
     let said = operator.ok(&["upgrade"]);
     let new = pid_of_server(&lineage);
     assert!(
-        said.contains(&format!("(pid {new},")) && new != old,
+        said.contains(&format!("(pid {new})")) && new != old,
         "{said}"
     );
     assert_eq!(operator.first()["pid"], new);
@@ -198,7 +198,7 @@ fn a_reload_that_a_pause_takes_the_place_of_is_answered() {
     assert!(code == Some(0) && said.contains(said::RELOADED), "{said}");
     let (code, said) = second.end();
     assert!(
-        code == Some(1) && said.contains("nothing is reloaded here"),
+        code == Some(1) && said.contains("this process does not reload"),
         "{said}"
     );
 }
@@ -211,7 +211,7 @@ fn a_change_of_the_settings_does_not_end_a_pause() {
     operator.ok(&["pause"]);
     let mark = lineage.mark();
     lineage.settings(&format!("{settings}http.max_headers = 50\n"));
-    lineage.wait_for_log(mark, "not read now");
+    lineage.wait_for_log(mark, "a reload is not possible now");
     assert_eq!(operator.first()["phase"], "paused");
     operator.ok(&["resume"]);
     operator.ok(&["reload"]);
@@ -268,7 +268,7 @@ fn a_new_process_can_be_seen_before_it_accepts_and_an_upgrade_be_rolled_back_the
         (&"upgrading".into(), &new.into())
     );
     let why = operator.fails(&["upgrade"]);
-    assert!(why.contains("an upgrade is under way"), "{why}");
+    assert!(why.contains("an upgrade is in progress"), "{why}");
     let said = operator.ok(&["rollback"]);
     assert!(said.contains(&format!("pid {old} serves again")), "{said}");
     assert_eq!(upgrade.end().0, Some(1));
@@ -346,7 +346,7 @@ fn drain_waits_for_what_has_begun() {
     slow.get("/sleep/1500").unwrap();
     let said = operator.ok(&["drain"]);
     assert!(
-        said.contains("has ended") && said.contains("connections cut: 0"),
+        said.contains("has ended") && said.contains("connections closed before their end: 0"),
         "{said}"
     );
     assert_eq!(slow.answer().unwrap().text(), "slept");
@@ -363,9 +363,12 @@ fn stop_has_the_lame_ducks_delay_and_a_second_one_does_not_cut() {
     let mut slow = process.conn();
     slow.get("/sleep/6000").unwrap();
     let first = operator.begin(&["stop"], "first");
-    process.wait_for_log(0, "not ready any more");
+    process.wait_for_log(0, "/readyz answers 503");
     let second = operator.ok(&["stop"]);
-    assert!(second.contains("connections cut: 0"), "{second}");
+    assert!(
+        second.contains("connections closed before their end: 0"),
+        "{second}"
+    );
     assert_eq!(first.end().0, Some(0));
     assert_eq!(slow.answer().unwrap().text(), "slept");
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
@@ -381,7 +384,8 @@ fn stop_names_what_had_to_be_cut() {
     slow.get("/sleep/60000").unwrap();
     let said = operator.ok(&["stop"]);
     assert!(
-        said.contains("connections cut: 1") && said.contains("GET /sleep/60000"),
+        said.contains("connections closed before their end: 1")
+            && said.contains("GET /sleep/60000"),
         "{said}"
     );
 }
@@ -406,7 +410,7 @@ fn reopen_opens_the_log_anew() {
     fs::create_dir(&log).unwrap();
     let why = operator.fails(&["reopen"]);
     assert!(
-        why.contains("app.log") && why.contains("goes on where it was"),
+        why.contains("app.log") && why.contains("stays open as it was"),
         "{why}"
     );
 }

@@ -125,9 +125,9 @@ fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
         for upgrade in 1 2; do
           before=$(main)
           systemctl kill -s USR2 --kill-whom=main app
-          until_main_is_not "$before"; until_said 'the new process takes over' $upgrade
+          until_main_is_not "$before"; until_said 'upgrade: confirmed' $upgrade
           echo "upgraded $upgrade: $(state)"
-          until_said 'systemd knows this process for its child' $upgrade
+          until_said 'systemd treats this process as its child' $upgrade
           echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
         done
         systemctl reload app; until_said reloaded 2; echo "reloaded again: $(state)"
@@ -222,7 +222,7 @@ fn a_process_that_ends_during_the_next_but_one_upgrade_leaves_systemd_its_main_o
         for number in 1 2; do
           before=$(main)
           systemctl kill -s USR2 --kill-whom=main app
-          until_said 'the new process takes over' $number
+          until_said 'upgrade: confirmed' $number
         done
         for try in $(seq 600); do [[ ! -e /proc/$before ]] && break; sleep 0.05; done
         echo "the second is $([[ -e /proc/$before ]] && echo there || echo gone)"

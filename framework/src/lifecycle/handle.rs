@@ -1,4 +1,4 @@
-//! A hand on a running server: reload it, shut it down, and learn what became of its connections.
+//! The handle of a running server: reloads it, shuts it down, and reports the outcome.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,152 +7,135 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use async_std::future::timeout;
 
-use super::desk::Asker;
-use super::happening::{Happening, Reply};
+use super::event::{DriverEvent, ReloadCallback};
+use super::machine::Input;
+use super::pending::Responder;
 use crate::control::protocol::{ControlCommand, ControlResponse};
 use crate::error::{Error, Kind};
 use crate::serve::Cut;
 use crate::sync::lock::Mutex;
 use crate::sync::token::Token;
 
-/// A hand on a running server; clones are hands on the same one.
+/// A handle of a running server. All clones refer to the same server.
 ///
 /// ```no_run
 /// # use slackwater::prelude::*;
 /// # async fn doc() -> slackwater::Result<()> {
 /// let server = slackwater::Server::new(|| async { Ok(App::new()) }).set("listen", "127.0.0.1:0");
 /// let handle = server.start().await?;
+/// println!("listening on {:?}", handle.addresses());
+/// handle.reload().await?;
 /// let report = handle.shutdown(std::time::Duration::from_secs(5)).await?;
-/// assert!(report.cut.is_empty());
+/// for connection in &report.cut {
+///     eprintln!("closed before its end: {connection}");
+/// }
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) events: Sender<Happening>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) over: Token,
+    pub(super) events: Sender<DriverEvent>,
+    pub(super) state: Arc<HandleState>,
+    pub(super) ended: Token,
 }
 
-/// What the driver leaves for its handles.
+/// The state that the driver shares with its handles.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct HandleState {
     pub(super) addresses: Mutex<Vec<String>>,
     pub(super) report: Mutex<Report>,
 }
 
-/// How a shutdown went.
+/// The outcome of a shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// From the first step to the last.
+    /// The time from the first step of the shutdown to the last.
     pub took: Duration,
-    /// The connections that were still at work when everything was cut; none, if all went well.
+    /// The connections that were closed before their request had ended. Empty after a graceful shutdown.
     pub cut: Vec<Cut>,
-    /// The background tasks that had been told to stop and still ran then.
+    /// The background tasks that had not stopped when the server ended, as `"name" of generation 1`.
     pub tasks: Vec<String>,
 }
 
-/// A shutdown was not over by its deadline. It goes on by the settings in `[shutdown]`; [`Handle::close`] ends it.
+/// The error of a shutdown that exceeds its deadline.
+///
+/// The shutdown continues by the settings in `[shutdown]`. [`Handle::close`] ends it at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadlineExceeded {
-    /// The deadline that was given.
+    /// The deadline that was passed to [`Handle::shutdown`].
     pub deadline: Duration,
 }
 
 impl Handle {
-    /// The addresses that are listened on, as `127.0.0.1:8080` or `unix:/run/app.sock`.
-    ///
-    /// ```no_run
-    /// fn port(handle: &slackwater::Handle) -> Option<String> { handle.addresses().into_iter().next() }
-    /// ```
+    /// Returns the addresses of the listeners, as `127.0.0.1:8080` or `unix:/run/app.sock`.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.shared.addresses.lock().clone()
+        self.state.addresses.lock().clone()
     }
 
-    /// Loads the settings anew and puts a new generation of the application in place of the current one.
+    /// Loads the settings and replaces the current generation of the application by a new one.
     ///
     /// # Errors
-    /// When anything about the new generation failed; the current one serves on as if nothing had been asked.
-    ///
-    /// ```no_run
-    /// # async fn doc(handle: slackwater::Handle) -> Result<(), slackwater::Error> {
-    /// handle.reload().await
-    /// # }
-    /// ```
+    /// The new generation could not be prepared, and the current one stays live; or the server is shutting down.
     pub async fn reload(&self) -> Result<(), Error> {
-        let (reply, outcome) = async_channel::bounded(1);
-        let gone = || {
+        let (sender, outcome) = async_channel::bounded(1);
+        let not_running = || {
             Error::new(
                 Kind::NotRunning,
-                "the server is shutting down or gone; nothing was reloaded",
+                "the server is shutting down or has ended; nothing was reloaded",
             )
         };
-        let told = move |outcome: Result<String, Error>| drop(reply.try_send(outcome.map(drop)));
+        let callback = move |outcome: Result<String, Error>| {
+            let _ = sender.try_send(outcome.map(drop));
+        };
         self.events
-            .send(Happening::Reload(Reply::new(told)))
+            .send(DriverEvent::Reload(ReloadCallback::new(callback)))
             .await
-            .map_err(|_| gone())?;
-        outcome.recv().await.map_err(|_| gone())?
+            .map_err(|_| not_running())?;
+        outcome.recv().await.map_err(|_| not_running())?
     }
 
-    /// Shuts down as Go's `http.Server.Shutdown` does: stops accepting, lets requests in flight finish, closes idle
+    /// Shuts down as Go's `http.Server.Shutdown` does: stops accepting, waits for requests in progress, closes idle
     /// connections, and returns when nothing is left.
     ///
     /// # Errors
-    /// When that took longer than `deadline`; the shutdown goes on.
-    ///
-    /// ```no_run
-    /// # async fn doc(handle: slackwater::Handle) -> Result<(), slackwater::DeadlineExceeded> {
-    /// let report = handle.shutdown(std::time::Duration::from_secs(30)).await?;
-    /// println!("shut down in {:?}", report.took);
-    /// # Ok(()) }
-    /// ```
+    /// The shutdown took longer than `deadline`. It continues.
     pub async fn shutdown(&self, deadline: Duration) -> Result<Report, DeadlineExceeded> {
-        // a server that is gone already does not hear it
-        self.signal(super::Event::Quit).await;
-        timeout(deadline, self.over.wait())
+        self.signal(Input::Quit).await;
+        timeout(deadline, self.ended.wait())
             .await
             .map_err(|_| DeadlineExceeded { deadline })?;
         Ok(self.report())
     }
 
-    /// Cuts every connection at once, and says whom that met.
-    ///
-    /// ```no_run
-    /// # async fn doc(handle: slackwater::Handle) {
-    /// for cut in handle.close().await.cut { eprintln!("cut {cut}"); }
-    /// # }
-    /// ```
+    /// Closes every connection at once and ends the server. The report lists the connections that were still in use.
     pub async fn close(&self) -> Report {
-        self.signal(super::Event::Close).await;
-        self.over.wait().await;
+        self.signal(Input::Close).await;
+        self.ended.wait().await;
         self.report()
     }
 
-    /// Resolves when the server has ended, for whatever reason.
-    ///
-    /// ```no_run
-    /// # async fn doc(handle: slackwater::Handle) { handle.ended().await; }
-    /// ```
+    /// Resolves when the server has ended for any reason.
     pub async fn ended(&self) {
-        self.over.wait().await;
+        self.ended.wait().await;
     }
 
-    /// Passes on what an operator asks. Nothing comes where the server is gone.
+    /// Sends a command of an operator to the driver. The channel stays empty if the server has ended.
     pub(crate) fn ask(&self, ask: ControlCommand) -> Receiver<ControlResponse> {
-        let (asker, answers) = async_channel::unbounded();
-        let _ = self.events.try_send(Happening::Asked(ask, Asker(asker)));
+        let (responder, answers) = async_channel::unbounded();
+        let _ = self
+            .events
+            .try_send(DriverEvent::Command(ask, Responder(responder)));
         answers
     }
 
-    /// Passes a signal on.
-    pub(crate) async fn signal(&self, event: super::Event) {
-        let _ = self.events.send(Happening::Signal(event)).await;
+    /// Sends an input to the driver. Does nothing if the server has ended.
+    pub(crate) async fn signal(&self, input: Input) {
+        let _ = self.events.send(DriverEvent::Input(input)).await;
     }
 
     fn report(&self) -> Report {
-        self.shared.report.lock().clone()
+        self.state.report.lock().clone()
     }
 }
 
@@ -168,7 +151,7 @@ impl fmt::Display for DeadlineExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the shutdown was not over within {:?}; it goes on",
+            "the shutdown did not end within {:?}; it continues",
             self.deadline
         )
     }

@@ -36,7 +36,11 @@ impl Lineage {
         first_process: FirstProcess,
     ) -> Result<Self, Error> {
         let failed = |error| {
-            Error::new(Kind::Io, "no record of the generations could be made").because(error)
+            Error::new(
+                Kind::Io,
+                "cannot create the record that the processes share",
+            )
+            .because(error)
         };
         match inherited.take_fd(NEWEST) {
             Some(parcel) => {
@@ -61,7 +65,7 @@ impl Lineage {
     pub(crate) fn before_upgrade(&self) {
         if self.is_watched() {
             if let Err(error) = waiter::be_subreaper() {
-                log::warn!("later generations will not be children of this process: {error}");
+                log::warn!("this process cannot become a subreaper, and later processes will not be its children: {error}");
             }
         }
     }
@@ -94,13 +98,13 @@ impl Lineage {
             return None;
         }
         log::info!(
-            "staying for those who watch this pid; signals are passed on, the memory is given back"
+            "this process stays, because its pid is watched (upgrade.first_process); it releases its memory and forwards signals to the active process"
         );
         crate::observe::log::flush();
         self.newest.stays();
         let error = waiter::becomes_waiter(program, &self.newest);
         log::warn!(
-            "the program could not be executed as a waiter: {error}; waiting with the memory there is"
+            "cannot execute the program as a waiter: {error}; this process waits without releasing its memory"
         );
         Some(waiter::wait(&self.newest))
     }

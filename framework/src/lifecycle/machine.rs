@@ -1,533 +1,596 @@
-//! The policy of a process' life in one pure function: what it does, in which phase, about which event.
+//! The state machine of a process: [`step`] maps a phase and an input to the next phase and a list of actions.
 //!
-//! No I/O, no clock, no sockets: [`step`] maps a phase and an event to the next phase and a list of actions. The
-//! driver feeds it and carries out what it says. The table in ARCHITECTURE.md shows the same for people.
+//! It is a pure function without I/O, clock or sockets. The driver feeds it with inputs and carries out the actions.
+//! `machine/transitions.txt` prints every transition as a table, and a test keeps the table up to date.
 
 mod commands;
-mod words;
+mod types;
 
-pub(crate) use commands::{meaning, standing, upgrades, word, Command, Standing};
-pub(crate) use words::{Action, Afterwards, Event, Phase, Refusal, Step, Timer, Told, Word};
+pub(crate) use commands::{
+    describe_phase, input_of, phase_name, progress, upgrades, OperatorCommand, Progress,
+};
+pub(crate) use types::{
+    Action, CommandRefusal, Input, InstanceAction, MessageKind, Phase, Queued, ShutdownKind,
+    Timeout,
+};
 
 use Action::*;
-use Afterwards::{Pause, Reload, Serve};
-use Event::*;
-use Phase::*;
-use Step::{
-    Accept, Announce, CloseIdle, CloseListeners, Cut, GiveBack, Keep, LetGo, Recover, Reinstate,
-    Reopen, Rest, Retire, Settle, Share, StopAccepting, TakeBack, TakePidFile, TellDraining,
-    TellStop,
+use Input::*;
+use InstanceAction::{
+    Accept, Announce, AnnounceSharing, CloseIdle, CloseListeners, CloseUnused, Cut, GiveBack,
+    KeepConnections, MarkPaused, Recover, Reinstate, Release, Resume, Retire, StartDraining,
+    StopAccepting, StopHandlers, TakeBack, TakePidFile,
 };
-use Told::{Firmly, Gently};
+use Phase::*;
+use Queued::{Nothing, Pause, Reload};
+use ShutdownKind::{Fast, Graceful};
 
-/// The whole policy.
-pub(crate) fn step(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
+/// Returns the next phase and the actions that lead to it.
+pub(crate) fn step(phase: Phase, input: Input) -> (Phase, Vec<Action>) {
     match phase {
-        Starting(afterwards) => starting(afterwards, event),
-        Serving => serving(event),
-        Reloading(afterwards) => reloading(afterwards, event),
-        Upgrading(afterwards) => upgrading(afterwards, event),
-        Swapping(told) => swapping(told, event),
-        HandingOver(told) | Confirming(told) => handing_over(phase, told, event),
-        Phase::Sharing => sharing(event),
-        Standby => standby(event),
-        Succeeding(afterwards) => succeeding(afterwards, event),
-        Phase::Ready(afterwards) => ready(afterwards, event),
-        Proving(afterwards) => proving(afterwards, event),
-        Beside(afterwards) => beside(afterwards, event),
-        Paused => paused(event),
-        LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) => {
-            leaving(phase, event)
+        Starting(queued) => starting(queued, input),
+        Serving => serving(input),
+        Reloading(queued) => reloading(queued, input),
+        Upgrading(queued) => upgrading(queued, input),
+        Swapping(kind) => swapping(kind, input),
+        HandingOver(kind) | Confirming(kind) => handing_over(phase, kind, input),
+        Phase::Sharing => sharing(input),
+        Standby => standby(input),
+        Succeeding(queued) => succeeding(queued, input),
+        Phase::Ready(queued) => ready(queued, input),
+        Proving(queued) => proving(queued, input),
+        AwaitingCommit(queued) => awaiting_commit(queued, input),
+        Paused => paused(input),
+        ShutdownDelay(_) | KeepaliveGrace(_) | Draining(_) | GivingBack(_) | Stopping(_) => {
+            leaving(phase, input)
         }
         Gone => (Gone, vec![]),
     }
 }
 
-fn starting(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
-    match event {
+fn starting(queued: Queued, input: Input) -> (Phase, Vec<Action>) {
+    match input {
         Hup => (Starting(Reload), vec![]),
-        Usr1 => (Starting(afterwards), vec![ReopenLogs]),
-        Usr2 => (Starting(afterwards), vec![Refuse(Refusal::StillStarting)]),
-        Quit | Term | Int | Close => (Gone, vec![AbandonBuild]),
-        Built => built(afterwards, go_live()),
-        BuildFailed => (Gone, vec![]),
-        Winch | Rollback | TimeOver | Drained => (Starting(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Starting(afterwards), vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            (Starting(afterwards), vec![])
-        }
-    }
-}
-
-/// As a start, but what is built waits for the word of the old process; if that one is gone, it is a start.
-fn succeeding(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup => (Succeeding(Reload), vec![]),
-        Usr1 => (Succeeding(afterwards), vec![ReopenLogs]),
-        Usr2 => (Succeeding(afterwards), vec![Refuse(Refusal::StillStarting)]),
-        Quit | Term | Int | Close | ToldCancel => (Gone, vec![AbandonBuild]),
-        Built => (Phase::Ready(afterwards), vec![Say(Word::Ready)]),
-        BuildFailed => (Gone, vec![]),
-        PredecessorGone => (Starting(afterwards), vec![]),
-        Winch | Rollback | TimeOver | Drained | ToldLive | ToldShare | ToldRecall | Confirmed => {
-            (Succeeding(afterwards), vec![])
-        }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Succeeding(afterwards), vec![]),
-    }
-}
-
-fn ready(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup => (Phase::Ready(Reload), vec![]),
-        Usr1 => (Phase::Ready(afterwards), vec![ReopenLogs]),
+        Usr1 => (Starting(queued), vec![ReopenLogs]),
         Usr2 => (
-            Phase::Ready(afterwards),
-            vec![Refuse(Refusal::StillStarting)],
+            Starting(queued),
+            vec![Refuse(CommandRefusal::StillStarting)],
         ),
-        // the word to go live may be on its way
-        Quit | Term | Int | Close => (Gone, vec![Say(Word::Stopping)]),
-        ToldCancel => (Gone, vec![]),
-        ToldLive => {
+        Quit | Term | Int | Close => (Gone, vec![AbandonBuild]),
+        Built => continue_with(queued, go_live()),
+        BuildFailed => (Gone, vec![]),
+        Winch | Rollback | TimerExpired | Drained => (Starting(queued), vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops | SuccessorGone => (Starting(queued), vec![]),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Starting(queued), vec![]),
+    }
+}
+
+/// Like [`starting`], but the generation goes live only when the old process sends `Live` or `Share`, or has exited.
+fn succeeding(queued: Queued, input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup => (Succeeding(Reload), vec![]),
+        Usr1 => (Succeeding(queued), vec![ReopenLogs]),
+        Usr2 => (
+            Succeeding(queued),
+            vec![Refuse(CommandRefusal::StillStarting)],
+        ),
+        Quit | Term | Int | Close | CancelReceived => (Gone, vec![AbandonBuild]),
+        Built => (Phase::Ready(queued), vec![Send(MessageKind::Ready)]),
+        BuildFailed => (Gone, vec![]),
+        PredecessorGone => (Starting(queued), vec![]),
+        Winch | Rollback | TimerExpired | Drained | LiveReceived | ShareReceived
+        | RecallReceived | Confirmed => (Succeeding(queued), vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops | SuccessorGone => (Succeeding(queued), vec![]),
+    }
+}
+
+fn ready(queued: Queued, input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup => (Phase::Ready(Reload), vec![]),
+        Usr1 => (Phase::Ready(queued), vec![ReopenLogs]),
+        Usr2 => (
+            Phase::Ready(queued),
+            vec![Refuse(CommandRefusal::StillStarting)],
+        ),
+        // the old process may have sent `Live` already
+        Quit | Term | Int | Close => (Gone, vec![Send(MessageKind::Stopping)]),
+        CancelReceived => (Gone, vec![]),
+        LiveReceived => {
             let live = [
                 GoLive,
-                Live(Accept),
-                Live(TakePidFile),
-                Live(Announce),
-                Say(Word::Accepting),
+                Instance(Accept),
+                Instance(TakePidFile),
+                Instance(Announce),
+                Send(MessageKind::Accepting),
             ];
-            (Proving(afterwards), live.to_vec())
+            (Proving(queued), live.to_vec())
         }
-        ToldShare => (
-            Beside(afterwards),
+        ShareReceived => (
+            AwaitingCommit(queued),
             vec![
                 GoLive,
-                Live(Accept),
-                Live(TakePidFile),
-                Say(Word::Accepting),
+                Instance(Accept),
+                Instance(TakePidFile),
+                Send(MessageKind::Accepting),
             ],
         ),
-        // it died without a word of cancelling: somebody has to serve
-        PredecessorGone => built(afterwards, go_live()),
-        Winch | Rollback | TimeOver | Drained | ToldRecall | Confirmed | Built | BuildFailed => {
-            (Phase::Ready(afterwards), vec![])
-        }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Phase::Ready(afterwards), vec![]),
+        // the old process exited without sending `Cancel`, so no other process serves
+        PredecessorGone => continue_with(queued, go_live()),
+        Winch | Rollback | TimerExpired | Drained | RecallReceived | Confirmed | Built
+        | BuildFailed => (Phase::Ready(queued), vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops | SuccessorGone => (Phase::Ready(queued), vec![]),
     }
 }
 
-fn proving(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
-    match event {
+fn proving(queued: Queued, input: Input) -> (Phase, Vec<Action>) {
+    match input {
         Hup => (
-            Proving(if afterwards == Pause { Serve } else { Reload }),
+            Proving(if queued == Pause { Nothing } else { Reload }),
             vec![],
         ),
         Winch => (Proving(Pause), vec![]),
-        Usr1 => (Proving(afterwards), vec![ReopenLogs]),
-        Usr2 => (Proving(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
-        Quit | Term | Int | Close => leave(event, vec![Say(Word::Stopping)]),
-        ToldRecall => give_back(Gently),
-        Confirmed | PredecessorGone => built(afterwards, vec![Live(Settle)]),
-        Rollback | TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
-            (Proving(afterwards), vec![])
-        }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Proving(afterwards), vec![]),
+        Usr1 => (Proving(queued), vec![ReopenLogs]),
+        Usr2 => (Proving(queued), vec![Refuse(CommandRefusal::Unconfirmed)]),
+        Quit | Term | Int | Close => leave(input, vec![Send(MessageKind::Stopping)]),
+        RecallReceived => give_back(Graceful),
+        Confirmed | PredecessorGone => continue_with(queued, vec![Instance(CloseUnused)]),
+        Rollback | TimerExpired | Drained | Built | BuildFailed | LiveReceived | ShareReceived
+        | CancelReceived => (Proving(queued), vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops | SuccessorGone => (Proving(queued), vec![]),
     }
 }
 
-/// As on trial, but whoever is told to stop here is sent away: the old process has never stopped accepting.
-fn beside(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
-    match event {
+/// Like [`proving`], but a signal that stops this process rolls the upgrade back, because the old process still accepts.
+fn awaiting_commit(queued: Queued, input: Input) -> (Phase, Vec<Action>) {
+    match input {
         Hup => (
-            Beside(if afterwards == Pause { Serve } else { Reload }),
+            AwaitingCommit(if queued == Pause { Nothing } else { Reload }),
             vec![],
         ),
-        Winch => (Beside(Pause), vec![]),
-        Usr1 => (Beside(afterwards), vec![ReopenLogs]),
-        Usr2 => (Beside(afterwards), vec![Refuse(Refusal::Unconfirmed)]),
-        Quit | ToldRecall => give_back(Gently),
-        Term | Int => give_back(Firmly),
-        Close => leave(Close, vec![Say(Word::Stopping)]),
-        Confirmed | PredecessorGone => built(
-            afterwards,
-            vec![Live(TakePidFile), Live(Announce), Live(Settle)],
+        Winch => (AwaitingCommit(Pause), vec![]),
+        Usr1 => (AwaitingCommit(queued), vec![ReopenLogs]),
+        Usr2 => (
+            AwaitingCommit(queued),
+            vec![Refuse(CommandRefusal::Unconfirmed)],
         ),
-        Rollback | TimeOver | Drained | Built | BuildFailed | ToldLive | ToldShare | ToldCancel => {
-            (Beside(afterwards), vec![])
-        }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops | SuccessorGone => (Beside(afterwards), vec![]),
+        Quit | RecallReceived => give_back(Graceful),
+        Term | Int => give_back(Fast),
+        Close => leave(Close, vec![Send(MessageKind::Stopping)]),
+        Confirmed | PredecessorGone => continue_with(
+            queued,
+            vec![
+                Instance(TakePidFile),
+                Instance(Announce),
+                Instance(CloseUnused),
+            ],
+        ),
+        Rollback | TimerExpired | Drained | Built | BuildFailed | LiveReceived | ShareReceived
+        | CancelReceived => (AwaitingCommit(queued), vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops | SuccessorGone => (AwaitingCommit(queued), vec![]),
     }
 }
 
-fn give_back(told: Told) -> (Phase, Vec<Action>) {
-    let back = [StopAccepting, Step::HandOver, GiveBack, Retire].map(Live);
-    let actions = [Say(Word::Stopping)]
+fn give_back(kind: ShutdownKind) -> (Phase, Vec<Action>) {
+    let back = [StopAccepting, InstanceAction::HandOver, GiveBack, Retire].map(Instance);
+    let actions = [Send(MessageKind::Stopping)]
         .into_iter()
         .chain(back)
-        .chain([Arm(Timer::Grace)]);
-    (GivingBack(told), actions.collect())
+        .chain([Arm(Timeout::Grace)]);
+    (GivingBack(kind), actions.collect())
 }
 
-fn serving(event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup => (Reloading(Serve), vec![Build]),
+fn serving(input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup => (Reloading(Nothing), vec![Build]),
         Usr1 => (Serving, vec![ReopenLogs]),
-        Usr2 => (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn]),
+        Usr2 => (Upgrading(Nothing), vec![Arm(Timeout::Ready), Spawn]),
         Winch => pause(vec![]),
-        Quit | Term | Int | Close => leave(event, vec![]),
-        // one that was sent away has ended, and may not have given all back
-        SuccessorGone => (Serving, vec![Live(Recover)]),
-        TimeOver => (Serving, vec![KillSuccessor, Live(Recover)]),
+        Quit | Term | Int | Close => leave(input, vec![]),
+        // a process that was rolled back has exited, perhaps before it returned all connections
+        SuccessorGone => (Serving, vec![Instance(Recover)]),
+        TimerExpired => (Serving, vec![KillSuccessor, Instance(Recover)]),
         Built | BuildFailed | Rollback | Drained => (Serving, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops => (Serving, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            (Serving, vec![])
-        }
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops => (Serving, vec![]),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Serving, vec![]),
     }
 }
 
-fn reloading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        // after a WINCH that waits for the build, a HUP takes it back
-        Hup if afterwards == Pause => (Reloading(Serve), vec![]),
+fn reloading(queued: Queued, input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        // the WINCH that waits for the build is cancelled by a HUP, as a pause is
+        Hup if queued == Pause => (Reloading(Nothing), vec![]),
         Hup => (Reloading(Reload), vec![]),
         Winch => (Reloading(Pause), vec![]),
-        Usr1 => (Reloading(afterwards), vec![ReopenLogs]),
-        Usr2 => (Reloading(afterwards), vec![Refuse(Refusal::Reloading)]),
-        Quit | Term | Int | Close => leave(event, vec![AbandonBuild]),
-        Built => built(afterwards, vec![GoLive]),
-        BuildFailed => built(afterwards, vec![]),
-        SuccessorGone => (Reloading(afterwards), vec![Live(Recover)]),
-        TimeOver => (Reloading(afterwards), vec![KillSuccessor, Live(Recover)]),
-        Rollback | Drained => (Reloading(afterwards), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops => (Reloading(afterwards), vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            (Reloading(afterwards), vec![])
-        }
+        Usr1 => (Reloading(queued), vec![ReopenLogs]),
+        Usr2 => (Reloading(queued), vec![Refuse(CommandRefusal::Reloading)]),
+        Quit | Term | Int | Close => leave(input, vec![AbandonBuild]),
+        Built => continue_with(queued, vec![GoLive]),
+        BuildFailed => continue_with(queued, vec![]),
+        SuccessorGone => (Reloading(queued), vec![Instance(Recover)]),
+        TimerExpired => (Reloading(queued), vec![KillSuccessor, Instance(Recover)]),
+        Rollback | Drained => (Reloading(queued), vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops => (Reloading(queued), vec![]),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Reloading(queued), vec![]),
     }
 }
 
-/// Nothing has changed yet for anybody: whatever goes wrong, this process serves on.
-fn upgrading(afterwards: Afterwards, event: Event) -> (Phase, Vec<Action>) {
-    match event {
+/// Until the new process is ready, no client is affected: after any failure this process serves on.
+fn upgrading(queued: Queued, input: Input) -> (Phase, Vec<Action>) {
+    match input {
         Hup => (Upgrading(Reload), vec![]),
-        Usr1 => (Upgrading(afterwards), vec![ReopenLogs]),
+        Usr1 => (Upgrading(queued), vec![ReopenLogs]),
         Usr2 => (
-            Upgrading(afterwards),
-            vec![Refuse(Refusal::AlreadyUpgrading)],
+            Upgrading(queued),
+            vec![Refuse(CommandRefusal::AlreadyUpgrading)],
         ),
-        Quit | Term | Int | Close => leave(event, vec![Say(Word::Cancel), KillSuccessor]),
+        Quit | Term | Int | Close => leave(input, vec![Send(MessageKind::Cancel), KillSuccessor]),
         SuccessorReady => {
-            let hup = (afterwards == Reload).then_some(PassHup);
+            let hup = (queued == Reload).then_some(ForwardHup);
             (
-                Swapping(Gently),
-                [Say(Word::Live), Arm(Timer::Swap)]
+                Swapping(Graceful),
+                [Send(MessageKind::Live), Arm(Timeout::Swap)]
                     .into_iter()
                     .chain(hup)
                     .collect(),
             )
         }
-        // connections cannot travel to it: they drain, and the sockets are its own from now on
-        StrangerAccepts => {
-            let out = [StopAccepting, LetGo, TellDraining, Retire].map(Live);
+        // a foreign program cannot receive connections: they drain here, and it keeps the sockets
+        ForeignAccepts => {
+            let out = [StopAccepting, Release, StartDraining, Retire].map(Instance);
             (
-                LastCall(Gently),
-                out.into_iter().chain([Arm(Timer::LastCall)]).collect(),
+                KeepaliveGrace(Graceful),
+                out.into_iter()
+                    .chain([Arm(Timeout::KeepaliveGrace)])
+                    .collect(),
             )
         }
-        SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | SuccessorAnswers
-        | TimeOver => built(afterwards, vec![Disarm, KillSuccessor]),
-        Rollback => built(afterwards, vec![Say(Word::Cancel), Disarm, KillSuccessor]),
-        Winch | Built | BuildFailed | Drained => (Upgrading(afterwards), vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            (Upgrading(afterwards), vec![])
-        }
+        SuccessorGone | SuccessorStops | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | TimerExpired => continue_with(queued, vec![Disarm, KillSuccessor]),
+        Rollback => continue_with(
+            queued,
+            vec![Send(MessageKind::Cancel), Disarm, KillSuccessor],
+        ),
+        Winch | Built | BuildFailed | Drained => (Upgrading(queued), vec![]),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Upgrading(queued), vec![]),
     }
 }
 
-/// From here on a TERM finds the process leaving already.
-fn swapping(told: Told, event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup => (Swapping(told), vec![PassHup]),
-        Usr1 => (Swapping(told), vec![ReopenLogs]),
-        Usr2 => (Swapping(told), vec![Refuse(Refusal::AlreadyUpgrading)]),
-        Term | Int => (Swapping(Firmly), vec![PassStop(event)]),
-        Quit => (Swapping(told), vec![PassStop(event)]),
-        Close => leave(Close, vec![Say(Word::Cancel), KillSuccessor]),
+/// A TERM or INT from here on makes the shutdown `Fast`, because this process is about to exit anyway.
+fn swapping(kind: ShutdownKind, input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup => (Swapping(kind), vec![ForwardHup]),
+        Usr1 => (Swapping(kind), vec![ReopenLogs]),
+        Usr2 => (
+            Swapping(kind),
+            vec![Refuse(CommandRefusal::AlreadyUpgrading)],
+        ),
+        Term | Int => (Swapping(Fast), vec![ForwardStop(input)]),
+        Quit => (Swapping(kind), vec![ForwardStop(input)]),
+        Close => leave(Close, vec![Send(MessageKind::Cancel), KillSuccessor]),
         SuccessorAccepts => (
-            HandingOver(told),
+            HandingOver(kind),
             vec![
-                Live(StopAccepting),
-                Live(Step::HandOver),
-                Arm(Timer::Rollback),
+                Instance(StopAccepting),
+                Instance(InstanceAction::HandOver),
+                Arm(Timeout::Rollback),
             ],
         ),
-        SuccessorShares => match told {
-            Gently => (Phase::Sharing, vec![Disarm, Live(Share)]),
-            Firmly => commit(Firmly),
+        SuccessorShares => match kind {
+            Graceful => (Phase::Sharing, vec![Disarm, Instance(AnnounceSharing)]),
+            Fast => commit(Fast),
         },
-        SuccessorStops => last_call(told),
-        SuccessorGone | Rollback | TimeOver => come_back(told, vec![Disarm, KillSuccessor]),
-        Winch | Built | BuildFailed | Drained => (Swapping(told), vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAnswers => (Swapping(told), vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            (Swapping(told), vec![])
-        }
+        SuccessorStops => end_accepting(kind),
+        SuccessorGone | Rollback | TimerExpired => serve_again(kind, vec![Disarm, KillSuccessor]),
+        Winch | Built | BuildFailed | Drained => (Swapping(kind), vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAlive => (Swapping(kind), vec![]),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Swapping(kind), vec![]),
     }
 }
 
-fn handing_over(phase: Phase, told: Told, event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup | Usr2 => (phase, vec![Refuse(Refusal::Leaving)]),
+fn handing_over(phase: Phase, kind: ShutdownKind, input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup | Usr2 => (phase, vec![Refuse(CommandRefusal::Leaving)]),
         Usr1 => (phase, vec![ReopenLogs]),
-        Term | Int if told == Firmly => let_go_and_cut(),
-        Term | Int => (firmly(phase), vec![]),
-        Close => let_go_and_cut(),
-        TimeOver if phase == HandingOver(told) => {
-            (Confirming(told), vec![Say(Word::Probe), Arm(Timer::Answer)])
-        }
-        SuccessorAnswers if phase == Confirming(told) => (
-            Draining(told),
+        Term | Int if kind == Fast => release_and_cut(),
+        Term | Int => (with_fast_shutdown(phase), vec![]),
+        Close => release_and_cut(),
+        TimerExpired if phase == HandingOver(kind) => (
+            Confirming(kind),
+            vec![Send(MessageKind::Probe), Arm(Timeout::Answer)],
+        ),
+        SuccessorAlive if phase == Confirming(kind) => (
+            Draining(kind),
             vec![
-                Live(LetGo),
-                Say(Word::Confirmed),
-                Live(Retire),
-                Arm(Timer::Grace),
+                Instance(Release),
+                Send(MessageKind::Confirmed),
+                Instance(Retire),
+                Arm(Timeout::Grace),
             ],
         ),
         SuccessorStops => {
-            let (phase, then) = last_call(told);
-            (phase, [Live(LetGo)].into_iter().chain(then).collect())
+            let (phase, then) = end_accepting(kind);
+            (phase, [Instance(Release)].into_iter().chain(then).collect())
         }
-        SuccessorGone | TimeOver => come_back(told, vec![Disarm, KillSuccessor, Live(TakeBack)]),
-        Rollback if told == Gently => recall(vec![Say(Word::Recall), Live(Reinstate), Live(Keep)]),
+        SuccessorGone | TimerExpired => {
+            serve_again(kind, vec![Disarm, KillSuccessor, Instance(TakeBack)])
+        }
+        Rollback if kind == Graceful => recall(vec![
+            Send(MessageKind::Recall),
+            Instance(Reinstate),
+            Instance(KeepConnections),
+        ]),
         Winch | Quit | Rollback | Built | BuildFailed | Drained => (phase, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers => (phase, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive => {
             (phase, vec![])
         }
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (phase, vec![]),
     }
 }
 
-/// Both accept, as long as a person likes: QUIT here commits, QUIT there takes it back.
-fn sharing(event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup => (Phase::Sharing, vec![Refuse(Refusal::Sharing)]),
+/// Both processes accept, without a timeout. QUIT to this process commits, QUIT to the new one rolls back.
+fn sharing(input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup => (Phase::Sharing, vec![Refuse(CommandRefusal::Sharing)]),
         Usr1 => (Phase::Sharing, vec![ReopenLogs]),
-        Usr2 => (Phase::Sharing, vec![Refuse(Refusal::AlreadyUpgrading)]),
+        Usr2 => (
+            Phase::Sharing,
+            vec![Refuse(CommandRefusal::AlreadyUpgrading)],
+        ),
         Winch => (
             Standby,
-            vec![Live(StopAccepting), Live(Rest), Live(Step::HandOver)],
+            vec![
+                Instance(StopAccepting),
+                Instance(MarkPaused),
+                Instance(InstanceAction::HandOver),
+            ],
         ),
-        Quit => commit(Gently),
-        Term | Int => commit(Firmly),
-        Close => let_go_and_cut(),
-        SuccessorStops => recall(vec![Live(Reinstate)]),
-        Rollback => recall(vec![Say(Word::Recall), Live(Reinstate)]),
-        SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack)]),
-        Built | BuildFailed | TimeOver | Drained => (Phase::Sharing, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers => (Phase::Sharing, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+        Quit => commit(Graceful),
+        Term | Int => commit(Fast),
+        Close => release_and_cut(),
+        SuccessorStops => recall(vec![Instance(Reinstate)]),
+        Rollback => recall(vec![Send(MessageKind::Recall), Instance(Reinstate)]),
+        SuccessorGone => serve_again(Graceful, vec![KillSuccessor, Instance(TakeBack)]),
+        Built | BuildFailed | TimerExpired | Drained => (Phase::Sharing, vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive => {
             (Phase::Sharing, vec![])
         }
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Phase::Sharing, vec![]),
     }
 }
 
-fn standby(event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup => (Phase::Sharing, [Keep, Accept].map(Live).to_vec()),
+fn standby(input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup => (
+            Phase::Sharing,
+            [KeepConnections, Accept].map(Instance).to_vec(),
+        ),
         Usr1 => (Standby, vec![ReopenLogs]),
-        Usr2 => (Standby, vec![Refuse(Refusal::AlreadyUpgrading)]),
-        Quit => commit(Gently),
-        Term | Int => commit(Firmly),
-        Close => let_go_and_cut(),
-        SuccessorStops => recall(vec![Live(Reinstate), Live(Keep)]),
-        Rollback => recall(vec![Say(Word::Recall), Live(Reinstate), Live(Keep)]),
-        SuccessorGone => come_back(Gently, vec![KillSuccessor, Live(TakeBack), Live(Keep)]),
-        Winch | Built | BuildFailed | TimeOver | Drained => (Standby, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers => (Standby, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
+        Usr2 => (Standby, vec![Refuse(CommandRefusal::AlreadyUpgrading)]),
+        Quit => commit(Graceful),
+        Term | Int => commit(Fast),
+        Close => release_and_cut(),
+        SuccessorStops => recall(vec![Instance(Reinstate), Instance(KeepConnections)]),
+        Rollback => recall(vec![
+            Send(MessageKind::Recall),
+            Instance(Reinstate),
+            Instance(KeepConnections),
+        ]),
+        SuccessorGone => serve_again(
+            Graceful,
+            vec![KillSuccessor, Instance(TakeBack), Instance(KeepConnections)],
+        ),
+        Winch | Built | BuildFailed | TimerExpired | Drained => (Standby, vec![]),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive => {
             (Standby, vec![])
         }
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Standby, vec![]),
     }
 }
 
-/// The new process lives, and is sent away: what it has comes back.
+/// Rolls back while the new process is alive: it returns its connections and exits.
 fn recall(mut first: Vec<Action>) -> (Phase, Vec<Action>) {
-    first.extend([Live(Accept), Live(TakePidFile), Arm(Timer::Return)]);
+    first.extend([
+        Instance(Accept),
+        Instance(TakePidFile),
+        Arm(Timeout::Return),
+    ]);
     (Serving, first)
 }
 
-/// The new process is here to stay; there is no way back.
-fn commit(told: Told) -> (Phase, Vec<Action>) {
-    let away = [StopAccepting, Step::HandOver, LetGo].map(Live);
-    let then = [Say(Word::Confirmed), Live(Retire), Arm(Timer::Grace)];
-    (Draining(told), away.into_iter().chain(then).collect())
+/// Commits the upgrade: the new process keeps its connections, and this process exits when it has drained.
+fn commit(kind: ShutdownKind) -> (Phase, Vec<Action>) {
+    let away = [StopAccepting, InstanceAction::HandOver, Release].map(Instance);
+    let then = [
+        Send(MessageKind::Confirmed),
+        Instance(Retire),
+        Arm(Timeout::Grace),
+    ];
+    (Draining(kind), away.into_iter().chain(then).collect())
 }
 
-/// The new process is dead: serve again, unless this one was told to stop meanwhile.
-fn come_back(told: Told, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
-    match told {
-        Gently => {
-            first.extend([Live(Accept), Live(TakePidFile)]);
+/// Serves again after the new process has died, unless this process received TERM or INT in the meantime.
+fn serve_again(kind: ShutdownKind, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
+    match kind {
+        Graceful => {
+            first.extend([Instance(Accept), Instance(TakePidFile)]);
             (Serving, first)
         }
-        Firmly => {
-            let (phase, then) = last_call(Firmly);
+        Fast => {
+            let (phase, then) = end_accepting(Fast);
             first.extend(then);
             (phase, first)
         }
     }
 }
 
-fn let_go_and_cut() -> (Phase, Vec<Action>) {
+fn release_and_cut() -> (Phase, Vec<Action>) {
     let (phase, then) = cut();
     (
         phase,
-        [Live(LetGo), Say(Word::Confirmed)]
+        [Instance(Release), Send(MessageKind::Confirmed)]
             .into_iter()
             .chain(then)
             .collect(),
     )
 }
 
-fn paused(event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup => (Serving, vec![Disarm, Live(Reopen), Live(Accept)]),
+fn paused(input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup => (Serving, vec![Disarm, Instance(Resume), Instance(Accept)]),
         Usr1 => (Paused, vec![ReopenLogs]),
-        Usr2 => (Paused, vec![Refuse(Refusal::Paused)]),
-        Quit => last_call(Gently),
-        Term | Int => last_call(Firmly),
+        Usr2 => (Paused, vec![Refuse(CommandRefusal::Paused)]),
+        Quit => end_accepting(Graceful),
+        Term | Int => end_accepting(Fast),
         Close => cut(),
-        TimeOver => (Paused, vec![Live(CloseIdle)]),
+        TimerExpired => (Paused, vec![Instance(CloseIdle)]),
         SuccessorGone => (
             Paused,
-            [Recover, TellDraining, CloseIdle].map(Live).to_vec(),
+            [Recover, StartDraining, CloseIdle].map(Instance).to_vec(),
         ),
         Winch | Rollback | Built | BuildFailed | Drained => (Paused, vec![]),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops => (Paused, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            (Paused, vec![])
-        }
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops => (Paused, vec![]),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (Paused, vec![]),
     }
 }
 
-fn leaving(phase: Phase, event: Event) -> (Phase, Vec<Action>) {
-    match event {
-        Hup | Usr2 => (phase, vec![Refuse(Refusal::Leaving)]),
+fn leaving(phase: Phase, input: Input) -> (Phase, Vec<Action>) {
+    match input {
+        Hup | Usr2 => (phase, vec![Refuse(CommandRefusal::Leaving)]),
         Usr1 => (phase, vec![ReopenLogs]),
-        Term | Int => match told(phase) {
-            Firmly => cut(),
-            Gently => (firmly(phase), vec![]),
+        Term | Int => match shutdown_kind(phase) {
+            Fast => cut(),
+            Graceful => (with_fast_shutdown(phase), vec![]),
         },
         Close => cut(),
-        TimeOver => go_on_leaving(phase),
-        // a lame duck still accepts: that nobody is there says nothing
-        Drained if matches!(phase, LameDuck(_)) => (phase, vec![]),
+        TimerExpired => next_shutdown_phase(phase),
+        // the process still accepts, so the next connection may arrive at any moment
+        Drained if matches!(phase, ShutdownDelay(_)) => (phase, vec![]),
         Drained => (Gone, vec![Disarm]),
         Winch | Quit | Rollback | Built | BuildFailed => (phase, vec![]),
-        // what was to travel to it is answered here and closed politely
-        SuccessorGone if matches!(phase, LastCall(_)) => {
-            (phase, [TakeBack, TellDraining].map(Live).to_vec())
+        // connections that were to be handed over are served here, and closed after their current request
+        SuccessorGone if matches!(phase, KeepaliveGrace(_)) => {
+            (phase, [TakeBack, StartDraining].map(Instance).to_vec())
         }
         SuccessorGone if matches!(phase, Draining(_)) => (
             phase,
-            [TakeBack, TellDraining, CloseIdle].map(Live).to_vec(),
+            [TakeBack, StartDraining, CloseIdle].map(Instance).to_vec(),
         ),
         PredecessorGone if matches!(phase, GivingBack(_)) => {
-            let here = [TakeBack, TellDraining, CloseIdle].map(Live);
+            let here = [TakeBack, StartDraining, CloseIdle].map(Instance);
             (
-                Draining(told(phase)),
-                here.into_iter().chain([Arm(Timer::Grace)]).collect(),
+                Draining(shutdown_kind(phase)),
+                here.into_iter().chain([Arm(Timeout::Grace)]).collect(),
             )
         }
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops | SuccessorGone => (phase, vec![]),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            (phase, vec![])
-        }
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops | SuccessorGone => (phase, vec![]),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => (phase, vec![]),
     }
 }
 
-/// A build has ended, for good or bad: `first` is what it brings.
-fn built(afterwards: Afterwards, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
-    match afterwards {
-        Serve => (Serving, first),
+/// Continues with the operation that was queued during a build or a trial. `first` are the actions that precede it.
+fn continue_with(queued: Queued, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
+    match queued {
+        Nothing => (Serving, first),
         Reload => {
             first.push(Build);
-            (Reloading(Serve), first)
+            (Reloading(Nothing), first)
         }
         Pause => pause(first),
     }
 }
 
-/// Nobody else serves: from here on it is this process.
+/// The actions of a process that starts to serve while no other process serves.
 fn go_live() -> Vec<Action> {
     [GoLive]
         .into_iter()
-        .chain([Accept, TakePidFile, Announce, Settle].map(Live))
+        .chain([Accept, TakePidFile, Announce, CloseUnused].map(Instance))
         .collect()
 }
 
 fn pause(mut first: Vec<Action>) -> (Phase, Vec<Action>) {
     first.extend([
-        Live(Rest),
-        Live(StopAccepting),
-        Live(TellDraining),
-        Arm(Timer::LastCall),
+        Instance(MarkPaused),
+        Instance(StopAccepting),
+        Instance(StartDraining),
+        Arm(Timeout::KeepaliveGrace),
     ]);
     (Paused, first)
 }
 
-/// The first step out: TERM alone has a lame duck's delay.
-fn leave(event: Event, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
-    let (phase, then) = match event {
+/// Begins the shutdown. Only TERM is followed by `shutdown.delay`.
+fn leave(input: Input, mut first: Vec<Action>) -> (Phase, Vec<Action>) {
+    let (phase, then) = match input {
         Term => (
-            LameDuck(Firmly),
-            vec![Live(Step::Leave), Arm(Timer::LameDuck)],
+            ShutdownDelay(Fast),
+            vec![
+                Instance(InstanceAction::MarkLeaving),
+                Arm(Timeout::ShutdownDelay),
+            ],
         ),
-        Int => last_call(Firmly),
+        Int => end_accepting(Fast),
         Close => cut(),
-        Quit | Hup | Usr1 | Usr2 | Winch | Rollback => last_call(Gently),
-        Built | BuildFailed | TimeOver | Drained => last_call(Gently),
-        SuccessorReady | StrangerAccepts | SuccessorAccepts | SuccessorShares
-        | SuccessorAnswers | SuccessorStops | SuccessorGone => last_call(Gently),
-        ToldLive | ToldShare | ToldCancel | ToldRecall | Confirmed | PredecessorGone => {
-            last_call(Gently)
-        }
+        Quit | Hup | Usr1 | Usr2 | Winch | Rollback => end_accepting(Graceful),
+        Built | BuildFailed | TimerExpired | Drained => end_accepting(Graceful),
+        SuccessorReady | ForeignAccepts | SuccessorAccepts | SuccessorShares | SuccessorAlive
+        | SuccessorStops | SuccessorGone => end_accepting(Graceful),
+        LiveReceived | ShareReceived | CancelReceived | RecallReceived | Confirmed
+        | PredecessorGone => end_accepting(Graceful),
     };
     first.extend(then);
     (phase, first)
 }
 
-fn last_call(told: Told) -> (Phase, Vec<Action>) {
-    let out = [Step::Leave, CloseListeners, TellDraining, Retire].map(Live);
+fn end_accepting(kind: ShutdownKind) -> (Phase, Vec<Action>) {
+    let out = [
+        InstanceAction::MarkLeaving,
+        CloseListeners,
+        StartDraining,
+        Retire,
+    ]
+    .map(Instance);
     (
-        LastCall(told),
-        out.into_iter().chain([Arm(Timer::LastCall)]).collect(),
+        KeepaliveGrace(kind),
+        out.into_iter()
+            .chain([Arm(Timeout::KeepaliveGrace)])
+            .collect(),
     )
 }
 
-/// The wait of a phase is over: the next one begins.
-fn go_on_leaving(phase: Phase) -> (Phase, Vec<Action>) {
+/// Moves to the next phase of the shutdown, because the timeout of the current one has expired.
+fn next_shutdown_phase(phase: Phase) -> (Phase, Vec<Action>) {
     match phase {
-        LameDuck(told) => last_call(told),
-        LastCall(told) => (Draining(told), vec![Live(CloseIdle), Arm(Timer::Grace)]),
-        Draining(told) | GivingBack(told) => {
-            (Stopping(told), vec![Live(TellStop), Arm(Timer::Force)])
-        }
+        ShutdownDelay(kind) => end_accepting(kind),
+        KeepaliveGrace(kind) => (
+            Draining(kind),
+            vec![Instance(CloseIdle), Arm(Timeout::Grace)],
+        ),
+        Draining(kind) | GivingBack(kind) => (
+            Stopping(kind),
+            vec![Instance(StopHandlers), Arm(Timeout::Force)],
+        ),
         Stopping(_) => cut(),
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => (phase, vec![]),
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | AwaitingCommit(_) => {
+            (phase, vec![])
+        }
         Serving | Reloading(_) | Paused | Gone => (phase, vec![]),
         Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) | Phase::Sharing | Standby => {
             (phase, vec![])
@@ -538,32 +601,46 @@ fn go_on_leaving(phase: Phase) -> (Phase, Vec<Action>) {
 fn cut() -> (Phase, Vec<Action>) {
     (
         Gone,
-        vec![Disarm, Live(Step::Leave), Live(CloseListeners), Live(Cut)],
+        vec![
+            Disarm,
+            Instance(InstanceAction::MarkLeaving),
+            Instance(CloseListeners),
+            Instance(Cut),
+        ],
     )
 }
 
-fn told(phase: Phase) -> Told {
+fn shutdown_kind(phase: Phase) -> ShutdownKind {
     match phase {
-        Swapping(told) | HandingOver(told) | Confirming(told) => told,
-        LameDuck(told) | LastCall(told) | Draining(told) | GivingBack(told) | Stopping(told) => {
-            told
-        }
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) | Serving => Gently,
-        Reloading(_) | Upgrading(_) | Phase::Sharing | Standby | Paused | Gone => Gently,
+        Swapping(kind) | HandingOver(kind) | Confirming(kind) => kind,
+        ShutdownDelay(kind) | KeepaliveGrace(kind) | Draining(kind) | GivingBack(kind)
+        | Stopping(kind) => kind,
+        Starting(_)
+        | Succeeding(_)
+        | Phase::Ready(_)
+        | Proving(_)
+        | AwaitingCommit(_)
+        | Serving => Graceful,
+        Reloading(_) | Upgrading(_) | Phase::Sharing | Standby | Paused | Gone => Graceful,
     }
 }
 
-fn firmly(phase: Phase) -> Phase {
+fn with_fast_shutdown(phase: Phase) -> Phase {
     match phase {
-        Swapping(_) => Swapping(Firmly),
-        HandingOver(_) => HandingOver(Firmly),
-        Confirming(_) => Confirming(Firmly),
-        LameDuck(_) => LameDuck(Firmly),
-        LastCall(_) => LastCall(Firmly),
-        Draining(_) => Draining(Firmly),
-        GivingBack(_) => GivingBack(Firmly),
-        Stopping(_) => Stopping(Firmly),
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) | Serving => phase,
+        Swapping(_) => Swapping(Fast),
+        HandingOver(_) => HandingOver(Fast),
+        Confirming(_) => Confirming(Fast),
+        ShutdownDelay(_) => ShutdownDelay(Fast),
+        KeepaliveGrace(_) => KeepaliveGrace(Fast),
+        Draining(_) => Draining(Fast),
+        GivingBack(_) => GivingBack(Fast),
+        Stopping(_) => Stopping(Fast),
+        Starting(_)
+        | Succeeding(_)
+        | Phase::Ready(_)
+        | Proving(_)
+        | AwaitingCommit(_)
+        | Serving => phase,
         Reloading(_) | Upgrading(_) | Phase::Sharing | Standby | Paused | Gone => phase,
     }
 }

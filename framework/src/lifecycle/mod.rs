@@ -1,44 +1,45 @@
-//! The life of a process: start, reload, pause, drain, end. [`machine`] decides, [`driver`] carries out.
+//! The life of a process: start, reload, pause, upgrade, shutdown.
+//!
+//! [`machine`] decides, [`driver`] carries out its decisions.
 
-mod counting;
-mod desk;
+mod counters;
 mod driver;
-mod ears;
+mod event;
 mod generations;
-mod giving;
 mod handle;
 mod handover;
-mod happening;
-mod heard;
+mod instance;
+mod instance_actions;
 mod lineage;
-mod live;
 mod machine;
-mod named;
+mod new_peer_reader;
+mod old_peer_reader;
+mod pending;
 mod predecessor;
+mod presence;
 mod reload;
+mod sender;
 mod signal;
 mod stand_in;
-mod steps;
 mod successor;
+mod timeouts;
 mod upgrade;
 mod waiter;
-mod waits;
 mod watch;
 
 use std::process::ExitCode;
 
-pub(crate) use desk::Build;
 pub(crate) use driver::Driver;
 pub use handle::{DeadlineExceeded, Handle, Report};
 pub(crate) use lineage::Lineage;
-pub(crate) use machine::Event;
+pub(crate) use pending::ProgramInfo;
 pub(crate) use predecessor::Predecessor;
-pub(crate) use reload::{build, Ownership, Plan};
+pub(crate) use reload::{build, Ownership, ServerContext};
 pub(crate) use signal::Signals;
 #[cfg(feature = "dev")]
 pub(crate) use waiter::{be_subreaper, pass_on, Family, Newest, PASSED_ON};
 
-/// Is what this program was executed for, where that is not the application.
+/// Runs a helper process of this module if the program was executed as one. Returns `None` in an ordinary start.
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     waiter::run_if_asked().or_else(stand_in::run_if_asked)
 }

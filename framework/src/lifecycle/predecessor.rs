@@ -1,5 +1,7 @@
-//! The old process of an upgrade, as the new one sees it: it says when to go live, gives its connections, and may be
-//! given them back.
+//! The old process of an upgrade, as the new process sees it.
+//!
+//! The old process sends the message to go live, and its connections. If the upgrade is rolled back, the connections
+//! return to it.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -7,55 +9,55 @@ use std::sync::Arc;
 use async_channel::Sender;
 use async_std::future::timeout;
 
-use super::giving::{Giving, Until, ANSWER};
-use super::handover::{Channel, Message, COUNTS, VERSION};
-use super::happening::Happening;
-use super::heard::Heard;
-use super::machine::Word;
+use super::event::DriverEvent;
+use super::handover::{Channel, PeerMessage, COUNTS, VERSION};
+use super::machine::MessageKind;
+use super::old_peer_reader::OldPeer;
+use super::sender::{ConnectionSender, CopyRetention, ACK_TIMEOUT};
 use crate::error::{Error, Kind};
 use crate::http::detached::Detached;
 use crate::http::transfer::Transfer;
 use crate::observe::metrics::Metrics;
 use crate::sync::limiter::Limiter;
 
-/// The process that this one takes over from.
+/// The old process.
 pub(crate) struct Predecessor {
     channel: Arc<Channel>,
-    /// What goes back to it, where this one is sent away again.
-    giving: Giving,
-    heard: Option<Heard>,
+    /// Returns connections to the old process after a rollback.
+    sender: ConnectionSender,
+    peer: Option<OldPeer>,
 }
 
 impl Predecessor {
-    /// Takes our end of the channel.
+    /// Takes over an inherited end of a handover channel.
     ///
     /// # Errors
-    /// What was passed is no such channel.
+    /// The descriptor is not a handover channel.
     pub(crate) fn adopt(channel: OwnedFd) -> Result<Self, Error> {
         let channel = Channel::adopt(channel).map_err(|error| {
             Error::new(Kind::Io, "the channel to the old process cannot be used").because(error)
         })?;
         let channel = Arc::new(channel);
-        // nobody watches over the old process: it has what it says it has
-        let giving = Giving::new(channel.clone(), Until::Taken);
+        // the new process does not supervise the old one, so an acknowledged connection is gone for good
+        let sender = ConnectionSender::new(channel.clone(), CopyRetention::UntilAcked);
         Ok(Predecessor {
             channel,
-            giving,
-            heard: None,
+            sender,
+            peer: None,
         })
     }
 
-    /// Says why this process will never be ready, before anything else was said.
-    pub(crate) async fn refuse(channel: OwnedFd, why: String) {
+    /// Sends the reason why this process cannot start. This is the first and only message on the channel.
+    pub(crate) async fn refuse(channel: OwnedFd, reason: String) {
         let Ok(predecessor) = Predecessor::adopt(channel) else {
             return;
         };
         predecessor.hello().await;
-        predecessor.fail(why).await;
+        predecessor.fail(reason).await;
     }
 
     async fn hello(&self) {
-        self.send(Message::Hello {
+        self.send_message(PeerMessage::Hello {
             version: VERSION,
             capabilities: COUNTS,
             pid: std::process::id(),
@@ -63,57 +65,61 @@ impl Predecessor {
         .await;
     }
 
-    /// Greets the old process, before anything else is said, and listens from then on.
-    pub(crate) async fn greet(&mut self, metrics: Arc<Metrics>, events: Sender<Happening>) {
+    /// Sends `Hello`, which precedes every other message, and starts to read the messages of the old process.
+    pub(crate) async fn greet(&mut self, metrics: Arc<Metrics>, events: Sender<DriverEvent>) {
         self.hello().await;
-        self.heard = Some(Heard::predecessor(
+        self.peer = Some(OldPeer::predecessor(
             self.channel.clone(),
-            self.giving.taken(),
+            self.sender.acks(),
             metrics,
             events,
         ));
     }
 
-    /// Whether nothing comes from it any more.
+    /// Returns true if the old process will send nothing more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.heard.as_ref().is_none_or(Heard::is_over)
+        self.peer.as_ref().is_none_or(OldPeer::is_gone)
     }
 
-    /// What hears it, to be left to another process.
-    pub(crate) fn heard(self) -> Option<Heard> {
-        self.heard
+    /// Returns the reader of the channel, so that the next process can take it over.
+    pub(crate) fn into_peer(self) -> Option<OldPeer> {
+        self.peer
     }
 
-    pub(crate) async fn say(&self, word: Word) {
-        match word {
-            Word::Ready => self.send(Message::Ready).await,
-            Word::Accepting => self.send(Message::Accepting).await,
-            Word::Stopping => self.send(Message::Stopping).await,
-            // what only a predecessor says
-            Word::Live | Word::Cancel | Word::Probe | Word::Recall | Word::Confirmed => {}
+    /// Sends a message. Kinds that only an old process sends are ignored.
+    pub(crate) async fn send(&self, kind: MessageKind) {
+        match kind {
+            MessageKind::Ready => self.send_message(PeerMessage::Ready).await,
+            MessageKind::Accepting => self.send_message(PeerMessage::Accepting).await,
+            MessageKind::Stopping => self.send_message(PeerMessage::Stopping).await,
+            MessageKind::Live
+            | MessageKind::Cancel
+            | MessageKind::Probe
+            | MessageKind::Recall
+            | MessageKind::Confirmed => {}
         }
     }
 
-    /// Says why this process cannot go live.
-    pub(crate) async fn fail(&self, why: String) {
-        self.send(Message::Failed { why }).await;
+    /// Sends the reason why this process cannot go live.
+    pub(crate) async fn fail(&self, reason: String) {
+        self.send_message(PeerMessage::Failed { reason }).await;
     }
 
-    /// Opens the way by which connections go back to the old process.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Sender<Transfer> {
-        self.giving.open_way(move |error| async move {
-            log::error!("connections cannot be handed back to the old process: {error}");
-            let _ = events.send(Happening::PredecessorGone).await;
+    /// Returns the queue of connections that return to the old process.
+    pub(crate) fn transfers(&mut self, events: Sender<DriverEvent>) -> Sender<Transfer> {
+        self.sender.transfers(move |error| async move {
+            log::error!("connections cannot be returned to the old process: {error}");
+            let _ = events.send(DriverEvent::PredecessorGone).await;
         })
     }
 
-    /// After its death: the connections that it never got.
+    /// Takes over every connection that the old process has not acknowledged. Call this only after its death.
     pub(crate) async fn take_back(&mut self, permits: &Arc<Limiter>) -> Vec<Detached> {
-        self.giving.take_back(None, permits).await.0
+        self.sender.take_back(None, permits).await.0
     }
 
-    async fn send(&self, message: Message) {
-        // an old process that is gone does not hear it, and its end is heard of
-        let _ = timeout(ANSWER, self.channel.send(&message, &[])).await;
+    async fn send_message(&self, message: PeerMessage) {
+        // a failure needs no handling here: the task that reads the channel reports its end
+        let _ = timeout(ACK_TIMEOUT, self.channel.send(&message, &[])).await;
     }
 }

@@ -1,14 +1,14 @@
-//! A reload up to the point of no return: everything that can fail, done beside what serves, leaving no trace if it does.
+//! Prepares a generation: every step that can fail, without any effect on the current generation.
 //!
-//! A start is the same with nothing beside it.
+//! The first generation is prepared in the same way, without a current one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_std::future::timeout;
 
-use super::desk::Build;
 use super::lineage::Lineage;
+use super::pending::ProgramInfo;
 use crate::app::Application;
 use crate::config::{ConfigSources, LoadedConfig};
 use crate::control::Socket;
@@ -22,93 +22,97 @@ use crate::sync::token::token;
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::Program;
 
-/// What generations are made from.
-pub(crate) struct Plan {
+/// The parts of a server that outlive its generations.
+pub(crate) struct ServerContext {
     pub(crate) sources: ConfigSources,
     pub(crate) application: Arc<dyn Application>,
     pub(crate) sockets: Sockets,
     pub(crate) ownership: Ownership,
     pub(crate) open_files: OpenFiles,
-    /// The program, to be started again, and its generations; a guest has none.
+    /// The program that an upgrade starts again, and the record of its processes. `None` in a server that is embedded
+    /// in another program.
     pub(crate) program: Option<(Program, Lineage)>,
-    /// What runs, for whoever asks.
-    pub(crate) build: Build,
+    pub(crate) program_info: ProgramInfo,
     pub(crate) metrics: Arc<Metrics>,
-    /// Where commands come in.
     pub(crate) control: Option<Arc<Socket>>,
 }
 
-/// Whether the process is ours: then its log follows the settings.
+/// The owner of the process. Only if it is slackwater do the settings configure the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ownership {
     Process,
     Guest,
 }
 
-/// What is live while the next generation is prepared.
-pub(crate) struct Beside {
+/// The current generation, while the next one is prepared.
+pub(crate) struct CurrentGeneration {
     pub(crate) generation: Arc<Generation>,
     pub(crate) listeners: Vec<Arc<Listener>>,
-    pub(crate) build_within: Duration,
+    pub(crate) build_timeout: Duration,
 }
 
-/// All that is needed to go live, with nothing left that could fail.
-pub(crate) struct Next {
+/// A generation that can go live without a step that could fail.
+pub(crate) struct NextGeneration {
     pub(crate) loaded: LoadedConfig,
-    pub(crate) sockets: Fresh,
-    /// The addresses of listeners that answer for metrics alone.
-    pub(crate) metrics_alone: Vec<String>,
-    /// The log's new settings, where the log is ours.
+    pub(crate) listeners: NewListeners,
+    /// The addresses of the listeners that serve only metrics.
+    pub(crate) metrics_only: Vec<String>,
+    /// The new settings of the log, if slackwater owns the process.
     pub(crate) log: Option<log::LogChange>,
     pub(crate) prepared: Prepared,
 }
 
-/// Prepares the first generation, or the one after `beside`, from settings that were loaded or are loaded now.
+/// Prepares the next generation, or the first one if `current` is `None`. Loads the settings unless `loaded` has them.
 ///
 /// # Errors
-/// When the configuration is refused, a socket cannot be had, `app` or `on_ready` fails, or they take too long.
+/// The settings are not valid, a socket cannot be opened, `app` or `on_ready` fails, or the build takes too long.
 pub(crate) async fn prepare(
-    plan: &Plan,
+    context: &ServerContext,
     loaded: Option<LoadedConfig>,
-    beside: Option<Beside>,
+    current: Option<CurrentGeneration>,
     reason: Reason,
-) -> Result<Next, Error> {
-    let mut loaded = loaded.map_or_else(|| plan.sources.load(), Ok)?;
-    let current = beside.as_ref().map_or_else(
-        || plan.sockets.bound_by_old_process(),
-        |beside| beside.listeners.clone(),
+) -> Result<NextGeneration, Error> {
+    let mut loaded = loaded.map_or_else(|| context.sources.load(), Ok)?;
+    let open = current.as_ref().map_or_else(
+        || context.sockets.bound_by_old_process(),
+        |current| current.listeners.clone(),
     );
-    let acquired = plan.sockets.acquire(
+    let acquired = context.sockets.acquire(
         loaded.config.listen.as_deref(),
         loaded.config.backlog,
-        &current,
+        &open,
     )?;
-    let mut fresh = Fresh { acquired, current };
-    let metrics_alone = fresh.add_for_metrics(plan, &loaded)?;
-    let prepared = match &beside {
-        None => build(&*plan.application, &mut loaded, None, reason).await?,
-        Some(Beside {
-            generation,
-            build_within,
-            ..
-        }) => {
-            let build = build(&*plan.application, &mut loaded, Some(generation), reason);
-            timeout(*build_within, build).await.map_err(|_| {
+    let mut listeners = NewListeners {
+        acquired,
+        current: open,
+    };
+    let metrics_only = listeners.add_for_metrics(context, &loaded)?;
+    let prepared = match &current {
+        None => build(&*context.application, &mut loaded, None, reason).await?,
+        Some(current) => {
+            let within = current.build_timeout;
+            let build = build(
+                &*context.application,
+                &mut loaded,
+                Some(&current.generation),
+                reason,
+            );
+            timeout(within, build).await.map_err(|_| {
                 Error::new(
                     Kind::App,
-                    format!("the application was not ready within {build_within:?}"),
+                    format!("the application was not ready within {within:?}"),
                 )
             })??
         }
     };
-    let log = match plan.ownership {
+    let log = match context.ownership {
         Ownership::Process => Some(log::prepare(&loaded.config.log)?),
         Ownership::Guest => None,
     };
-    Ok(Next {
+    Ok(NextGeneration {
         loaded,
-        sockets: fresh,
-        metrics_alone,
+        listeners,
+        metrics_only,
         log,
         prepared,
     })
@@ -133,7 +137,7 @@ pub(crate) async fn build(
     for hook in std::mem::take(&mut built.on_ready) {
         hook()
             .await
-            .map_err(|error| Error::new(Kind::App, "on_ready refused to go live").because(error))?;
+            .map_err(|error| Error::new(Kind::App, "on_ready failed").because(error))?;
     }
     Ok(Prepared::new(
         number,
@@ -144,68 +148,64 @@ pub(crate) async fn build(
     ))
 }
 
-/// Listeners that were bound for a generation which may not come: closed again unless it does.
-pub(crate) struct Fresh {
+/// The listeners of the next generation. Listeners that were opened for it are closed on drop, unless
+/// [`keep`](NewListeners::keep) is called.
+pub(crate) struct NewListeners {
     acquired: ListenerSet,
     current: Vec<Arc<Listener>>,
 }
 
-impl Fresh {
-    /// Adds the listeners of `metrics.listen`; gives their addresses.
+impl NewListeners {
+    /// Adds the listeners of `metrics.listen`, and returns their addresses.
     fn add_for_metrics(
         &mut self,
-        plan: &Plan,
+        context: &ServerContext,
         loaded: &LoadedConfig,
     ) -> Result<Vec<String>, Error> {
         let Some(entries) = &loaded.config.metrics.listen else {
             return Ok(vec![]);
         };
-        let in_use = |listener: &&Arc<Listener>| {
-            self.acquired
-                .listeners
-                .iter()
-                .any(|l| Arc::ptr_eq(l, listener))
-        };
         let free: Vec<_> = self
             .current
             .iter()
-            .filter(|listener| !in_use(listener))
+            .filter(|listener| !self.contains(listener))
             .cloned()
             .collect();
-        let beside = plan
+        let listeners = context
             .sockets
-            .acquire_other(entries, loaded.config.backlog, &free);
-        let beside =
-            beside.map_err(|error| Error::new(error.kind(), "metrics.listen").because(error))?;
-        let addresses = beside
+            .acquire_other(entries, loaded.config.backlog, &free)
+            .map_err(|error| Error::new(error.kind(), "metrics.listen").because(error))?;
+        let addresses = listeners
             .iter()
             .map(|listener| listener.address().to_string())
             .collect();
-        for listener in beside {
-            if !self
-                .acquired
-                .listeners
-                .iter()
-                .any(|known| Arc::ptr_eq(known, &listener))
-            {
+        for listener in listeners {
+            if !self.contains(&listener) {
                 self.acquired.listeners.push(listener);
             }
         }
         Ok(addresses)
     }
 
-    /// The generation has come: they stay.
+    fn contains(&self, listener: &Arc<Listener>) -> bool {
+        self.acquired
+            .listeners
+            .iter()
+            .any(|known| Arc::ptr_eq(known, listener))
+    }
+
+    /// Keeps the listeners open, because the generation goes live.
     pub(crate) fn keep(mut self) -> ListenerSet {
         std::mem::take(&mut self.acquired)
     }
 
-    /// What there is to say about them.
+    /// Returns the warnings to log once the generation goes live.
     pub(crate) fn notes(&self) -> &[String] {
         &self.acquired.notes
     }
 }
 
-impl Drop for Fresh {
+impl Drop for NewListeners {
     fn drop(&mut self) {
         std::mem::take(&mut self.acquired).abandon(&self.current);
     }

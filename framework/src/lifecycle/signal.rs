@@ -1,4 +1,4 @@
-//! Signals as events: one stream of them, with the origin of each, installed before anything else.
+//! Signals as inputs of the state machine.
 
 use std::time::Instant;
 
@@ -9,28 +9,28 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 use signal_hook_async_std::SignalsInfo;
 
 use super::lineage::Lineage;
-use super::machine::Event;
+use super::machine::Input;
 use super::waiter::{pass_on, Echoes, From};
 use crate::error::{Error, Kind};
 
-/// The signals of this process (`signal(7)`), caught from the moment this exists.
+/// The signals of this process (`signal(7)`), caught from the creation of this value on.
 pub(crate) struct Signals {
-    arriving: SignalsInfo<WithOrigin>,
+    stream: SignalsInfo<WithOrigin>,
     echoes: Echoes,
-    /// The generations of this program, once they are known: a first process that only stays passes signals on.
+    /// The processes of this program. A first process that stays after an upgrade forwards signals to the active one.
     lineage: Option<Lineage>,
 }
 
 impl Signals {
-    /// Installs the handlers; until then HUP, USR1 and USR2 would kill the process.
+    /// Installs the handlers. Before that HUP, USR1 and USR2 kill the process.
     ///
     /// # Errors
-    /// When the operating system refuses a handler.
+    /// The kernel refuses a handler.
     pub(crate) fn install() -> Result<Self, Error> {
         let all = [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGQUIT, SIGTERM, SIGINT];
         SignalsInfo::new(all)
-            .map(|arriving| Signals {
-                arriving,
+            .map(|stream| Signals {
+                stream,
                 echoes: Echoes::default(),
                 lineage: None,
             })
@@ -39,15 +39,15 @@ impl Signals {
             })
     }
 
-    /// From now on signals go to the newest of these, where this process only stays for those who watch it.
+    /// Forwards signals to the active process from now on, once another process has taken over.
     pub(crate) fn route(&mut self, lineage: Lineage) {
         self.lineage = Some(lineage);
     }
 
-    /// The next signal that means something.
-    pub(crate) async fn next(&mut self) -> Option<Event> {
+    /// Waits for the next signal that is an input of the state machine.
+    pub(crate) async fn next(&mut self) -> Option<Input> {
         loop {
-            let origin = self.arriving.next().await?;
+            let origin = self.stream.next().await?;
             if self
                 .echoes
                 .is_echo(origin.signal, sender(&origin), Instant::now())
@@ -57,9 +57,9 @@ impl Signals {
             match &self.lineage {
                 Some(lineage) if lineage.only_stays() => pass_on(&origin, &lineage.newest),
                 _ => {
-                    if let Some(event) = meaning(&origin) {
-                        log::info!("{}", named(&origin));
-                        return Some(event);
+                    if let Some(input) = input_of(&origin) {
+                        log::info!("{}", describe(&origin));
+                        return Some(input);
                     }
                 }
             }
@@ -67,27 +67,28 @@ impl Signals {
     }
 }
 
-fn meaning(origin: &Origin) -> Option<Event> {
-    let from_kernel = matches!(origin.cause, Cause::Kernel);
+fn input_of(origin: &Origin) -> Option<Input> {
+    let is_from_kernel = matches!(origin.cause, Cause::Kernel);
     match origin.signal {
-        SIGHUP if from_kernel => {
-            log::info!("the terminal is gone; draining");
-            Some(Event::Quit)
+        SIGHUP if is_from_kernel => {
+            log::info!("the terminal was closed; draining");
+            Some(Input::Quit)
         }
-        SIGHUP => Some(Event::Hup),
-        SIGUSR1 => Some(Event::Usr1),
-        SIGUSR2 => Some(Event::Usr2),
-        // a terminal that was resized is no command
-        SIGWINCH if from_kernel => None,
-        SIGWINCH => Some(Event::Winch),
-        SIGQUIT => Some(Event::Quit),
-        SIGTERM => Some(Event::Term),
-        SIGINT => Some(Event::Int),
+        SIGHUP => Some(Input::Hup),
+        SIGUSR1 => Some(Input::Usr1),
+        SIGUSR2 => Some(Input::Usr2),
+        // the kernel sends it when the terminal is resized
+        SIGWINCH if is_from_kernel => None,
+        SIGWINCH => Some(Input::Winch),
+        SIGQUIT => Some(Input::Quit),
+        SIGTERM => Some(Input::Term),
+        SIGINT => Some(Input::Int),
         _ => None,
     }
 }
 
-/// A waiter is the parent of the newest generation, and passes on what has reached a whole process group already.
+/// Returns the sender of a signal. The waiter is the parent of the active process, and forwards even a signal that has
+/// already reached the whole process group.
 fn sender(origin: &Origin) -> From {
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
     match &origin.process {
@@ -96,7 +97,7 @@ fn sender(origin: &Origin) -> From {
     }
 }
 
-fn named(origin: &Origin) -> String {
+fn describe(origin: &Origin) -> String {
     let name = signal_hook::low_level::signal_name(origin.signal).unwrap_or("unknown");
     match &origin.process {
         Some(process) => format!("{name} from pid {}", process.pid),

@@ -62,10 +62,10 @@ pub(crate) async fn look_anew(systemd: Arc<Systemd>, parent: Parent) {
     }
     let stood_in = timeout(AT_MOST, stand_in(&systemd, socket)).await;
     match stood_in.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
-        Ok(()) => log::info!("systemd knows this process for its child: a stop waits for its end"),
+        Ok(()) => log::info!("systemd treats this process as its child, and waits for its exit when the service stops"),
         Err(error) => log::warn!(
-            "systemd takes this process for another's child, and a stop may not wait for its end: no process could stand in \
-             for it: {error}"
+            "systemd does not treat this process as its child, and may not wait for its exit when the service stops: \
+             the helper process failed: {error}"
         ),
     }
 }

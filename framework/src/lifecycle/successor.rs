@@ -1,4 +1,6 @@
-//! The new process of an upgrade, as the old one sees it: started, listened to, given connections, killed if need be.
+//! The new process of an upgrade, as the old process sees it.
+//!
+//! The old process starts it, reads its messages, sends it connections, and kills it if the upgrade fails.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,13 +12,13 @@ use async_std::future::timeout;
 use async_std::task::JoinHandle;
 use futures_lite::future;
 
-use super::ears::Ears;
-use super::giving::{Giving, Until, ANSWER};
-use super::handover::{Channel, Message, COUNTS, VERSION};
-use super::happening::Happening;
-use super::heard::Heard;
+use super::event::DriverEvent;
+use super::handover::{Channel, PeerMessage, COUNTS, VERSION};
 use super::lineage::Lineage;
-use super::machine::{Event, Word};
+use super::machine::{Input, MessageKind};
+use super::new_peer_reader::NewPeerReader;
+use super::old_peer_reader::OldPeer;
+use super::sender::{ConnectionSender, CopyRetention, ACK_TIMEOUT};
 use super::waiter::MAX_DRAINING;
 use crate::config::{self, Handshake, UpgradeMode};
 use crate::error::{Error, Kind};
@@ -29,133 +31,139 @@ use crate::sys::claims::Claims;
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::{Child, ChildEnvironment, PassedFd, Program};
 
-/// How long a program that cannot say that it accepts has to fail in before it counts as one that does.
-pub(super) const UNSAID: Duration = Duration::from_secs(1);
+/// The time after which a foreign program that sends no notification counts as accepting, if it has not exited.
+pub(super) const FOREIGN_START_TIME: Duration = Duration::from_secs(1);
 
-/// A process that was started to take over. Dropping it lets go of it; it lives on.
+/// The new process. Dropping this leaves it running.
 pub(crate) struct Successor {
     child: Arc<Child>,
-    ears: JoinHandle<()>,
-    link: Link,
+    reader: JoinHandle<()>,
+    kind: SuccessorKind,
 }
 
-/// What there is between the two processes.
-enum Link {
-    /// A channel by which connections travel.
-    Handover(Handover),
-    /// The sockets alone: a program of other make.
-    Sockets,
+enum SuccessorKind {
+    /// A slackwater program, connected by a handover channel.
+    Slackwater(Handover),
+    /// A foreign program, which inherits only the listening sockets.
+    Foreign,
 }
 
 struct Handover {
     channel: Arc<Channel>,
     claims: Claims,
-    giving: Giving,
+    sender: ConnectionSender,
     mode: UpgradeMode,
-    /// The capabilities of its greeting.
-    can: Arc<AtomicU32>,
+    /// The capabilities from the greeting of the new process.
+    capabilities: Arc<AtomicU32>,
 }
 
-/// What is needed to start a successor.
-pub(crate) struct Start<'a> {
+/// The parameters of a new process.
+pub(crate) struct SuccessorOptions<'a> {
     pub(crate) program: &'a Program,
     pub(crate) lineage: &'a Lineage,
     pub(crate) settings: &'a config::Upgrade,
     /// The listening sockets and their names.
     pub(crate) sockets: Vec<(Arc<OwnedFd>, String)>,
     pub(crate) limits: &'a OpenFiles,
-    pub(crate) events: Sender<Happening>,
+    pub(crate) events: Sender<DriverEvent>,
 }
 
 impl Successor {
-    /// Starts the program again, with the listening sockets and, if `upgrade.handshake` says so, one end of a channel.
+    /// Starts the program again, with the listening sockets. If `upgrade.handshake` is "slackwater", the process also
+    /// inherits one end of a handover channel.
     ///
     /// # Errors
-    /// What could not be started, and why; nothing has changed.
-    pub(crate) async fn start(start: Start<'_>) -> Result<Self, Error> {
-        if start.settings.mode == UpgradeMode::Manual
-            && start.settings.handshake != Handshake::Slackwater
+    /// The process could not be started. Nothing has changed.
+    pub(crate) async fn start(options: SuccessorOptions<'_>) -> Result<Self, Error> {
+        if options.settings.mode == UpgradeMode::Manual
+            && options.settings.handshake != Handshake::Slackwater
         {
-            let why = "upgrade.mode = \"manual\" needs upgrade.handshake = \"slackwater\": a program of other make \
-                       gives no connection back";
-            return Err(Error::new(Kind::Config, why));
+            return Err(Error::new(
+                Kind::Config,
+                "upgrade.mode = \"manual\" needs upgrade.handshake = \"slackwater\": a foreign program returns no \
+                 connections",
+            ));
         }
-        let draining = start.lineage.newest.draining();
+        let draining = options.lineage.newest.draining();
         if draining.len() >= MAX_DRAINING {
-            let why = format!(
-                "{MAX_DRAINING} earlier processes still drain (pids {draining:?}), and that is enough"
-            );
-            return Err(Error::new(Kind::Io, why));
+            return Err(Error::new(
+                Kind::Io,
+                format!(
+                    "{MAX_DRAINING} earlier processes still drain, which is the limit (pids {draining:?})"
+                ),
+            ));
         }
-        match start.settings.handshake {
-            Handshake::Slackwater => Self::start_ours(start).await,
+        match options.settings.handshake {
+            Handshake::Slackwater => Self::start_slackwater(options).await,
             Handshake::Notify => {
                 let notified = NotifySocket::listen()?;
                 let environment = ChildEnvironment::for_foreign_program()
                     .with("NOTIFY_SOCKET", notified.address());
-                Self::start_stranger(start, environment, Some(notified))
+                Self::start_foreign(options, environment, Some(notified))
             }
             Handshake::None => {
-                Self::start_stranger(start, ChildEnvironment::for_foreign_program(), None)
+                Self::start_foreign(options, ChildEnvironment::for_foreign_program(), None)
             }
         }
     }
 
-    async fn start_ours(mut start: Start<'_>) -> Result<Self, Error> {
+    async fn start_slackwater(mut options: SuccessorOptions<'_>) -> Result<Self, Error> {
         let no_channel = |error| {
-            Error::new(Kind::Io, "no channel to a new process could be made").because(error)
+            Error::new(Kind::Io, "cannot create a channel to the new process").because(error)
         };
         let (channel, theirs) = Channel::pair().map_err(no_channel)?;
         let claims = Claims::create().map_err(no_channel)?;
-        start.sockets.push((Arc::new(theirs), HANDOVER.to_owned()));
-        start.sockets.push((
-            Arc::new(start.lineage.newest.parcel().map_err(no_channel)?),
+        options
+            .sockets
+            .push((Arc::new(theirs), HANDOVER.to_owned()));
+        options.sockets.push((
+            Arc::new(options.lineage.newest.parcel().map_err(no_channel)?),
             NEWEST.to_owned(),
         ));
-        let child = start.spawn(ChildEnvironment::for_slackwater())?;
-        let (channel, mode) = (Arc::new(channel), start.settings.mode);
-        let giving = Giving::new(channel.clone(), Until::Confirmed);
-        // before anything else is said, by whichever task
-        let hello = Message::Hello {
+        let child = options.spawn(ChildEnvironment::for_slackwater())?;
+        let (channel, mode) = (Arc::new(channel), options.settings.mode);
+        let sender = ConnectionSender::new(channel.clone(), CopyRetention::UntilConfirmed);
+        // sent before any task can send another message, because `Hello` has to be the first
+        let hello = PeerMessage::Hello {
             version: VERSION,
             capabilities: COUNTS,
             pid: std::process::id(),
         };
-        let _ = timeout(ANSWER, channel.send(&hello, &[])).await;
-        let can = Arc::<AtomicU32>::default();
-        let ears = Ears::of(
+        let _ = timeout(ACK_TIMEOUT, channel.send(&hello, &[])).await;
+        let capabilities = Arc::<AtomicU32>::default();
+        let reader = NewPeerReader::new(
             child.clone(),
             channel.clone(),
-            giving.taken(),
+            sender.acks(),
             mode,
-            can.clone(),
-            start.events,
+            capabilities.clone(),
+            options.events,
         );
-        let ears = async_std::task::spawn(ears.listen());
         Ok(Successor {
             child,
-            ears,
-            link: Link::Handover(Handover {
+            reader: async_std::task::spawn(reader.run()),
+            kind: SuccessorKind::Slackwater(Handover {
                 channel,
                 claims,
-                giving,
+                sender,
                 mode,
-                can,
+                capabilities,
             }),
         })
     }
 
-    fn start_stranger(
-        start: Start<'_>,
+    fn start_foreign(
+        options: SuccessorOptions<'_>,
         environment: ChildEnvironment,
         notified: Option<NotifySocket>,
     ) -> Result<Self, Error> {
-        let child = start.spawn(environment)?;
-        let ears = async_std::task::spawn(wait_for_stranger(child.clone(), notified, start.events));
+        let child = options.spawn(environment)?;
+        let reader =
+            async_std::task::spawn(wait_for_foreign(child.clone(), notified, options.events));
         Ok(Successor {
             child,
-            ears,
-            link: Link::Sockets,
+            reader,
+            kind: SuccessorKind::Foreign,
         })
     }
 
@@ -163,107 +171,107 @@ impl Successor {
         self.child.pid()
     }
 
-    /// Whether it is to go on by itself from here, or a person decides.
+    /// Returns the mode of the upgrade: `Manual` if an operator commits it.
     pub(crate) fn mode(&self) -> UpgradeMode {
-        match &self.link {
-            Link::Handover(handover) => handover.mode,
-            Link::Sockets => UpgradeMode::Auto,
+        match &self.kind {
+            SuccessorKind::Slackwater(handover) => handover.mode,
+            SuccessorKind::Foreign => UpgradeMode::Auto,
         }
     }
 
-    /// What tells it what has been counted here.
-    pub(crate) fn teller(&self) -> Option<Teller> {
-        match &self.link {
-            Link::Handover(Handover { channel, can, .. }) => Some(Teller {
-                channel: channel.clone(),
-                can: can.clone(),
+    /// Returns the sender of counters, or `None` for a foreign program.
+    pub(crate) fn counter_sender(&self) -> Option<CounterSender> {
+        match &self.kind {
+            SuccessorKind::Slackwater(handover) => Some(CounterSender {
+                channel: handover.channel.clone(),
+                capabilities: handover.capabilities.clone(),
             }),
-            Link::Sockets => None,
+            SuccessorKind::Foreign => None,
         }
     }
 
-    /// How many connections it says it has been given.
-    pub(crate) fn given(&self) -> u64 {
-        match &self.link {
-            Link::Handover(handover) => handover.giving.taken().get(),
-            Link::Sockets => 0,
+    /// Returns the number of connections that the new process has acknowledged.
+    pub(crate) fn acked_connections(&self) -> u64 {
+        match &self.kind {
+            SuccessorKind::Slackwater(handover) => handover.sender.acks().get(),
+            SuccessorKind::Foreign => 0,
         }
     }
 
-    /// Why one that is never ready may not be: it has not said a word.
+    /// Returns a probable cause, for the log, if the new process was not ready in time and has sent nothing.
     pub(crate) fn hint(&self) -> &'static str {
-        match &self.link {
-            Link::Handover(handover) if !handover.channel.is_greeted() => {
-                "; it has not greeted: a program of other make needs upgrade.handshake = \"notify\" or \"none\""
+        match &self.kind {
+            SuccessorKind::Slackwater(handover) if !handover.channel.is_greeted() => {
+                "; it has not sent a greeting: a foreign program needs upgrade.handshake = \"notify\" or \"none\""
             }
-            Link::Handover(_) => "",
-            Link::Sockets => "; it has not said READY=1 (upgrade.handshake)",
+            SuccessorKind::Slackwater(_) => "",
+            SuccessorKind::Foreign => "; it has not sent READY=1 (upgrade.handshake)",
         }
     }
 
-    /// How long ago it was started.
+    /// Returns the time since the process was started.
     pub(crate) fn age(&self) -> Duration {
         self.child.started().elapsed()
     }
 
-    /// Says a word. If it cannot be heard any more, the end of the channel says so to our ears.
-    pub(crate) async fn say(&self, word: Word) {
-        let Link::Handover(Handover {
+    /// Sends a message. Kinds that only a new process sends are ignored. A failure is only logged, because the task that reads
+    /// the channel reports its end.
+    pub(crate) async fn send(&self, kind: MessageKind) {
+        let SuccessorKind::Slackwater(Handover {
             channel,
             claims,
             mode,
             ..
-        }) = &self.link
+        }) = &self.kind
         else {
             return;
         };
-        let (message, fds) = match (word, mode) {
-            (Word::Live, UpgradeMode::Auto) => (Message::Live, vec![claims.fd()]),
-            (Word::Live, UpgradeMode::Manual) => (Message::Share, vec![claims.fd()]),
-            (Word::Cancel, _) => (Message::Cancel, vec![]),
-            (Word::Probe, _) => (Message::Probe, vec![]),
-            (Word::Recall, _) => (Message::Recall, vec![]),
-            (Word::Confirmed, _) => (Message::Confirmed, vec![]),
-            // what only a successor says
-            (Word::Ready | Word::Accepting | Word::Stopping, _) => return,
+        let (message, fds) = match (kind, mode) {
+            (MessageKind::Live, UpgradeMode::Auto) => (PeerMessage::Live, vec![claims.fd()]),
+            (MessageKind::Live, UpgradeMode::Manual) => (PeerMessage::Share, vec![claims.fd()]),
+            (MessageKind::Cancel, _) => (PeerMessage::Cancel, vec![]),
+            (MessageKind::Probe, _) => (PeerMessage::Probe, vec![]),
+            (MessageKind::Recall, _) => (PeerMessage::Recall, vec![]),
+            (MessageKind::Confirmed, _) => (PeerMessage::Confirmed, vec![]),
+            (MessageKind::Ready | MessageKind::Accepting | MessageKind::Stopping, _) => return,
         };
         if !matches!(
-            timeout(ANSWER, channel.send(&message, &fds)).await,
+            timeout(ACK_TIMEOUT, channel.send(&message, &fds)).await,
             Ok(Ok(()))
         ) {
-            log::debug!("{word:?} could not be said to the new process");
+            log::debug!("{kind:?} could not be sent to the new process");
         }
     }
 
-    /// Opens the way by which connections leave for the new process, if there is one.
-    pub(crate) fn open_way(&mut self, events: Sender<Happening>) -> Option<Sender<Transfer>> {
+    /// Returns the queue of connections that are sent to the new process, or `None` for a foreign program.
+    pub(crate) fn transfers(&mut self, events: Sender<DriverEvent>) -> Option<Sender<Transfer>> {
         let pid = self.pid();
-        let Link::Handover(Handover { giving, .. }) = &mut self.link else {
+        let SuccessorKind::Slackwater(handover) = &mut self.kind else {
             return None;
         };
-        Some(giving.open_way(move |error| async move {
-            log::error!("connections cannot be handed to the new process (pid {pid}): {error}");
+        Some(handover.sender.transfers(move |error| async move {
+            log::error!("connections cannot be sent to the new process (pid {pid}): {error}");
             let _ = events
-                .send(Happening::Successor(pid, Event::SuccessorGone))
+                .send(DriverEvent::Successor(pid, Input::SuccessorGone))
                 .await;
         }))
     }
 
-    /// Kills it and reaps it: from then on it reads nothing any more.
+    /// Kills and reaps the process. Afterwards it cannot read from any connection.
     pub(crate) async fn kill(&self) {
         self.child.kill_and_reap().await;
     }
 
-    /// Passes a HUP on.
+    /// Forwards a HUP.
     pub(crate) fn hup(&self) {
         self.child.signal(rustix::process::Signal::HUP);
     }
 
-    /// Passes on what tells it to stop.
-    pub(super) fn stop(&self, event: Event) {
-        self.child.signal(match event {
-            Event::Int => rustix::process::Signal::INT,
-            Event::Term => rustix::process::Signal::TERM,
+    /// Forwards a signal that stops the process.
+    pub(super) fn stop(&self, input: Input) {
+        self.child.signal(match input {
+            Input::Int => rustix::process::Signal::INT,
+            Input::Term => rustix::process::Signal::TERM,
             _ => rustix::process::Signal::QUIT,
         });
     }
@@ -272,60 +280,64 @@ impl Successor {
         self.child.try_exited().is_none()
     }
 
-    /// Has the new process listen to an older one, whose connections go to it directly from now on. If it cannot, the
-    /// channel ends, and they drain where they are.
-    pub(super) async fn inherit(&self, heard: Heard) {
-        let Link::Handover(Handover { channel, .. }) = &self.link else {
+    /// Passes the channel of an older process on, so that its connections go directly to the new process. If that
+    /// fails, the channel is closed and the connections drain in the older process.
+    pub(super) async fn pass_on(&self, peer: OldPeer) {
+        let SuccessorKind::Slackwater(handover) = &self.kind else {
             return;
         };
-        let left = heard.leave().await;
-        let _ = timeout(
-            ANSWER,
-            channel.send(&Message::Elder { count: left.count }, &[left.fd()]),
-        )
-        .await;
+        let released = peer.release().await;
+        let message = PeerMessage::OlderPeer {
+            count: released.count,
+        };
+        let fds = [released.fd()];
+        let _ = timeout(ACK_TIMEOUT, handover.channel.send(&message, &fds)).await;
     }
 
-    /// What the new process keeps: our copies of it are forgotten. Returns how many connections that were.
-    pub(crate) fn let_go(&self) -> usize {
-        match &self.link {
-            Link::Handover(handover) => handover.giving.confirm(),
-            Link::Sockets => 0,
+    /// Forgets the copies of connections that the new process has acknowledged, now and later. Returns the number of
+    /// connections that have been sent.
+    pub(crate) fn confirm(&self) -> usize {
+        match &self.kind {
+            SuccessorKind::Slackwater(handover) => handover.sender.confirm(),
+            SuccessorKind::Foreign => 0,
         }
     }
 
-    /// After its death: what is left to us of the connections that it was given, and how many are not.
+    /// Takes over every connection that the new process has not claimed, and returns the number of the others.
+    ///
+    /// Call this only after the process was reaped: until then it may still read from them.
     pub(crate) async fn take_back(self, permits: &Arc<Limiter>) -> (Vec<Detached>, usize) {
-        self.ears.cancel().await;
-        match self.link {
-            Link::Handover(Handover {
-                mut giving, claims, ..
-            }) => giving.take_back(Some(&claims), permits).await,
-            Link::Sockets => (vec![], 0),
+        self.reader.cancel().await;
+        match self.kind {
+            SuccessorKind::Slackwater(Handover {
+                mut sender, claims, ..
+            }) => sender.take_back(Some(&claims), permits).await,
+            SuccessorKind::Foreign => (vec![], 0),
         }
     }
 }
 
-/// Tells a new process what the old one has counted, if it understands that.
+/// Sends the counters of the old process to the new one, if its greeting has the capability [`COUNTS`].
 #[derive(Clone)]
-pub(crate) struct Teller {
+pub(crate) struct CounterSender {
     channel: Arc<Channel>,
-    can: Arc<AtomicU32>,
+    capabilities: Arc<AtomicU32>,
 }
 
-impl Teller {
-    pub(crate) async fn tell(&self, pieces: Vec<String>) {
-        if self.can.load(Ordering::Acquire) & COUNTS == 0 {
+impl CounterSender {
+    pub(crate) async fn send(&self, pieces: Vec<String>) {
+        if self.capabilities.load(Ordering::Acquire) & COUNTS == 0 {
             return;
         }
         for piece in pieces {
-            // one that is gone does not hear it, and its end is heard of
-            let _ = timeout(ANSWER, self.channel.send(&Message::Counted { piece }, &[])).await;
+            // a failure needs no handling here: the task that reads the channel reports its end
+            let message = PeerMessage::Counted { piece };
+            let _ = timeout(ACK_TIMEOUT, self.channel.send(&message, &[])).await;
         }
     }
 }
 
-impl Start<'_> {
+impl SuccessorOptions<'_> {
     fn spawn(&self, environment: ChildEnvironment) -> Result<Arc<Child>, Error> {
         let mut passed = vec![];
         for (fd, name) in &self.sockets {
@@ -334,8 +346,13 @@ impl Start<'_> {
                 name: name.clone(),
             });
         }
-        let no_output =
-            |error| Error::new(Kind::Io, "no standard output for a new process").because(error);
+        let no_output = |error| {
+            Error::new(
+                Kind::Io,
+                "the standard output cannot be passed to the new process",
+            )
+            .because(error)
+        };
         let stdout = observe::log::original_stdout().map_err(no_output)?;
         self.lineage.before_upgrade();
         let child = self.program.start(
@@ -350,41 +367,40 @@ impl Start<'_> {
     }
 }
 
-/// Waits until a program of other make accepts, as far as that can be known, and then for its end.
-async fn wait_for_stranger(
+/// Waits until a foreign program accepts, and then for its exit.
+async fn wait_for_foreign(
     child: Arc<Child>,
     notified: Option<NotifySocket>,
-    events: Sender<Happening>,
+    events: Sender<DriverEvent>,
 ) {
     let pid = child.pid();
     let ready = async {
         match notified {
             Some(notified) => notified.ready().await,
-            // it says nothing: one that has not ended by now has its sockets
             None => {
-                async_io::Timer::after(UNSAID).await;
+                async_io::Timer::after(FOREIGN_START_TIME).await;
                 Ok(())
             }
         }
     };
-    let ended = async {
+    let exited = async {
         let ending = child.exited().await;
         Err(Error::new(
             Kind::Io,
             format!("{ending} before it was ready"),
         ))
     };
-    let event = match future::or(ended, ready).await {
-        Ok(()) => Event::StrangerAccepts,
+    let input = match future::or(exited, ready).await {
+        Ok(()) => Input::ForeignAccepts,
         Err(error) => {
             log::error!("the new process (pid {pid}) {}", error.chain());
             let _ = events
-                .send(Happening::SuccessorSaid(pid, error.chain()))
+                .send(DriverEvent::SuccessorFailure(pid, error.chain()))
                 .await;
-            Event::SuccessorGone
+            Input::SuccessorGone
         }
     };
-    let _ = events.send(Happening::Successor(pid, event)).await;
-    // nothing comes of its end any more, but that it is reaped
+    let _ = events.send(DriverEvent::Successor(pid, input)).await;
+    // the exit no longer matters, but the child has to be reaped
     child.exited().await;
 }

@@ -1,48 +1,52 @@
-//! What an upgrade asks of the driver: to start the new process, to speak with the one at the other end, to give and to
-//! take connections.
+//! The driver's part in an upgrade: starts the new process, exchanges messages with the process at the other end, and
+//! takes connections back.
 
 use super::driver::Driver;
-use super::happening::{Happening, Id};
-use super::machine::{Event, Phase, Word};
+use super::event::DriverEvent;
+use super::machine::{Input, MessageKind, Phase};
 use super::stand_in::look_anew;
-use super::successor::{Start, Successor};
+use super::successor::{Successor, SuccessorOptions};
 use crate::config::UpgradeMode;
 use crate::observe::metrics::Counter;
 use crate::sys::pid_file;
 
+/// The suffix of the old process' pid file while both processes accept, as in nginx.
+const OLD_PID_FILE: &str = ".oldbin";
+
 impl Driver {
-    pub(super) fn is_successor(&self, pid: Id) -> bool {
+    pub(super) fn is_successor(&self, pid: u32) -> bool {
         self.successor
             .as_ref()
             .is_some_and(|successor| successor.pid() == pid)
     }
 
-    /// Starts the new process; one that cannot be started is one that is gone.
+    /// Starts the new process. If that fails, the state machine receives `SuccessorGone`.
     pub(super) async fn spawn(&mut self) {
-        let (Some(live), Some((program, lineage))) = (&self.live, &self.plan.program) else {
+        let (Some(instance), Some((program, lineage))) = (&self.instance, &self.context.program)
+        else {
             return;
         };
-        let start = Start {
+        let options = SuccessorOptions {
             program,
             lineage,
-            settings: &live.config().upgrade,
-            sockets: self.plan.sockets.for_new_process(live.listeners()),
-            limits: &self.plan.open_files,
-            events: self.sender.clone(),
+            settings: &instance.config().upgrade,
+            sockets: self.context.sockets.for_new_process(instance.listeners()),
+            limits: &self.context.open_files,
+            events: self.event_sender.clone(),
         };
-        match Successor::start(start).await {
+        match Successor::start(options).await {
             Ok(successor) => {
                 log::info!("upgrade: started the new process, pid {}", successor.pid());
-                self.desk.why = None;
+                self.pending.failure_reason = None;
                 self.successor = Some(successor);
             }
             Err(error) => {
                 log::error!("upgrade refused: {}; nothing changed", error.chain());
-                self.desk.why = Some(error.chain());
+                self.pending.failure_reason = Some(error.chain());
                 self.successor = None;
                 let _ = self
-                    .sender
-                    .send(Happening::Signal(Event::SuccessorGone))
+                    .event_sender
+                    .send(DriverEvent::Input(Input::SuccessorGone))
                     .await;
             }
         }
@@ -50,183 +54,201 @@ impl Driver {
 
     pub(super) async fn kill_successor(&mut self) {
         let Some(successor) = &self.successor else {
-            return self.tell_upgrade_failed("upgrade refused");
+            return self.upgrade_failed("upgrade refused");
         };
         let pid = successor.pid();
         successor.kill().await;
-        self.plan.control.iter().for_each(|control| control.tidy());
+        self.tidy_control_socket();
         self.reinstate().await;
         self.count(Counter::UpgradesFailed);
         let outcome = match self.phase {
             Phase::Serving | Phase::Reloading(_) => {
                 let outcome = format!(
-                    "upgrade failed: the new process (pid {pid}) is gone; this one serves on"
+                    "upgrade failed: the new process (pid {pid}) is gone; this process serves on"
                 );
                 log::error!("{outcome}");
                 outcome
             }
             _ => {
-                let outcome = format!("the new process (pid {pid}) was ended");
+                let outcome = format!("upgrade cancelled: the new process (pid {pid}) was killed");
                 log::warn!("{outcome}");
                 outcome
             }
         };
-        self.tell_upgrade_failed(&outcome);
+        self.upgrade_failed(&outcome);
     }
 
-    /// Whether one that was sent away still gives back what it has: nobody is to take its place before.
+    /// Returns true if a rolled-back process still returns its connections. No other process may be started before it
+    /// has exited.
     pub(super) fn is_returning(&self) -> bool {
         let serves = matches!(self.phase, Phase::Serving | Phase::Reloading(_));
         serves && self.successor.as_ref().is_some_and(Successor::is_alive)
     }
 
-    /// Passes on what is meant for the newest process, where somebody watches the pid that it came to, or came from. By
-    /// hand each of the two is told by itself.
-    pub(super) fn pass_stop(&self, event: Event) {
-        let watched = self
-            .plan
+    /// Forwards a signal that stops the process to the new one, if its sender means the active process. In a manual
+    /// upgrade each process is stopped by signals of its own.
+    pub(super) fn forward_stop(&self, input: Input) {
+        let is_for_active = self
+            .context
             .program
             .as_ref()
             .is_some_and(|(_, lineage)| lineage.speaks_for_the_newest());
-        let by_itself = |successor: &&Successor| successor.mode() == UpgradeMode::Auto;
-        self.successor
-            .iter()
-            .filter(by_itself)
-            .filter(|_| watched)
-            .for_each(|successor| successor.stop(event));
-    }
-
-    /// By hand the old process has never stopped accepting: a new one that stops before it accepts is no more than gone.
-    pub(super) fn of_successor(&self, event: Event) -> Event {
-        let by_hand = self
-            .successor
-            .as_ref()
-            .is_some_and(|successor| successor.mode() == UpgradeMode::Manual);
-        match (event, self.phase) {
-            (Event::SuccessorStops, Phase::Swapping(_)) if by_hand => Event::SuccessorGone,
-            _ => event,
+        if let Some(successor) = &self.successor {
+            if is_for_active && successor.mode() == UpgradeMode::Auto {
+                successor.stop(input);
+            }
         }
     }
 
-    /// This process is the newest again, whoever was it for a moment.
+    /// Returns the input that a message of the new process becomes. In a manual upgrade the old process has never
+    /// stopped accepting, so a new process that stops before it accepts has simply failed.
+    pub(super) fn input_of_successor(&self, input: Input) -> Input {
+        let is_manual = self
+            .successor
+            .as_ref()
+            .is_some_and(|successor| successor.mode() == UpgradeMode::Manual);
+        match (input, self.phase) {
+            (Input::SuccessorStops, Phase::Swapping(_)) if is_manual => Input::SuccessorGone,
+            _ => input,
+        }
+    }
+
+    /// Records this process as the active one again.
     pub(super) async fn reinstate(&mut self) {
-        self.count_here();
+        self.count_here_again();
         self.announce(std::process::id());
-        if let Some((_, lineage)) = &self.plan.program {
+        if let Some((_, lineage)) = &self.context.program {
             lineage.newest.expect_nobody();
             lineage.newest.confirm();
         }
         self.systemd.set_main_to_self().await;
     }
 
-    /// What the old process would have removed, had it not been killed, is removed here.
-    pub(super) fn predecessor_gone(&mut self) -> Event {
+    /// Removes the files that the old process would have removed if it had not been killed.
+    pub(super) fn predecessor_gone(&mut self) -> Input {
+        if matches!(
+            self.phase,
+            Phase::Succeeding(_) | Phase::Ready(_) | Phase::Proving(_) | Phase::AwaitingCommit(_)
+        ) {
+            log::warn!(
+                "the old process is gone before it confirmed the upgrade; this process continues without it"
+            );
+        }
         if let Some(parent) = self.parent.take() {
             async_std::task::spawn(look_anew(self.systemd.clone(), parent));
         }
-        self.plan.metrics.unfreeze();
-        self.plan.control.iter().for_each(|control| control.tidy());
-        self.pid_file_path(OLD_PID_FILE)
-            .iter()
-            .for_each(|path| pid_file::remove_stale(path));
-        Event::PredecessorGone
+        self.context.metrics.unfreeze();
+        self.tidy_control_socket();
+        if let Some(path) = self.pid_file_path(OLD_PID_FILE) {
+            pid_file::remove_stale(&path);
+        }
+        Input::PredecessorGone
+    }
+
+    fn tidy_control_socket(&self) {
+        if let Some(control) = &self.context.control {
+            control.tidy();
+        }
     }
 
     pub(super) fn announce(&self, pid: u32) {
-        self.plan
-            .program
-            .iter()
-            .for_each(|(_, lineage)| lineage.newest.announce(pid));
+        if let Some((_, lineage)) = &self.context.program {
+            lineage.newest.announce(pid);
+        }
     }
 
-    pub(super) async fn say(&mut self, word: Word) {
+    pub(super) async fn send(&mut self, kind: MessageKind) {
         if self.successor.is_some() {
-            return self.say_to_successor(word).await;
+            return self.send_to_successor(kind).await;
         }
         let Some(predecessor) = &self.predecessor else {
             return;
         };
-        match word {
-            Word::Ready => log::info!("ready; going live at the word of the old process"),
-            Word::Accepting => log::info!("live; the old process hands over"),
-            Word::Stopping | Word::Live | Word::Cancel => {}
-            Word::Probe | Word::Recall | Word::Confirmed => {}
+        match kind {
+            MessageKind::Ready => log::debug!("ready; waiting for the old process to hand over"),
+            MessageKind::Accepting => log::info!("live; the old process hands over"),
+            MessageKind::Stopping
+            | MessageKind::Live
+            | MessageKind::Cancel
+            | MessageKind::Probe
+            | MessageKind::Recall
+            | MessageKind::Confirmed => {}
         }
-        predecessor.say(word).await;
+        predecessor.send(kind).await;
     }
 
-    async fn say_to_successor(&mut self, word: Word) {
-        match word {
-            Word::Live => self.before_live().await,
-            // where two accepted, each has counted for itself
-            Word::Confirmed if self.telling.is_none() => self.go_on_telling(),
+    async fn send_to_successor(&mut self, kind: MessageKind) {
+        match kind {
+            MessageKind::Live => self.prepare_go_live().await,
+            // in a manual upgrade each process has counted for itself until now
+            MessageKind::Confirmed if self.counter_task.is_none() => self.keep_sending_counters(),
             _ => {}
         }
         if let Some(successor) = &self.successor {
-            successor.say(word).await;
+            successor.send(kind).await;
         }
     }
 
-    async fn before_live(&mut self) {
+    async fn prepare_go_live(&mut self) {
         let Some(successor) = &self.successor else {
             return;
         };
         let (pid, age) = (successor.pid(), successor.age());
-        log::info!(
-            "upgrade: the new process (pid {pid}) is ready, {age:.1?} after its start; it is to go live"
-        );
-        // before it accepts: systemd would take the end of this process for the end of the service
+        log::debug!("upgrade: the new process (pid {pid}) is ready after {age:.1?} and goes live");
+        // sent before the new process accepts: systemd takes the exit of its main process for the end of the service
         self.systemd.set_main_to(pid).await;
         match successor.mode() {
             UpgradeMode::Manual => self.old_pid_file = self.write_pid_file(OLD_PID_FILE),
-            UpgradeMode::Auto => self.hand_over_counts().await,
+            UpgradeMode::Auto => self.hand_over_counters().await,
         }
     }
 
     pub(super) async fn take_back(&mut self) {
-        let Some(live) = &self.live else { return };
-        let (back, cut) = match (self.successor.take(), &mut self.predecessor) {
-            (Some(successor), _) => successor.take_back(live.permits()).await,
-            (None, Some(predecessor)) => (predecessor.take_back(live.permits()).await, 0),
+        let Some(instance) = &self.instance else {
+            return;
+        };
+        let (back, lost) = match (self.successor.take(), &mut self.predecessor) {
+            (Some(successor), _) => successor.take_back(instance.permits()).await,
+            (None, Some(predecessor)) => (predecessor.take_back(instance.permits()).await, 0),
             (None, None) => return,
         };
-        let here = format!(
-            "{} connections are here again, {cut} that it had read from are cut",
+        let counts = format!(
+            "{} connections are served by this process again; connections closed because the other process had read \
+             from them: {lost}",
             back.len()
         );
         match self.phase {
-            Phase::LastCall(_) | Phase::Draining(_) => {
-                log::info!("the new process is gone: {here}");
+            Phase::KeepaliveGrace(_) | Phase::Draining(_) => {
+                log::info!("the other process is gone: {counts}");
             }
-            _ => log::warn!("rolled back: {here}"),
+            _ => log::warn!("rolled back: {counts}"),
         }
-        live.take_back(back);
+        instance.take_back(back);
     }
 
     pub(super) async fn recover(&mut self) {
-        let (Some(live), Some(successor)) = (&self.live, self.successor.take()) else {
+        let (Some(instance), Some(successor)) = (&self.instance, self.successor.take()) else {
             return;
         };
-        let (back, _) = successor.take_back(live.permits()).await;
+        let (back, _) = successor.take_back(instance.permits()).await;
         if !back.is_empty() {
             log::warn!(
-                "{} connections are here again that the new process has not given back",
+                "the rolled-back process has exited without returning all connections; this process serves them \
+                 again: {}",
                 back.len()
             );
-            live.take_back(back);
+            instance.take_back(back);
         }
     }
 }
 
-/// What the pid file of the old process is called while both accept, after its own name (nginx' `.oldbin`).
-const OLD_PID_FILE: &str = ".oldbin";
-
-/// The last that the old process says of the new one.
-pub(super) fn upgraded(successor: &Successor) -> String {
-    let (pid, given, age) = (successor.pid(), successor.let_go(), successor.age());
-    let said = format!(
-        "upgraded: the new process takes over (pid {pid}, {age:.1?} after its start), with {given} connections; this one leaves"
+/// Confirms the upgrade, and returns the text that reports it.
+pub(super) fn confirm(successor: &Successor) -> String {
+    let (pid, moved, age) = (successor.pid(), successor.confirm(), successor.age());
+    let text = format!(
+        "upgrade: confirmed; {moved} connections moved to the new process (pid {pid}) within {age:.1?} of its start; \
+         this process exits when its last request ends"
     );
-    log::info!("{said}");
-    said
+    log::info!("{text}");
+    text
 }

@@ -1,4 +1,4 @@
-//! Watching the configuration's files (`reload.watch`): a change is a HUP that nobody had to send.
+//! Watches the configuration files (`reload.watch`), and requests a reload when one of them has changed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,44 +8,43 @@ use std::time::Duration;
 use async_channel::Sender;
 use async_io::Timer;
 
-use super::happening::Happening;
+use super::event::DriverEvent;
 
-/// How often the files are looked at. They are few, and one look costs a stat(2) each.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval at which the files are checked. Each check costs one stat(2) per file.
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What tells one content of a file from another: inode, size, and when it was last written.
-type Print = Option<(u64, u64, i64, i64)>;
+/// The identity of a file's content: inode, size and modification time.
+type Fingerprint = Option<(u64, u64, i64, i64)>;
 
-/// Asks for a reload each time that any of the files has changed; never ends.
-pub(super) async fn watch(files: Vec<PathBuf>, events: Sender<Happening>) {
-    let mut before = prints(&files);
+/// Sends [`DriverEvent::ConfigChanged`] after each change of a file. Never returns.
+pub(super) async fn watch(files: Vec<PathBuf>, events: Sender<DriverEvent>) {
+    let mut before = fingerprints(&files);
     loop {
-        Timer::after(LOOK).await;
-        let now = prints(&files);
+        Timer::after(INTERVAL).await;
+        let now = fingerprints(&files);
         if now != before {
-            // an editor may write in several steps: the last one is meant
             before = settled(&files, now).await;
-            log::info!("the configuration has changed; reloading");
-            let _ = events.send(Happening::Changed).await;
+            let _ = events.send(DriverEvent::ConfigChanged).await;
         }
     }
 }
 
-async fn settled(files: &[PathBuf], mut seen: Vec<Print>) -> Vec<Print> {
+/// Waits until the files no longer change, because an editor may write one in several steps.
+async fn settled(files: &[PathBuf], mut last: Vec<Fingerprint>) -> Vec<Fingerprint> {
     loop {
-        Timer::after(LOOK / 5).await;
-        let now = prints(files);
-        if now == seen {
+        Timer::after(INTERVAL / 5).await;
+        let now = fingerprints(files);
+        if now == last {
             return now;
         }
-        seen = now;
+        last = now;
     }
 }
 
-fn prints(files: &[PathBuf]) -> Vec<Print> {
-    let print = |file: &PathBuf| {
+fn fingerprints(files: &[PathBuf]) -> Vec<Fingerprint> {
+    let fingerprint = |file: &PathBuf| {
         let data = fs::metadata(file).ok()?;
         Some((data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
     };
-    files.iter().map(print).collect()
+    files.iter().map(fingerprint).collect()
 }

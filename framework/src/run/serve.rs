@@ -11,7 +11,9 @@ use super::Runner;
 use crate::config::LoadedConfig;
 use crate::control;
 use crate::error::{Error, Kind};
-use crate::lifecycle::{Build, Driver, Handle, Lineage, Ownership, Plan, Predecessor, Signals};
+use crate::lifecycle::{
+    Driver, Handle, Lineage, Ownership, Predecessor, ProgramInfo, ServerContext, Signals,
+};
 use crate::observe;
 use crate::observe::metrics::Metrics;
 use crate::socket::{InheritedSockets, Sockets, HANDOVER};
@@ -26,7 +28,7 @@ impl Runner {
     ) -> Result<ExitCode, Error> {
         let handover = inherited.take_fd(HANDOVER);
         let Startup {
-            plan,
+            context,
             loaded,
             signals,
             lineage,
@@ -40,7 +42,7 @@ impl Runner {
                 return Err(error);
             }
         };
-        block_on(run_driver(plan, loaded, signals, handover))?;
+        block_on(run_driver(context, loaded, signals, handover))?;
         Ok(lineage.stay(&program).unwrap_or(ExitCode::SUCCESS))
     }
 
@@ -63,8 +65,8 @@ impl Runner {
             self.shown_version(),
             std::process::id()
         );
-        let plan = Plan {
-            build: Build::of_this_process(self.shown_version()),
+        let context = ServerContext {
+            program_info: ProgramInfo::of_this_process(self.shown_version()),
             metrics: Metrics::new(self.shown_version()),
             control: self.control_socket(&loaded, &program),
             sources: self.sources,
@@ -75,7 +77,7 @@ impl Runner {
             program: Some((program, lineage.clone())),
         };
         Ok(Startup {
-            plan,
+            context,
             loaded,
             signals,
             lineage,
@@ -117,7 +119,7 @@ impl Runner {
 
 /// The result of the preparations.
 struct Startup {
-    plan: Plan,
+    context: ServerContext,
     loaded: LoadedConfig,
     signals: Signals,
     lineage: Lineage,
@@ -125,17 +127,17 @@ struct Startup {
 
 /// Runs the driver until the last connection is closed, with signals and commands as its input.
 async fn run_driver(
-    plan: Plan,
+    context: ServerContext,
     first: LoadedConfig,
     mut signals: Signals,
     handover: Option<OwnedFd>,
 ) -> Result<(), Error> {
-    let control = plan.control.clone();
-    let (driver, handle) = Driver::new(plan, first, handover)?;
+    let control = context.control.clone();
+    let (driver, handle) = Driver::new(context, first, handover)?;
     let commands = control.and_then(|socket| start_control_server(socket, handle.clone()));
     let signal_task = async_std::task::spawn(async move {
-        while let Some(event) = signals.next().await {
-            handle.signal(event).await;
+        while let Some(input) = signals.next().await {
+            handle.signal(input).await;
         }
     });
     // The receiver is dropped, because nothing waits for the start here.

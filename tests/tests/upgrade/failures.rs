@@ -510,7 +510,7 @@ fn hup_to_a_process_that_leaves_is_refused_and_to_the_new_one_waits_for_the_conf
     lineage.wait_for_log(mark, said::HANDING_OVER);
     lineage.settings(&settings("two"));
     lineage.signal(Signal::HUP);
-    lineage.wait_for_log(mark, "refused: the process is leaving");
+    lineage.wait_for_log(mark, "refused: the process is shutting down");
     signal_to(new, Signal::HUP);
     lineage.confirmed(mark, new);
     lineage.gone(old, LONG);

@@ -153,7 +153,7 @@ fn as_pid_1_it_stops_where_the_word_comes_between_live_and_accepting() {
             only_child(watcher.pid())
         });
         let held = watcher.dir().path().join("held");
-        watcher.dir().write("hold", "the old process says Live");
+        watcher.dir().write("hold", "the old process sent Live");
         signal_to(first, Signal::USR2);
         until(LONG, "the new process is held", || {
             held.exists().then_some(())

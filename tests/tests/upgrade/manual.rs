@@ -251,7 +251,7 @@ fn nobody_takes_the_place_of_a_process_that_still_gives_back() {
         let mark = both.lineage.mark();
         signal_to(both.old, signal);
         both.lineage
-            .wait_for_log(mark, "still gives its connections back");
+            .wait_for_log(mark, "still returns its connections");
     }
     assert_eq!(at_new.answer().unwrap().text(), "slept");
     let mut lineage = both.taken_back();

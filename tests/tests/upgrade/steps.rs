@@ -17,25 +17,25 @@ use super::LONG;
 const STEPS: [&str; 14] = [
     "started the new process",
     "starts, pid",
-    "ready; going live",
+    "ready; waiting",
     "the new process (pid",
-    "it is to go live",
-    "the old process says Live",
+    "and goes live",
+    "the old process sent Live",
     "listening on",
     "live; the old process hands over",
     "handing over",
-    "the old process says Connections",
-    "says Taken",
-    "the old process says Probe",
+    "the old process sent Connections",
+    "sent Ack",
+    "the old process sent Probe",
     ANSWERED,
     CONFIRMING,
 ];
 
 /// The new process has answered all that it was asked: there is no deadline left for it.
-const ANSWERED: &str = "says Alive";
+const ANSWERED: &str = "sent Alive";
 
 /// From here on the old process leaves, whatever becomes of the new one.
-const CONFIRMING: &str = "the new process takes over";
+const CONFIRMING: &str = "upgrade: confirmed";
 
 /// Short enough to be waited out, long enough to strike in.
 const SETTINGS: &str =

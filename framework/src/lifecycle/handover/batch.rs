@@ -1,53 +1,53 @@
-//! Packs the connections that travel into as few messages as their number and size allow.
+//! Packs connections into as few messages as their number and size allow.
 
 use std::mem;
 
-use super::wire::{Message, Travelling, CONNECTIONS_HEADER, MAX_BYTES, MAX_FDS};
+use super::wire::{ConnectionRecord, PeerMessage, CONNECTIONS_HEADER, MAX_BYTES, MAX_FDS};
 
-/// A message in the making: entries, and with each whatever is its socket.
+/// A message that is not full yet: records, and the sockets that belong to them.
 #[derive(Debug)]
 pub(crate) struct Batch<S> {
-    entries: Vec<Travelling>,
+    records: Vec<ConnectionRecord>,
     sockets: Vec<S>,
-    /// What the message is long with these entries.
+    /// The size of the message with these records.
     bytes: usize,
 }
 
-/// A message to be sent, and the sockets that belong to it, in the order of its entries.
+/// A message to send, and its sockets in the order of its records.
 #[derive(Debug)]
-pub(crate) struct Full<S> {
-    pub(crate) message: Message,
+pub(crate) struct FullBatch<S> {
+    pub(crate) message: PeerMessage,
     pub(crate) sockets: Vec<S>,
 }
 
-/// A connection that no message can carry, for what has been read of it is too long: it has to stay.
+/// A connection that does not fit into a message, because too many bytes were read ahead.
 #[derive(Debug)]
-pub(crate) struct TooLarge<S> {
-    pub(crate) entry: Travelling,
+pub(crate) struct OversizedConnection<S> {
+    pub(crate) record: ConnectionRecord,
     pub(crate) socket: S,
 }
 
 impl<S> Batch<S> {
     pub(crate) fn new() -> Self {
         Batch {
-            entries: Vec::new(),
+            records: Vec::new(),
             sockets: Vec::new(),
             bytes: CONNECTIONS_HEADER,
         }
     }
 
-    /// Adds a connection, and hands out a message when there is one that takes no more.
+    /// Adds a connection, and returns a message if it is now full.
     ///
     /// # Errors
-    /// The connection, when it does not fit into a message of its own.
+    /// The connection does not fit even into a message of its own.
     pub(crate) fn push(
         &mut self,
-        entry: Travelling,
+        record: ConnectionRecord,
         socket: S,
-    ) -> Result<Option<Full<S>>, Box<TooLarge<S>>> {
-        let size = entry.size();
+    ) -> Result<Option<FullBatch<S>>, Box<OversizedConnection<S>>> {
+        let size = record.size();
         if size > MAX_BYTES - CONNECTIONS_HEADER {
-            return Err(Box::new(TooLarge { entry, socket }));
+            return Err(Box::new(OversizedConnection { record, socket }));
         }
         let full = if size > MAX_BYTES - self.bytes {
             self.take()
@@ -55,22 +55,22 @@ impl<S> Batch<S> {
             None
         };
         self.bytes += size;
-        self.entries.push(entry);
+        self.records.push(record);
         self.sockets.push(socket);
-        Ok(if self.entries.len() == MAX_FDS {
+        Ok(if self.records.len() == MAX_FDS {
             self.take()
         } else {
             full
         })
     }
 
-    /// What has been added since the last message, if anything.
-    pub(crate) fn take(&mut self) -> Option<Full<S>> {
+    /// Returns the records that were added since the last message, as a message.
+    pub(crate) fn take(&mut self) -> Option<FullBatch<S>> {
         let Batch {
-            entries, sockets, ..
+            records, sockets, ..
         } = mem::replace(self, Batch::new());
-        (!entries.is_empty()).then_some(Full {
-            message: Message::Connections(entries),
+        (!records.is_empty()).then_some(FullBatch {
+            message: PeerMessage::Connections(records),
             sockets,
         })
     }
@@ -83,9 +83,9 @@ mod tests {
 
     use super::*;
 
-    fn entry(claim: u32, head: usize) -> Travelling {
+    fn record(claim: u32, head: usize) -> ConnectionRecord {
         let (peer, local) = ("127.0.0.1:4711".to_owned(), "127.0.0.1:80".to_owned());
-        Travelling {
+        ConnectionRecord {
             claim,
             peer,
             local,
@@ -95,15 +95,15 @@ mod tests {
         }
     }
 
-    /// Packs one connection for each length of a head, its number being its claim and its socket.
-    fn pack(heads: &[usize]) -> (Vec<Full<u32>>, Vec<u32>) {
+    /// Packs one connection for each head size. Its index is its claim and its socket.
+    fn pack(heads: &[usize]) -> (Vec<FullBatch<u32>>, Vec<u32>) {
         let (mut batch, mut full, mut large) = (Batch::new(), Vec::new(), Vec::new());
         for (number, head) in (0..).zip(heads) {
-            match batch.push(entry(number, *head), number) {
+            match batch.push(record(number, *head), number) {
                 Ok(message) => full.extend(message),
-                Err(stays) => {
-                    assert_eq!(stays.entry.claim, stays.socket);
-                    large.push(stays.socket);
+                Err(oversized) => {
+                    assert_eq!(oversized.record.claim, oversized.socket);
+                    large.push(oversized.socket);
                 }
             }
         }
@@ -111,32 +111,32 @@ mod tests {
         (full, large)
     }
 
-    fn claims(full: &Full<u32>) -> Vec<u32> {
-        let Message::Connections(entries) = &full.message else {
+    fn claims(full: &FullBatch<u32>) -> Vec<u32> {
+        let PeerMessage::Connections(records) = &full.message else {
             panic!("{:?}", full.message)
         };
-        entries.iter().map(|entry| entry.claim).collect()
+        records.iter().map(|record| record.claim).collect()
     }
 
     #[test]
-    fn a_batch_of_nothing_is_no_message() {
+    fn an_empty_batch_makes_no_message() {
         assert!(Batch::<u32>::new().take().is_none());
     }
 
     #[test]
-    fn a_message_is_handed_out_with_its_last_descriptor() {
+    fn a_message_is_full_with_its_last_descriptor() {
         let mut batch = Batch::new();
         for number in 1..MAX_FDS as u32 {
-            assert!(batch.push(entry(number, 0), number).unwrap().is_none());
+            assert!(batch.push(record(number, 0), number).unwrap().is_none());
         }
-        let full = batch.push(entry(0, 0), 0).unwrap().unwrap();
+        let full = batch.push(record(0, 0), 0).unwrap().unwrap();
         assert_eq!(full.sockets.len(), MAX_FDS);
         assert!(batch.take().is_none());
     }
 
     #[test]
-    fn a_head_that_fills_a_message_travels_alone_and_one_byte_more_stays() {
-        let room = MAX_BYTES - CONNECTIONS_HEADER - entry(0, 0).size();
+    fn a_head_that_fills_a_message_is_sent_alone_and_a_longer_one_is_refused() {
+        let room = MAX_BYTES - CONNECTIONS_HEADER - record(0, 0).size();
         let (full, large) = pack(&[10, room, room + 1, 10]);
         assert_eq!(
             full.iter().map(claims).collect::<Vec<_>>(),
@@ -150,7 +150,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn no_limit_is_passed_no_connection_lost_and_the_order_kept(
+        fn batches_respect_the_limits_lose_no_connection_and_keep_the_order(
             heads in vec(prop_oneof![8 => 0_usize..200, 1 => 0_usize..2 * MAX_BYTES], 0..700),
         ) {
             let (full, large) = pack(&heads);
@@ -159,10 +159,10 @@ mod tests {
                 prop_assert!(one.message.encode().len() <= MAX_BYTES);
                 prop_assert_eq!(&claims(one), &one.sockets);
             }
-            let travels = full.iter().flat_map(claims).collect::<Vec<_>>();
+            let sent = full.iter().flat_map(claims).collect::<Vec<_>>();
             let expected = (0..heads.len() as u32).filter(|number| !large.contains(number));
-            prop_assert_eq!(travels, expected.collect::<Vec<_>>());
-            let fits = MAX_BYTES - CONNECTIONS_HEADER - entry(0, 0).size();
+            prop_assert_eq!(sent, expected.collect::<Vec<_>>());
+            let fits = MAX_BYTES - CONNECTIONS_HEADER - record(0, 0).size();
             prop_assert!(large.iter().all(|number| heads[*number as usize] > fits));
         }
     }

@@ -1,15 +1,13 @@
-//! The channel between two generations: a pair of SEQPACKET Unix sockets that carries messages, and descriptors beside
-//! them.
+//! The channel between two processes: a pair of Unix sockets that carries messages and descriptors.
 //!
-//! SEQPACKET (unix(7)) keeps the borders of messages, keeps their order, and ends when the other side does, however
-//! that came about. Descriptors travel as `SCM_RIGHTS` (cmsg(3)): the receiver gets its own for the same open file.
+//! The sockets are of type SEQPACKET (unix(7)), which keeps message boundaries and order, and reports the end of the
+//! other process. Descriptors are sent as `SCM_RIGHTS` (cmsg(3)): the receiver gets new ones for the same open files.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -21,68 +19,71 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType,
 };
 
-use super::wire::{Message, WireError, MAX_BYTES, MAX_FDS};
+use super::wire::{PeerMessage, WireError, MAX_BYTES, MAX_FDS};
 use crate::sync::lock::Mutex;
 
-/// One end. Any number of tasks may send and receive on it at the same time: a message is sent whole or not at all.
+/// An end of a channel. Any number of tasks may send and receive at the same time, because a message is sent and
+/// received as a whole.
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: Async<OwnedFd>,
-    /// What messages are received into: the longest fits.
+    /// The receive buffer. The longest message fits.
     buffer: Mutex<Vec<u8>>,
-    /// Whether the other side has greeted, and so is one of us.
+    /// True once the other process has sent its greeting, and so is not a foreign program.
     greeted: AtomicBool,
 }
 
-/// Why nothing could be received.
+/// The reason why no message could be received.
 #[derive(Debug)]
 pub(crate) enum ReceiveError {
-    /// The channel cannot be read.
+    /// Reading from the channel failed.
     Io(io::Error),
-    /// What came is no message. It is gone, and the descriptors that came with it are closed; the next one can be
-    /// received.
-    Message(WireError),
+    /// The datagram is not a message. It is dropped and its descriptors are closed; the next message can be received.
+    Malformed(WireError),
 }
 
-/// The control data of a message with as many descriptors as it can carry.
+/// The size of the control data of a message with [`MAX_FDS`] descriptors.
 const CONTROL: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
-/// What is asked for as a send buffer. The kernel doubles it for its own overhead, so that two of the longest messages
-/// are on their way while a third is written.
-const QUEUE: usize = 2 * MAX_BYTES;
+/// The size of the send buffer in bytes. The kernel doubles it for its own overhead, so that two messages of the
+/// maximum size can be queued while a third is written.
+const SEND_BUFFER: usize = 2 * MAX_BYTES;
 
-/// How long to wait before descriptors are sent again that were too many in flight, of which nothing tells when it ends.
-const TOO_MANY_IN_FLIGHT: Duration = Duration::from_millis(5);
+/// The delay before descriptors are sent again after ETOOMANYREFS. No event reports that fewer are in flight.
+const IN_FLIGHT_RETRY: Duration = Duration::from_millis(5);
 
 impl Channel {
-    /// A channel, and its other end for the process that is to be started: close-on-exec, and non-blocking already.
+    /// Creates a channel. The second value is the other end for the process that will be started. It is close-on-exec and
+    /// non-blocking.
     ///
     /// # Errors
-    /// The system has no descriptors or no memory for it.
+    /// The kernel has no descriptors or no memory left.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        make_room(&ours)?;
-        make_room(&theirs)?;
-        Ok((Channel::over(Async::new_nonblocking(ours)?), theirs))
+        enlarge_send_buffer(&ours)?;
+        enlarge_send_buffer(&theirs)?;
+        Ok((Channel::with_socket(Async::new_nonblocking(ours)?), theirs))
     }
 
-    /// The end that whoever started this process has passed.
+    /// Takes over the end of a channel that was inherited from the old process.
     ///
     /// # Errors
-    /// It is something else than a SEQPACKET Unix socket.
+    /// The descriptor is not a SEQPACKET Unix socket.
     pub(crate) fn adopt(socket: OwnedFd) -> io::Result<Self> {
         let is_unix = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX);
         if !is_unix || sockopt::socket_type(&socket) != Ok(SocketType::SEQPACKET) {
-            let what = "what was passed for the handover is no SEQPACKET Unix socket";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor that was passed for the handover is not a SEQPACKET Unix socket",
+            ));
         }
         fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
-        make_room(&socket)?;
-        Ok(Channel::over(Async::new(socket)?))
+        enlarge_send_buffer(&socket)?;
+        Ok(Channel::with_socket(Async::new(socket)?))
     }
 
-    /// The other side's new partner: another process has greeted it, and leaves its end to this one.
+    /// Takes over the end of a channel from another process, which has already exchanged greetings on it.
     ///
     /// # Errors
     /// As [`adopt`](Channel::adopt).
@@ -92,12 +93,12 @@ impl Channel {
         Ok(channel)
     }
 
-    /// This end, to be left to another process.
+    /// Returns the descriptor of this end, to pass it to another process.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.get_ref().as_fd()
     }
 
-    fn over(socket: Async<OwnedFd>) -> Self {
+    fn with_socket(socket: Async<OwnedFd>) -> Self {
         Channel {
             socket,
             buffer: Mutex::new(vec![0; MAX_BYTES]),
@@ -105,18 +106,22 @@ impl Channel {
         }
     }
 
-    /// Sends a message with its descriptors, when there is room for it. The descriptors stay open here.
+    /// Sends a message with its descriptors, as soon as the send buffer has room. The descriptors stay open here.
     ///
-    /// A future that is dropped before it was ready has sent nothing.
+    /// A future that is dropped before it completes has sent nothing.
     ///
     /// # Errors
-    /// The other end is closed (`BrokenPipe`, or once `ConnectionReset`; what it sent before can still be received),
-    /// the message is longer than [`MAX_BYTES`], or the descriptors are not those that belong to it.
-    pub(crate) async fn send(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// The other end is closed (`BrokenPipe`, or once `ConnectionReset`; its earlier messages can still be received), the
+    /// message is longer than [`MAX_BYTES`], or the number of descriptors is wrong.
+    pub(crate) async fn send(
+        &self,
+        message: &PeerMessage,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         if message.descriptors() != fds.len() {
-            let (belong, came) = (message.descriptors(), fds.len());
-            let wrong = WireError::Descriptors { belong, came };
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, wrong));
+            let (expected, received) = (message.descriptors(), fds.len());
+            let error = WireError::Descriptors { expected, received };
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
         let datagram = message.encode();
         if datagram.len() > MAX_BYTES {
@@ -128,52 +133,54 @@ impl Channel {
                 .write_with(|socket| send_now(socket, &datagram, fds))
                 .await
             {
-                // a user without privileges may have no more in flight than one process may have open (unix(7))
+                // without privileges, a user may have as many descriptors in flight as one process may open (unix(7))
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::TOOMANYREFS) => {
-                    Timer::after(TOO_MANY_IN_FLIGHT).await;
+                    Timer::after(IN_FLIGHT_RETRY).await;
                 }
                 sent => return sent,
             }
         }
     }
 
-    /// Receives the next message with its descriptors, which are close-on-exec. `None`: the other end is closed, and
-    /// all that was sent before has been received.
+    /// Receives the next message with its descriptors, which are close-on-exec. Returns `None` after the last message if
+    /// the other end is closed.
     ///
-    /// A future that is dropped before it was ready has taken nothing.
+    /// A future that is dropped before it completes has received nothing.
     ///
     /// # Errors
-    /// The channel cannot be read, or what came is no message: then the next one can be received all the same.
-    pub(crate) async fn receive(&self) -> Result<Option<(Message, Vec<OwnedFd>)>, ReceiveError> {
+    /// Reading failed, or the datagram is not a message. After the latter the next message can be received.
+    pub(crate) async fn receive(
+        &self,
+    ) -> Result<Option<(PeerMessage, Vec<OwnedFd>)>, ReceiveError> {
         let receive = |socket: &OwnedFd| receive_now(socket, &mut self.buffer.lock());
         match self.socket.read_with(receive).await? {
-            Received::End => Ok(None),
-            Received::Spoilt(why) => Err(why.into()),
-            Received::Datagram(datagram, fds) => Ok(Some((self.read(&datagram, fds.len())?, fds))),
+            Datagram::End => Ok(None),
+            Datagram::Damaged(why) => Err(why.into()),
+            Datagram::Whole(datagram, fds) => Ok(Some((self.decode(&datagram, fds.len())?, fds))),
         }
     }
 
-    /// Whether the other side has said anything yet.
+    /// Returns true if the other process has sent its greeting.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeted.load(Ordering::Acquire)
     }
 
-    /// What comes before the greeting is no message yet: whoever was started may be no program of ours.
-    fn read(&self, datagram: &[u8], fds: usize) -> Result<Message, WireError> {
+    /// Decodes a datagram. The first one has to be a greeting, because the other process may be a foreign program.
+    fn decode(&self, datagram: &[u8], fds: usize) -> Result<PeerMessage, WireError> {
         if self.is_greeted() {
-            return Message::decode(datagram, fds);
+            return PeerMessage::decode(datagram, fds);
         }
-        let greeting = Message::decode_first(datagram, fds)?;
+        let greeting = PeerMessage::decode_first(datagram, fds)?;
         self.greeted.store(true, Ordering::Release);
         Ok(greeting)
     }
 }
 
-/// Sees to it that the longest message fits into the send buffer, which is never made smaller. (The receiving side of
-/// a Unix socket has no buffer of its own: what is on its way counts with the sender.)
-fn make_room(socket: &OwnedFd) -> io::Result<()> {
-    if sockopt::socket_send_buffer_size(socket)? < 2 * QUEUE {
-        sockopt::set_socket_send_buffer_size(socket, QUEUE)?;
+/// Makes the send buffer large enough for the longest message. It is never made smaller. The receiving end has no buffer
+/// of its own, because the kernel counts queued messages against the sender.
+fn enlarge_send_buffer(socket: &OwnedFd) -> io::Result<()> {
+    if sockopt::socket_send_buffer_size(socket)? < 2 * SEND_BUFFER {
+        sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER)?;
     }
     Ok(())
 }
@@ -182,7 +189,7 @@ fn send_now(socket: &OwnedFd, datagram: &[u8], fds: &[BorrowedFd<'_>]) -> io::Re
     let mut space = [MaybeUninit::uninit(); CONTROL];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-        // more than MAX_FDS
+        // more than MAX_FDS descriptors
         return Err(Errno::MSGSIZE.into());
     }
     let iov = [IoSlice::new(datagram)];
@@ -190,45 +197,44 @@ fn send_now(socket: &OwnedFd, datagram: &[u8], fds: &[BorrowedFd<'_>]) -> io::Re
     Ok(())
 }
 
-/// What a read of the socket gave.
-enum Received {
-    /// Its bytes, and what came with them.
-    Datagram(Vec<u8>, Vec<OwnedFd>),
-    /// A message that the kernel could not deliver whole. What was delivered of it is closed.
-    Spoilt(WireError),
+/// The result of a read from the socket.
+enum Datagram {
+    Whole(Vec<u8>, Vec<OwnedFd>),
+    /// A message that the kernel could not deliver as a whole. The delivered descriptors are closed.
+    Damaged(WireError),
     End,
 }
 
-fn receive_now(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Received> {
-    // a peer that closed without having read everything: this is said once, before what it had sent itself
+fn receive_now(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Datagram> {
+    // the kernel reports once that the peer has closed without reading everything, before the peer's own messages
     match receive_datagram(socket, buffer) {
         Err(Errno::CONNRESET) => match receive_datagram(socket, buffer) {
-            Err(Errno::CONNRESET) => Ok(Received::End),
+            Err(Errno::CONNRESET) => Ok(Datagram::End),
             again => Ok(again?),
         },
         received => Ok(received?),
     }
 }
 
-fn receive_datagram(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Received, Errno> {
+fn receive_datagram(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Datagram, Errno> {
     let mut space = [MaybeUninit::uninit(); CONTROL];
-    // closes what has not been drained from it
+    // descriptors that were not drained are closed on drop
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = {
         let mut iov = [IoSliceMut::new(buffer)];
         retry_on_intr(|| recvmsg(socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC))?
     };
     if received.flags.contains(ReturnFlags::TRUNC) {
-        return Ok(Received::Spoilt(WireError::Oversize));
+        return Ok(Datagram::Damaged(WireError::Oversize));
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Ok(Received::Spoilt(WireError::DescriptorsLost));
+        return Ok(Datagram::Damaged(WireError::DescriptorsLost));
     }
     let fds: Vec<OwnedFd> = control.drain().flat_map(descriptors).collect();
     match received.bytes {
-        0 if fds.is_empty() && is_closed(socket)? => Ok(Received::End),
-        0 => Ok(Received::Spoilt(WireError::Empty)),
-        bytes => Ok(Received::Datagram(buffer[..bytes].to_vec(), fds)),
+        0 if fds.is_empty() && is_closed(socket)? => Ok(Datagram::End),
+        0 => Ok(Datagram::Damaged(WireError::Empty)),
+        bytes => Ok(Datagram::Whole(buffer[..bytes].to_vec(), fds)),
     }
 }
 
@@ -241,15 +247,16 @@ fn descriptors(message: RecvAncillaryMessage<'_>) -> impl Iterator<Item = OwnedF
     .flatten()
 }
 
-/// An end and an empty message read the same: nothing. Only the end hangs up.
+/// Returns true if the other end is closed. A read returns no bytes for that and for an empty message, but only the
+/// former raises a hangup.
 fn is_closed(socket: &impl AsFd) -> Result<bool, Errno> {
-    let mut this = [PollFd::new(socket, PollFlags::RDHUP)];
-    let at_once = Timespec {
+    let mut events = [PollFd::new(socket, PollFlags::RDHUP)];
+    let immediately = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    retry_on_intr(|| poll(&mut this, Some(&at_once)))?;
-    Ok(this[0]
+    retry_on_intr(|| poll(&mut events, Some(&immediately)))?;
+    Ok(events[0]
         .revents()
         .intersects(PollFlags::RDHUP | PollFlags::HUP))
 }
@@ -257,8 +264,8 @@ fn is_closed(socket: &impl AsFd) -> Result<bool, Errno> {
 impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ReceiveError::Io(_) => "cannot read from the other generation",
-            ReceiveError::Message(_) => "cannot make sense of what the other generation sent",
+            ReceiveError::Io(_) => "cannot read from the handover channel",
+            ReceiveError::Malformed(_) => "received a datagram that is not a message",
         })
     }
 }
@@ -267,7 +274,7 @@ impl std::error::Error for ReceiveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ReceiveError::Io(error) => Some(error),
-            ReceiveError::Message(error) => Some(error),
+            ReceiveError::Malformed(error) => Some(error),
         }
     }
 }
@@ -280,7 +287,7 @@ impl From<io::Error> for ReceiveError {
 
 impl From<WireError> for ReceiveError {
     fn from(error: WireError) -> Self {
-        ReceiveError::Message(error)
+        ReceiveError::Malformed(error)
     }
 }
 

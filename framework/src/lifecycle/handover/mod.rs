@@ -1,37 +1,40 @@
-//! The handover between two generations of a process, as a mechanism: what is said, over what, and who has read what.
+//! The mechanism of a handover between the old process and the new one.
 //!
-//! * [`wire`]: the messages and their bytes, without any I/O.
-//! * [`batch`]: packs the connections that travel into as few messages as can carry them.
-//! * [`arrival`]: a connection that has come.
-//! * [`channel`]: the socket pair between the two, which carries messages and descriptors.
-//! * [`claims`](crate::sys::claims): the shared memory in which the one who accepts marks what it has begun to read.
+//! * [`wire`]: the messages and their encoding, without I/O.
+//! * [`batch`]: packs connections into as few messages as possible.
+//! * [`received`]: a connection from another process.
+//! * [`channel`]: the socket pair that carries messages and descriptors.
+//! * [`claims`](crate::sys::claims): shared memory in which the receiving process marks the connections that it reads.
 //!
-//! When to say what is the policy's business. The channel is symmetric: who leaves gives to who accepts, in either
-//! direction, with the same messages.
+//! The state machine decides when each message is sent. Connections use the same messages in both directions: they go
+//! to the new process during an upgrade, and return to the old one after a rollback.
 //!
 //! ```text
 //! old                                         new
 //!  │── Hello ─────────────────────────────────▶│
 //!  │◀───────────────────────────────── Hello ──│
-//!  │◀───────────────────────── Ready, Failed ──│  built and checked, or not
+//!  │◀───────────────────────── Ready, Failed ──│  the generation was built, or the build failed
 //!  │── Live or Share + claims, Cancel ────────▶│
 //!  │◀───────────────────────────── Accepting ──│
-//!  │── Connections + their sockets ───────────▶│  as often as there are any
-//!  │◀───────────────────────────────── Taken ──│  how many so far
-//!  │◀────────────────────────────── Stopping ──│  only when it was told to stop; after Share, Connections come back
-//!  │── Probe ─────────────────────────────────▶│  the window is over
+//!  │── Connections + their sockets ───────────▶│  any number of times
+//!  │◀─────────────────────────────────── Ack ──│  the number of connections received so far
+//!  │◀────────────────────────────── Stopping ──│  only if it was stopped; after Share, Connections return
+//!  │── Probe ─────────────────────────────────▶│  upgrade.rollback_window is over
 //!  │◀───────────────────────────────── Alive ──│
-//!  │── Recall ────────────────────────────────▶│  or Confirmed: then Connections come back
+//!  │── Recall ────────────────────────────────▶│  instead of Confirmed, for a rollback: Connections return
 //!  │── Confirmed ─────────────────────────────▶│
-//!  │── Elder + a channel ─────────────────────▶│  when this one ends, and one before it still drains
+//!  │── OlderPeer + a channel ─────────────────▶│  when the old process exits, and an earlier one still drains
 //! ```
 
-mod arrival;
 mod batch;
 mod channel;
+mod received;
 mod wire;
 
-pub(crate) use arrival::Arrival;
-pub(crate) use batch::{Batch, Full};
+pub(crate) use batch::{Batch, FullBatch};
 pub(crate) use channel::Channel;
-pub(crate) use wire::{Message, Travelling, COUNTS, VERSION};
+pub(crate) use received::ReceivedConnection;
+pub(crate) use wire::{ConnectionRecord, PeerMessage, COUNTS, VERSION};
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
-//! Commands of an operator as events, and when each of them is done: a signal says less, and nobody waits for it.
+//! Commands of an operator: the input of the state machine that each becomes, and the moment when it is done.
 
-use super::words::{Afterwards, Event, Phase, Refusal, Told};
+use super::types::{CommandRefusal, Input, Phase, Queued, ShutdownKind};
 
-/// What an operator asks for by name.
+/// A command of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum OperatorCommand {
     Reload,
     Upgrade,
     Rollback,
@@ -14,111 +14,115 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// How far a command has come.
+/// The progress of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Waits,
-    Reached,
-    /// Something else was asked for since, or came in between.
-    Missed,
+pub(crate) enum Progress {
+    Pending,
+    Done,
+    /// Another command or signal, or a failure, has prevented it.
+    Superseded,
 }
 
-/// The event that a command becomes in a phase; `None` where there is nothing to do but to wait.
+/// Returns the input that carries out a command, or `None` if the process is already doing so.
 ///
 /// # Errors
-/// Why it makes no sense there. What the policy refuses by itself is not looked at twice.
-pub(crate) fn meaning(command: Command, phase: Phase) -> Result<Option<Event>, Refusal> {
+/// The reason why the command makes no sense in this phase. Refusals of [`step`](super::step) are not repeated here.
+pub(crate) fn input_of(
+    command: OperatorCommand,
+    phase: Phase,
+) -> Result<Option<Input>, CommandRefusal> {
     match command {
-        // a HUP would resume
-        Command::Reload if pauses(phase) => Err(Refusal::Paused),
-        Command::Reload if phase == Phase::Sharing => Err(Refusal::Sharing),
-        Command::Reload if is_leaving(phase) => Err(Refusal::Leaving),
-        Command::Reload => Ok(Some(Event::Hup)),
-        Command::Upgrade => Ok(Some(Event::Usr2)),
-        Command::Rollback => match phase {
-            Phase::Upgrading(_) | Phase::Sharing | Phase::Standby => Ok(Some(Event::Rollback)),
-            // unless this one was told to stop meanwhile
-            Phase::Swapping(told) | Phase::HandingOver(told) | Phase::Confirming(told)
-                if told == Told::Gently =>
+        // a HUP resumes a paused process
+        OperatorCommand::Reload if pauses(phase) => Err(CommandRefusal::Paused),
+        OperatorCommand::Reload if phase == Phase::Sharing => Err(CommandRefusal::Sharing),
+        OperatorCommand::Reload if is_leaving(phase) => Err(CommandRefusal::Leaving),
+        OperatorCommand::Reload => Ok(Some(Input::Hup)),
+        OperatorCommand::Upgrade => Ok(Some(Input::Usr2)),
+        OperatorCommand::Rollback => match phase {
+            Phase::Upgrading(_) | Phase::Sharing | Phase::Standby => Ok(Some(Input::Rollback)),
+            // not after a TERM or INT in the meantime
+            Phase::Swapping(kind) | Phase::HandingOver(kind) | Phase::Confirming(kind)
+                if kind == ShutdownKind::Graceful =>
             {
-                Ok(Some(Event::Rollback))
+                Ok(Some(Input::Rollback))
             }
-            _ => Err(Refusal::NothingToRollBack),
+            _ => Err(CommandRefusal::NothingToRollBack),
         },
-        Command::Pause => match phase {
+        OperatorCommand::Pause => match phase {
             Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => {
-                Err(Refusal::StillStarting)
+                Err(CommandRefusal::StillStarting)
             }
-            Phase::Upgrading(_) => Err(Refusal::AlreadyUpgrading),
-            _ if is_leaving(phase) => Err(Refusal::Leaving),
+            Phase::Upgrading(_) => Err(CommandRefusal::AlreadyUpgrading),
+            _ if is_leaving(phase) => Err(CommandRefusal::Leaving),
             _ if pauses(phase) => Ok(None),
-            _ => Ok(Some(Event::Winch)),
+            _ => Ok(Some(Input::Winch)),
         },
-        Command::Resume if pauses(phase) => Ok(Some(Event::Hup)),
-        Command::Resume => Err(Refusal::NotPaused),
-        // who is to stop is about to change, and that takes milliseconds
-        Command::Drain | Command::Stop if matches!(phase, Phase::Swapping(_)) => {
-            Err(Refusal::AlreadyUpgrading)
+        OperatorCommand::Resume if pauses(phase) => Ok(Some(Input::Hup)),
+        OperatorCommand::Resume => Err(CommandRefusal::NotPaused),
+        // for some milliseconds it is undecided which of the two processes is to stop
+        OperatorCommand::Drain | OperatorCommand::Stop if matches!(phase, Phase::Swapping(_)) => {
+            Err(CommandRefusal::AlreadyUpgrading)
         }
-        Command::Drain | Command::Stop if is_leaving(phase) => Ok(None),
-        Command::Drain => Ok(Some(Event::Quit)),
-        Command::Stop => Ok(Some(Event::Term)),
+        OperatorCommand::Drain | OperatorCommand::Stop if is_leaving(phase) => Ok(None),
+        OperatorCommand::Drain => Ok(Some(Input::Quit)),
+        OperatorCommand::Stop => Ok(Some(Input::Term)),
     }
 }
 
-/// How far a command has come that was taken up before.
-pub(crate) fn standing(command: Command, phase: Phase) -> Standing {
+/// Returns the progress of a command that was accepted earlier.
+pub(crate) fn progress(command: OperatorCommand, phase: Phase) -> Progress {
     match (command, phase) {
-        // their outcome is more than a phase: whoever learns it says it
-        (Command::Reload | Command::Upgrade, _) => Standing::Waits,
-        (Command::Drain | Command::Stop, Phase::Gone) => Standing::Reached,
-        (Command::Drain | Command::Stop, _) => Standing::Waits,
-        (Command::Pause, Phase::Paused | Phase::Standby) => Standing::Reached,
-        (Command::Pause, _) if pauses(phase) => Standing::Waits,
-        (Command::Pause, _) => Standing::Missed,
-        (Command::Resume, _) if pauses(phase) || is_leaving(phase) => Standing::Missed,
-        (Command::Resume, _) => Standing::Reached,
-        (Command::Rollback, Phase::Serving | Phase::Reloading(_)) => Standing::Reached,
-        (Command::Rollback, Phase::Upgrading(_) | Phase::Swapping(_) | Phase::HandingOver(_)) => {
-            Standing::Waits
+        // their outcome cannot be read from the phase: the driver reports it
+        (OperatorCommand::Reload | OperatorCommand::Upgrade, _) => Progress::Pending,
+        (OperatorCommand::Drain | OperatorCommand::Stop, Phase::Gone) => Progress::Done,
+        (OperatorCommand::Drain | OperatorCommand::Stop, _) => Progress::Pending,
+        (OperatorCommand::Pause, Phase::Paused | Phase::Standby) => Progress::Done,
+        (OperatorCommand::Pause, _) if pauses(phase) => Progress::Pending,
+        (OperatorCommand::Pause, _) => Progress::Superseded,
+        (OperatorCommand::Resume, _) if pauses(phase) || is_leaving(phase) => Progress::Superseded,
+        (OperatorCommand::Resume, _) => Progress::Done,
+        (OperatorCommand::Rollback, Phase::Serving | Phase::Reloading(_)) => Progress::Done,
+        (
+            OperatorCommand::Rollback,
+            Phase::Upgrading(_) | Phase::Swapping(_) | Phase::HandingOver(_),
+        ) => Progress::Pending,
+        (OperatorCommand::Rollback, Phase::Confirming(_) | Phase::Sharing | Phase::Standby) => {
+            Progress::Pending
         }
-        (Command::Rollback, Phase::Confirming(_) | Phase::Sharing | Phase::Standby) => {
-            Standing::Waits
-        }
-        (Command::Rollback, _) => Standing::Missed,
+        (OperatorCommand::Rollback, _) => Progress::Superseded,
     }
 }
 
-/// Paused, or about to be.
+/// Returns true if the process is paused, or will be once the current build has ended.
 fn pauses(phase: Phase) -> bool {
     match phase {
         Phase::Paused | Phase::Standby => true,
-        Phase::Reloading(afterwards) | Phase::Proving(afterwards) | Phase::Beside(afterwards) => {
-            afterwards == Afterwards::Pause
+        Phase::Reloading(queued) | Phase::Proving(queued) | Phase::AwaitingCommit(queued) => {
+            queued == Queued::Pause
         }
         _ => false,
     }
 }
 
-/// A phase that leads to none but the end, unless a new process dies.
+/// Returns true if the process is about to exit, unless the new process dies.
 fn is_leaving(phase: Phase) -> bool {
     match phase {
         Phase::Swapping(_)
         | Phase::HandingOver(_)
         | Phase::Confirming(_)
         | Phase::GivingBack(_) => true,
-        Phase::LameDuck(_)
-        | Phase::LastCall(_)
+        Phase::ShutdownDelay(_)
+        | Phase::KeepaliveGrace(_)
         | Phase::Draining(_)
         | Phase::Stopping(_)
         | Phase::Gone => true,
         Phase::Starting(_) | Phase::Succeeding(_) | Phase::Ready(_) => false,
-        Phase::Proving(_) | Phase::Beside(_) | Phase::Sharing | Phase::Standby => false,
+        Phase::Proving(_) | Phase::AwaitingCommit(_) | Phase::Sharing | Phase::Standby => false,
         Phase::Serving | Phase::Reloading(_) | Phase::Upgrading(_) | Phase::Paused => false,
     }
 }
 
-/// Whether a new process is, or was, to take over from this one.
+/// Returns true if a new process is taking over or has taken over.
 pub(crate) fn upgrades(phase: Phase) -> bool {
     match phase {
         Phase::Upgrading(_) | Phase::Swapping(_) | Phase::HandingOver(_) => true,
@@ -127,8 +131,8 @@ pub(crate) fn upgrades(phase: Phase) -> bool {
     }
 }
 
-/// The phase as `APP status` names it.
-pub(crate) fn word(phase: Phase) -> &'static str {
+/// Returns the name of a phase in `APP status`. The names are part of its JSON and do not change.
+pub(crate) fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Starting(_) => "starting",
         Phase::Serving => "serving",
@@ -142,14 +146,24 @@ pub(crate) fn word(phase: Phase) -> &'static str {
         Phase::Succeeding(_) => "succeeding",
         Phase::Ready(_) => "ready",
         Phase::Proving(_) => "proving",
-        Phase::Beside(_) => "beside",
+        Phase::AwaitingCommit(_) => "beside",
         Phase::Paused => "paused",
-        Phase::LameDuck(_) => "lame_duck",
-        Phase::LastCall(_) => "last_call",
+        Phase::ShutdownDelay(_) => "lame_duck",
+        Phase::KeepaliveGrace(_) => "last_call",
         Phase::Draining(_) => "draining",
         Phase::GivingBack(_) => "giving_back",
         Phase::Stopping(_) => "stopping",
         Phase::Gone => "gone",
+    }
+}
+
+/// Describes a phase in a sentence that begins with "the process is".
+pub(crate) fn describe_phase(phase: Phase) -> String {
+    match phase {
+        Phase::AwaitingCommit(_) => "waiting for the commit of its upgrade".to_owned(),
+        Phase::ShutdownDelay(_) | Phase::KeepaliveGrace(_) => "shutting down".to_owned(),
+        Phase::Gone => "stopped".to_owned(),
+        _ => phase_name(phase).replace('_', " "),
     }
 }
 
@@ -158,83 +172,100 @@ mod tests {
     use super::*;
     use crate::lifecycle::machine::step;
 
-    /// Where a command leads from a phase, and how far it has come then.
-    fn after(command: Command, phase: Phase) -> (Phase, Standing) {
-        let phase = match meaning(command, phase).unwrap() {
+    /// Returns the phase after a command, and the progress of the command.
+    fn after(command: OperatorCommand, phase: Phase) -> (Phase, Progress) {
+        let phase = match input_of(command, phase).unwrap() {
             Some(event) => step(phase, event).0,
             None => phase,
         };
-        (phase, standing(command, phase))
+        (phase, progress(command, phase))
     }
 
     #[test]
-    fn a_pause_is_done_when_it_is_and_waits_for_a_build() {
-        assert_eq!(
-            after(Command::Pause, Phase::Serving),
-            (Phase::Paused, Standing::Reached)
-        );
-        assert_eq!(
-            after(Command::Pause, Phase::Paused),
-            (Phase::Paused, Standing::Reached)
-        );
-        let (phase, waits) = after(Command::Pause, Phase::Reloading(Afterwards::Serve));
-        assert_eq!(waits, Standing::Waits);
-        let (paused, _) = step(phase, Event::Built);
-        assert_eq!(standing(Command::Pause, paused), Standing::Reached);
-        let (resumed, _) = step(phase, Event::Hup);
-        assert_eq!(standing(Command::Pause, resumed), Standing::Missed);
+    fn names_in_the_json_of_status_differ_from_the_code_but_do_not_change() {
+        for (phase, name) in [
+            (Phase::AwaitingCommit(Queued::Nothing), "beside"),
+            (Phase::ShutdownDelay(ShutdownKind::Fast), "lame_duck"),
+            (Phase::KeepaliveGrace(ShutdownKind::Fast), "last_call"),
+        ] {
+            assert_eq!(phase_name(phase), name);
+        }
     }
 
     #[test]
-    fn only_what_is_paused_is_resumed_and_a_reload_does_not_resume() {
+    fn a_pause_is_done_at_once_or_after_the_current_build() {
         assert_eq!(
-            after(Command::Resume, Phase::Paused),
-            (Phase::Serving, Standing::Reached)
+            after(OperatorCommand::Pause, Phase::Serving),
+            (Phase::Paused, Progress::Done)
         );
         assert_eq!(
-            meaning(Command::Resume, Phase::Serving),
-            Err(Refusal::NotPaused)
+            after(OperatorCommand::Pause, Phase::Paused),
+            (Phase::Paused, Progress::Done)
         );
+        let (phase, waits) = after(OperatorCommand::Pause, Phase::Reloading(Queued::Nothing));
+        assert_eq!(waits, Progress::Pending);
+        let (paused, _) = step(phase, Input::Built);
+        assert_eq!(progress(OperatorCommand::Pause, paused), Progress::Done);
+        let (resumed, _) = step(phase, Input::Hup);
         assert_eq!(
-            meaning(Command::Reload, Phase::Paused),
-            Err(Refusal::Paused)
+            progress(OperatorCommand::Pause, resumed),
+            Progress::Superseded
         );
     }
 
     #[test]
-    fn an_upgrade_is_rolled_back_until_it_is_confirmed() {
+    fn only_a_paused_process_is_resumed_and_a_reload_does_not_resume() {
+        assert_eq!(
+            after(OperatorCommand::Resume, Phase::Paused),
+            (Phase::Serving, Progress::Done)
+        );
+        assert_eq!(
+            input_of(OperatorCommand::Resume, Phase::Serving),
+            Err(CommandRefusal::NotPaused)
+        );
+        assert_eq!(
+            input_of(OperatorCommand::Reload, Phase::Paused),
+            Err(CommandRefusal::Paused)
+        );
+    }
+
+    #[test]
+    fn an_upgrade_can_be_rolled_back_until_it_is_confirmed() {
         for phase in [
-            Phase::Upgrading(Afterwards::Serve),
-            Phase::Swapping(Told::Gently),
-            Phase::HandingOver(Told::Gently),
-            Phase::Confirming(Told::Gently),
+            Phase::Upgrading(Queued::Nothing),
+            Phase::Swapping(ShutdownKind::Graceful),
+            Phase::HandingOver(ShutdownKind::Graceful),
+            Phase::Confirming(ShutdownKind::Graceful),
             Phase::Sharing,
         ] {
             assert_eq!(
-                after(Command::Rollback, phase),
-                (Phase::Serving, Standing::Reached)
+                after(OperatorCommand::Rollback, phase),
+                (Phase::Serving, Progress::Done)
             );
         }
         for phase in [
             Phase::Serving,
-            Phase::Draining(Told::Gently),
-            Phase::Proving(Afterwards::Serve),
+            Phase::Draining(ShutdownKind::Graceful),
+            Phase::Proving(Queued::Nothing),
         ] {
             assert_eq!(
-                meaning(Command::Rollback, phase),
-                Err(Refusal::NothingToRollBack)
+                input_of(OperatorCommand::Rollback, phase),
+                Err(CommandRefusal::NothingToRollBack)
             );
         }
     }
 
     #[test]
-    fn a_second_stop_waits_and_does_not_cut() {
-        let (phase, waits) = after(Command::Stop, Phase::Serving);
+    fn a_second_stop_waits_and_closes_no_connection() {
+        let (phase, waits) = after(OperatorCommand::Stop, Phase::Serving);
         assert_eq!(
             (phase, waits),
-            (Phase::LameDuck(Told::Firmly), Standing::Waits)
+            (Phase::ShutdownDelay(ShutdownKind::Fast), Progress::Pending)
         );
-        assert_eq!(after(Command::Stop, phase), (phase, Standing::Waits));
-        assert_eq!(standing(Command::Stop, Phase::Gone), Standing::Reached);
+        assert_eq!(
+            after(OperatorCommand::Stop, phase),
+            (phase, Progress::Pending)
+        );
+        assert_eq!(progress(OperatorCommand::Stop, Phase::Gone), Progress::Done);
     }
 }

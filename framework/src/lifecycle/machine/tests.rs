@@ -1,4 +1,4 @@
-//! The policy pair by pair, as ARCHITECTURE.md prints it, and what must hold of every path through it.
+//! Every transition of the state machine, compared with `transitions.txt`, and the properties that hold on every path.
 
 use std::fmt::Write;
 
@@ -7,44 +7,44 @@ use proptest::prelude::*;
 use super::*;
 
 const PHASES: [Phase; 35] = [
-    Starting(Serve),
+    Starting(Nothing),
     Starting(Reload),
-    Succeeding(Serve),
+    Succeeding(Nothing),
     Succeeding(Reload),
-    Phase::Ready(Serve),
+    Phase::Ready(Nothing),
     Phase::Ready(Reload),
-    Proving(Serve),
+    Proving(Nothing),
     Proving(Reload),
     Proving(Pause),
-    Beside(Serve),
-    Beside(Reload),
-    Beside(Pause),
+    AwaitingCommit(Nothing),
+    AwaitingCommit(Reload),
+    AwaitingCommit(Pause),
     Serving,
-    Reloading(Serve),
+    Reloading(Nothing),
     Reloading(Reload),
     Reloading(Pause),
-    Upgrading(Serve),
+    Upgrading(Nothing),
     Upgrading(Reload),
-    Swapping(Gently),
-    Swapping(Firmly),
-    HandingOver(Gently),
-    HandingOver(Firmly),
-    Confirming(Gently),
-    Confirming(Firmly),
+    Swapping(Graceful),
+    Swapping(Fast),
+    HandingOver(Graceful),
+    HandingOver(Fast),
+    Confirming(Graceful),
+    Confirming(Fast),
     Phase::Sharing,
     Standby,
     Paused,
-    LameDuck(Firmly),
-    LastCall(Gently),
-    LastCall(Firmly),
-    Draining(Firmly),
-    GivingBack(Gently),
-    GivingBack(Firmly),
-    Stopping(Firmly),
+    ShutdownDelay(Fast),
+    KeepaliveGrace(Graceful),
+    KeepaliveGrace(Fast),
+    Draining(Fast),
+    GivingBack(Graceful),
+    GivingBack(Fast),
+    Stopping(Fast),
     Gone,
 ];
 
-const EVENTS: [Event; 26] = [
+const INPUTS: [Input; 26] = [
     Hup,
     Usr1,
     Usr2,
@@ -56,96 +56,111 @@ const EVENTS: [Event; 26] = [
     Rollback,
     Built,
     BuildFailed,
-    TimeOver,
+    TimerExpired,
     Drained,
     SuccessorReady,
-    StrangerAccepts,
+    ForeignAccepts,
     SuccessorAccepts,
     SuccessorShares,
-    SuccessorAnswers,
+    SuccessorAlive,
     SuccessorStops,
     SuccessorGone,
-    ToldLive,
-    ToldShare,
-    ToldCancel,
-    ToldRecall,
+    LiveReceived,
+    ShareReceived,
+    CancelReceived,
+    RecallReceived,
     Confirmed,
     PredecessorGone,
 ];
 
-/// The whole function as a table: a line for each phase and for all events that do the same in it, if that is anything.
+/// Prints the state machine as a table: one row for each phase and for all inputs with the same effect. Pairs without
+/// any effect are left out.
 fn table() -> String {
-    let mut table = String::from("| phase | events | next phase | actions |\n|---|---|---|---|\n");
+    let mut table = String::from("| phase | inputs | next phase | actions |\n|---|---|---|---|\n");
     for phase in PHASES {
         let mut rows: Vec<(String, Vec<String>)> = vec![];
-        for event in EVENTS {
-            let (next, actions) = step(phase, event);
+        for input in INPUTS {
+            let (next, actions) = step(phase, input);
             if next == phase && actions.is_empty() {
                 continue;
             }
             let actions: Vec<String> = actions.iter().map(name).collect();
             let outcome = format!("{next:?} | {}", actions.join(", "));
             match rows.iter_mut().find(|(known, _)| *known == outcome) {
-                Some((_, events)) => events.push(format!("{event:?}")),
-                None => rows.push((outcome, vec![format!("{event:?}")])),
+                Some((_, inputs)) => inputs.push(format!("{input:?}")),
+                None => rows.push((outcome, vec![format!("{input:?}")])),
             }
         }
-        for (outcome, events) in rows {
-            let _ = writeln!(table, "| {phase:?} | {} | {outcome} |", events.join(", "));
+        for (outcome, inputs) in rows {
+            let _ = writeln!(table, "| {phase:?} | {} | {outcome} |", inputs.join(", "));
         }
     }
     table
 }
 
-/// An action as the table prints it: without the wrapper that says whose it is.
+/// Returns the name of an action without the `Instance` around it.
 fn name(action: &Action) -> String {
     match action {
-        Live(step) => format!("{step:?}"),
+        Instance(step) => format!("{step:?}"),
         other => format!("{other:?}"),
     }
 }
 
+/// Compares the table with `transitions.txt`. `SLACKWATER_WRITE_TRANSITIONS=1 cargo test -p slackwater transitions`
+/// writes the file anew.
 #[test]
-fn every_pair_is_as_the_architecture_page_prints_it() {
-    let page = include_str!("../../../ARCHITECTURE.md");
+fn the_transitions_are_those_in_the_snapshot() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/lifecycle/machine/transitions.txt"
+    );
     let table = table();
+    if std::env::var_os("SLACKWATER_WRITE_TRANSITIONS").is_some() {
+        std::fs::write(path, &table).unwrap();
+    }
+    let snapshot = std::fs::read_to_string(path).unwrap();
+    let changed: Vec<&str> = table
+        .lines()
+        .filter(|line| !snapshot.lines().any(|known| known == *line))
+        .collect();
     assert!(
-        page.contains(&table),
-        "ARCHITECTURE.md should hold this table:\n\n{table}"
+        snapshot == table,
+        "transitions.txt is out of date: run this test with SLACKWATER_WRITE_TRANSITIONS=1; changed rows:\n{}",
+        changed.join("\n")
     );
 }
 
 #[test]
 fn hup_while_reloading_is_remembered_once() {
-    let (phase, _) = step(Reloading(Serve), Hup);
+    let (phase, _) = step(Reloading(Nothing), Hup);
     let (phase, _) = step(phase, Hup);
     let (phase, actions) = step(phase, Built);
-    assert_eq!((phase, actions), (Reloading(Serve), vec![GoLive, Build]));
+    assert_eq!((phase, actions), (Reloading(Nothing), vec![GoLive, Build]));
     assert_eq!(step(phase, Built), (Serving, vec![GoLive]));
 }
 
 #[test]
-fn a_reload_that_is_refused_changes_nothing() {
-    assert_eq!(step(Reloading(Serve), BuildFailed), (Serving, vec![]));
+fn a_refused_reload_changes_nothing() {
+    assert_eq!(step(Reloading(Nothing), BuildFailed), (Serving, vec![]));
 }
 
 #[test]
-fn term_waits_out_the_lame_duck_and_int_does_not() {
-    assert_eq!(step(Serving, Term).0, LameDuck(Firmly));
-    assert_eq!(step(Serving, Int).0, LastCall(Firmly));
-    assert_eq!(step(Serving, Quit).0, LastCall(Gently));
+fn term_waits_for_the_shutdown_delay_and_int_does_not() {
+    assert_eq!(step(Serving, Term).0, ShutdownDelay(Fast));
+    assert_eq!(step(Serving, Int).0, KeepaliveGrace(Fast));
+    assert_eq!(step(Serving, Quit).0, KeepaliveGrace(Graceful));
 }
 
 #[test]
-fn term_after_quit_goes_on_leaving_and_the_next_one_cuts() {
+fn a_term_after_quit_continues_the_shutdown_and_a_second_one_closes_connections() {
     let (phase, _) = step(Serving, Quit);
     let (phase, actions) = step(phase, Term);
-    assert_eq!((phase, actions), (LastCall(Firmly), vec![]));
+    assert_eq!((phase, actions), (KeepaliveGrace(Fast), vec![]));
     assert_eq!(step(phase, Term).0, Gone);
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
-    proptest::sample::select(&EVENTS[..])
+fn any_input() -> impl Strategy<Value = Input> {
+    proptest::sample::select(&INPUTS[..])
 }
 
 fn any_phase() -> impl Strategy<Value = Phase> {
@@ -154,10 +169,12 @@ fn any_phase() -> impl Strategy<Value = Phase> {
 
 fn is_leaving(phase: Phase) -> bool {
     match phase {
-        LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) | Gone => true,
-        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Beside(_) => false,
+        ShutdownDelay(_) | KeepaliveGrace(_) | Draining(_) | GivingBack(_) | Stopping(_) | Gone => {
+            true
+        }
+        Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | AwaitingCommit(_) => false,
         Serving | Reloading(_) | Paused => false,
-        // these may still come back, if the new process dies
+        // these serve again if the new process dies
         Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) | Phase::Sharing | Standby => {
             false
         }
@@ -166,36 +183,36 @@ fn is_leaving(phase: Phase) -> bool {
 
 proptest! {
     #[test]
-    fn whoever_leaves_never_comes_back(phase in any_phase(), events in prop::collection::vec(any_event(), 0..40)) {
+    fn a_process_that_shuts_down_never_serves_again(phase in any_phase(), inputs in prop::collection::vec(any_input(), 0..40)) {
         let mut phase = phase;
-        for event in events {
-            let (next, actions) = step(phase, event);
+        for input in inputs {
+            let (next, actions) = step(phase, input);
             if is_leaving(phase) {
                 prop_assert!(is_leaving(next));
-                prop_assert!(!actions.contains(&Live(Accept)) && !actions.contains(&Build) && !actions.contains(&GoLive));
+                prop_assert!(!actions.contains(&Instance(Accept)) && !actions.contains(&Build) && !actions.contains(&GoLive));
             }
             phase = next;
         }
     }
 
     #[test]
-    fn term_and_time_end_every_process(phase in any_phase(), events in prop::collection::vec(any_event(), 0..40)) {
-        let before = events.into_iter().fold(phase, |phase, event| step(phase, event).0);
-        let told = step(before, Term).0;
-        // an upgrade that is past its point of no return first ends, one way or the other
-        let after = (0..6).fold(told, |phase, _| step(phase, TimeOver).0);
+    fn after_a_term_every_process_ends_by_its_timeouts(phase in any_phase(), inputs in prop::collection::vec(any_input(), 0..40)) {
+        let before = inputs.into_iter().fold(phase, |phase, input| step(phase, input).0);
+        let stopping = step(before, Term).0;
+        // a process that hands over first waits for the end of the upgrade
+        let after = (0..6).fold(stopping, |phase, _| step(phase, TimerExpired).0);
         prop_assert_eq!(after, Gone);
     }
 
     #[test]
-    fn what_waits_has_a_timer(phase in any_phase(), event in any_event()) {
-        let (next, actions) = step(phase, event);
+    fn every_phase_that_waits_has_a_timeout(phase in any_phase(), input in any_input()) {
+        let (next, actions) = step(phase, input);
         let enters = |p: Phase| match p {
-            LameDuck(_) | LastCall(_) | Draining(_) | GivingBack(_) | Stopping(_) => true,
+            ShutdownDelay(_) | KeepaliveGrace(_) | Draining(_) | GivingBack(_) | Stopping(_) => true,
             Upgrading(_) | Swapping(_) | HandingOver(_) | Confirming(_) => true,
             Starting(_) | Succeeding(_) | Phase::Ready(_) | Proving(_) | Serving | Reloading(_) => false,
-            // a person decides how long
-            Beside(_) | Phase::Sharing | Standby => false,
+            // an operator decides how long
+            AwaitingCommit(_) | Phase::Sharing | Standby => false,
             Paused | Gone => false,
         };
         let stays = std::mem::discriminant(&phase) == std::mem::discriminant(&next);
@@ -205,15 +222,15 @@ proptest! {
     }
 
     #[test]
-    fn nothing_goes_live_that_was_not_built(phase in any_phase(), event in any_event()) {
-        let (_, actions) = step(phase, event);
-        prop_assert!(!actions.contains(&GoLive) || event == Built || matches!(phase, Phase::Ready(_)));
+    fn only_a_generation_that_was_built_goes_live(phase in any_phase(), input in any_input()) {
+        let (_, actions) = step(phase, input);
+        prop_assert!(!actions.contains(&GoLive) || input == Built || matches!(phase, Phase::Ready(_)));
     }
 
     #[test]
-    fn listeners_are_closed_only_on_the_way_out(phase in any_phase(), event in any_event()) {
-        let (next, actions) = step(phase, event);
-        prop_assert!(!actions.contains(&Live(CloseListeners)) || is_leaving(next));
+    fn listeners_are_closed_only_during_a_shutdown(phase in any_phase(), input in any_input()) {
+        let (next, actions) = step(phase, input);
+        prop_assert!(!actions.contains(&Instance(CloseListeners)) || is_leaving(next));
     }
 }
 
@@ -222,29 +239,32 @@ fn an_upgrade_goes_through_its_steps() {
     let (phase, actions) = step(Serving, Usr2);
     assert_eq!(
         (phase, actions),
-        (Upgrading(Serve), vec![Arm(Timer::Ready), Spawn])
+        (Upgrading(Nothing), vec![Arm(Timeout::Ready), Spawn])
     );
     let (phase, actions) = step(phase, SuccessorReady);
     assert_eq!(
         (phase, actions),
-        (Swapping(Gently), vec![Say(Word::Live), Arm(Timer::Swap)])
+        (
+            Swapping(Graceful),
+            vec![Send(MessageKind::Live), Arm(Timeout::Swap)]
+        )
     );
     let (phase, _) = step(phase, SuccessorAccepts);
-    assert_eq!(phase, HandingOver(Gently));
-    let (phase, actions) = step(phase, TimeOver);
+    assert_eq!(phase, HandingOver(Graceful));
+    let (phase, actions) = step(phase, TimerExpired);
     assert_eq!(
         (phase, actions),
         (
-            Confirming(Gently),
-            vec![Say(Word::Probe), Arm(Timer::Answer)]
+            Confirming(Graceful),
+            vec![Send(MessageKind::Probe), Arm(Timeout::Answer)]
         )
     );
-    assert_eq!(step(phase, SuccessorAnswers).0, Draining(Gently));
+    assert_eq!(step(phase, SuccessorAlive).0, Draining(Graceful));
 }
 
 #[test]
-fn a_new_process_that_dies_brings_the_old_one_back_unless_that_was_told_to_stop() {
-    let (phase, actions) = step(HandingOver(Gently), SuccessorGone);
+fn after_the_death_of_the_new_process_the_old_one_serves_again_unless_it_was_stopped() {
+    let (phase, actions) = step(HandingOver(Graceful), SuccessorGone);
     assert_eq!(
         (phase, actions),
         (
@@ -252,48 +272,54 @@ fn a_new_process_that_dies_brings_the_old_one_back_unless_that_was_told_to_stop(
             vec![
                 Disarm,
                 KillSuccessor,
-                Live(TakeBack),
-                Live(Accept),
-                Live(TakePidFile)
+                Instance(TakeBack),
+                Instance(Accept),
+                Instance(TakePidFile)
             ]
         )
     );
-    assert_eq!(step(HandingOver(Firmly), SuccessorGone).0, LastCall(Firmly));
-    // and so does one that no longer answers
     assert_eq!(
-        step(Confirming(Gently), TimeOver),
-        step(HandingOver(Gently), SuccessorGone)
+        step(HandingOver(Fast), SuccessorGone).0,
+        KeepaliveGrace(Fast)
+    );
+    // the same happens when the new process stops answering
+    assert_eq!(
+        step(Confirming(Graceful), TimerExpired),
+        step(HandingOver(Graceful), SuccessorGone)
     );
 }
 
 #[test]
-fn a_new_process_that_is_told_to_stop_is_no_death() {
+fn a_new_process_that_is_stopped_does_not_count_as_failed() {
     assert_eq!(
-        step(HandingOver(Gently), SuccessorStops).0,
-        LastCall(Gently)
+        step(HandingOver(Graceful), SuccessorStops).0,
+        KeepaliveGrace(Graceful)
     );
-    let (_, actions) = step(Proving(Serve), Term);
-    assert_eq!(actions.first(), Some(&Say(Word::Stopping)));
+    let (_, actions) = step(Proving(Nothing), Term);
+    assert_eq!(actions.first(), Some(&Send(MessageKind::Stopping)));
 }
 
 #[test]
-fn a_successor_whose_predecessor_dies_serves() {
-    assert_eq!(step(Succeeding(Serve), PredecessorGone).0, Starting(Serve));
+fn a_new_process_serves_when_the_old_one_dies() {
     assert_eq!(
-        step(Phase::Ready(Serve), PredecessorGone),
+        step(Succeeding(Nothing), PredecessorGone).0,
+        Starting(Nothing)
+    );
+    assert_eq!(
+        step(Phase::Ready(Nothing), PredecessorGone),
         (Serving, go_live())
     );
     assert_eq!(
-        step(Proving(Serve), PredecessorGone),
-        (Serving, vec![Live(Settle)])
+        step(Proving(Nothing), PredecessorGone),
+        (Serving, vec![Instance(CloseUnused)])
     );
 }
 
 proptest! {
     #[test]
-    fn nobody_serves_twice_after_a_cancel(phase in any_phase()) {
-        let (next, actions) = step(phase, ToldCancel);
-        prop_assert!(!actions.contains(&GoLive) && !actions.contains(&Live(Accept)));
+    fn a_cancelled_process_does_not_go_live(phase in any_phase()) {
+        let (next, actions) = step(phase, CancelReceived);
+        prop_assert!(!actions.contains(&GoLive) && !actions.contains(&Instance(Accept)));
         if matches!(phase, Succeeding(_) | Phase::Ready(_)) {
             prop_assert_eq!(next, Gone);
         }
@@ -301,67 +327,77 @@ proptest! {
 }
 
 #[test]
-fn an_upgrade_by_hand_is_committed_by_quit_to_the_old_process() {
-    let (phase, actions) = step(Swapping(Gently), SuccessorShares);
+fn a_manual_upgrade_is_committed_by_quit_to_the_old_process() {
+    let (phase, actions) = step(Swapping(Graceful), SuccessorShares);
     assert_eq!(
         (phase, actions),
-        (Phase::Sharing, vec![Disarm, Live(Share)])
+        (Phase::Sharing, vec![Disarm, Instance(AnnounceSharing)])
     );
     assert_eq!(step(phase, Winch).0, Standby);
     assert_eq!(
         step(Standby, Hup),
-        (Phase::Sharing, vec![Live(Keep), Live(Accept)])
+        (
+            Phase::Sharing,
+            vec![Instance(KeepConnections), Instance(Accept)]
+        )
     );
     for phase in [Phase::Sharing, Standby] {
         let (next, actions) = step(phase, Quit);
-        // not before it is written down who is the newest: the new one may be replaced at once
-        let place = |wanted| actions.iter().position(|action| *action == wanted);
+        // the record of the active process comes first, because the new process may be replaced at once
+        let position = |wanted| actions.iter().position(|action| *action == wanted);
         assert!(
-            next == Draining(Gently) && place(Live(LetGo)) < place(Say(Word::Confirmed)),
+            next == Draining(Graceful)
+                && position(Instance(Release)) < position(Send(MessageKind::Confirmed)),
             "{actions:?}"
         );
     }
 }
 
 #[test]
-fn an_upgrade_by_hand_is_taken_back_by_quit_to_the_new_process() {
-    let (phase, actions) = step(Beside(Serve), Quit);
+fn a_manual_upgrade_is_rolled_back_by_quit_to_the_new_process() {
+    let (phase, actions) = step(AwaitingCommit(Nothing), Quit);
     assert_eq!(
         (phase, actions.first()),
-        (GivingBack(Gently), Some(&Say(Word::Stopping)))
+        (GivingBack(Graceful), Some(&Send(MessageKind::Stopping)))
     );
     assert_eq!(step(Phase::Sharing, SuccessorStops).0, Serving);
     let (phase, actions) = step(Standby, SuccessorStops);
     assert!(
-        phase == Serving && actions.contains(&Live(Accept)),
+        phase == Serving && actions.contains(&Instance(Accept)),
         "{phase:?} {actions:?}"
     );
 }
 
 proptest! {
     #[test]
-    fn time_alone_ends_no_upgrade_by_hand(times in 0..10) {
-        for phase in [Phase::Sharing, Standby, Beside(Serve)] {
-            prop_assert_eq!((0..times).fold(phase, |phase, _| step(phase, TimeOver).0), phase);
+    fn no_timeout_ends_a_manual_upgrade(times in 0..10) {
+        for phase in [Phase::Sharing, Standby, AwaitingCommit(Nothing)] {
+            prop_assert_eq!((0..times).fold(phase, |phase, _| step(phase, TimerExpired).0), phase);
         }
     }
 }
 
 #[test]
-fn an_operator_s_rollback_has_the_new_process_give_everything_back() {
+fn after_a_rollback_the_new_process_returns_everything() {
     for phase in [
-        HandingOver(Gently),
-        Confirming(Gently),
+        HandingOver(Graceful),
+        Confirming(Graceful),
         Phase::Sharing,
         Standby,
     ] {
         let (next, actions) = step(phase, Rollback);
-        assert_eq!((next, actions.first()), (Serving, Some(&Say(Word::Recall))));
-        // one that does not go is made to
-        assert!(actions.contains(&Arm(Timer::Return)));
-        assert_eq!(step(next, TimeOver).1, [KillSuccessor, Live(Recover)]);
+        assert_eq!(
+            (next, actions.first()),
+            (Serving, Some(&Send(MessageKind::Recall)))
+        );
+        // a new process that does not exit in time is killed
+        assert!(actions.contains(&Arm(Timeout::Return)));
+        assert_eq!(
+            step(next, TimerExpired).1,
+            [KillSuccessor, Instance(Recover)]
+        );
     }
-    for phase in [Proving(Serve), Beside(Serve)] {
-        assert_eq!(step(phase, ToldRecall).0, GivingBack(Gently));
+    for phase in [Proving(Nothing), AwaitingCommit(Nothing)] {
+        assert_eq!(step(phase, RecallReceived).0, GivingBack(Graceful));
     }
 }

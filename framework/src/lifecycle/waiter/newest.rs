@@ -279,7 +279,7 @@ pub(super) fn is_alive(number: u32) -> bool {
 fn foreign() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "not slackwater's record of the newest process",
+        "the file is not slackwater's record of the active process",
     )
 }
 

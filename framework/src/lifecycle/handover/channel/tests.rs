@@ -1,4 +1,4 @@
-//! What one end sends the other one gets, whole and in order, or is told why not.
+//! Messages arrive whole and in order, and every failure is reported.
 
 use std::os::fd::AsRawFd;
 use std::process::Command;
@@ -11,25 +11,25 @@ use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::{setrlimit, Resource, Rlimit};
 
 use super::*;
-use crate::lifecycle::handover::{Batch, Full, Travelling, VERSION};
+use crate::lifecycle::handover::{Batch, ConnectionRecord, FullBatch, VERSION};
 
-fn hello() -> Message {
-    Message::Hello {
+fn hello() -> PeerMessage {
+    PeerMessage::Hello {
         version: VERSION,
         capabilities: 0,
         pid: std::process::id(),
     }
 }
 
-/// Two ends, each in the hands of its process, before any greeting.
-fn strangers() -> (Channel, Channel) {
+/// Returns the two ends of a channel before any greeting.
+fn ungreeted() -> (Channel, Channel) {
     let (ours, theirs) = Channel::pair().unwrap();
     (ours, Channel::adopt(theirs).unwrap())
 }
 
-/// Two ends that have greeted each other.
+/// Returns the two ends of a channel after the greetings.
 fn ends() -> (Channel, Channel) {
-    let (old, new) = strangers();
+    let (old, new) = ungreeted();
     block_on(async {
         for (from, to) in [(&old, &new), (&new, &old)] {
             from.send(&hello(), &[]).await.unwrap();
@@ -39,7 +39,7 @@ fn ends() -> (Channel, Channel) {
     (old, new)
 }
 
-async fn message(channel: &Channel) -> Message {
+async fn message(channel: &Channel) -> PeerMessage {
     let (message, fds) = channel.receive().await.unwrap().unwrap();
     assert!(fds.is_empty());
     message
@@ -47,18 +47,18 @@ async fn message(channel: &Channel) -> Message {
 
 async fn refused(channel: &Channel) -> WireError {
     match channel.receive().await {
-        Err(ReceiveError::Message(error)) => error,
+        Err(ReceiveError::Malformed(error)) => error,
         other => panic!("{other:?}"),
     }
 }
 
-/// Sends what no channel would.
+/// Sends a datagram that `Channel::send` would refuse.
 fn send_raw(channel: &Channel, datagram: &[u8], fds: &[BorrowedFd<'_>]) {
     loop {
         match send_now(channel.socket.get_ref(), datagram, fds) {
-            // other tests' descriptors in flight count too
+            // descriptors in flight of other tests count as well
             Err(error) if Errno::from_io_error(&error) == Some(Errno::TOOMANYREFS) => {
-                std::thread::sleep(TOO_MANY_IN_FLIGHT);
+                std::thread::sleep(IN_FLIGHT_RETRY);
             }
             sent => return sent.unwrap(),
         }
@@ -69,24 +69,24 @@ fn pipe() -> (OwnedFd, OwnedFd) {
     pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap()
 }
 
-/// Waits until nobody holds the other end any more. Another test may just be starting a program, which has a copy of
-/// every descriptor until it is executed.
-fn wait_for_end(of: &impl AsFd) {
-    let mut this = [PollFd::new(of, PollFlags::RDHUP)];
+/// Waits until every copy of the other end is closed. If another test starts a program at the same time, the program has
+/// a copy of every descriptor until execve(2).
+fn wait_for_end(end: &impl AsFd) {
+    let mut events = [PollFd::new(end, PollFlags::RDHUP)];
     let patience = Timespec {
         tv_sec: 10,
         tv_nsec: 0,
     };
     assert_eq!(
-        poll(&mut this, Some(&patience)),
+        poll(&mut events, Some(&patience)),
         Ok(1),
-        "somebody still holds the other end"
+        "a copy of the other end is still open"
     );
 }
 
-fn entry(claim: u32) -> Travelling {
+fn record(claim: u32) -> ConnectionRecord {
     let (peer, local) = ("127.0.0.1:4711".to_owned(), "127.0.0.1:80".to_owned());
-    Travelling {
+    ConnectionRecord {
         claim,
         peer,
         local,
@@ -96,7 +96,7 @@ fn entry(claim: u32) -> Travelling {
     }
 }
 
-async fn send_all(channel: &Channel, batches: &[Full<OwnedFd>]) {
+async fn send_all(channel: &Channel, batches: &[FullBatch<OwnedFd>]) {
     for full in batches {
         let fds: Vec<_> = full.sockets.iter().map(AsFd::as_fd).collect();
         channel.send(&full.message, &fds).await.unwrap();
@@ -104,25 +104,25 @@ async fn send_all(channel: &Channel, batches: &[Full<OwnedFd>]) {
 }
 
 #[test]
-fn what_is_sent_arrives_in_order_in_both_directions() {
+fn messages_arrive_in_order_in_both_directions() {
     let (old, new) = ends();
     block_on(async {
-        old.send(&Message::Cancel, &[]).await.unwrap();
-        old.send(&Message::Confirmed, &[]).await.unwrap();
+        old.send(&PeerMessage::Cancel, &[]).await.unwrap();
+        old.send(&PeerMessage::Confirmed, &[]).await.unwrap();
         new.send(
-            &Message::Failed {
-                why: "no database".into(),
+            &PeerMessage::Failed {
+                reason: "no database".into(),
             },
             &[],
         )
         .await
         .unwrap();
-        assert_eq!(message(&new).await, Message::Cancel);
-        assert_eq!(message(&new).await, Message::Confirmed);
+        assert_eq!(message(&new).await, PeerMessage::Cancel);
+        assert_eq!(message(&new).await, PeerMessage::Confirmed);
         assert_eq!(
             message(&old).await,
-            Message::Failed {
-                why: "no database".into()
+            PeerMessage::Failed {
+                reason: "no database".into()
             }
         );
         drop(old);
@@ -132,8 +132,8 @@ fn what_is_sent_arrives_in_order_in_both_directions() {
 }
 
 #[test]
-fn a_thousand_connections_arrive_each_with_its_own_entry() {
-    // more than the usual soft limit
+fn a_thousand_connections_arrive_each_with_its_own_record() {
+    // the test needs more than the usual soft limit
     crate::sys::limits::OpenFiles::raise();
     let (old, new) = ends();
     let mut batch = Batch::new();
@@ -141,7 +141,7 @@ fn a_thousand_connections_arrive_each_with_its_own_entry() {
     for claim in 0..1000 {
         let (reading, _) = pipe();
         sent.push(fstat(&reading).unwrap().st_ino);
-        batches.extend(batch.push(entry(claim), reading).unwrap());
+        batches.extend(batch.push(record(claim), reading).unwrap());
     }
     batches.extend(batch.take());
     assert_eq!(batches.len(), 4);
@@ -149,11 +149,11 @@ fn a_thousand_connections_arrive_each_with_its_own_entry() {
         let mut arrived = Vec::new();
         while arrived.len() < sent.len() {
             let (message, fds) = new.receive().await.unwrap().unwrap();
-            let Message::Connections(entries) = message else {
+            let PeerMessage::Connections(records) = message else {
                 panic!("{message:?}")
             };
-            for (travelled, fd) in entries.iter().zip(&fds) {
-                assert_eq!(*travelled, entry(arrived.len() as u32));
+            for (received, fd) in records.iter().zip(&fds) {
+                assert_eq!(*received, record(arrived.len() as u32));
                 assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
                 arrived.push(fstat(fd).unwrap().st_ino);
             }
@@ -165,22 +165,22 @@ fn a_thousand_connections_arrive_each_with_its_own_entry() {
 }
 
 #[test]
-fn a_full_queue_makes_the_sender_wait_and_loses_nothing() {
+fn a_full_queue_blocks_the_sender_and_loses_no_message() {
     let (old, new) = ends();
     block_on(async {
         let mut queued = 0;
-        while poll_once(old.send(&Message::Taken { count: queued }, &[]))
+        while poll_once(old.send(&PeerMessage::Ack { count: queued }, &[]))
             .await
             .is_some()
         {
             queued += 1;
         }
         assert!(queued > 100, "{queued}");
-        let last = Message::Taken { count: queued };
+        let last = PeerMessage::Ack { count: queued };
         let sender = old.send(&last, &[]);
         let receiver = async {
             for count in 0..=queued {
-                assert_eq!(message(&new).await, Message::Taken { count });
+                assert_eq!(message(&new).await, PeerMessage::Ack { count });
             }
         };
         zip(sender, receiver).await.0.unwrap();
@@ -189,10 +189,10 @@ fn a_full_queue_makes_the_sender_wait_and_loses_nothing() {
 }
 
 #[test]
-fn the_longest_messages_pass_each_other_in_both_directions() {
+fn the_longest_messages_can_be_sent_in_both_directions_at_once() {
     let (old, new) = ends();
-    let longest = Message::Failed {
-        why: "x".repeat(MAX_BYTES - 5),
+    let longest = PeerMessage::Failed {
+        reason: "x".repeat(MAX_BYTES - 5),
     };
     assert_eq!(longest.encode().len(), MAX_BYTES);
     let talk = |channel: &Channel| {
@@ -220,12 +220,12 @@ fn the_longest_messages_pass_each_other_in_both_directions() {
 }
 
 #[test]
-fn more_descriptors_than_may_be_in_flight_arrive_all_the_same() {
+fn more_descriptors_than_may_be_in_flight_arrive() {
     let (old, new) = ends();
     let (reading, _writing) = pipe();
-    let entries: Vec<Travelling> = (0..MAX_FDS as u32).map(entry).collect();
+    let records: Vec<ConnectionRecord> = (0..MAX_FDS as u32).map(record).collect();
     let (message, fds) = (
-        Message::Connections(entries),
+        PeerMessage::Connections(records),
         vec![reading.as_fd(); MAX_FDS],
     );
     let sender = async {
@@ -234,7 +234,7 @@ fn more_descriptors_than_may_be_in_flight_arrive_all_the_same() {
         }
     };
     let receiver = async {
-        // let the sender run into its limit first
+        // the sender has to reach the limit first
         Timer::after(Duration::from_millis(20)).await;
         for _ in 0..40 {
             assert_eq!(new.receive().await.unwrap().unwrap().1.len(), MAX_FDS);
@@ -244,11 +244,11 @@ fn more_descriptors_than_may_be_in_flight_arrive_all_the_same() {
 }
 
 #[test]
-fn what_a_dead_peer_had_sent_is_received_before_the_end() {
-    // the kernel says first that the peer is gone, for it had not read everything
+fn messages_of_a_dead_peer_are_received_before_the_end() {
+    // the kernel first reports the end of the peer, because the peer has not read everything
     let (old, new) = ends();
-    send_raw(&new, &Message::Ready.encode(), &[]);
-    send_raw(&old, &Message::Cancel.encode(), &[]);
+    send_raw(&new, &PeerMessage::Ready.encode(), &[]);
+    send_raw(&old, &PeerMessage::Cancel.encode(), &[]);
     drop(new);
     wait_for_end(&old.socket);
     let first = receive_datagram(old.socket.get_ref(), &mut [0; 8]);
@@ -257,27 +257,30 @@ fn what_a_dead_peer_had_sent_is_received_before_the_end() {
     let (old, new) = ends();
     let (reading, writing) = pipe();
     block_on(async {
-        new.send(&Message::Accepting, &[]).await.unwrap();
-        new.send(&Message::Connections(vec![entry(1)]), &[writing.as_fd()])
-            .await
-            .unwrap();
-        new.send(&Message::Taken { count: 3 }, &[]).await.unwrap();
-        old.send(&Message::Confirmed, &[]).await.unwrap();
+        new.send(&PeerMessage::Accepting, &[]).await.unwrap();
+        new.send(
+            &PeerMessage::Connections(vec![record(1)]),
+            &[writing.as_fd()],
+        )
+        .await
+        .unwrap();
+        new.send(&PeerMessage::Ack { count: 3 }, &[]).await.unwrap();
+        old.send(&PeerMessage::Confirmed, &[]).await.unwrap();
         drop((new, writing));
-        assert_eq!(message(&old).await, Message::Accepting);
+        assert_eq!(message(&old).await, PeerMessage::Accepting);
         let (back, fds) = old.receive().await.unwrap().unwrap();
-        assert_eq!(back, Message::Connections(vec![entry(1)]));
+        assert_eq!(back, PeerMessage::Connections(vec![record(1)]));
         assert_eq!(rustix::io::read(&reading, &mut [0; 1]), Err(Errno::AGAIN));
         drop(fds);
         wait_for_end(&reading);
-        assert_eq!(message(&old).await, Message::Taken { count: 3 });
+        assert_eq!(message(&old).await, PeerMessage::Ack { count: 3 });
         assert!(old.receive().await.unwrap().is_none());
         assert!(old.receive().await.unwrap().is_none());
     });
 }
 
 #[test]
-fn a_dead_peer_ends_a_wait_and_takes_nothing_more() {
+fn after_the_death_of_the_peer_receiving_ends_and_sending_fails() {
     let (old, new) = ends();
     block_on(async {
         let die = async {
@@ -286,13 +289,13 @@ fn a_dead_peer_ends_a_wait_and_takes_nothing_more() {
         };
         let (received, ()) = zip(old.receive(), die).await;
         assert!(received.unwrap().is_none());
-        let error = old.send(&Message::Confirmed, &[]).await.unwrap_err();
+        let error = old.send(&PeerMessage::Confirmed, &[]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     });
 }
 
 #[test]
-fn an_end_whose_other_end_is_closed_already_can_be_adopted() {
+fn an_end_can_be_adopted_after_the_other_end_was_closed() {
     let (old, theirs) = Channel::pair().unwrap();
     block_on(old.send(&hello(), &[])).unwrap();
     drop(old);
@@ -304,11 +307,11 @@ fn an_end_whose_other_end_is_closed_already_can_be_adopted() {
 }
 
 #[test]
-fn a_stranger_is_known_by_its_first_message() {
-    let (old, new) = strangers();
+fn a_foreign_program_is_detected_by_its_first_message() {
+    let (old, new) = ungreeted();
     let (reading, writing) = pipe();
     send_raw(&new, b"READY=1", &[writing.as_fd()]);
-    send_raw(&new, &Message::Ready.encode(), &[]);
+    send_raw(&new, &PeerMessage::Ready.encode(), &[]);
     send_raw(&new, b"", &[]);
     drop(writing);
     block_on(async {
@@ -322,60 +325,66 @@ fn a_stranger_is_known_by_its_first_message() {
 }
 
 #[test]
-fn a_message_that_is_refused_leaves_no_descriptor_and_no_trace() {
+fn a_refused_message_leaves_no_descriptor_open_and_the_next_one_is_received() {
     let (old, new) = ends();
     let (reading, writing) = pipe();
-    let two = Message::Connections(vec![entry(1), entry(2)]).encode();
+    let two = PeerMessage::Connections(vec![record(1), record(2)]).encode();
     let fd = writing.as_fd();
-    send_raw(&old, &Message::Live.encode(), &[fd, fd]);
+    send_raw(&old, &PeerMessage::Live.encode(), &[fd, fd]);
     send_raw(&old, &two, &[fd]);
     send_raw(&old, &two[..two.len() - 1], &[fd, fd]);
     send_raw(&old, &[99], &vec![fd; MAX_FDS]);
     send_raw(&old, b"", &[fd]);
     send_raw(&old, &[2; MAX_BYTES + 1], &[fd]);
-    send_raw(&old, &Message::Confirmed.encode(), &[]);
+    send_raw(&old, &PeerMessage::Confirmed.encode(), &[]);
     drop(writing);
     block_on(async {
         assert_eq!(
             refused(&new).await,
-            WireError::Descriptors { belong: 1, came: 2 }
+            WireError::Descriptors {
+                expected: 1,
+                received: 2
+            }
         );
         assert_eq!(
             refused(&new).await,
-            WireError::Descriptors { belong: 2, came: 1 }
+            WireError::Descriptors {
+                expected: 2,
+                received: 1
+            }
         );
         assert_eq!(refused(&new).await, WireError::Truncated);
         assert_eq!(refused(&new).await, WireError::UnknownTag(99));
         assert_eq!(refused(&new).await, WireError::Empty);
         assert_eq!(refused(&new).await, WireError::Oversize);
         wait_for_end(&reading);
-        assert_eq!(message(&new).await, Message::Confirmed);
+        assert_eq!(message(&new).await, PeerMessage::Confirmed);
     });
 }
 
 #[test]
-fn what_does_not_belong_together_is_not_sent() {
+fn messages_with_wrong_descriptors_or_of_excessive_size_are_not_sent() {
     let (old, new) = ends();
     let (reading, _writing) = pipe();
     let fd = reading.as_fd();
-    let many: Vec<Travelling> = (0..=MAX_FDS as u32).map(entry).collect();
-    let long = Travelling {
+    let many: Vec<ConnectionRecord> = (0..=MAX_FDS as u32).map(record).collect();
+    let long = ConnectionRecord {
         head: vec![0; MAX_BYTES],
-        ..entry(1)
+        ..record(1)
     };
     block_on(async {
-        let error = old.send(&Message::Live, &[]).await.unwrap_err();
+        let error = old.send(&PeerMessage::Live, &[]).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a message with 0 descriptors instead of 1"
+            "the message has 0 descriptors instead of 1"
         );
         let too_many = old
-            .send(&Message::Connections(many), &[fd; MAX_FDS + 1])
+            .send(&PeerMessage::Connections(many), &[fd; MAX_FDS + 1])
             .await
             .unwrap_err();
         assert_eq!(Errno::from_io_error(&too_many), Some(Errno::INVAL));
         let too_long = old
-            .send(&Message::Connections(vec![long]), &[fd])
+            .send(&PeerMessage::Connections(vec![long]), &[fd])
             .await
             .unwrap_err();
         assert_eq!(Errno::from_io_error(&too_long), Some(Errno::MSGSIZE));
@@ -398,13 +407,13 @@ fn only_a_seqpacket_unix_socket_is_adopted() {
         let error = Channel::adopt(wrong).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "what was passed for the handover is no SEQPACKET Unix socket"
+            "the descriptor that was passed for the handover is not a SEQPACKET Unix socket"
         );
     }
 }
 
 #[test]
-fn an_adopted_end_does_not_block_and_is_closed_in_programs_that_are_started() {
+fn an_adopted_end_is_non_blocking_and_close_on_exec() {
     let flags = SocketFlags::empty();
     let (one, _other) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
@@ -415,34 +424,34 @@ fn an_adopted_end_does_not_block_and_is_closed_in_programs_that_are_started() {
     assert!(block_on(poll_once(channel.receive())).is_none());
 }
 
-/// The limit on open files belongs to a process, so that this one has to be tried in one of its own.
+/// Runs in a child process, because the limit on open files applies to the whole process.
 #[test]
-fn descriptors_that_this_process_may_not_open_are_not_lost_silently() {
+fn descriptors_over_the_open_file_limit_are_reported_as_lost() {
     const CHILD: &str = "SLACKWATER_TEST_FEW_DESCRIPTORS";
     if std::env::var_os(CHILD).is_none() {
-        let name = "lifecycle::handover::channel::tests::descriptors_that_this_process_may_not_open_are_not_lost_silently";
+        let name = "lifecycle::handover::channel::tests::descriptors_over_the_open_file_limit_are_reported_as_lost";
         let mut child = Command::new(std::env::current_exe().unwrap());
         let child = child
             .args(["--exact", name])
             .env(CHILD, "1")
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&child.stdout);
+        let output = String::from_utf8_lossy(&child.stdout);
         assert!(
-            child.status.success() && said.contains("1 passed"),
-            "{said}"
+            child.status.success() && output.contains("1 passed"),
+            "{output}"
         );
         return;
     }
     let (old, new) = ends();
     let (reading, writing) = pipe();
-    let four: Vec<Travelling> = (0..4).map(entry).collect();
+    let four: Vec<ConnectionRecord> = (0..4).map(record).collect();
     send_raw(
         &old,
-        &Message::Connections(four).encode(),
+        &PeerMessage::Connections(four).encode(),
         &[writing.as_fd(); 4],
     );
-    send_raw(&old, &Message::Confirmed.encode(), &[]);
+    send_raw(&old, &PeerMessage::Confirmed.encode(), &[]);
     let next = writing.as_fd().try_clone_to_owned().unwrap();
     let room = next.as_raw_fd() as u64 + 2;
     drop(next);
@@ -459,6 +468,6 @@ fn descriptors_that_this_process_may_not_open_are_not_lost_silently() {
     block_on(async {
         assert_eq!(refused(&new).await, WireError::DescriptorsLost);
         wait_for_end(&reading);
-        assert_eq!(message(&new).await, Message::Confirmed);
+        assert_eq!(message(&new).await, PeerMessage::Confirmed);
     });
 }

@@ -1,27 +1,27 @@
-//! Why a datagram is no message, and how that is said.
+//! The errors of decoding.
 
 use std::fmt;
 
 use super::MAX_BYTES;
 
-/// Why a datagram is no message.
+/// The reason why a datagram is not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireError {
-    /// The first datagram is no greeting: whoever sent it does not speak this at all.
+    /// The first datagram is not a greeting: the sender is a foreign program.
     Foreign,
-    /// It is longer than any message.
+    /// The datagram is longer than any message.
     Oversize,
-    /// It ends before its last field does.
+    /// The datagram ends before its last field.
     Truncated,
-    /// It goes on after its last field.
+    /// The datagram continues after its last field.
     Trailing { bytes: usize },
-    /// It begins with a tag that this version does not know.
+    /// The tag is unknown in this version.
     UnknownTag(u8),
-    /// It has no byte at all.
+    /// The datagram has no bytes.
     Empty,
-    /// It brought another number of descriptors than belong to it.
-    Descriptors { belong: usize, came: usize },
-    /// The kernel could not deliver all descriptors that were sent with it.
+    /// The datagram was received with a wrong number of descriptors.
+    Descriptors { expected: usize, received: usize },
+    /// The kernel could not deliver all descriptors that were sent with the datagram.
     DescriptorsLost,
     /// A text is not UTF-8.
     NotText,
@@ -30,20 +30,25 @@ pub(crate) enum WireError {
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WireError::Foreign => f.write_str("the first message is no greeting of slackwater's handover"),
-            WireError::Oversize => write!(f, "a message of more than {MAX_BYTES} bytes"),
-            WireError::Truncated => f.write_str("a message that ends too early"),
-            WireError::Trailing { bytes } => write!(f, "a message with {bytes} bytes too many"),
-            WireError::UnknownTag(tag) => write!(f, "a message of an unknown kind ({tag})"),
-            WireError::Empty => f.write_str("an empty message"),
-            WireError::Descriptors { belong, came } => {
-                write!(f, "a message with {came} descriptors instead of {belong}")
+            WireError::Foreign => {
+                f.write_str("the first message is not a greeting of slackwater's handover")
+            }
+            WireError::Oversize => write!(f, "the message is longer than {MAX_BYTES} bytes"),
+            WireError::Truncated => f.write_str("the message is truncated"),
+            WireError::Trailing { bytes } => write!(f, "the message is {bytes} bytes too long"),
+            WireError::UnknownTag(tag) => write!(f, "the kind of the message is unknown ({tag})"),
+            WireError::Empty => f.write_str("the message is empty"),
+            WireError::Descriptors { expected, received } => {
+                write!(
+                    f,
+                    "the message has {received} descriptors instead of {expected}"
+                )
             }
             WireError::DescriptorsLost => f.write_str(
-                "descriptors were lost: more were sent than a message carries or than this process may open \
+                "descriptors were lost: more were sent than a message can carry or than this process may open \
                  (RLIMIT_NOFILE)",
             ),
-            WireError::NotText => f.write_str("a message with a text that is not UTF-8"),
+            WireError::NotText => f.write_str("a text in the message is not UTF-8"),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! The fields of a message: integers little-endian, text and bytes after a `u32` that says how long they are.
+//! The fields of a message: little-endian integers, and texts and bytes after a `u32` with their length.
 
 use super::WireError;
 
 pub(super) fn put_bytes(bytes: &mut Vec<u8>, field: &[u8]) {
-    // 4 GiB fit into no message
+    // a length that overflows belongs to a message that exceeds MAX_BYTES, which is not sent
     let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
     bytes.extend(length.to_le_bytes());
     bytes.extend(field);
 }
 
-/// What has not been read yet of a datagram.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+/// Reads the fields of a datagram, and holds the bytes that are still to be read.
+pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
         let (field, rest) = self
             .0

@@ -1,11 +1,11 @@
-//! The messages that two generations of a process exchange, as bytes: no I/O, no clock, nothing else of the crate.
+//! The messages between two processes and their encoding. This module does no I/O and reads no clock.
 //!
-//! A message is one datagram: a tag, then its fields in the order in which they are declared, integers little-endian,
-//! text and bytes after a `u32` that says how long they are. Descriptors travel beside the bytes (`SCM_RIGHTS`,
-//! unix(7)), and a message says how many of them belong to it.
+//! A message is one datagram: a tag, and the fields in the order of their declaration. Integers are little-endian. Texts
+//! and bytes follow a `u32` with their length. Descriptors are sent beside the bytes (`SCM_RIGHTS`, unix(7)), and a
+//! message determines their number.
 //!
-//! Only [`Message::Hello`] is readable across versions: it begins with [`MAGIC`] in place of a tag, and its fields stay
-//! where they are. A later version may add to its end, which an earlier one does not read.
+//! Only [`PeerMessage::Hello`] can be read by other versions: it begins with [`MAGIC`] instead of a tag, and its fields
+//! keep their places. A later version may append fields, which an earlier one ignores.
 
 mod error;
 mod fields;
@@ -13,85 +13,87 @@ mod fields;
 use std::fmt;
 
 pub(crate) use self::error::WireError;
-use self::fields::{put_bytes, Reader};
+use self::fields::{put_bytes, FieldReader};
 
-/// The version of everything but the greeting, which says it.
+/// The version of all messages except the greeting.
 pub(crate) const VERSION: u16 = 1;
 
-/// A capability in a greeting: whoever says it understands [`Message::Counted`].
+/// A capability in a greeting: the process reads [`PeerMessage::Counted`].
 pub(crate) const COUNTS: u32 = 1;
 
-/// How many descriptors one message can carry: Linux' own limit (`SCM_MAX_FD`, unix(7)).
+/// The maximum number of descriptors in one message, as in Linux (`SCM_MAX_FD`, unix(7)).
 pub(crate) const MAX_FDS: usize = 253;
 
-/// How long a message can be, in bytes. It has to fit into a socket's send buffer (`net.core.wmem_default`, 208 KiB).
+/// The maximum size of a message in bytes. It has to fit into the send buffer of a socket (`net.core.wmem_default`, 208
+/// KiB).
 pub(crate) const MAX_BYTES: usize = 128 * 1024;
 
-/// What a greeting begins with. No tag is its first byte.
+/// The first bytes of a greeting. No tag equals the first of them.
 const MAGIC: [u8; 8] = *b"slackwtr";
 
-/// What one generation says to the other.
+/// A message between the old process and the new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
-    /// First in each direction. What follows one of another `version` cannot be understood.
+pub(crate) enum PeerMessage {
+    /// The first message in each direction. Messages that follow a greeting with another `version` cannot be read.
     Hello {
         version: u16,
         capabilities: u32,
         pid: u32,
     },
-    /// New to old: built and checked, nothing is missing but the word.
+    /// New → old: the generation is built and can go live.
     Ready,
-    /// New to old: cannot go live. What does not fit into a message is cut from the end of `why`.
-    Failed { why: String },
-    /// Old to new: go live. Carries one descriptor, the file of the claims.
+    /// New → old: the process cannot go live. A `reason` that does not fit into a message is truncated.
+    Failed { reason: String },
+    /// Old → new: go live. Carries one descriptor, the claims.
     Live,
-    /// The same, but the old one goes on accepting as well until it confirms.
+    /// Old → new: as `Live`, but the old process keeps accepting until it confirms.
     Share,
-    /// Old to new: do not go live.
+    /// Old → new: do not go live.
     Cancel,
-    /// New to old: connections are being accepted.
+    /// New → old: the process accepts.
     Accepting,
-    /// From who leaves to who accepts. Carries the sockets, in the order of the entries.
-    Connections(Vec<Travelling>),
-    /// The answer to `Connections`: how many have been taken since the greeting.
-    Taken { count: u64 },
-    /// Old to new: say `Alive` once all that came before this is done.
+    /// A batch of connections, with their sockets in the order of the records.
+    Connections(Vec<ConnectionRecord>),
+    /// The answer to `Connections`: the number of connections received since the greeting.
+    Ack { count: u64 },
+    /// Old → new: answer with `Alive` once all earlier messages were processed.
     Probe,
-    /// The answer to it.
+    /// New → old: the answer to `Probe`.
     Alive,
-    /// Old to new, where its greeting had [`COUNTS`]: what the old one has counted so far, or a piece of that.
+    /// Old → new, if the greeting of the new process had [`COUNTS`]: the counters of the old process, or some of them.
     Counted { piece: String },
-    /// Old to new: stop, and give back what you were given.
+    /// Old → new: stop, and return the connections.
     Recall,
-    /// New to old: I was told to stop; my end is no death. After `Share` or `Recall` it gives its connections back.
+    /// New → old: stopping on request; the exit that follows is not a failure. After `Share` or `Recall` the connections
+    /// return to the old process.
     Stopping,
-    /// Old to new: there is no way back any more.
+    /// Old → new: the upgrade is confirmed and can no longer be rolled back.
     Confirmed,
-    /// Old to new: hear what an older process still gives, of whom `count` connections have been taken. Carries one
-    /// descriptor, the channel to it.
-    Elder { count: u64 },
-    /// New to old: another process is at this end of the channel from now on.
+    /// Old → new: read the messages of an earlier process, from which `count` connections have been received. Carries one
+    /// descriptor, the channel to that process.
+    OlderPeer { count: u64 },
+    /// New → old: another process reads this end of the channel from now on.
     Moved,
 }
 
-/// A connection on its way from one process to another, without its socket.
+/// The state of a connection that is sent to another process beside its socket.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Travelling {
-    /// Its place in the claims.
+pub(crate) struct ConnectionRecord {
+    /// The index of the connection in the claims.
     pub(crate) claim: u32,
     /// The client's address.
     pub(crate) peer: String,
-    /// The address that it came in by.
+    /// The local address of the connection.
     pub(crate) local: String,
-    /// How long ago it was accepted, in milliseconds.
+    /// The time since the connection was accepted, in milliseconds.
     pub(crate) accepted_ago: u64,
-    /// How long its head has been coming, in milliseconds; without a head, how long it has been silent.
+    /// The time since the first byte of the request head, or since the last response if there is no head, in milliseconds.
     pub(crate) since_ago: u64,
-    /// What has been read of it and not been answered.
+    /// Bytes that were read and belong to the next request.
     pub(crate) head: Vec<u8>,
 }
 
-/// What stands for a message's kind in its first byte.
+/// The first byte of each kind of message.
 mod tag {
     pub(super) const READY: u8 = 1;
     pub(super) const FAILED: u8 = 2;
@@ -99,7 +101,7 @@ mod tag {
     pub(super) const CANCEL: u8 = 4;
     pub(super) const ACCEPTING: u8 = 5;
     pub(super) const CONNECTIONS: u8 = 6;
-    pub(super) const TAKEN: u8 = 7;
+    pub(super) const ACK: u8 = 7;
     pub(super) const STOPPING: u8 = 8;
     pub(super) const CONFIRMED: u8 = 9;
     pub(super) const SHARE: u8 = 10;
@@ -107,71 +109,71 @@ mod tag {
     pub(super) const ALIVE: u8 = 12;
     pub(super) const RECALL: u8 = 13;
     pub(super) const COUNTED: u8 = 14;
-    pub(super) const ELDER: u8 = 15;
+    pub(super) const OLDER_PEER: u8 = 15;
     pub(super) const MOVED: u8 = 16;
 }
 
-/// A tag, and the number of entries.
+/// The size of a tag and the number of records.
 pub(super) const CONNECTIONS_HEADER: usize = 1 + 2;
 
-/// An entry without its texts and its head.
-const ENTRY_FIXED: usize = 4 + 4 + 4 + 8 + 8 + 4;
+/// The size of a record without its texts and its head.
+const RECORD_FIXED: usize = 4 + 4 + 4 + 8 + 8 + 4;
 
-/// What text [`Message::Failed`] has room for, beside its tag and the length.
-const MAX_WHY: usize = MAX_BYTES - 1 - 4;
+/// The maximum size of the text in [`PeerMessage::Failed`], after its tag and length.
+const MAX_REASON: usize = MAX_BYTES - 1 - 4;
 
-impl Message {
-    /// What kind of message it is, for a log: the rest may be long, and is the client's.
+impl PeerMessage {
+    /// Returns the kind of the message for the log. The content may be long, and may hold data of the client.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Message::Hello { .. } => "Hello",
-            Message::Ready => "Ready",
-            Message::Failed { .. } => "Failed",
-            Message::Live => "Live",
-            Message::Share => "Share",
-            Message::Cancel => "Cancel",
-            Message::Accepting => "Accepting",
-            Message::Connections(_) => "Connections",
-            Message::Taken { .. } => "Taken",
-            Message::Probe => "Probe",
-            Message::Recall => "Recall",
-            Message::Alive => "Alive",
-            Message::Counted { .. } => "Counted",
-            Message::Stopping => "Stopping",
-            Message::Confirmed => "Confirmed",
-            Message::Elder { .. } => "Elder",
-            Message::Moved => "Moved",
+            PeerMessage::Hello { .. } => "Hello",
+            PeerMessage::Ready => "Ready",
+            PeerMessage::Failed { .. } => "Failed",
+            PeerMessage::Live => "Live",
+            PeerMessage::Share => "Share",
+            PeerMessage::Cancel => "Cancel",
+            PeerMessage::Accepting => "Accepting",
+            PeerMessage::Connections(_) => "Connections",
+            PeerMessage::Ack { .. } => "Ack",
+            PeerMessage::Probe => "Probe",
+            PeerMessage::Recall => "Recall",
+            PeerMessage::Alive => "Alive",
+            PeerMessage::Counted { .. } => "Counted",
+            PeerMessage::Stopping => "Stopping",
+            PeerMessage::Confirmed => "Confirmed",
+            PeerMessage::OlderPeer { .. } => "OlderPeer",
+            PeerMessage::Moved => "Moved",
         }
     }
 
-    /// The number of descriptors that belong to it.
+    /// Returns the number of descriptors that are sent with the message.
     pub(crate) fn descriptors(&self) -> usize {
         match self {
-            Message::Live | Message::Share | Message::Elder { .. } => 1,
-            Message::Connections(entries) => entries.len(),
-            Message::Hello { .. }
-            | Message::Ready
-            | Message::Failed { .. }
-            | Message::Cancel
-            | Message::Accepting
-            | Message::Taken { .. }
-            | Message::Probe
-            | Message::Recall
-            | Message::Alive
-            | Message::Counted { .. }
-            | Message::Stopping
-            | Message::Confirmed
-            | Message::Moved => 0,
+            PeerMessage::Live | PeerMessage::Share | PeerMessage::OlderPeer { .. } => 1,
+            PeerMessage::Connections(records) => records.len(),
+            PeerMessage::Hello { .. }
+            | PeerMessage::Ready
+            | PeerMessage::Failed { .. }
+            | PeerMessage::Cancel
+            | PeerMessage::Accepting
+            | PeerMessage::Ack { .. }
+            | PeerMessage::Probe
+            | PeerMessage::Recall
+            | PeerMessage::Alive
+            | PeerMessage::Counted { .. }
+            | PeerMessage::Stopping
+            | PeerMessage::Confirmed
+            | PeerMessage::Moved => 0,
         }
     }
 
-    /// The datagram.
+    /// Encodes the message as a datagram.
     ///
-    /// [`Connections`](Message::Connections) alone can come out longer than [`MAX_BYTES`], which no channel sends; a
-    /// batch never packs so much.
+    /// Only [`Connections`](PeerMessage::Connections) can exceed [`MAX_BYTES`], and [`Channel::send`](super::Channel::send)
+    /// refuses such a datagram. A [`Batch`](super::Batch) never packs as much.
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Message::Hello {
+            PeerMessage::Hello {
                 version,
                 capabilities,
                 pid,
@@ -182,56 +184,56 @@ impl Message {
                 bytes.extend(pid.to_le_bytes());
                 bytes
             }
-            Message::Ready => vec![tag::READY],
-            Message::Failed { why } => with_text(tag::FAILED, beginning(why, MAX_WHY)),
-            Message::Live => vec![tag::LIVE],
-            Message::Share => vec![tag::SHARE],
-            Message::Probe => vec![tag::PROBE],
-            Message::Elder { count } => with_number(tag::ELDER, *count),
-            Message::Moved => vec![tag::MOVED],
-            Message::Recall => vec![tag::RECALL],
-            Message::Alive => vec![tag::ALIVE],
-            Message::Counted { piece } => with_text(tag::COUNTED, piece),
-            Message::Cancel => vec![tag::CANCEL],
-            Message::Accepting => vec![tag::ACCEPTING],
-            Message::Connections(entries) => encode_connections(entries),
-            Message::Taken { count } => with_number(tag::TAKEN, *count),
-            Message::Stopping => vec![tag::STOPPING],
-            Message::Confirmed => vec![tag::CONFIRMED],
+            PeerMessage::Ready => vec![tag::READY],
+            PeerMessage::Failed { reason } => with_text(tag::FAILED, prefix(reason, MAX_REASON)),
+            PeerMessage::Live => vec![tag::LIVE],
+            PeerMessage::Share => vec![tag::SHARE],
+            PeerMessage::Probe => vec![tag::PROBE],
+            PeerMessage::OlderPeer { count } => with_number(tag::OLDER_PEER, *count),
+            PeerMessage::Moved => vec![tag::MOVED],
+            PeerMessage::Recall => vec![tag::RECALL],
+            PeerMessage::Alive => vec![tag::ALIVE],
+            PeerMessage::Counted { piece } => with_text(tag::COUNTED, piece),
+            PeerMessage::Cancel => vec![tag::CANCEL],
+            PeerMessage::Accepting => vec![tag::ACCEPTING],
+            PeerMessage::Connections(records) => encode_connections(records),
+            PeerMessage::Ack { count } => with_number(tag::ACK, *count),
+            PeerMessage::Stopping => vec![tag::STOPPING],
+            PeerMessage::Confirmed => vec![tag::CONFIRMED],
         }
     }
 
-    /// Reads the first datagram of a channel, which has to be a greeting.
+    /// Decodes the first datagram of a channel, which has to be a greeting.
     ///
     /// # Errors
-    /// [`WireError::Foreign`] if it is not even the beginning of one, and all errors of [`decode`](Message::decode).
-    pub(crate) fn decode_first(datagram: &[u8], fds: usize) -> Result<Message, WireError> {
+    /// [`WireError::Foreign`] if it does not begin with [`MAGIC`], and the errors of [`decode`](PeerMessage::decode).
+    pub(crate) fn decode_first(datagram: &[u8], fds: usize) -> Result<PeerMessage, WireError> {
         if datagram.starts_with(&MAGIC) {
-            Message::decode(datagram, fds)
+            PeerMessage::decode(datagram, fds)
         } else {
             Err(WireError::Foreign)
         }
     }
 
-    /// Reads a datagram that came with `fds` descriptors.
+    /// Decodes a datagram that was received with `fds` descriptors.
     ///
     /// # Errors
-    /// It is not exactly one message of this version, with the descriptors that belong to it. A greeting of another
-    /// version is one too.
-    pub(crate) fn decode(datagram: &[u8], fds: usize) -> Result<Message, WireError> {
+    /// The datagram is not exactly one message of this version with its descriptors. A greeting of another version is
+    /// accepted.
+    pub(crate) fn decode(datagram: &[u8], fds: usize) -> Result<PeerMessage, WireError> {
         if datagram.len() > MAX_BYTES {
             return Err(WireError::Oversize);
         }
-        let mut rest = Reader(datagram);
+        let mut rest = FieldReader(datagram);
         if let Some(greeting) = datagram.strip_prefix(&MAGIC) {
-            rest = Reader(greeting);
+            rest = FieldReader(greeting);
             let (version, capabilities, pid) = (rest.u16()?, rest.u32()?, rest.u32()?);
-            let hello = Message::Hello {
+            let hello = PeerMessage::Hello {
                 version,
                 capabilities,
                 pid,
             };
-            // what another version adds is for those who speak it
+            // another version may have appended fields
             return if version == VERSION {
                 rest.end(hello, fds)
             } else {
@@ -239,24 +241,26 @@ impl Message {
             };
         }
         let message = match rest.u8().map_err(|_| WireError::Empty)? {
-            tag::READY => Message::Ready,
-            tag::FAILED => Message::Failed { why: rest.text()? },
-            tag::LIVE => Message::Live,
-            tag::SHARE => Message::Share,
-            tag::PROBE => Message::Probe,
-            tag::ELDER => Message::Elder { count: rest.u64()? },
-            tag::MOVED => Message::Moved,
-            tag::RECALL => Message::Recall,
-            tag::ALIVE => Message::Alive,
-            tag::COUNTED => Message::Counted {
+            tag::READY => PeerMessage::Ready,
+            tag::FAILED => PeerMessage::Failed {
+                reason: rest.text()?,
+            },
+            tag::LIVE => PeerMessage::Live,
+            tag::SHARE => PeerMessage::Share,
+            tag::PROBE => PeerMessage::Probe,
+            tag::OLDER_PEER => PeerMessage::OlderPeer { count: rest.u64()? },
+            tag::MOVED => PeerMessage::Moved,
+            tag::RECALL => PeerMessage::Recall,
+            tag::ALIVE => PeerMessage::Alive,
+            tag::COUNTED => PeerMessage::Counted {
                 piece: rest.text()?,
             },
-            tag::CANCEL => Message::Cancel,
-            tag::ACCEPTING => Message::Accepting,
-            tag::CONNECTIONS => Message::Connections(rest.connections(fds)?),
-            tag::TAKEN => Message::Taken { count: rest.u64()? },
-            tag::STOPPING => Message::Stopping,
-            tag::CONFIRMED => Message::Confirmed,
+            tag::CANCEL => PeerMessage::Cancel,
+            tag::ACCEPTING => PeerMessage::Accepting,
+            tag::CONNECTIONS => PeerMessage::Connections(rest.connections(fds)?),
+            tag::ACK => PeerMessage::Ack { count: rest.u64()? },
+            tag::STOPPING => PeerMessage::Stopping,
+            tag::CONFIRMED => PeerMessage::Confirmed,
             unknown => return Err(WireError::UnknownTag(unknown)),
         };
         rest.end(message, fds)
@@ -275,23 +279,23 @@ fn with_text(tag: u8, text: &str) -> Vec<u8> {
     bytes
 }
 
-fn encode_connections(entries: &[Travelling]) -> Vec<u8> {
-    let size = entries.iter().map(Travelling::size).sum::<usize>();
+fn encode_connections(records: &[ConnectionRecord]) -> Vec<u8> {
+    let size = records.iter().map(ConnectionRecord::size).sum::<usize>();
     let mut bytes = Vec::with_capacity(CONNECTIONS_HEADER + size);
     bytes.push(tag::CONNECTIONS);
-    // more than fit into the number fit into no message either
-    let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+    // a number that overflows belongs to a message that exceeds MAX_BYTES, which is not sent
+    let count = u16::try_from(records.len()).unwrap_or(u16::MAX);
     bytes.extend(count.to_le_bytes());
-    for entry in entries {
-        entry.put(&mut bytes);
+    for record in records {
+        record.put(&mut bytes);
     }
     bytes
 }
 
-impl Travelling {
-    /// The bytes that it takes in a message.
+impl ConnectionRecord {
+    /// Returns the size of the record in a message, in bytes.
     pub(super) fn size(&self) -> usize {
-        ENTRY_FIXED + self.peer.len() + self.local.len() + self.head.len()
+        RECORD_FIXED + self.peer.len() + self.local.len() + self.head.len()
     }
 
     fn put(&self, bytes: &mut Vec<u8>) {
@@ -304,10 +308,10 @@ impl Travelling {
     }
 }
 
-/// Without what the client has sent: a log is no place for its cookies.
-impl fmt::Debug for Travelling {
+/// Omits the bytes of the client, because they may contain secrets and the output is logged.
+impl fmt::Debug for ConnectionRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Travelling")
+        f.debug_struct("ConnectionRecord")
             .field("claim", &self.claim)
             .field("peer", &self.peer)
             .field("local", &self.local)
@@ -318,31 +322,31 @@ impl fmt::Debug for Travelling {
     }
 }
 
-/// As much of a text as fits into so many bytes, in whole characters.
-fn beginning(text: &str, most: usize) -> &str {
+/// Returns the longest prefix of at most `max` bytes that ends at a character boundary.
+fn prefix(text: &str, max: usize) -> &str {
     let fits = |end: &usize| text.is_char_boundary(*end);
-    let end = (0..=most.min(text.len())).rev().find(fits).unwrap_or(0);
+    let end = (0..=max.min(text.len())).rev().find(fits).unwrap_or(0);
     &text[..end]
 }
 
-impl Reader<'_> {
-    fn connections(&mut self, fds: usize) -> Result<Vec<Travelling>, WireError> {
+impl FieldReader<'_> {
+    fn connections(&mut self, fds: usize) -> Result<Vec<ConnectionRecord>, WireError> {
         let count = usize::from(self.u16()?);
         if count != fds {
             return Err(WireError::Descriptors {
-                belong: count,
-                came: fds,
+                expected: count,
+                received: fds,
             });
         }
-        // before room is made for them: a count is only a claim
-        if count > self.0.len() / ENTRY_FIXED {
+        // checked before memory is allocated, because the number of records is not trustworthy
+        if count > self.0.len() / RECORD_FIXED {
             return Err(WireError::Truncated);
         }
-        (0..count).map(|_| self.entry()).collect()
+        (0..count).map(|_| self.record()).collect()
     }
 
-    fn entry(&mut self) -> Result<Travelling, WireError> {
-        Ok(Travelling {
+    fn record(&mut self) -> Result<ConnectionRecord, WireError> {
+        Ok(ConnectionRecord {
             claim: self.u32()?,
             peer: self.text()?,
             local: self.text()?,
@@ -352,15 +356,18 @@ impl Reader<'_> {
         })
     }
 
-    /// The message, if nothing is left and no descriptor is missing or too many.
-    fn end(self, message: Message, fds: usize) -> Result<Message, WireError> {
-        let belong = message.descriptors();
+    /// Returns the message if all bytes were read and the number of descriptors is right.
+    fn end(self, message: PeerMessage, fds: usize) -> Result<PeerMessage, WireError> {
+        let expected = message.descriptors();
         if !self.0.is_empty() {
             Err(WireError::Trailing {
                 bytes: self.0.len(),
             })
-        } else if belong != fds {
-            Err(WireError::Descriptors { belong, came: fds })
+        } else if expected != fds {
+            Err(WireError::Descriptors {
+                expected,
+                received: fds,
+            })
         } else {
             Ok(message)
         }

@@ -1,4 +1,4 @@
-//! What names this process to others: its pid file, its control socket.
+//! The pid file and the control socket, by which operators find this process.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,13 @@ use super::successor::Successor;
 use crate::sys::pid_file::PidFile;
 
 impl Driver {
-    /// Commands are for this process from now on. Without a control socket it still serves.
+    /// Takes the control socket. If that fails, the process serves without it.
     pub(super) fn take_control_socket(&self) {
-        let Some(control) = &self.plan.control else {
+        let Some(control) = &self.context.control else {
             return;
         };
         let before = self
-            .plan
+            .context
             .program
             .as_ref()
             .and_then(|(_, lineage)| lineage.newest.live());
@@ -24,7 +24,7 @@ impl Driver {
             .collect();
         if let Err(error) = control.take_path(&family) {
             log::warn!(
-                "{}; taken once it is free, serving all the same",
+                "{}; serving without it, and taking it once it is free",
                 error.chain()
             );
         }
@@ -35,21 +35,27 @@ impl Driver {
         remove_pid_file(self.old_pid_file.take());
     }
 
-    /// Writes the pid file under its name and `suffix`. A process without one still serves.
+    /// Writes the pid file, with `suffix` after its name. If that fails, the process serves without it.
     pub(super) fn write_pid_file(&self, suffix: &str) -> Option<PidFile> {
-        let written = PidFile::write(&self.pid_file_path(suffix)?);
-        written
-            .map_err(|error| log::warn!("{}; serving all the same", error.chain()))
-            .ok()
+        match PidFile::write(&self.pid_file_path(suffix)?) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                log::warn!("{}; serving without it", error.chain());
+                None
+            }
+        }
     }
 
     pub(super) fn pid_file_path(&self, suffix: &str) -> Option<PathBuf> {
-        let path = self
-            .live
-            .as_ref()
-            .and_then(|live| live.config().pid_file.clone());
-        let mut path = path
-            .filter(|_| self.plan.ownership == Ownership::Process)?
+        if self.context.ownership != Ownership::Process {
+            return None;
+        }
+        let mut path = self
+            .instance
+            .as_ref()?
+            .config()
+            .pid_file
+            .clone()?
             .into_os_string();
         path.push(suffix);
         Some(path.into())

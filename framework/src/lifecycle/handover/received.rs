@@ -1,53 +1,52 @@
-//! A connection that has come from another process, and how it goes on in this one.
+//! A connection from another process.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::wire::Travelling;
+use super::wire::ConnectionRecord;
 use crate::http::deadlines::now;
 use crate::http::detached::Detached;
 use crate::http::Endpoints;
 use crate::sync::limiter::Permit;
 use crate::sys::claims::{Claim, Claims};
 
-/// A connection that has come.
-pub(crate) struct Arrival {
+/// A connection from another process, until it is registered here.
+pub(crate) struct ReceivedConnection {
     socket: OwnedFd,
-    entry: Travelling,
+    record: ConnectionRecord,
     claim: Option<Claim>,
 }
 
-impl Arrival {
-    /// The connections of a message, each with its socket and, where the other process could still take it back, its
-    /// place in the claims.
+impl ReceivedConnection {
+    /// Joins the records of a message with their sockets. If the other process may take its connections back, `claims`
+    /// is where this process claims them.
     pub(crate) fn all(
-        entries: Vec<Travelling>,
+        records: Vec<ConnectionRecord>,
         sockets: Vec<OwnedFd>,
         claims: Option<&Claims>,
-    ) -> Vec<Arrival> {
-        let arrival = |(entry, socket): (Travelling, OwnedFd)| {
-            let claim = claims.map(|claims| Claim::new(claims.clone(), entry.claim));
-            Arrival {
+    ) -> Vec<Self> {
+        let join = |(record, socket): (ConnectionRecord, OwnedFd)| {
+            let claim = claims.map(|claims| Claim::new(claims.clone(), record.claim));
+            ReceivedConnection {
                 socket,
-                entry,
+                record,
                 claim,
             }
         };
-        entries.into_iter().zip(sockets).map(arrival).collect()
+        records.into_iter().zip(sockets).map(join).collect()
     }
 
-    /// The connection as it was, in this process.
-    pub(crate) fn connection(self, permit: Permit) -> Detached {
-        let Travelling {
+    pub(crate) fn into_connection(self, permit: Permit) -> Detached {
+        let ConnectionRecord {
             peer,
             local,
             accepted_ago,
             since_ago,
             head,
             ..
-        } = self.entry;
+        } = self.record;
         let ago = |millis: u64| now().saturating_sub(millis);
         Detached {
             stream: self.socket,
