@@ -1,6 +1,7 @@
 //! Every promise of the framework, tried on real processes: one module a topic.
 
 mod app;
+mod architecture;
 mod balancers;
 mod callers;
 mod client;
