@@ -10,6 +10,7 @@ mod beside;
 mod browser;
 mod crowd;
 mod memory;
+mod neighbours;
 mod peers;
 mod playground;
 mod reload;
@@ -80,6 +81,11 @@ const BENCHES: &[Bench] = &[
         run: speed::counts,
     },
     Bench { name: "typed", about: "a typed route over a plain handler, beside axum's", run: typed::run },
+    Bench {
+        name: "neighbours",
+        about: "one upgrade under load, beside nginx and HAProxy: failed requests and closed connections",
+        run: neighbours::run,
+    },
     Bench { name: "piles", about: "what is left after 100 upgrades, beside one", run: upgrade::piles },
 ];
 
