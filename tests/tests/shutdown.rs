@@ -249,7 +249,7 @@ fn an_idle_close_neither_cuts_the_answer_before_it_nor_resets_the_request_after_
         });
         let mark = process.mark();
         process.signal(Signal::TERM);
-        process.wait_for_log(mark, "closed ");
+        process.wait_for_log(mark, "idle connections closed");
         for conn in &mut conns {
             conn.get("/").unwrap();
         }

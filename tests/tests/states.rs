@@ -178,6 +178,14 @@ fn hold(state: &str) {
             ends(&process, before);
             drop(conn);
         }
+        "LingeringIdle" => {
+            let process = with("idle_timeout = \"300ms\"");
+            let before = process.proc().open_fds();
+            let mut conn = process.conn();
+            assert_eq!(conn.fate(LONG), Fate::Closed, "its sending half");
+            ends(&process, before);
+            drop(conn);
+        }
         "HandedOver" => {
             // the next process is stopped when it is sent a connection; no other clock than the acknowledgement's is short
             let settings = "[upgrade]\nrollback_window = \"1h\"\n[log]\nlevel = \"debug\"\n";
@@ -187,7 +195,7 @@ fn hold(state: &str) {
             let old = conn.ask("/pid").unwrap().text();
             lineage
                 .dir()
-                .write("hold", "the old process says Connections");
+                .write("hold", "the old process sent Connections");
             let (new, held) = (lineage.begin(), lineage.dir().path().join("held"));
             until(LONG, "the connection is sent", || {
                 held.exists().then_some(())

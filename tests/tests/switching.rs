@@ -201,7 +201,7 @@ fn a_generation_is_over_when_its_unused_tunnel_is_closed() {
     assert_eq!(conn.head().unwrap().status, 101);
     let mark = process.mark();
     process.reload();
-    process.wait_for_log(mark, "is over after");
+    process.wait_for_log(mark, "has ended after");
     assert_eq!(conn.fate(LONG), Fate::Closed);
 }
 
