@@ -20,6 +20,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod logs;
+mod memory;
 mod metrics;
 mod mistakes;
 mod plain_tide;

@@ -80,6 +80,10 @@ settings! {
         max_streams: usize as Integer<usize, 1> = 128, NextRequest, "32";
         /// most connections at once: above it they wait in the backlog; "auto": derived from the limit on open files
         max_connections: Option<usize> as OrAuto<Integer<usize, 1>> = None, NextRequest, "10000";
+        /// most bytes of responses that one connection holds because its client has not received them; responses wait above it
+        send_buffer: usize as Size<usize, { 64 << 10 }> = 1 << 20, NextRequest, r#""4MiB""#;
+        /// most bytes held for all clients (unsent responses, heads, collected bodies, messages): 503 above it, or close code 1013; "auto": a quarter of the memory of the cgroup or the machine
+        memory: Budget as OrAuto<OrNone<Size<usize, { 1 << 20 }>>> = None, Live, r#""512MiB""#;
         /// time after which an idle connection frees its memory
         idle_release: Option<Duration> as OrNone<MinDuration<0>> = Some(s(2)), NextRequest, r#""500ms""#;
     }
@@ -196,6 +200,19 @@ pub(crate) enum GraceDefaults {
     /// Short: a developer restarts the program and waits for it.
     Development,
     Production,
+}
+
+/// The value of `http.memory`. `None` means "auto", `Some(None)` means no limit.
+type Budget = Option<Option<usize>>;
+
+impl Http {
+    /// Returns the memory budget of the process in bytes, or `None` without a limit.
+    pub(crate) fn memory(&self) -> Option<usize> {
+        self.memory.unwrap_or_else(|| {
+            let available = crate::sys::memory::available()?;
+            Some(usize::try_from(available / 4).unwrap_or(usize::MAX))
+        })
+    }
 }
 
 impl Shutdown {

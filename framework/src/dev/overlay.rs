@@ -1,7 +1,9 @@
 //! What stands before the application under `APP dev`: it puts a script into pages, and tells them what is live.
 
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{self, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_io::Async;
@@ -18,7 +20,7 @@ use crate::app::{Application, ApplicationParts, BoxFuture, Hook};
 use crate::config::LoadedConfig;
 use crate::error::{BoxError, Error};
 
-use crate::http::{refusal, Context, Form, Reply, RequestBody, ResponseBody, Service};
+use crate::http::{refusal, Context, Form, Pieces, Reply, RequestBody, ResponseBody, Service};
 use crate::setup::{Reason, Setup};
 
 /// Where pages find the script, and the stream of events.
@@ -27,6 +29,20 @@ const EVENTS: &str = "/__slackwater/dev";
 
 /// The largest page that a script is put into.
 const PAGE_LIMIT: u64 = 8 << 20;
+
+/// Its frames are lines of a few bytes.
+impl<S> Pieces for StreamBody<S>
+where
+    StreamBody<S>: Body<Data = Bytes, Error = BoxError> + Send,
+{
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        _: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.poll_frame(cx)
+    }
+}
 
 /// An application whose pages follow its changes.
 pub(crate) struct Overlaid {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{ready, Context, Poll};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::StatusCode;
 
 use super::deadlines::{now, ReadState};
+use super::memory::Held;
 use super::shared::Stage;
 use super::state::{ConnState, InFlight, WakeOnDrop};
 use super::Client;
@@ -49,19 +50,36 @@ pub(crate) struct RemainingBody {
 /// How many bytes of a body are taken. Shared with the request, so that a route or a middleware can move it
 /// before the first byte is read.
 #[derive(Clone, Debug)]
-pub(crate) struct BodyLimit(Arc<AtomicU64>);
+pub(crate) struct BodyLimit(Arc<Limit>);
+
+#[derive(Debug)]
+struct Limit {
+    bytes: AtomicU64,
+    /// Memory of a body that was collected for the handler, until the request is dropped.
+    collected: OnceLock<Held>,
+}
 
 impl BodyLimit {
     pub(crate) fn new(limit: Option<u64>) -> Self {
-        BodyLimit(Arc::new(AtomicU64::new(limit.unwrap_or(u64::MAX))))
+        BodyLimit(Arc::new(Limit {
+            bytes: AtomicU64::new(limit.unwrap_or(u64::MAX)),
+            collected: OnceLock::new(),
+        }))
+    }
+    /// Counts a collected body until the request is dropped.
+    pub(crate) fn keep(&self, collected: Held) {
+        // a body is collected once
+        let _ = self.0.collected.set(collected);
     }
     /// `None`: any length.
     #[cfg(feature = "ws")]
     pub(crate) fn get(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|limit| *limit < u64::MAX)
+        Some(self.0.bytes.load(Ordering::Relaxed)).filter(|limit| *limit < u64::MAX)
     }
     pub(crate) fn set(&self, limit: Option<u64>) {
-        self.0.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0
+            .bytes
+            .store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -134,7 +152,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let limit = self.limit.0.load(Ordering::Relaxed);
+        let limit = self.limit.0.bytes.load(Ordering::Relaxed);
         #[cfg(feature = "testing")]
         if let Some(whole) = self.whole.take() {
             let within = whole.len() as u64 <= limit;
@@ -316,7 +334,31 @@ pub(crate) enum ResponseBody {
     /// All of it at once: sent with the head in one write.
     Full(Bytes),
     /// Frames as they come; Content-Length where its size hint is exact, chunks otherwise.
-    Stream(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
+    Stream(Pin<Box<dyn Pieces>>),
+}
+
+/// A body that makes its frames no longer than there is room for.
+pub(crate) trait Pieces: Body<Data = Bytes, Error = BoxError> + Send {
+    /// The next frame, of at most `longest` bytes. A longer one is accepted and split, but is in memory whole.
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        longest: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>;
+}
+
+impl ResponseBody {
+    /// The next frame; if the body is made while it is sent, of at most `longest` bytes.
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        longest: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            ResponseBody::Stream(body) => body.as_mut().poll_piece(cx, longest),
+            ResponseBody::Empty | ResponseBody::Full(_) => Pin::new(self).poll_frame(cx),
+        }
+    }
 }
 
 impl Body for ResponseBody {

@@ -7,6 +7,7 @@
 use std::future::{pending, Future};
 use std::sync::Arc;
 
+use super::memory::Memory;
 use super::state::ConnState;
 
 /// The client of one request; nobody, where no connection brought it.
@@ -16,6 +17,11 @@ pub(crate) struct Client(Option<Arc<ConnState>>);
 impl Client {
     pub(super) fn of(conn: &Arc<ConnState>) -> Self {
         Client(Some(conn.clone()))
+    }
+
+    /// The memory budget of the process that serves the client.
+    pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
+        self.0.as_ref().map(|conn| &conn.shared.memory)
     }
 
     /// Resolves when the client has ended what it sends, or is gone.

@@ -47,6 +47,8 @@ pub(crate) enum Outcome {
     Leaving(Connection, Permit),
     /// The head of a request took longer than `header_timeout`.
     HeadOverdue(Connection),
+    /// The memory budget has no room for the rest of the head.
+    HeadRefused(Connection),
     /// The last answer has been written; the client may still be sending, or have ended what it sends.
     Answered(Connection),
     /// A 101 has been written: the bytes now belong to another protocol.
@@ -87,6 +89,7 @@ struct Active {
 enum Parting {
     Idle,
     HeadOverdue,
+    HeadRefused,
     Leaving,
 }
 
@@ -121,6 +124,7 @@ impl Active {
     fn parting(&self) -> Option<Parting> {
         let deadlines = &self.conn.deadlines;
         match deadlines.waiting() {
+            ReadState::Head if self.conn.refuses_head() => Some(Parting::HeadRefused),
             // one without a place is served here, with the clocks that it has anywhere
             ReadState::Head | ReadState::Idle
                 if self.conn.stage() == Stage::HandOver && self.conn.has_place() =>
@@ -251,6 +255,7 @@ impl Future for Active {
         Poll::Ready(match parting {
             Parting::Idle => Outcome::Idle(connection),
             Parting::HeadOverdue => Outcome::HeadOverdue(connection),
+            Parting::HeadRefused => Outcome::HeadRefused(connection),
             Parting::Leaving => match conn.stays() {
                 Some(place) => Outcome::Leaving(connection, place),
                 None => Outcome::Idle(connection),

@@ -21,6 +21,8 @@ use hyper::{Request, Response, StatusCode, Version};
 
 use super::body::{BodyError, HeldBody, RemainingBody, UnreadBody};
 use super::deadlines::{now, ReadState};
+use super::memory::{Exhausted, Held, FREE};
+use super::sending::{OpenStream, SendBuffer, Sending};
 use super::shared::Stage;
 use super::state::{self, ConnState, InFlight, Switch, WakeOnDrop};
 use super::states::State as Timed;
@@ -32,6 +34,9 @@ use crate::sync::limiter::{Limiter, Permit};
 
 /// How much of a body that nobody wants is read, so that the connection can be kept.
 const UNWANTED: u64 = 64 << 10;
+
+/// A whole body up to this length is not counted over HTTP/2, so that an ordinary small answer costs nothing more.
+const SHORT: usize = 1 << 10;
 
 /// The service of one connection.
 pub(crate) struct Exchanges {
@@ -54,6 +59,23 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     }
 }
 
+/// What the exchanges of an HTTP/2 connection share.
+pub(super) struct Multiplexed {
+    /// Handlers, with those whose streams were reset: h2 does not count resets of streams that it has handed out
+    /// (CVE-2023-44487).
+    pub(super) at_work: Arc<Limiter>,
+    /// Response bytes that the client has not taken.
+    pub(super) send_buffer: Arc<SendBuffer>,
+}
+
+/// What a handler holds until it ends, also if its client does not wait for it.
+struct AtWork {
+    /// A place among the handlers of this client, if they are counted.
+    _place: Option<Permit>,
+    /// The memory of the request's head.
+    _head: Option<Held>,
+}
+
 /// The future of one answer.
 pub(crate) struct Exchange {
     /// `None` once the answer is on its way.
@@ -68,15 +90,19 @@ pub(crate) struct Exchange {
     accept: Option<HeaderValue>,
     access: Option<Box<access::AccessEntry>>,
     meter: Option<Box<Meter>>,
+    /// The send buffer of an HTTP/2 connection.
+    send_buffer: Option<Arc<SendBuffer>>,
+    /// The share of an HTTP/2 stream in the memory budget.
+    stream: Option<OpenStream>,
     state: State,
 }
 
 impl Exchange {
-    /// Hands a request in; refuses it where all places `at_work` are taken.
+    /// Hands a request in; refuses it if all places at work are taken or the memory budget has no room.
     pub(super) fn begin(
         conn: &Arc<ConnState>,
         request: Request<Incoming>,
-        at_work: Option<&Arc<Limiter>>,
+        multiplexed: Option<&Multiplexed>,
     ) -> Exchange {
         let limits = conn.shared.limits();
         let began = now();
@@ -104,12 +130,23 @@ impl Exchange {
             let is_past = request.headers().len() > limits.max_headers;
             is_past.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
         };
-        let place = at_work.and_then(Limiter::try_acquire);
-        let no_place =
-            || (place.is_none() && at_work.is_some()).then_some(StatusCode::SERVICE_UNAVAILABLE);
+        let place = multiplexed.and_then(|multiplexed| multiplexed.at_work.try_acquire());
+        let send_buffer = multiplexed.map(|multiplexed| multiplexed.send_buffer.clone());
+        // that of HTTP/1.1 is counted where it is read
+        let stream = send_buffer.as_ref().map(SendBuffer::open_stream);
+        let head = match multiplexed {
+            Some(_) => hold_head(conn, &request),
+            None => Ok(None),
+        };
+        let no_room = || {
+            let is_refused = head.is_err()
+                || multiplexed.is_some() && place.is_none()
+                || matches!(stream, Some(None));
+            is_refused.then_some(StatusCode::SERVICE_UNAVAILABLE)
+        };
         if let Some(status) = framing::fault(request.headers())
             .or_else(too_many)
-            .or_else(no_place)
+            .or_else(no_room)
         {
             let state = State::Answered(Answer {
                 response: refusal(status, Form::of(accept.as_ref())),
@@ -125,9 +162,15 @@ impl Exchange {
                 accept,
                 access,
                 meter,
+                send_buffer,
+                stream: None,
                 state,
             };
         }
+        let place = AtWork {
+            _place: place,
+            _head: head.unwrap_or_default(),
+        };
         let version = request.version();
         let request = request.map(|incoming| RequestBody::new(incoming, conn, limits.body_limit));
         let mut unread = request.body().unread();
@@ -156,9 +199,31 @@ impl Exchange {
             accept,
             access,
             meter,
+            send_buffer,
+            stream: stream.flatten(),
             state,
         }
     }
+}
+
+/// Takes the memory of a head from the budget, if it is a long one.
+fn hold_head<B>(conn: &ConnState, request: &Request<B>) -> Result<Option<Held>, Exhausted> {
+    let fields: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    let bytes = fields
+        + request
+            .uri()
+            .path_and_query()
+            .map_or(0, |path| path.as_str().len());
+    if bytes <= FREE {
+        return Ok(None);
+    }
+    let mut held = conn.shared.memory.holder();
+    held.resize(bytes)?;
+    Ok(Some(held))
 }
 
 enum State {
@@ -166,8 +231,7 @@ enum State {
     Handler {
         reply: Reply,
         permit: Permit,
-        /// Among those at work for this client, if they are counted.
-        place: Option<Permit>,
+        place: AtWork,
     },
     /// It has answered, and the unread rest of the request is looked at.
     Discarding {
@@ -383,12 +447,7 @@ fn poll_rest(
 }
 
 /// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
-fn overdue(
-    conn: &ConnState,
-    reply: Reply,
-    permits: (Permit, Option<Permit>),
-    form: Form,
-) -> Answer {
+fn overdue(conn: &ConnState, reply: Reply, permits: (Permit, AtWork), form: Form) -> Answer {
     log::warn!(
         "{} took longer than http.request_timeout; answered 503, the handler goes on",
         named(conn)
@@ -402,7 +461,7 @@ fn overdue(
 }
 
 /// Lets a handler that nobody waits for run to its end; its generation stays for it.
-fn detach(reply: Reply, permits: (Permit, Option<Permit>)) {
+fn detach(reply: Reply, permits: (Permit, AtWork)) {
     async_std::task::spawn(async move {
         let caught = AssertUnwindSafe(reply);
         if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
@@ -471,9 +530,11 @@ impl Exchange {
             None => {
                 return response.map(|_| Sent {
                     body: ResponseBody::Empty,
+                    sending: None,
                     part: None,
                     held: None,
                     _permit: None,
+                    _stream: None,
                     access: None,
                     meter: None,
                 })
@@ -502,14 +563,35 @@ impl Exchange {
             meter
         });
         let held = self.held.take();
+        let sending = sending(&conn, self.send_buffer.as_ref(), response.body());
+        let stream = self.stream.take();
         response.map(|body| Sent {
             body,
+            sending,
             part,
             held,
             _permit: permit,
+            _stream: stream,
             access,
             meter,
         })
+    }
+}
+
+/// The count of a body's unsent bytes. Short bodies of one connection have a bound of their own and are not counted.
+fn sending(
+    conn: &ConnState,
+    send_buffer: Option<&Arc<SendBuffer>>,
+    body: &ResponseBody,
+) -> Option<Box<Sending>> {
+    match (body, send_buffer) {
+        (ResponseBody::Empty, _) | (ResponseBody::Full(_), None) => None,
+        (ResponseBody::Full(bytes), Some(_)) if bytes.len() <= SHORT => None,
+        (_, Some(buffer)) => Some(Box::new(Sending::of(buffer))),
+        (ResponseBody::Stream(_), None) => {
+            let limit = conn.shared.limits().send_buffer;
+            Some(Box::new(Sending::alone(&conn.shared.memory, limit)))
+        }
     }
 }
 
@@ -546,11 +628,14 @@ impl Drop for Exchange {
 /// A response's body on its way; the exchange is over when it is dropped.
 pub(crate) struct Sent {
     body: ResponseBody,
+    /// Absent where the body's unsent bytes are not counted.
+    sending: Option<Box<Sending>>,
     part: Option<InFlight>,
     /// The request's body, if the handler holds it.
     held: Option<HeldBody>,
     /// Keeps the generation that answers until its last byte is handed on.
     _permit: Option<Permit>,
+    _stream: Option<OpenStream>,
     access: Option<Box<access::AccessEntry>>,
     meter: Option<Box<Meter>>,
 }
@@ -560,6 +645,21 @@ impl Sent {
     /// For the answer to a HEAD, which has all but this. (HTTP/1.1 leaves that to hyper.)
     pub(super) fn empty(&mut self) {
         self.body = ResponseBody::Empty;
+        self.sending = None;
+    }
+
+    /// Returns true while the body waits for the client to take earlier bytes.
+    pub(super) fn waits(&self) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.waits())
+    }
+}
+
+impl Sent {
+    /// Bytes that were polled from the body and not handed out yet.
+    fn rest(&self) -> u64 {
+        self.sending
+            .as_ref()
+            .map_or(0, |sending| sending.rest() as u64)
     }
 }
 
@@ -572,7 +672,10 @@ impl Body for Sent {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut this.sending {
+            Some(sending) => sending.poll_frame(&mut this.body, cx),
+            None => Pin::new(&mut this.body).poll_frame(cx),
+        }));
         let frame = match polled {
             Ok(poll) => ready!(poll),
             Err(panic) => {
@@ -597,11 +700,20 @@ impl Body for Sent {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest() == 0 && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let rest = self.rest();
+        if rest > 0 {
+            let upper = hint.upper().map(|upper| upper.saturating_add(rest));
+            let lower = hint.lower().saturating_add(rest);
+            hint = SizeHint::new();
+            hint.set_lower(lower);
+            upper.into_iter().for_each(|upper| hint.set_upper(upper));
+        }
+        hint
     }
 }
 

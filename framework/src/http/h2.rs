@@ -22,9 +22,10 @@ use hyper::{Method, Request, Response};
 
 use super::connection::Connection;
 use super::deadlines::{now, Deadlines, ReadState};
-use super::exchange::{Exchange, Sent};
+use super::exchange::{Exchange, Multiplexed, Sent};
 use super::io::Io;
 use super::linger::{self, Uptake};
+use super::sending::SendBuffer;
 use super::shared::{Shared, Stage};
 use super::state::{ConnState, InFlight, WakeOnDrop};
 use super::states::State;
@@ -73,10 +74,14 @@ where
     let _listed = enlist(&conn);
     // never at a boundary
     let _part = InFlight::of(&conn, WakeOnDrop::Nobody);
+    let limits = shared.limits();
     let census = Arc::new(Census {
         connection: conn.clone(),
         streams: AtomicUsize::new(0),
-        at_work: Limiter::new(shared.limits().max_streams.saturating_mul(2)),
+        multiplexed: Multiplexed {
+            at_work: Limiter::new(limits.max_streams.saturating_mul(2)),
+            send_buffer: SendBuffer::new(&shared.memory, limits.send_buffer, limits.max_streams),
+        },
         arriving: Mutex::default(),
     });
     let streams = Streams {
@@ -85,7 +90,7 @@ where
     };
     let ending = {
         let io = Io::of_http2(&stream, head, conn.clone());
-        let hyper = builder(&shared.limits(), census.clone()).serve_connection(io, streams);
+        let hyper = builder(&limits, census.clone()).serve_connection(io, streams);
         let hyper = pin!(hyper);
         let driver = Driver {
             hyper,
@@ -228,9 +233,7 @@ impl Phase {
 struct Census {
     connection: Arc<ConnState>,
     streams: AtomicUsize,
-    /// Handlers, with those whose streams were reset: h2 does not count resets of streams that it has handed out
-    /// (CVE-2023-44487).
-    at_work: Arc<Limiter>,
+    multiplexed: Multiplexed,
     /// The stream that hyper has just called the service for, and is about to spawn.
     arriving: Mutex<Option<Arc<ConnState>>>,
 }
@@ -267,7 +270,7 @@ where
             census: self.census.clone(),
         };
         let method = request.method().clone();
-        let exchange = Exchange::begin(&conn, request, Some(&self.census.at_work));
+        let exchange = Exchange::begin(&conn, request, Some(&self.census.multiplexed));
         *self.census.arriving.lock() = Some(conn);
         Stream {
             exchange,
@@ -343,12 +346,19 @@ impl<L: Unpin> Body for Answer<L> {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let conn = this.place.as_ref().map(|place| &*place.conn);
-        conn.iter().for_each(|conn| conn.deadlines.write_moved());
-        let frame = ready!(Pin::new(&mut this.sent).poll_frame(cx));
-        if frame.is_some() {
-            conn.iter().for_each(|conn| conn.cannot_write());
+        let polled = Pin::new(&mut this.sent).poll_frame(cx);
+        if let Some(conn) = conn {
+            match &polled {
+                // the clock runs on: no room is as good as no window
+                Poll::Pending if this.sent.waits() => conn.cannot_write(),
+                Poll::Pending | Poll::Ready(None) => conn.deadlines.write_moved(),
+                Poll::Ready(Some(_)) => {
+                    conn.deadlines.write_moved();
+                    conn.cannot_write();
+                }
+            }
         }
-        Poll::Ready(frame)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

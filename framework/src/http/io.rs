@@ -11,8 +11,10 @@ use std::task::{ready, Context, Poll};
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use super::deadlines::ReadState;
 #[cfg(feature = "http2")]
 use super::flood::Frames;
+use super::memory::{Exhausted, Held};
 use super::state::ConnState;
 use crate::socket::{PeerState, Stream};
 use crate::sys::claims::Claim;
@@ -34,6 +36,7 @@ pub(crate) struct Io<S = Stream> {
     /// To be written before the first byte is read.
     pub(crate) claim: Option<Claim>,
     opening: Opening,
+    head: Head,
     /// Those of a client that speaks HTTP/2.
     #[cfg(feature = "http2")]
     frames: Option<Box<Frames>>,
@@ -66,6 +69,38 @@ impl Opening {
     }
 }
 
+/// The head that is read, or whose request is being answered.
+#[derive(Default)]
+struct Head {
+    bytes: usize,
+    held: Option<Held>,
+}
+
+/// The size of the buffer that hyper has for each connection that it reads from.
+const FIRST_BUFFER: usize = 8 << 10;
+
+impl Head {
+    /// Counts bytes of a head. Bytes beyond the first buffer are taken from the memory budget.
+    fn grows(&mut self, bytes: usize, conn: &ConnState) -> Result<(), Exhausted> {
+        if conn.deadlines.waiting() != ReadState::Head {
+            return Ok(());
+        }
+        self.bytes += bytes;
+        if self.bytes <= FIRST_BUFFER {
+            return Ok(());
+        }
+        let held = self.held.get_or_insert_with(|| conn.shared.memory.holder());
+        held.resize(self.bytes)
+    }
+
+    /// Returns the bytes to the budget once the request is answered.
+    fn settle(&mut self, conn: &ConnState) {
+        if self.bytes > 0 && conn.deadlines.waiting() != ReadState::Head && conn.quiet() {
+            *self = Head::default();
+        }
+    }
+}
+
 impl Io {
     pub(crate) fn new(
         stream: Stream,
@@ -80,6 +115,7 @@ impl Io {
             conn,
             claim,
             opening,
+            head: Head::default(),
             #[cfg(feature = "http2")]
             frames: None,
         }
@@ -108,6 +144,7 @@ impl<'a> Io<&'a Stream> {
             conn,
             claim: None,
             opening: Opening::Http1,
+            head: Head::default(),
             frames: Some(frames),
         }
     }
@@ -144,6 +181,9 @@ impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
             // what comes now is for whoever takes over
             return Poll::Pending;
         }
+        if this.conn.refuses_head() {
+            return Poll::Pending;
+        }
         CHUNKS.with_borrow_mut(|chunk| loop {
             match this.opening {
                 #[cfg(feature = "http2")]
@@ -156,6 +196,10 @@ impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
                     buf.put_slice(&this.prefix[..n]);
                     this.prefix.advance(n);
                     this.conn.has_read();
+                    if this.head.grows(n, &this.conn).is_err() {
+                        this.conn.refuse_head();
+                        return Poll::Pending;
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 _ => {}
@@ -175,6 +219,10 @@ impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
                 return Poll::Ready(Ok(()));
             }
             this.conn.has_read();
+            if this.head.grows(n, &this.conn).is_err() {
+                this.conn.refuse_head();
+                return Poll::Pending;
+            }
             #[cfg(feature = "http2")]
             if let Some(frames) = &mut this.frames {
                 frames.came(&chunk[..n]);
@@ -230,7 +278,9 @@ impl<S: Borrow<Stream> + Unpin> Write for Io<S> {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.head.settle(&this.conn);
         self.conn.set_flushed(true);
         self.listen(cx);
         Poll::Ready(Ok(()))

@@ -25,8 +25,12 @@ use crate::socket::{unacknowledged, Stream};
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What is written to a client whose head did not come in time (RFC 9110, section 15.5.9).
-const HEAD_OVERDUE: &[u8] =
+pub(crate) const HEAD_OVERDUE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// The response to a client whose head has no room in the memory budget (RFC 9110, section 15.6.4).
+pub(crate) const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Shuts the write side down, then reads and discards until the client closes, or no longer takes bytes, or everything
 /// is cut. `record` is the connection's in the ledger.
@@ -77,11 +81,11 @@ async fn linger(stream: &Stream, conn: &ConnState, left: u32, state: State) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Writes that the head took too long, then closes. Bytes that do not fit the socket at once are not sent.
-pub(crate) async fn refuse_overdue_head(connection: &Connection, conn: &ConnState) {
+/// Writes a response to a head that is not read to its end, then closes. Bytes that do not fit the socket at once are not sent.
+pub(crate) async fn refuse_head(connection: &Connection, conn: &ConnState, response: &[u8]) {
     let sent = rustix::net::send(
         &connection.stream,
-        HEAD_OVERDUE,
+        response,
         rustix::net::SendFlags::NOSIGNAL,
     );
     if sent.is_ok() {

@@ -17,14 +17,16 @@ pub(crate) mod h2;
 pub(crate) mod idle;
 mod io;
 pub(crate) mod linger;
+pub(crate) mod memory;
 mod problem;
+mod sending;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod states;
 pub(crate) mod transfer;
 mod upgrade;
 
-pub(crate) use body::{BodyError, RequestBody, ResponseBody};
+pub(crate) use body::{BodyError, Pieces, RequestBody, ResponseBody};
 pub(crate) use client::Client;
 pub(crate) use problem::{refusal, Form};
 pub(crate) use upgrade::{Tunnel, Upgrade};

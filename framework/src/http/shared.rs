@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::Arc;
 
+use super::memory::Memory;
 use super::transfer::TransferLimits;
 use super::{Endpoints, Reply, RequestBody};
 use crate::config;
@@ -64,11 +65,15 @@ pub(crate) struct Shared {
     /// The places on the way to another process, while connections are handed over.
     pub(crate) transfer_limits: TransferLimits,
     pub(crate) metrics: Arc<Metrics>,
+    /// Bytes that are held for all clients together.
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl Shared {
     pub(crate) fn new(door: Arc<dyn Door>, limits: config::Http, metrics: Arc<Metrics>) -> Self {
+        let memory = Memory::new(limits.memory());
         Shared {
+            memory,
             stage: AtomicU8::new(Stage::Open as u8),
             limits: RwLock::new(Arc::new(limits)),
             parsers: AtomicU32::new(0),
@@ -96,6 +101,7 @@ impl Shared {
         let mut current = self.limits.write();
         let parsed_alike = (current.max_headers, current.max_header_bytes)
             == (limits.max_headers, limits.max_header_bytes);
+        self.memory.set_limit(limits.memory());
         *current = Arc::new(limits);
         if !parsed_alike {
             self.parsers.fetch_add(1, Ordering::Release);

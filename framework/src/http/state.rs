@@ -47,6 +47,8 @@ pub(crate) struct ConnState {
     hung_up: OnceLock<(Trigger, Token)>,
     /// Whether nothing that is sent reaches the client any more.
     gone: AtomicBool,
+    /// Set when the memory budget has no room for the rest of a head.
+    head_refused: AtomicBool,
     task: AtomicWaker,
     body_reader: AtomicWaker,
 }
@@ -107,6 +109,7 @@ impl ConnState {
             switch: Mutex::new(None),
             hung_up: OnceLock::new(),
             gone: AtomicBool::new(false),
+            head_refused: AtomicBool::new(false),
             task: AtomicWaker::new(),
             body_reader: AtomicWaker::new(),
         })
@@ -204,6 +207,15 @@ impl ConnState {
 
     pub(crate) fn gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    /// The rest of the head is not read; the connection is told so and closed.
+    pub(crate) fn refuse_head(&self) {
+        self.head_refused.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refuses_head(&self) -> bool {
+        self.head_refused.load(Ordering::Relaxed)
     }
 
     /// Whether a request is being answered.

@@ -143,7 +143,12 @@ impl Connections {
             }
             Outcome::HeadOverdue(connection) => {
                 if let Some(conn) = registration.conn() {
-                    linger::refuse_overdue_head(&connection, &conn).await;
+                    linger::refuse_head(&connection, &conn, linger::HEAD_OVERDUE).await;
+                }
+            }
+            Outcome::HeadRefused(connection) => {
+                if let Some(conn) = registration.conn() {
+                    linger::refuse_head(&connection, &conn, linger::NO_ROOM).await;
                 }
             }
             Outcome::Answered(connection) => {

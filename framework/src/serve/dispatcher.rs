@@ -121,11 +121,11 @@ impl Dispatcher {
 
     /// What a scrape looks at.
     pub(crate) fn gauges(&self) -> Gauges {
-        let count = self
-            .connections
-            .get()
-            .and_then(Weak::upgrade)
-            .map(|connections| connections.count());
+        let connections = self.connections.get().and_then(Weak::upgrade);
+        let held = connections
+            .as_ref()
+            .map_or(0, |connections| connections.shared.memory.used());
+        let count = connections.map(|connections| connections.count());
         let connections = count.map_or_else(Default::default, |count| {
             [
                 ("active", count.active),
@@ -137,6 +137,7 @@ impl Dispatcher {
         Gauges {
             generation: self.generation().number,
             connections,
+            held,
         }
     }
 

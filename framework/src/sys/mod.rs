@@ -3,6 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod claims;
 pub(crate) mod limits;
+pub(crate) mod memory;
 pub(crate) mod pass;
 pub(crate) mod pid_file;
 pub(crate) mod program;

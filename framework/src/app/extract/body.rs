@@ -4,12 +4,14 @@ use std::future::Future;
 use std::io;
 
 use bytes::Bytes;
-use futures_lite::AsyncReadExt;
+use futures_lite::AsyncBufReadExt;
 use tide::http::headers::CONTENT_TYPE;
 use tide::{Request, StatusCode};
 
 use super::FromRequest;
+use crate::app::request::context;
 use crate::app::Rejection;
+use crate::http::memory::Held;
 use crate::http::BodyError;
 
 /// Limit on the buffer that is allocated in advance, from the length that the client announces.
@@ -55,14 +57,59 @@ pub(super) fn bytes<S>(
     request: &mut Request<S>,
 ) -> impl Future<Output = Result<Vec<u8>, Rejection>> + Send {
     let body = request.take_body();
+    let context = context(request);
+    let memory = context.and_then(|context| context.client.memory()).cloned();
+    let limit = context.map(|context| context.limit.clone());
     async {
-        let mut bytes = Vec::with_capacity(body.len().unwrap_or(0).min(MAX_PREALLOCATED));
+        let mut collected = Collected {
+            bytes: Vec::new(),
+            length: body.len(),
+            held: memory.map(|memory| memory.holder()),
+        };
+        collected.make_room(body.len().unwrap_or(0).min(MAX_PREALLOCATED))?;
         let mut reader = body.into_reader();
-        reader
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(reject_body_error)?;
-        Ok(bytes)
+        loop {
+            let chunk = reader.fill_buf().await.map_err(reject_body_error)?;
+            if chunk.is_empty() {
+                break;
+            }
+            collected.make_room(chunk.len())?;
+            collected.bytes.extend_from_slice(chunk);
+            let taken = chunk.len();
+            reader.consume(taken);
+        }
+        if let (Some(limit), Some(held)) = (limit, collected.held) {
+            limit.keep(held);
+        }
+        Ok(collected.bytes)
+    }
+}
+
+/// A body while it is being collected, and its share of the memory budget.
+struct Collected {
+    bytes: Vec<u8>,
+    length: Option<usize>,
+    held: Option<Held>,
+}
+
+impl Collected {
+    /// Makes room for `more` bytes: doubles the capacity, but not beyond the announced length of the body.
+    fn make_room(&mut self, more: usize) -> Result<(), Rejection> {
+        let needed = self.bytes.len().saturating_add(more);
+        let capacity = self.bytes.capacity();
+        if needed <= capacity {
+            return Ok(());
+        }
+        let capacity = (2 * capacity)
+            .min(self.length.unwrap_or(usize::MAX))
+            .max(needed);
+        if let Some(held) = &mut self.held {
+            held.resize(capacity).map_err(|exhausted| {
+                Rejection::new(StatusCode::ServiceUnavailable, exhausted.to_string())
+            })?;
+        }
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        Ok(())
     }
 }
 

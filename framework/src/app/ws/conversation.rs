@@ -22,11 +22,12 @@ use bytes::Bytes;
 use futures_lite::{future, AsyncWriteExt, FutureExt, StreamExt};
 use tide::http::upgrade::Connection;
 
-use super::activity::TrackedConnection;
-use super::socket::{Code, OutgoingFrame};
+use super::activity::{PartialMessage, TrackedConnection};
+use super::socket::{Code, CountedMessage, OutgoingFrame};
 use super::{Closed, Message, WebSocket};
 use crate::app::request::DrainSignal;
 use crate::error::{panic_text, Result};
+use crate::http::memory::{Exhausted, Memory};
 use crate::http::states::State;
 use crate::sync::token::token;
 
@@ -36,19 +37,21 @@ const CLOSE_TIMEOUT: Duration = State::WebSocketClosing.fixed();
 /// Size of tungstenite's read buffer and write buffer in bytes. Larger messages get their own buffers.
 const BUFFER: usize = 4 << 10;
 
-/// Close codes of RFC 6455, section 7.4.1; 1012 is registered by IANA (section 11.7).
+/// Close codes of RFC 6455, section 7.4.1; 1012 and 1013 are registered by IANA (section 11.7).
 const NORMAL: Code = 1000;
 const PROTOCOL_ERROR: Code = 1002;
 const NOT_UTF8: Code = 1007;
 const TOO_BIG: Code = 1009;
 const FAILED: Code = 1011;
 const RESTART: Code = 1012;
+const TRY_LATER: Code = 1013;
 
 /// Options of a WebSocket.
 pub(super) struct Options {
     pub(super) max_message: usize,
     pub(super) ping: Option<Duration>,
     pub(super) drain: DrainSignal,
+    pub(super) memory: Option<Arc<Memory>>,
 }
 
 /// The reason a WebSocket closes.
@@ -137,13 +140,14 @@ fn close_code(result: Result<Result<()>, Box<dyn Any + Send>>) -> (Code, &'stati
 async fn converse(
     connection: Connection,
     options: &Options,
-    to_handler: Sender<Message>,
+    to_handler: Sender<CountedMessage>,
     from_handler: Receiver<OutgoingFrame>,
 ) -> Option<Connection> {
     let Options {
         max_message,
         ping,
         drain,
+        memory,
     } = options;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
@@ -151,9 +155,11 @@ async fn converse(
         .max_message_size(Some(*max_message))
         .max_frame_size(Some(*max_message));
     let received = Arc::new(AtomicBool::new(true));
+    let partial = PartialMessage::new(memory.as_ref().map(|memory| memory.holder()));
     let connection = TrackedConnection {
         connection,
         received: received.clone(),
+        partial: partial.clone(),
     };
     let stream = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
     let (sender, mut incoming) = stream.split();
@@ -163,7 +169,7 @@ async fn converse(
         Timer::after(drain.wait().await).await;
         CloseCause::Server(frame(RESTART, "the server is restarting"))
     };
-    let cause = receive(&mut incoming, &wire, to_handler.clone())
+    let cause = receive(&mut incoming, &wire, &partial, to_handler.clone())
         .or(send(&wire, from_handler))
         .or(watch(&wire, *ping, &received, to_handler))
         .or(restart)
@@ -172,16 +178,16 @@ async fn converse(
 }
 
 /// Receives messages and passes them to the handler, until the client closes or violates the protocol.
-async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>) -> CloseCause {
-    while let Some(message) = incoming.next().await {
-        match message {
-            // fails if the handler dropped its `WebSocket`; it may still send with a `Sender`
-            Ok(tungstenite::Message::Text(text)) => {
-                drop(handler.send(Message::Text(text.to_string())).await);
-            }
-            Ok(tungstenite::Message::Binary(bytes)) => {
-                drop(handler.send(Message::Binary(bytes.into())).await);
-            }
+async fn receive(
+    incoming: &mut Incoming,
+    wire: &Wire,
+    partial: &PartialMessage,
+    handler: Sender<CountedMessage>,
+) -> CloseCause {
+    while let Some(received) = incoming.next().await {
+        let message = match received {
+            Ok(tungstenite::Message::Text(text)) => Message::Text(text.to_string()),
+            Ok(tungstenite::Message::Binary(bytes)) => Message::Binary(bytes.into()),
             // send the pong before reading the next frame: otherwise a flood of pings would fill memory with pongs
             Ok(tungstenite::Message::Ping(data)) => {
                 if wire
@@ -193,10 +199,17 @@ async fn receive(incoming: &mut Incoming, wire: &Wire, handler: Sender<Message>)
                 {
                     return CloseCause::Lost;
                 }
+                continue;
             }
-            Ok(_) => {}
+            Ok(_) => continue,
             Err(error) => return receive_error(&error),
-        }
+        };
+        let counted = CountedMessage {
+            message,
+            _held: partial.complete(),
+        };
+        // fails if the handler dropped its `WebSocket`; it may still send with a `Sender`
+        drop(handler.send(counted).await);
     }
     CloseCause::Client
 }
@@ -213,6 +226,9 @@ fn receive_error(error: &Error) -> CloseCause {
         }
         Error::Capacity(_) => CloseCause::Violation(frame(TOO_BIG, "message too long")),
         Error::Utf8(_) => CloseCause::Violation(frame(NOT_UTF8, "a text message is not UTF-8")),
+        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Exhausted>()) => {
+            CloseCause::Violation(frame(TRY_LATER, &error.to_string()))
+        }
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseCause::Lost,
         Error::Protocol(error) => CloseCause::Violation(frame(PROTOCOL_ERROR, &error.to_string())),
         _ => CloseCause::Lost,
@@ -240,7 +256,7 @@ async fn watch(
     wire: &Wire,
     interval: Option<Duration>,
     received: &AtomicBool,
-    handler: Sender<Message>,
+    handler: Sender<CountedMessage>,
 ) -> CloseCause {
     let Some(interval) = interval else {
         return future::pending().await;

@@ -1,6 +1,7 @@
 //! The opening handshake (RFC 6455, section 4.2): the checks on a request before its connection becomes a WebSocket.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_std::task;
@@ -14,8 +15,9 @@ use tide::{Endpoint, Request, Response, StatusCode};
 
 use super::conversation::{self, Options};
 use super::WebSocket;
-use crate::app::request::{body_limit, drain_signal, DrainSignal};
+use crate::app::request::{body_limit, context, drain_signal, DrainSignal};
 use crate::error::Result;
+use crate::http::memory::Memory;
 
 /// Default limit on a message in bytes, if neither the route nor the settings limit a body.
 const MAX_MESSAGE: u64 = 64 << 20;
@@ -83,6 +85,7 @@ pub struct Upgrade {
     max_message: u64,
     ping: Option<Duration>,
     drain: DrainSignal,
+    memory: Option<Arc<Memory>>,
 }
 
 /// The origins of the pages that may open a WebSocket.
@@ -128,6 +131,9 @@ impl Upgrade {
             max_message: body_limit(request).unwrap_or(MAX_MESSAGE),
             ping: Some(PING),
             drain: drain_signal(request),
+            memory: context(request)
+                .and_then(|context| context.client.memory())
+                .cloned(),
         }
     }
 
@@ -219,12 +225,14 @@ impl Upgrade {
             max_message,
             ping,
             drain,
+            memory,
             ..
         } = self;
         let options = Options {
             max_message: usize::try_from(max_message).unwrap_or(usize::MAX),
             ping,
             drain,
+            memory,
         };
         task::spawn(async move {
             // `None` if the client disconnected before the 101 was written

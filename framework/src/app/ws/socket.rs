@@ -5,6 +5,8 @@ use std::fmt;
 use async_tungstenite::tungstenite;
 use bytes::Bytes;
 
+use crate::http::memory::Held;
+
 /// A complete message, assembled from its fragments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -14,12 +16,20 @@ pub enum Message {
     Binary(Vec<u8>),
 }
 
+/// A message that waits for the handler.
+#[derive(Debug)]
+pub(super) struct CountedMessage {
+    pub(super) message: Message,
+    /// The message's share of the memory budget, until the handler receives it.
+    pub(super) _held: Option<Held>,
+}
+
 /// An open WebSocket.
 ///
 /// The connection is closed when the handler returns. Dropping the `WebSocket` does not close it.
 #[derive(Debug)]
 pub struct WebSocket {
-    pub(super) incoming: async_channel::Receiver<Message>,
+    pub(super) incoming: async_channel::Receiver<CountedMessage>,
     pub(super) sender: Sender,
     pub(super) protocol: Option<String>,
 }
@@ -53,7 +63,11 @@ impl WebSocket {
     /// # }
     /// ```
     pub async fn recv(&mut self) -> Option<Message> {
-        self.incoming.recv().await.ok()
+        self.incoming
+            .recv()
+            .await
+            .ok()
+            .map(|counted| counted.message)
     }
 
     /// Sends a message. Waits while the client reads more slowly than the handler sends.

@@ -14,7 +14,7 @@ use tide::http::trailers::{Receiver, Trailers};
 
 use super::Asked;
 use crate::error::BoxError;
-use crate::http::BodyError;
+use crate::http::{BodyError, Pieces};
 
 /// How much is read at a time.
 const CHUNK: usize = 64 << 10;
@@ -59,7 +59,8 @@ impl Source {
     /// The next piece of no more than what is `left`; an empty one at the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<Bytes>> {
         if !self.first.is_empty() {
-            return Poll::Ready(Ok(std::mem::take(&mut self.first)));
+            let length = self.first.len().min(left);
+            return Poll::Ready(Ok(self.first.split_to(length)));
         }
         match self.way {
             Way::Direct => read(&mut self.reader, cx, left.min(CHUNK)),
@@ -117,11 +118,15 @@ impl Chunks {
     }
 
     /// The next piece of the body, or `None` at its end.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        longest: usize,
+    ) -> Poll<io::Result<Option<Bytes>>> {
         let left = match self.length {
             Length::Left(0) => return Poll::Ready(Ok(None)),
-            Length::Left(left) => usize::try_from(left).unwrap_or(usize::MAX),
-            Length::Unknown => usize::MAX,
+            Length::Left(left) => usize::try_from(left).map_or(longest, |left| left.min(longest)),
+            Length::Unknown => longest,
         };
         let data = ready!(self.source.poll_piece(cx, left))?;
         let taken = data.len() as u64;
@@ -201,22 +206,7 @@ impl Body for Chunks {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        loop {
-            match this.part {
-                Part::Data => match ready!(this.poll_data(cx)) {
-                    Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Ok(None) => this.part = Part::Trailers,
-                    Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
-                },
-                Part::Trailers => {
-                    let trailers = ready!(this.poll_trailers(cx));
-                    this.part = Part::End;
-                    return Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))));
-                }
-                Part::End => return Poll::Ready(None),
-            }
-        }
+        self.poll_piece(cx, PIECE)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -230,6 +220,31 @@ impl Body for Chunks {
         match self.length {
             Length::Left(left) => SizeHint::with_exact(left),
             Length::Unknown => SizeHint::default(),
+        }
+    }
+}
+
+impl Pieces for Chunks {
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        longest: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        loop {
+            match this.part {
+                Part::Data => match ready!(this.poll_data(cx, longest)) {
+                    Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Ok(None) => this.part = Part::Trailers,
+                    Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
+                },
+                Part::Trailers => {
+                    let trailers = ready!(this.poll_trailers(cx));
+                    this.part = Part::End;
+                    return Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))));
+                }
+                Part::End => return Poll::Ready(None),
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderValue, ACCEPT, ALLOW};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, StatusCode, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::body::BodyLimit;
 use super::{Context, Form, Reply, RequestBody, ResponseBody, Service};
@@ -112,6 +112,7 @@ impl<S: Clone + Send + Sync + 'static> Answering<S> {
 pub(super) struct Asked {
     method: Method,
     uri: Uri,
+    version: Version,
     /// In which form an error is to be told.
     accept: Option<HeaderValue>,
 }
@@ -123,6 +124,7 @@ impl Asked {
         Asked {
             method: head.method.clone(),
             uri: head.uri.clone(),
+            version: head.version,
             accept,
         }
     }

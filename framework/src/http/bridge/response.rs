@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use futures_lite::AsyncBufRead;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::StatusCode;
+use hyper::{StatusCode, Version};
 use tide::http::headers::HeaderValues;
 
 use super::chunks::{Chunks, Length, Source};
@@ -17,6 +17,9 @@ use crate::http::ResponseBody;
 
 /// A body up to this length is sent with its head, if it is there already.
 const SHORT: usize = 64 << 10;
+
+/// The same over HTTP/2, where many responses wait for one client.
+const SHORT_OF_MANY: usize = 16 << 10;
 
 type Response = tide::http::Response;
 
@@ -184,7 +187,12 @@ fn length_for_head(from: &Response) -> Option<HeaderValue> {
 /// A body of known length: in one piece if it is short and there already, else as it comes.
 fn sized(from: &mut Response, length: usize, asked: &Asked) -> Result<ResponseBody, Fault> {
     let mut source = Source::of(from);
-    if length > SHORT {
+    let short = if asked.version == Version::HTTP_2 {
+        SHORT_OF_MANY
+    } else {
+        SHORT
+    };
+    if length > short {
         return Ok(stream(source, Length::Left(length as u64), asked));
     }
     match gather(&mut source, length)? {

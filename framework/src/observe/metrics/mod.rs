@@ -46,6 +46,8 @@ pub(crate) struct Gauges {
     pub(crate) generation: u64,
     /// Connections by their state.
     pub(crate) connections: [(&'static str, usize); 4],
+    /// Bytes that are held for clients, of `http.memory`.
+    pub(crate) held: usize,
 }
 
 /// Measures one request until it is dropped.

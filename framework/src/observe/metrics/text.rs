@@ -240,6 +240,15 @@ impl MetricsCollector {
                 .encode_family(&[("state", state)])?
                 .encode_gauge(&count)?;
         }
+        let help = "Bytes held for clients: unsent responses, heads, bodies and messages; http.memory limits them";
+        let held = i64::try_from(self.gauges.held).unwrap_or(i64::MAX);
+        to.encode_descriptor(
+            "slackwater_held",
+            help,
+            Some(&Unit::Bytes),
+            MetricType::Gauge,
+        )?
+        .encode_gauge(&held)?;
         let help =
             "Generation of the application: 1 at the start of a process, increased by each reload";
         let generation = i64::try_from(self.gauges.generation).unwrap_or(i64::MAX);
@@ -282,6 +291,7 @@ mod tests {
         let text = metrics.text(&Gauges {
             generation: 4,
             connections,
+            held: 5,
         });
         for line in [
             "# TYPE http_requests counter",
@@ -293,6 +303,7 @@ mod tests {
             "slackwater_drain_duration_seconds_sum 0.3",
             r#"slackwater_connections{state="parked"} 3"#,
             "slackwater_generation 4",
+            "slackwater_held_bytes 5",
             "# EOF",
         ] {
             assert!(
