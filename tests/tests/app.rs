@@ -1,4 +1,5 @@
-//! What an application has beside its routes: hooks, background tasks, values that survive, commands, body limits.
+//! The parts of an application besides its routes: hooks, background tasks, values that survive a reload, commands,
+//! body limits.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::help::ms;
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_value_survives_reloads_until_what_it_was_made_from_changes() {
+fn a_reused_value_survives_reloads_until_its_key_changes() {
     let process = Launch::fixture().settings("[app]\npool = \"a\"\n").serve();
     assert_eq!(
         (process.get("/made"), process.get("/reason")),
@@ -31,12 +32,12 @@ fn a_value_survives_reloads_until_what_it_was_made_from_changes() {
     assert_eq!(
         process.get("/made"),
         "2",
-        "a refused generation leaves its value to nobody"
+        "the value of a refused generation is discarded"
     );
 }
 
 #[test]
-fn a_generation_that_is_not_ready_is_refused() {
+fn an_error_of_on_ready_refuses_the_reload_or_the_start() {
     let process = Launch::fixture().serve();
     process.settings("[app]\nrefuse = true\n");
     let line = process.refuse_reload();
@@ -50,7 +51,7 @@ fn a_generation_that_is_not_ready_is_refused() {
 }
 
 #[test]
-fn an_app_that_panics_refuses_its_generation_and_nothing_else() {
+fn a_panic_of_the_app_function_refuses_only_the_reload_or_the_start() {
     let process = Launch::fixture().serve();
     process.settings("[app]\npanic = true\n");
     let line = process.refuse_reload();
@@ -66,7 +67,7 @@ fn an_app_that_panics_refuses_its_generation_and_nothing_else() {
 }
 
 #[test]
-fn a_hook_that_panics_refuses_its_generation_and_nothing_else() {
+fn a_panic_of_on_ready_refuses_only_the_reload_or_the_start() {
     let process = Launch::fixture().serve();
     process.settings("[app]\npanic_late = true\n");
     let line = process.refuse_reload();
@@ -83,19 +84,23 @@ fn a_hook_that_panics_refuses_its_generation_and_nothing_else() {
 }
 
 #[test]
-fn a_build_that_hangs_does_not_hold_a_stop() {
+fn a_reload_whose_app_function_hangs_does_not_delay_a_stop() {
     let mut process = Launch::fixture()
         .settings("[shutdown]\nkeepalive_grace = \"50ms\"\n")
         .serve();
     process.settings("[app]\nhang = true\n[shutdown]\nkeepalive_grace = \"50ms\"\n");
     process.signal(Signal::HUP);
-    assert_eq!(process.get("/made"), "1", "it serves meanwhile");
+    assert_eq!(
+        process.get("/made"),
+        "1",
+        "the old generation serves meanwhile"
+    );
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }
 
 #[test]
-fn background_tasks_end_with_their_generation_and_are_waited_for() {
+fn background_tasks_stop_with_their_generation_and_the_process_waits_for_them() {
     let mut process = Launch::fixture()
         .settings("[shutdown]\nkeepalive_grace = \"50ms\"\n")
         .serve();
@@ -114,22 +119,22 @@ fn background_tasks_end_with_their_generation_and_are_waited_for() {
 }
 
 #[test]
-fn a_background_task_that_does_not_stop_is_cut_and_named() {
+fn a_background_task_that_does_not_stop_is_aborted_and_named_in_the_log() {
     let settings =
         "[shutdown]\nkeepalive_grace = \"50ms\"\ngrace = \"500ms\"\nforce_after = \"200ms\"\n\
                     [app]\ndeaf_task = true\n";
     let mut process = Launch::fixture().settings(settings).serve();
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    let told = process
+    let named = process
         .log()
         .lines()
         .any(|line| line.contains("sweeper") && !line.contains("begins"));
-    assert!(told, "the task that was cut is named:\n{}", process.log());
+    assert!(named, "the log names the aborted task:\n{}", process.log());
 }
 
 #[test]
-fn a_handler_hears_that_its_generation_drains() {
+fn a_handler_is_notified_when_its_generation_drains() {
     let mut process = Launch::fixture().serve();
     let (mut first, mut second) = (process.conn(), process.conn());
     first.get("/until-drained").unwrap();
@@ -146,7 +151,7 @@ fn a_handler_hears_that_its_generation_drains() {
 }
 
 #[test]
-fn a_body_that_a_task_reads_after_the_answer_arrives_whole_and_the_connection_goes_on() {
+fn a_task_reads_the_whole_body_after_the_answer_and_the_connection_stays_open() {
     for release in ["10ms", "1h"] {
         let process = Launch::fixture()
             .settings(&format!("[http]\nidle_release = \"{release}\"\n"))
@@ -160,13 +165,13 @@ fn a_body_that_a_task_reads_after_the_answer_arrives_whole_and_the_connection_go
             .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "1");
         let read = || (process.get("/read-later") == "10").then_some(());
-        until(LONG, "the task has all of it", read);
+        until(LONG, "the task has read the whole body", read);
         assert_eq!(conn.ask("/made").unwrap().text(), "1");
     }
 }
 
 #[test]
-fn the_body_limit_is_the_setting_or_that_of_the_route() {
+fn a_route_can_replace_the_body_limit_of_the_settings() {
     let process = Launch::fixture()
         .settings("[http]\nbody_limit = \"64B\"\n")
         .serve();
@@ -185,7 +190,7 @@ fn the_body_limit_is_the_setting_or_that_of_the_route() {
 }
 
 #[test]
-fn a_chunked_body_past_the_limit_is_413_as_well() {
+fn a_chunked_body_over_the_limit_is_rejected_with_413() {
     let process = Launch::fixture()
         .settings("[http]\nbody_limit = \"64B\"\n")
         .serve();
@@ -201,7 +206,7 @@ fn a_chunked_body_past_the_limit_is_413_as_well() {
 }
 
 #[test]
-fn a_413_reaches_a_client_that_still_sends() {
+fn a_client_that_is_still_sending_receives_the_413() {
     let process = Launch::fixture()
         .settings("[http]\nbody_limit = \"1KiB\"\n")
         .serve();
@@ -223,7 +228,7 @@ fn a_413_reaches_a_client_that_still_sends() {
 }
 
 #[test]
-fn what_a_handler_leaves_of_a_body_is_not_taken_for_a_request() {
+fn the_unread_rest_of_a_body_is_not_parsed_as_a_request() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
     let rest = "GET /made HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -238,14 +243,14 @@ fn what_a_handler_leaves_of_a_body_is_not_taken_for_a_request() {
         assert_eq!(
             conn.fate(ms(100)),
             Fate::KeptOpen,
-            "nothing more is answered"
+            "the server sends no second answer"
         );
         assert_eq!(conn.ask("/reason").unwrap().text(), "Start");
     }
 }
 
 #[test]
-fn a_connection_whose_client_goes_in_the_middle_of_a_body_is_let_go() {
+fn the_server_closes_a_connection_whose_client_disconnects_in_the_middle_of_a_body() {
     let process = Launch::fixture().serve();
     assert_eq!(process.get("/made"), "1");
     let before = process.proc().open_fds();
@@ -254,47 +259,47 @@ fn a_connection_whose_client_goes_in_the_middle_of_a_body_is_let_go() {
         conn.send("POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
             .unwrap();
     }
-    until(LONG, "all are let go", || {
+    until(LONG, "all connections are closed", || {
         (process.proc().open_fds() <= before).then_some(())
     });
     let _ = Conn::open(&process.addr()).unwrap();
 }
 
 #[test]
-fn an_application_has_commands_of_its_own() {
-    let say = |args: &[&str]| {
+fn an_application_can_add_commands() {
+    let run = |args: &[&str]| {
         Launch::fixture()
             .settings("[app]\npool = \"p\"\n")
             .args(args)
             .run(LONG)
     };
-    let said = say(&["say", "a", "b"]);
+    let printed = run(&["say", "a", "b"]);
     assert_eq!(
-        (said.code(), said.stdout.as_str()),
+        (printed.code(), printed.stdout.as_str()),
         (Some(0), "[\"a\", \"b\"] p\n")
     );
-    let failed = say(&["say"]);
+    let failed = run(&["say"]);
     assert_eq!(failed.code(), Some(1));
     assert!(failed.stderr.contains("nothing to say"), "{failed:?}");
-    assert!(say(&["--help"]).stdout.contains("print the arguments"));
+    assert!(run(&["--help"]).stdout.contains("print the arguments"));
 }
 
 #[test]
-fn a_check_builds_the_app_and_runs_its_self_check_without_serving() {
+fn the_check_command_builds_the_app_and_runs_on_ready_without_serving() {
     let check = |settings: &str| {
         Launch::fixture()
             .settings(settings)
             .args(["check"])
             .run(LONG)
     };
-    let sound = check("");
-    assert_eq!(sound.code(), Some(0), "{sound:?}");
+    let valid = check("");
+    assert_eq!(valid.code(), Some(0), "{valid:?}");
     assert_eq!(check("[app]\nrefuse = true\n").code(), Some(1));
     assert_eq!(check("[app]\npool = 5\n").code(), Some(78));
 }
 
 #[test]
-fn routes_are_listed() {
+fn the_routes_command_lists_the_routes() {
     let finished = Launch::fixture().args(["routes"]).run(LONG);
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     for route in ["/made", "/until-drained", "/collect"] {

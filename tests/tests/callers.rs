@@ -1,4 +1,4 @@
-//! Clients that go away while a handler works: noticed at once, and the handler runs to its end.
+//! Clients that disconnect while a handler works: the server notices at once, and the handler runs to its end.
 
 use std::fs;
 use std::time::Duration;
@@ -12,23 +12,24 @@ use crate::help::ms;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// One seat, and everything is told.
+/// Settings with one permit for a connection, an access log and the debug level.
 const SETTINGS: &str =
     "metrics.path = \"/metrics\"\n[http]\nmax_connections = 1\n[log]\naccess = true\nlevel = \"debug\"\n";
 
-/// What the fixture's handler that only works says.
+/// The fixture logs this line when its long-running handler begins.
 const BEGINS: &str = "begins to work";
+/// The fixture logs this line when its long-running handler ends.
 const DONE: &str = "the work is done";
 
-/// Lets the handler come to its end, and waits for it.
+/// Lets the long-running handler finish and waits until it has.
 fn finish(process: &Process, mark: usize) {
-    assert!(!process.log().contains(DONE), "it still works");
+    assert!(!process.log().contains(DONE), "the handler still works");
     fs::write(process.dir().path().join("enough"), "").unwrap();
     process.wait_for_log(mark, DONE);
 }
 
 #[test]
-fn a_client_that_resets_is_noticed_while_the_handler_works_which_runs_to_its_end() {
+fn the_server_notices_a_reset_while_the_handler_works_and_the_handler_runs_to_its_end() {
     let process = Launch::fixture().settings(SETTINGS).serve();
     let mut conn = process.conn();
     conn.get("/works").unwrap();
@@ -39,17 +40,17 @@ fn a_client_that_resets_is_noticed_while_the_handler_works_which_runs_to_its_end
     let scrape = process.get("/metrics");
     assert!(
         scrape.contains("{route=\"/works\",method=\"GET\",status=\"499\"} 1"),
-        "its seat is free:\n{scrape}"
+        "the request is counted with 499:\n{scrape}"
     );
     assert!(
         scrape.contains("slackwater_connections{state=\"active\"} 1"),
-        "the scrape itself:\n{scrape}"
+        "only the connection of the scrape is active:\n{scrape}"
     );
     finish(&process, 0);
 }
 
 #[test]
-fn a_handler_whose_client_closes_runs_to_its_end() {
+fn a_handler_runs_to_its_end_if_its_client_closes_the_connection() {
     let process = Launch::fixture().settings(SETTINGS).serve();
     let mut conn = process.conn();
     conn.get("/works").unwrap();
@@ -59,8 +60,8 @@ fn a_handler_whose_client_closes_runs_to_its_end() {
     process.wait_for_log(0, "/works 200");
 }
 
-/// One that listens on a Unix socket.
-fn on_unix() -> Process {
+/// Starts the fixture on a Unix socket.
+fn start_on_unix_socket() -> Process {
     let launch = Launch::fixture();
     let path = launch.dir().path().join("app.sock");
     launch
@@ -69,24 +70,25 @@ fn on_unix() -> Process {
 }
 
 #[test]
-fn a_client_that_closes_a_unix_socket_is_noticed_while_the_handler_works() {
-    let process = on_unix();
+fn the_server_notices_a_closed_unix_socket_while_the_handler_works() {
+    let process = start_on_unix_socket();
     let mut conn = process.conn();
     conn.get("/works").unwrap();
     process.wait_for_log(0, BEGINS);
     drop(conn);
     process.wait_for_log(0, "/works 499");
-    assert_eq!(process.get("/made"), "1", "its seat is free");
+    assert_eq!(process.get("/made"), "1", "its permit is free");
     finish(&process, 0);
 }
 
 #[test]
-fn a_client_that_half_closes_keeps_its_seat_and_gets_its_answer() {
-    half_closes(&Launch::fixture().settings(SETTINGS).serve());
-    half_closes(&on_unix());
+fn a_client_that_half_closes_keeps_its_connection_and_gets_its_answer() {
+    check_half_close(&Launch::fixture().settings(SETTINGS).serve());
+    check_half_close(&start_on_unix_socket());
 }
 
-fn half_closes(process: &Process) {
+/// Checks requests after which the client half-closes its connection.
+fn check_half_close(process: &Process) {
     for sent in [
         "GET /works HTTP/1.1\r\nHost: x\r\n\r\n",
         "POST /works HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody",
@@ -108,14 +110,14 @@ fn half_closes(process: &Process) {
     assert!(!process.log().contains("/works 499"), "{}", process.log());
 }
 
-/// How a client hangs up, in words and in deed.
-type Way = (&'static str, fn(Conn));
+/// A name and a function that disconnects a client.
+type Disconnect = (&'static str, fn(Conn));
 
 #[test]
-fn a_handler_that_asks_hears_of_each_way_to_hang_up() {
+fn hung_up_resolves_if_the_client_closes_resets_or_half_closes() {
     let process = Launch::fixture().serve();
-    let heard = || process.log().matches("the client has hung up").count();
-    let ways: [Way; 3] = [
+    let notified = || process.log().matches("the client has hung up").count();
+    let ways: [Disconnect; 3] = [
         ("closes", drop),
         ("resets", Conn::reset),
         ("half-closes", |mut conn| {
@@ -123,18 +125,18 @@ fn a_handler_that_asks_hears_of_each_way_to_hang_up() {
             assert_eq!(conn.answer().unwrap().text(), "you hung up");
         }),
     ];
-    for (before, (way, hang_up)) in ways.into_iter().enumerate() {
+    for (before, (name, disconnect)) in ways.into_iter().enumerate() {
         let mut conn = process.conn();
         conn.get("/hears").unwrap();
-        assert_eq!(conn.fate(ms(50)), Fate::KeptOpen, "it waits");
-        assert_eq!(heard(), before, "{way}");
-        hang_up(conn);
-        until(LONG, way, || (heard() > before).then_some(()));
+        assert_eq!(conn.fate(ms(50)), Fate::KeptOpen, "the handler waits");
+        assert_eq!(notified(), before, "{name}");
+        disconnect(conn);
+        until(LONG, name, || (notified() > before).then_some(()));
     }
 }
 
 #[test]
-fn a_client_that_reads_an_answer_without_end_and_resets_gives_its_seat_back_at_once() {
+fn a_reset_during_an_endless_answer_releases_the_permit_at_once() {
     let process = Launch::fixture().settings(SETTINGS).serve();
     let mut conn = process.conn();
     conn.get("/silent").unwrap();
@@ -145,7 +147,7 @@ fn a_client_that_reads_an_answer_without_end_and_resets_gives_its_seat_back_at_o
 }
 
 #[test]
-fn a_connection_is_kept_and_pipelined_while_handlers_wait() {
+fn a_connection_stays_open_for_a_hundred_pipelined_requests() {
     let process = Launch::fixture().settings(SETTINGS).serve();
     let mut conn = process.conn();
     fs::write(process.dir().path().join("enough"), "").unwrap();

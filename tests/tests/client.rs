@@ -1,4 +1,4 @@
-//! The client for an application's own tests: in process and of a real process, in the same words.
+//! `slackwater::testing`: its client has the same methods for an application in this process and for a spawned process.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ struct Settings {
 }
 
 #[derive(Clone)]
-struct Shown {
+struct Greeter {
     greeting: String,
 }
 
 #[get("/greet/:name")]
-async fn greet(name: String, State(shown): State<Shown>) -> String {
-    format!("{}, {name}!", shown.greeting)
+async fn greet(name: String, State(greeter): State<Greeter>) -> String {
+    format!("{}, {name}!", greeter.greeting)
 }
 
 #[post("/echo")]
@@ -50,20 +50,20 @@ async fn wait(draining: Draining) -> &'static str {
     "drained"
 }
 
-/// An application that counts its generations that have drained.
+/// Starts an application that counts its drained generations in `drained`.
 async fn start(drained: &Arc<AtomicU32>) -> slackwater::Result<Client> {
     let drained = drained.clone();
     let app = move |settings: Settings, setup: Setup| {
         let drained = drained.clone();
         async move {
             assert_eq!(setup.reason(), slackwater::Reason::Test);
-            let mut app = App::with_state(Shown {
+            let mut app = App::with_state(Greeter {
                 greeting: settings.greeting,
             });
             app.mount("/", routes![greet, echo, sum, name, wait]);
             app.on_ready(move || async move {
                 if settings.refuse {
-                    Err("told to refuse".into())
+                    Err("refused by app.refuse".into())
                 } else {
                     Ok(())
                 }
@@ -82,7 +82,7 @@ async fn start(drained: &Arc<AtomicU32>) -> slackwater::Result<Client> {
 }
 
 #[slackwater::test]
-async fn an_application_is_asked_without_a_socket() -> slackwater::Result<()> {
+async fn the_client_sends_requests_to_an_application_without_a_socket() -> slackwater::Result<()> {
     let client = start(&Arc::default()).await?;
     let answer = client.get("/greet/Z%C3%B6e").send().await?;
     assert_eq!(
@@ -140,7 +140,8 @@ async fn an_application_is_asked_without_a_socket() -> slackwater::Result<()> {
 }
 
 #[slackwater::test]
-async fn a_generation_is_reloaded_with_other_settings_and_drained() -> slackwater::Result<()> {
+async fn the_client_reloads_an_application_with_other_settings_and_drains_it(
+) -> slackwater::Result<()> {
     let drained = Arc::default();
     let client = start(&drained).await?;
     let waiting = client.get("/wait").send();
@@ -150,7 +151,7 @@ async fn a_generation_is_reloaded_with_other_settings_and_drained() -> slackwate
     assert_eq!(
         waited?.text().await?,
         "drained",
-        "the old generation was told"
+        "the old generation drains"
     );
     assert_eq!(
         client.get("/greet/Ann").send().await?.text().await?,
@@ -176,7 +177,7 @@ async fn a_generation_is_reloaded_with_other_settings_and_drained() -> slackwate
 }
 
 #[slackwater::test]
-async fn a_start_that_fails_is_an_error() {
+async fn a_failed_start_returns_its_error() {
     let without_greeting = testing::client(|_: Settings| async { Ok(App::new()) })
         .start()
         .await
@@ -188,7 +189,7 @@ async fn a_start_that_fails_is_an_error() {
 }
 
 #[slackwater::test]
-async fn a_real_process_is_asked_in_the_same_words() -> slackwater::Result<()> {
+async fn the_client_of_a_spawned_process_has_the_same_methods() -> slackwater::Result<()> {
     let process = || {
         testing::process(program::playground())
             .set("app.greeting", "Hi")
@@ -219,7 +220,10 @@ async fn a_real_process_is_asked_in_the_same_words() -> slackwater::Result<()> {
     assert!(client.set("app.greeting", "Ho").is_err());
     drop(stream);
     client.drain().await?;
-    assert!(client.get("/pid").send().await.is_err(), "it is gone");
+    assert!(
+        client.get("/pid").send().await.is_err(),
+        "the process has exited"
+    );
 
     let failing = process()
         .set("app.fail_start", true)

@@ -1,4 +1,4 @@
-//! Configuration as a person meets it: `check`, `config`, exit codes, and every way to say a setting.
+//! Configuration from the command line: `check`, `config`, exit codes, and every source of a setting.
 
 use std::time::Duration;
 
@@ -15,11 +15,12 @@ fn run(settings: &str, args: &[&str]) -> Finished {
         .run(LONG)
 }
 
-fn said(finished: &Finished) -> String {
+/// Returns standard output followed by standard error.
+fn output_of(finished: &Finished) -> String {
     format!("{}{}", finished.stdout, finished.stderr)
 }
 
-/// The line that `config KEY` prints.
+/// Returns the line that `config KEY` prints.
 fn value(launch: &Launch, key: &str) -> String {
     let finished = launch.clone().args(["config", key]).run(LONG);
     assert_eq!(finished.code(), Some(0), "config {key}: {finished:?}");
@@ -27,28 +28,28 @@ fn value(launch: &Launch, key: &str) -> String {
 }
 
 #[test]
-fn a_sound_configuration_is_checked_and_nothing_is_served() {
+fn check_accepts_a_valid_configuration_and_does_not_serve() {
     let finished = run(
         "listen = \"127.0.0.1:0\"\n[app]\ngreeting = \"Hi\"\n",
         &["check"],
     );
     assert_eq!(finished.code(), Some(0), "{finished:?}");
-    assert!(!said(&finished).contains("listening on"));
+    assert!(!output_of(&finished).contains("listening on"));
 }
 
 #[test]
-fn no_file_at_all_is_sound() {
+fn check_accepts_a_missing_default_file() {
     let finished = Launch::playground().no_settings().args(["check"]).run(LONG);
     assert_eq!(finished.code(), Some(0), "{finished:?}");
 }
 
 #[test]
-fn all_faults_are_named_at_once_with_file_line_and_key() {
+fn all_errors_are_reported_at_once_with_file_line_and_key() {
     let settings = "backlog = \"many\"\n\n[http]\nidle_timeot = \"5s\"\nbody_limit = \"2 Parsec\"\n\n[shutdwn]\ngrace = \"1s\"\n";
     for command in [&["check"][..], &[], &["serve"]] {
         let finished = run(settings, command);
         assert_eq!(finished.code(), Some(78), "{finished:?}");
-        let said = said(&finished);
+        let output = output_of(&finished);
         for part in [
             "slackwater.toml:1",
             "backlog",
@@ -56,7 +57,7 @@ fn all_faults_are_named_at_once_with_file_line_and_key() {
             "http.idle_timeot",
             "idle_timeout",
         ] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(output.contains(part), "{part}: {output}");
         }
         for part in [
             "slackwater.toml:5",
@@ -64,52 +65,53 @@ fn all_faults_are_named_at_once_with_file_line_and_key() {
             "slackwater.toml:7",
             "shutdown",
         ] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(output.contains(part), "{part}: {output}");
         }
         assert!(
-            said.lines()
+            output
+                .lines()
                 .all(|line| line.starts_with("playground: slackwater.toml:")),
-            "{said}"
+            "{output}"
         );
     }
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_named_with_its_line() {
+fn a_syntax_error_is_reported_with_file_and_line() {
     let finished = run("[http]\nidle_timeout = = 3\n", &["check"]);
     assert_eq!(finished.code(), Some(78), "{finished:?}");
     assert!(
-        said(&finished).contains("slackwater.toml:2"),
+        output_of(&finished).contains("slackwater.toml:2"),
         "{finished:?}"
     );
 }
 
 #[test]
-fn an_unknown_key_of_the_app_is_only_warned_of() {
+fn an_unknown_key_of_the_app_is_only_a_warning() {
     let finished = run(
         "listen = \"127.0.0.1:0\"\n[app]\ngreting = \"Hi\"\n",
         &["check"],
     );
     assert_eq!(finished.code(), Some(0), "{finished:?}");
-    assert!(said(&finished).contains("greting"), "{finished:?}");
+    assert!(output_of(&finished).contains("greting"), "{finished:?}");
 }
 
 #[test]
-fn a_setting_of_the_app_of_a_wrong_type_is_refused() {
+fn an_app_setting_of_the_wrong_type_is_an_error() {
     let finished = run("[app]\n\ngreeting = 5\n", &["check"]);
     assert_eq!(finished.code(), Some(78), "{finished:?}");
-    let said = said(&finished);
+    let output = output_of(&finished);
     assert!(
-        said.contains("slackwater.toml:3") && said.contains("app.greeting"),
-        "{said}"
+        output.contains("slackwater.toml:3") && output.contains("app.greeting"),
+        "{output}"
     );
 }
 
 #[test]
-fn a_named_file_must_exist() {
+fn a_file_named_by_a_flag_or_the_environment_must_exist() {
     let finished = run("", &["-c", "other.toml", "check"]);
     assert_eq!(finished.code(), Some(78), "{finished:?}");
-    assert!(said(&finished).contains("other.toml"), "{finished:?}");
+    assert!(output_of(&finished).contains("other.toml"), "{finished:?}");
     let finished = Launch::playground()
         .env("SLACKWATER_CONFIG", "third.toml")
         .args(["check"])
@@ -118,19 +120,19 @@ fn a_named_file_must_exist() {
 }
 
 #[test]
-fn later_layers_win() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let launch = Launch::playground()
         .whole_settings("[http]\nbody_limit = \"1MiB\"\n[app]\ngreeting = \"file\"\n");
     assert!(value(&launch, "app.greeting").contains("file"));
     assert!(
         value(&launch, "app.greeting").contains("slackwater.toml:4"),
-        "it says where from"
+        "the origin is printed"
     );
     let launch = launch.env("SLACKWATER_APP__GREETING", "environment");
     assert!(value(&launch, "app.greeting").contains("environment"));
     assert!(
         value(&launch, "app.greeting").contains("SLACKWATER_APP__GREETING"),
-        "it says where from"
+        "the origin is printed"
     );
     let launch = launch.args(["--set", "app.greeting=flag"]);
     assert!(value(&launch, "app.greeting").contains("flag"));
@@ -139,7 +141,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn text_from_the_environment_takes_the_type_of_its_target() {
+fn a_value_from_the_environment_is_converted_to_the_type_of_its_setting() {
     let launch = Launch::playground()
         .env("SLACKWATER_APP__GREETING", "123456")
         .env("SLACKWATER_BACKLOG", "7");
@@ -150,28 +152,28 @@ fn text_from_the_environment_takes_the_type_of_its_target() {
 }
 
 #[test]
-fn a_value_is_read_from_a_file() {
+fn a_variable_that_ends_with_file_names_a_file_with_a_secret() {
     let launch = Launch::playground();
     let path = launch.dir().write("greeting.txt", "from a file\n");
     let launch = launch.env("SLACKWATER_APP__GREETING_FILE", path);
-    let said = value(&launch, "app.greeting");
-    assert!(said.contains("SLACKWATER_APP__GREETING_FILE"), "{said}");
+    let output = value(&launch, "app.greeting");
+    assert!(output.contains("SLACKWATER_APP__GREETING_FILE"), "{output}");
     assert!(
-        !said.contains("from a file"),
-        "what is kept in a file of its own is a secret: {said}"
+        !output.contains("from a file"),
+        "a value from a file is secret: {output}"
     );
     assert_eq!(launch.serve().get("/greet/Ada"), "from a file, Ada!");
 }
 
 #[test]
-fn profiles_override_and_are_chosen() {
+fn the_profile_comes_from_the_build_a_flag_or_the_environment() {
     let settings = "[http]\nbody_limit = \"1KiB\"\n[profile.debug.http]\nbody_limit = \"2KiB\"\n\
                     [profile.staging.http]\nbody_limit = \"3KiB\"\n";
     let launch = Launch::playground().whole_settings(settings);
     let built = if cfg!(debug_assertions) { "2" } else { "1" };
     assert!(
         value(&launch, "http.body_limit").contains(built),
-        "that of the build"
+        "the profile of the build"
     );
     let named = launch.clone().args(["-p", "staging"]);
     assert!(value(&named, "http.body_limit").contains('3'));
@@ -180,7 +182,7 @@ fn profiles_override_and_are_chosen() {
 }
 
 #[test]
-fn a_plain_port_is_above_the_file_and_below_listen() {
+fn the_variable_port_overrides_the_file_but_not_slackwater_listen() {
     let launch = Launch::playground()
         .whole_settings("listen = \"127.0.0.1:1\"\n")
         .env("PORT", "0");
@@ -192,7 +194,7 @@ fn a_plain_port_is_above_the_file_and_below_listen() {
 }
 
 #[test]
-fn what_kubernetes_injects_is_ignored() {
+fn variables_that_kubernetes_injects_are_ignored() {
     let launch = Launch::playground().env("SLACKWATER_PORT", "tcp://10.0.0.1:80");
     let launch = launch
         .env("SLACKWATER_SERVICE_HOST", "10.0.0.1")
@@ -202,17 +204,17 @@ fn what_kubernetes_injects_is_ignored() {
 }
 
 #[test]
-fn secrets_are_not_printed() {
+fn config_does_not_print_values_whose_keys_look_secret() {
     let settings = "[app]\ngreeting = \"Hi\"\ndb_password = \"hunter2\"\ndatabase = \"postgres://ada:hunter3@db/shop\"\n\
                     api_token = \"hunter4\"\n";
     let finished = run(settings, &["config"]);
     assert_eq!(finished.code(), Some(0), "{finished:?}");
-    assert!(!said(&finished).contains("hunter"), "{finished:?}");
+    assert!(!output_of(&finished).contains("hunter"), "{finished:?}");
     assert!(finished.stdout.contains("db_password"), "{finished:?}");
 }
 
 #[test]
-fn what_is_secret_by_its_type_is_not_printed() {
+fn config_does_not_print_values_of_the_type_secret() {
     let launch = Launch::fixture().settings("[app]\nvault = \"hunter5\"\npool = \"a\"\n");
     let finished = launch.args(["config", "app"]).run(LONG);
     assert_eq!(finished.code(), Some(0), "{finished:?}");
@@ -220,11 +222,11 @@ fn what_is_secret_by_its_type_is_not_printed() {
         finished.stdout.contains("app.vault = \"***\"")
             && finished.stdout.contains("app.pool = \"a\"")
     );
-    assert!(!said(&finished).contains("hunter"), "{finished:?}");
+    assert!(!output_of(&finished).contains("hunter"), "{finished:?}");
 }
 
 #[test]
-fn a_full_disk_is_told_of_and_a_reader_that_is_gone_is_not() {
+fn config_fails_on_a_full_disk_but_not_on_a_closed_pipe() {
     let full = std::fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")
@@ -249,7 +251,7 @@ fn a_full_disk_is_told_of_and_a_reader_that_is_gone_is_not() {
 }
 
 #[test]
-fn what_config_prints_is_all_settings_with_their_origins() {
+fn config_prints_all_settings_with_their_origins() {
     let finished = run("backlog = 9\n", &["config"]);
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     for key in [
@@ -273,7 +275,7 @@ fn what_config_prints_is_all_settings_with_their_origins() {
 }
 
 #[test]
-fn usage_ends_with_2_and_help_with_0() {
+fn wrong_usage_exits_with_2_and_help_with_0() {
     for wrong in [
         &["--no-such-flag"][..],
         &["nonsense"],
@@ -295,26 +297,29 @@ fn usage_ends_with_2_and_help_with_0() {
 }
 
 #[test]
-fn an_app_that_fails_ends_a_start_and_a_check_with_1() {
+fn serve_and_check_exit_with_1_if_the_app_fails() {
     for command in [&["check"][..], &["serve"]] {
         let finished = run(
             "listen = \"127.0.0.1:0\"\n[app]\nfail_start = true\n",
             command,
         );
         assert_eq!(finished.code(), Some(1), "{finished:?}");
-        assert!(!said(&finished).trim().is_empty(), "it says why");
+        assert!(
+            !output_of(&finished).trim().is_empty(),
+            "the error is printed"
+        );
     }
 }
 
 #[test]
-fn a_check_does_not_touch_a_running_process() {
+fn check_does_not_disturb_a_running_process() {
     let process = Launch::playground().serve();
     let address = process.addr().to_string();
     let finished = run(&format!("listen = \"{address}\"\n"), &["check"]);
     assert_eq!(
         finished.code(),
         Some(0),
-        "a port that is in use is no fault of the settings: {finished:?}"
+        "check accepts a port that is in use: {finished:?}"
     );
     assert_eq!(process.get("/"), "Hello, world!");
 }

@@ -1,4 +1,4 @@
-//! As PID 1 of a pid namespace, as in a container: every command of the control socket works, over upgrades as well.
+//! A program that is PID 1 of a pid namespace, as in a container: every command works, also after upgrades.
 
 use std::fs;
 use std::path::Path;
@@ -15,22 +15,25 @@ use slackwater_tests::wait::until;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// What makes a program PID 1 of a namespace of its own, and ends all of it when the test does.
-const APART: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+/// Arguments of `unshare`: the program becomes PID 1 of a new pid namespace and is killed when `unshare` exits.
+const NEW_NAMESPACE: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 
 fn namespaces() -> Result<(), String> {
-    let tried = Command::new("unshare").args(APART).arg("true").output();
+    let tried = Command::new("unshare")
+        .args(NEW_NAMESPACE)
+        .arg("true")
+        .output();
     let output = tried.map_err(|error| format!("unshare: {error}"))?;
-    let why = || {
+    let error = || {
         format!(
-            "no namespaces here: {}",
+            "unshare cannot create namespaces: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         )
     };
-    output.status.success().then_some(()).ok_or_else(why)
+    output.status.success().then_some(()).ok_or_else(error)
 }
 
-/// A program in a container, as seen from outside of it.
+/// A program in a pid namespace of its own; `process` is `unshare`, its parent.
 struct Container {
     process: Process,
     settings: String,
@@ -49,7 +52,7 @@ impl Container {
         let launch = launch.settings(&settings);
         let process = launch
             .clone()
-            .args(APART)
+            .args(NEW_NAMESPACE)
             .args([program::playground()])
             .args(["-c", &file])
             .serve();
@@ -80,7 +83,7 @@ impl Container {
 }
 
 #[test]
-fn every_command_works_for_pid_1_and_for_the_generations_under_it() {
+fn every_command_works_for_pid_1_and_for_the_processes_that_upgrades_start_below_it() {
     let Some(()) = or_skip(namespaces()) else {
         return;
     };
@@ -95,7 +98,7 @@ fn every_command_works_for_pid_1_and_for_the_generations_under_it() {
     for _ in 0..2 {
         operator.ok(&["reload"]);
         operator.ok(&["upgrade"]);
-        let new = until(LONG, "the new one serves alone under PID 1", || {
+        let new = until(LONG, "only the new process serves below PID 1", || {
             let status = operator.status();
             let processes = status["processes"].as_array()?.clone();
             let serves = processes.len() == 1 && processes[0]["phase"] == "serving";
@@ -125,14 +128,14 @@ fn every_command_works_for_pid_1_and_for_the_generations_under_it() {
     assert!(operator.fails(&["reload"]).contains("the database is gone"));
     container.set("[app]\nstart_delay = \"10m\"\n");
     let upgrade = operator.begin(&["upgrade"], "upgrade");
-    until(LONG, "it upgrades", || {
+    until(LONG, "the upgrade is in progress", || {
         (operator.first()["phase"] == "upgrading").then_some(())
     });
     operator.ok(&["rollback"]);
     assert_eq!(upgrade.end().0, Some(1));
     assert_eq!(container.process.get("/pid"), last.to_string());
 
-    // with it ends PID 1, and with that the container: whatever else is in it is killed, this command as well
+    // PID 1 exits after the drain, and then the kernel kills all other processes of the namespace, possibly this command
     let drain = operator.begin(&["drain"], "drain");
     assert_eq!(container.process.wait_exit(LONG).code(), Some(0));
     assert!([Some(0), None].contains(&drain.end().0));

@@ -1,4 +1,5 @@
-//! The commands of an operator: each does what it says, waits for what comes of it, and says it with an exit code.
+//! The commands of an operator: each waits until it has taken effect or has failed, prints the result, and reports it
+//! with its exit code.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -23,12 +24,12 @@ use crate::help::pid_of_server;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// The control socket in the directory of the test, and a short window.
+/// Settings with the control socket in the directory of the test and a short rollback window.
 const SETTINGS: &str = "control.socket = \"app.control\"\nshutdown.keepalive_grace = \"50ms\"\n\
                         upgrade.rollback_window = \"300ms\"\n";
 
-/// The same with a window that a test can do things in.
-const WIDE: &str = "control.socket = \"app.control\"\nupgrade.rollback_window = \"60s\"\n";
+/// Settings with a rollback window that is longer than a test.
+const LONG_WINDOW: &str = "control.socket = \"app.control\"\nupgrade.rollback_window = \"60s\"\n";
 
 fn playground(settings: &str) -> (Launch, Operator) {
     let launch = Launch::playground()
@@ -38,6 +39,7 @@ fn playground(settings: &str) -> (Launch, Operator) {
     (launch, operator)
 }
 
+/// Returns the names of the sockets in the directory of the process, sorted.
 fn sockets(process: &Process) -> Vec<String> {
     let entries = fs::read_dir(process.dir().path()).unwrap().flatten();
     let sockets = entries.filter(|entry| entry.file_type().unwrap().is_socket());
@@ -49,13 +51,13 @@ fn sockets(process: &Process) -> Vec<String> {
 }
 
 #[test]
-fn status_tells_how_the_process_stands() {
+fn status_shows_the_phase_connections_and_requests_of_the_process() {
     let (launch, operator) = playground(SETTINGS);
     let process = launch.serve();
     let mut slow = process.conn();
     slow.get("/sleep/60000").unwrap();
     let _idle = Idle::open(&process.addr(), 3, Before::OneRequest);
-    let first = until(LONG, "the request is seen", || {
+    let first = until(LONG, "status shows the request", || {
         let first = operator.first();
         (first["connections"]["active"] == 1).then_some(first)
     });
@@ -79,7 +81,7 @@ fn status_tells_how_the_process_stands() {
 }
 
 #[test]
-fn where_nothing_runs_commands_say_so_with_3_and_name_what_they_tried() {
+fn without_a_running_process_commands_exit_with_3_and_name_the_socket_path() {
     let (launch, operator) = playground(SETTINGS);
     launch.dir().write("slackwater.toml", SETTINGS);
     for command in [
@@ -99,43 +101,43 @@ fn where_nothing_runs_commands_say_so_with_3_and_name_what_they_tried() {
 }
 
 #[test]
-fn a_mistake_in_the_file_keeps_nobody_from_asking() {
+fn an_invalid_configuration_file_does_not_prevent_commands() {
     let (launch, operator) = playground(SETTINGS);
     let process = launch.serve();
     process.settings(&format!("{SETTINGS}http.body_limitt = 7\n"));
     assert_eq!(operator.first()["pid"], process.pid());
-    let why = operator.fails(&["reload"]);
+    let error = operator.fails(&["reload"]);
     assert!(
-        why.contains("slackwater.toml:5") && why.contains("http.body_limitt"),
-        "{why}"
+        error.contains("slackwater.toml:5") && error.contains("http.body_limitt"),
+        "{error}"
     );
     assert_eq!(operator.first()["generation"], 1);
 }
 
 #[test]
-fn reload_tells_what_changed() {
+fn reload_prints_the_changed_settings() {
     let (launch, operator) = playground(SETTINGS);
     let process = launch.serve();
     process.settings(&format!("{SETTINGS}http.body_limit = \"7MiB\"\n"));
-    let said = operator.ok(&["reload"]);
+    let output = operator.ok(&["reload"]);
     assert!(
-        said.contains("generation 2 is live") && said.contains("http.body_limit"),
-        "{said}"
+        output.contains("generation 2 is live") && output.contains("http.body_limit"),
+        "{output}"
     );
     assert_eq!(operator.first()["generation"], 2);
 }
 
 #[test]
-fn upgrade_waits_until_it_is_confirmed_and_the_socket_is_the_new_ones() {
+fn upgrade_waits_for_the_confirmation_and_the_new_process_owns_the_control_socket() {
     let (launch, operator) = playground(SETTINGS);
     let mut lineage = Lineage::serve(&launch);
     let old = lineage.newest();
     let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
-    let said = operator.ok(&["upgrade"]);
+    let output = operator.ok(&["upgrade"]);
     let new = pid_of_server(&lineage);
     assert!(
-        said.contains(&format!("(pid {new})")) && new != old,
-        "{said}"
+        output.contains(&format!("(pid {new})")) && new != old,
+        "{output}"
     );
     assert_eq!(operator.first()["pid"], new);
     idle.arrive_at(new);
@@ -151,19 +153,19 @@ fn upgrade_waits_until_it_is_confirmed_and_the_socket_is_the_new_ones() {
 }
 
 #[test]
-fn an_upgrade_to_a_build_that_panics_prints_the_panic_and_the_old_one_serves() {
+fn upgrade_prints_the_panic_of_the_new_process_and_the_old_process_serves() {
     let launch = Launch::fixture().settings(SETTINGS);
     let operator = Operator::of(&launch);
     let lineage = Lineage::serve(&launch);
     lineage.settings(&format!("{SETTINGS}[app]\npanic = true\n"));
-    let why = operator.fails(&["upgrade"]);
-    assert!(why.contains("told to panic"), "{why}");
+    let error = operator.fails(&["upgrade"]);
+    assert!(error.contains("told to panic"), "{error}");
     assert_eq!(pid_of_server(&lineage), lineage.newest());
     assert_eq!(operator.first()["pid"], lineage.newest());
 }
 
 #[test]
-fn a_reload_during_an_upgrade_that_fails_is_answered() {
+fn a_reload_command_during_an_upgrade_runs_after_the_upgrade_fails() {
     let settings = format!("{SETTINGS}upgrade.ready_timeout = \"30s\"\n");
     let launch = Launch::fixture()
         .settings(&settings)
@@ -177,34 +179,37 @@ fn a_reload_during_an_upgrade_that_fails_is_answered() {
     lineage.wait_for_log(mark, "command reload received");
     signal_to(new, Signal::KILL);
     lineage.wait_for_log(mark, said::UPGRADE_FAILED);
-    let (code, said) = reload.end();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(said::RELOADED), "{said}");
+    let (code, output) = reload.end();
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains(said::RELOADED), "{output}");
 }
 
 #[test]
-fn a_reload_that_a_pause_takes_the_place_of_is_answered() {
+fn a_pause_lets_the_running_reload_finish_and_rejects_the_queued_one() {
     let (launch, operator) = playground(&format!("{SETTINGS}[app]\nstart_delay = \"3s\"\n"));
     let lineage = Lineage::serve(&launch);
-    let asked = |name: &str| {
+    let begin_reload = |name: &str| {
         let mark = lineage.mark();
-        let asked = operator.begin(&["reload"], name);
+        let reload = operator.begin(&["reload"], name);
         lineage.wait_for_log(mark, "command reload received");
-        asked
+        reload
     };
-    let (first, second) = (asked("first"), asked("second"));
+    let (first, second) = (begin_reload("first"), begin_reload("second"));
     operator.ok(&["pause"]);
-    let (code, said) = first.end();
-    assert!(code == Some(0) && said.contains(said::RELOADED), "{said}");
-    let (code, said) = second.end();
+    let (code, output) = first.end();
     assert!(
-        code == Some(1) && said.contains("this process does not reload"),
-        "{said}"
+        code == Some(0) && output.contains(said::RELOADED),
+        "{output}"
+    );
+    let (code, output) = second.end();
+    assert!(
+        code == Some(1) && output.contains("this process does not reload"),
+        "{output}"
     );
 }
 
 #[test]
-fn a_change_of_the_settings_does_not_end_a_pause() {
+fn a_changed_configuration_file_does_not_end_a_pause() {
     let settings = format!("{SETTINGS}reload.watch = true\n");
     let (launch, operator) = playground(&settings);
     let lineage = Lineage::serve(&launch);
@@ -219,19 +224,19 @@ fn a_change_of_the_settings_does_not_end_a_pause() {
 }
 
 #[test]
-fn an_upgrade_to_settings_that_are_wrong_names_file_line_and_key() {
+fn an_upgrade_to_invalid_settings_prints_file_line_and_key() {
     let (launch, operator) = playground(SETTINGS);
     let lineage = Lineage::serve(&launch);
     lineage.settings(&format!("{SETTINGS}http.body_limitt = 7\n"));
-    let why = operator.fails(&["upgrade"]);
+    let error = operator.fails(&["upgrade"]);
     assert!(
-        why.contains("slackwater.toml:5") && why.contains("http.body_limitt"),
-        "{why}"
+        error.contains("slackwater.toml:5") && error.contains("http.body_limitt"),
+        "{error}"
     );
 }
 
 #[test]
-fn an_upgrade_to_a_program_that_says_nothing_tells_how_it_ended() {
+fn upgrade_prints_the_exit_status_of_a_program_that_exits_without_output() {
     let launch = Launch::playground().settings(SETTINGS);
     launch.dir().install(&program::playground(), "app");
     let launch = launch.called("./app");
@@ -239,19 +244,19 @@ fn an_upgrade_to_a_program_that_says_nothing_tells_how_it_ended() {
     let operator = Operator::of(&Launch::clone(&launch).called(program::playground()));
     let path = lineage.dir().path().join("app");
     program::script(&path, "#!/bin/sh\nexit 7\n");
-    let why = operator.fails(&["upgrade"]);
-    assert!(why.contains("exited with status 7"), "{why}");
+    let error = operator.fails(&["upgrade"]);
+    assert!(error.contains("exited with status 7"), "{error}");
     fs::remove_file(&path).unwrap();
-    let why = operator.fails(&["upgrade"]);
+    let error = operator.fails(&["upgrade"]);
     assert!(
-        why.contains("/app") && why.contains("No such file"),
-        "{why}"
+        error.contains("/app") && error.contains("No such file"),
+        "{error}"
     );
     assert_eq!(pid_of_server(&lineage), lineage.newest());
 }
 
 #[test]
-fn a_new_process_can_be_seen_before_it_accepts_and_an_upgrade_be_rolled_back_then() {
+fn status_shows_a_new_process_before_it_accepts_and_rollback_ends_the_upgrade() {
     let (launch, operator) = playground(SETTINGS);
     let lineage = Lineage::serve(&launch);
     let old = lineage.newest();
@@ -267,10 +272,13 @@ fn a_new_process_can_be_seen_before_it_accepts_and_an_upgrade_be_rolled_back_the
         (&first["phase"], &first["successor"]),
         (&"upgrading".into(), &new.into())
     );
-    let why = operator.fails(&["upgrade"]);
-    assert!(why.contains("an upgrade is in progress"), "{why}");
-    let said = operator.ok(&["rollback"]);
-    assert!(said.contains(&format!("pid {old} serves again")), "{said}");
+    let error = operator.fails(&["upgrade"]);
+    assert!(error.contains("an upgrade is in progress"), "{error}");
+    let output = operator.ok(&["rollback"]);
+    assert!(
+        output.contains(&format!("pid {old} serves again")),
+        "{output}"
+    );
     assert_eq!(upgrade.end().0, Some(1));
     assert_eq!(pid_of_server(&lineage), old);
     assert_eq!(
@@ -280,8 +288,8 @@ fn a_new_process_can_be_seen_before_it_accepts_and_an_upgrade_be_rolled_back_the
 }
 
 #[test]
-fn a_rollback_in_the_window_brings_the_old_process_back_with_its_socket() {
-    let (launch, operator) = playground(WIDE);
+fn a_rollback_within_the_window_returns_connections_and_control_socket_to_the_old_process() {
+    let (launch, operator) = playground(LONG_WINDOW);
     let lineage = Lineage::serve(&launch);
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
@@ -292,7 +300,7 @@ fn a_rollback_in_the_window_brings_the_old_process_back_with_its_socket() {
         .start();
     let upgrade = operator.begin(&["upgrade"], "upgrade");
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one has the socket", || {
+    until(LONG, "the new process owns the control socket", || {
         (operator.first()["pid"] != old).then_some(())
     });
     assert_eq!(operator.first()["phase"], "proving");
@@ -308,21 +316,24 @@ fn a_rollback_in_the_window_brings_the_old_process_back_with_its_socket() {
     assert_eq!(
         tally.polite_closes(),
         0,
-        "what the new one had read comes back as well: {tally}"
+        "bytes that the new process had read are returned with their connections: {tally}"
     );
     assert_eq!(in_flight.answer().unwrap().text(), "slept");
     assert_eq!(in_flight.ask("/pid").unwrap().text(), old.to_string());
-    let (code, said) = upgrade.end();
-    assert_eq!(code, Some(1), "{said}");
+    let (code, output) = upgrade.end();
+    assert_eq!(code, Some(1), "{output}");
     assert_eq!(operator.first()["pid"], old);
     assert_eq!(pid_of_server(&lineage), old);
     idle.ask_all_of(old).assert_flawless();
-    let why = operator.fails(&["rollback"]);
-    assert!(why.contains("there is no upgrade to roll back"), "{why}");
+    let error = operator.fails(&["rollback"]);
+    assert!(
+        error.contains("there is no upgrade to roll back"),
+        "{error}"
+    );
 }
 
 #[test]
-fn a_pause_lasts_until_it_is_resumed() {
+fn a_pause_lasts_until_resume() {
     let (launch, operator) = playground(SETTINGS);
     let process = launch.serve();
     assert!(operator.fails(&["resume"]).contains("not paused"));
@@ -331,7 +342,7 @@ fn a_pause_lasts_until_it_is_resumed() {
     assert_eq!(operator.first()["phase"], "paused");
     assert!(
         operator.fails(&["reload"]).contains("paused"),
-        "a reload is no resume"
+        "reload does not end a pause"
     );
     assert_eq!(operator.first()["phase"], "paused");
     operator.ok(&["resume"]);
@@ -339,23 +350,23 @@ fn a_pause_lasts_until_it_is_resumed() {
 }
 
 #[test]
-fn drain_waits_for_what_has_begun() {
+fn drain_waits_for_requests_in_progress() {
     let (launch, operator) = playground(SETTINGS);
     let mut process = launch.serve();
     let mut slow = process.conn();
     slow.get("/sleep/1500").unwrap();
-    let said = operator.ok(&["drain"]);
+    let output = operator.ok(&["drain"]);
     assert!(
-        said.contains("has ended") && said.contains("connections closed before their end: 0"),
-        "{said}"
+        output.contains("has ended") && output.contains("connections closed before their end: 0"),
+        "{output}"
     );
     assert_eq!(slow.answer().unwrap().text(), "slept");
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }
 
 #[test]
-fn stop_has_the_lame_ducks_delay_and_a_second_one_does_not_cut() {
-    // (a debug build that is told to stop has less than that by default)
+fn stop_observes_the_shutdown_delay_and_a_second_stop_closes_no_connection() {
+    // the grace period is set here because a debug build has a shorter default
     let (launch, operator) = playground(&format!(
         "{SETTINGS}shutdown.delay = \"1s\"\nshutdown.grace = \"20s\"\n"
     ));
@@ -375,29 +386,29 @@ fn stop_has_the_lame_ducks_delay_and_a_second_one_does_not_cut() {
 }
 
 #[test]
-fn stop_names_what_had_to_be_cut() {
+fn stop_lists_the_connections_that_the_process_had_to_close() {
     let settings =
         format!("{SETTINGS}shutdown.grace = \"300ms\"\nshutdown.force_after = \"200ms\"\n");
     let (launch, operator) = playground(&settings);
     let process = launch.serve();
     let mut slow = process.conn();
     slow.get("/sleep/60000").unwrap();
-    let said = operator.ok(&["stop"]);
+    let output = operator.ok(&["stop"]);
     assert!(
-        said.contains("connections closed before their end: 1")
-            && said.contains("GET /sleep/60000"),
-        "{said}"
+        output.contains("connections closed before their end: 1")
+            && output.contains("GET /sleep/60000"),
+        "{output}"
     );
 }
 
 #[test]
-fn reopen_opens_the_log_anew() {
+fn reopen_opens_the_log_file_again_and_keeps_the_open_one_on_failure() {
     let (launch, operator) = playground(&format!(
         "{SETTINGS}log.file = \"app.log\"\nlog.format = \"json\"\n"
     ));
     let process = launch.start();
     let log = process.dir().path().join("app.log");
-    until(LONG, "it serves", || {
+    until(LONG, "the process serves", || {
         fs::read_to_string(&log)
             .ok()?
             .contains("listening on")
@@ -408,25 +419,25 @@ fn reopen_opens_the_log_anew() {
     assert!(fs::read_to_string(&log).unwrap().contains(said::REOPENED));
     fs::remove_file(&log).unwrap();
     fs::create_dir(&log).unwrap();
-    let why = operator.fails(&["reopen"]);
+    let error = operator.fails(&["reopen"]);
     assert!(
-        why.contains("app.log") && why.contains("stays open as it was"),
-        "{why}"
+        error.contains("app.log") && error.contains("stays open as it was"),
+        "{error}"
     );
 }
 
 #[test]
-fn a_stale_socket_is_replaced() {
+fn a_start_replaces_the_control_socket_of_a_killed_process() {
     let (launch, operator) = playground(SETTINGS);
     let mut first = launch.serve();
-    until(LONG, "its socket is in place", || {
+    until(LONG, "the control socket exists", || {
         (sockets(&first).len() == 2).then_some(())
     });
     first.kill();
     assert_eq!(
         sockets(&first).len(),
         2,
-        "nobody was there to take them away"
+        "a killed process leaves its sockets behind"
     );
     let second = launch.serve();
     assert_eq!(operator.first()["pid"], second.pid());
@@ -440,21 +451,28 @@ fn a_stale_socket_is_replaced() {
 }
 
 #[test]
-fn a_live_socket_is_respected_and_taken_once_it_is_free() {
+fn a_second_process_takes_the_control_socket_only_after_the_first_has_exited() {
     let (launch, operator) = playground(SETTINGS);
     let first = launch.serve();
-    // its output goes elsewhere, or it would take the first one's
+    // started through `Operator`, so that its output does not go to the file of the first process
     let other = Launch::clone(&launch).args(["--set", "listen=127.0.0.1:0"]);
     let second = Operator::of(&other).begin(&["serve"], "second");
-    until(LONG, "it is warned of", || {
-        second
-            .said()
-            .contains(&format!("that of process {}", first.pid()))
-            .then_some(())
-    });
+    until(
+        LONG,
+        "the second process warns that the socket is in use",
+        || {
+            second
+                .said()
+                .contains(&format!(
+                    "app.control belongs to process {}, which is running",
+                    first.pid()
+                ))
+                .then_some(())
+        },
+    );
     assert_eq!(operator.first()["pid"], first.pid());
     operator.ok(&["stop"]);
-    until(LONG, "the second one has it", || {
+    until(LONG, "the second process owns the control socket", || {
         let status = operator.run(&["status", "--json"]);
         (status.code() == Some(0) && !status.stdout.contains(&format!("\"pid\":{},", first.pid())))
             .then_some(())
@@ -462,7 +480,7 @@ fn a_live_socket_is_respected_and_taken_once_it_is_free() {
 }
 
 #[test]
-fn no_place_for_the_socket_is_warned_of_with_every_path_and_no_more() {
+fn a_process_without_a_control_socket_warns_with_every_path_and_serves() {
     let process = Launch::playground()
         .settings("control.socket = \"no/such/app.control\"\n")
         .serve();
@@ -475,15 +493,15 @@ fn no_place_for_the_socket_is_warned_of_with_every_path_and_no_more() {
 }
 
 #[test]
-fn another_user_is_told_whose_it_is() {
+fn a_command_of_another_user_is_rejected_and_prints_the_owner() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can be another user");
+        eprintln!("skipped: only root can run a command as another user");
         return;
     }
     let (launch, _operator) = playground(SETTINGS);
     let process = launch.serve();
     let dir = process.dir().path();
-    until(LONG, "its socket is in place", || {
+    until(LONG, "the control socket exists", || {
         dir.join("app.control").exists().then_some(())
     });
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
@@ -495,16 +513,17 @@ fn another_user_is_told_whose_it_is() {
             & 0o777,
         0o600
     );
-    // the program in a place that everybody may read
+    // a copy of the program, which the other user can read
     let program = dir.join("app");
-    // by a child: open for writing here, it would be busy for whoever another test forks meanwhile
+    // copied by a child process: if this process had it open for writing while another test forks, the child of that
+    // test would inherit the descriptor and execve would fail with ETXTBSY
     assert!(Command::new("cp")
         .arg(program::playground())
         .arg(&program)
         .status()
         .unwrap()
         .success());
-    let ask = |mode| {
+    let stop_as_other_user = |mode| {
         fs::set_permissions(dir.join("app.control"), fs::Permissions::from_mode(mode)).unwrap();
         Command::new(&program)
             .arg("stop")
@@ -514,44 +533,44 @@ fn another_user_is_told_whose_it_is() {
             .output()
             .unwrap()
     };
-    let output = ask(0o600);
-    let why = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{why}");
-    assert!(why.contains("belongs to user 0, not to 65534"), "{why}");
-    // were its mode another, who asks is looked at all the same
-    let output = ask(0o666);
-    let why = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{why}");
-    assert!(why.contains("user 65534 may not control it"), "{why}");
+    let output = stop_as_other_user(0o600);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("belongs to user 0, not to 65534"), "{error}");
+    // the process checks the user of the command even if the mode of the socket lets everyone connect
+    let output = stop_as_other_user(0o666);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("user 65534 may not control it"), "{error}");
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
 #[test]
-fn what_is_no_request_is_refused_and_the_process_lives() {
+fn malformed_commands_are_rejected_and_the_process_serves_on() {
     let (launch, operator) = playground(SETTINGS);
     let process = launch.serve();
-    let say = |line: &[u8]| {
+    let send = |line: &[u8]| {
         let path = process.dir().path().join("app.control");
-        let mut stream = until(LONG, "its socket is in place", || {
+        let mut stream = until(LONG, "the control socket exists", || {
             UnixStream::connect(&path).ok()
         });
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.write_all(line).unwrap();
         let mut answer = String::new();
-        // one that says too much is not listened to, and cut
+        // the process closes a connection that sends too much, which can be an error here
         let _ = BufReader::new(stream).read_line(&mut answer);
         answer
     };
-    assert!(say(b"nonsense\n").contains("not a request"));
-    assert!(say(b"\xff\xfe\n").contains("not a request"));
-    assert!(say(b"{\"slackwater\":99,\"ask\":\"stop\"}\n").contains("uses version 1"));
-    assert!(say(b"{\"slackwater\":1,\"ask\":\"dance\"}\n").contains("dance"));
-    assert_eq!(say(&[b'x'; 70_000]), "");
+    assert!(send(b"nonsense\n").contains("not a request"));
+    assert!(send(b"\xff\xfe\n").contains("not a request"));
+    assert!(send(b"{\"slackwater\":99,\"ask\":\"stop\"}\n").contains("uses version 1"));
+    assert!(send(b"{\"slackwater\":1,\"ask\":\"dance\"}\n").contains("dance"));
+    assert_eq!(send(&[b'x'; 70_000]), "");
     assert_eq!(operator.first()["pid"], process.pid());
 }
 
 #[test]
-fn a_stopped_process_is_said_not_to_answer() {
+fn status_shows_no_answer_for_a_process_stopped_by_sigstop() {
     let (launch, operator) = playground(SETTINGS);
     let process = launch.serve();
     process.signal(Signal::STOP);
@@ -564,7 +583,7 @@ fn a_stopped_process_is_said_not_to_answer() {
 }
 
 #[test]
-fn watching_shows_an_upgrade_with_its_connections_as_it_happens() {
+fn status_watch_shows_the_phases_and_connections_of_an_upgrade() {
     let (launch, operator) =
         playground("control.socket = \"app.control\"\nupgrade.rollback_window = \"4s\"\n");
     let lineage = Lineage::serve(&launch);
@@ -574,61 +593,65 @@ fn watching_shows_an_upgrade_with_its_connections_as_it_happens() {
         .clients(2, Pattern::KeepAlive)
         .start();
     let watch = operator.begin(&["status", "--watch", "--json"], "watch");
-    until(LONG, "the first look", || {
+    until(LONG, "the first status", || {
         watch.said().contains("\"serving\"").then_some(())
     });
     operator.ok(&["upgrade"]);
     let new = pid_of_server(&lineage);
-    until(LONG, "the new one serves alone", || {
-        let said = watch.said();
-        let last = said.lines().last()?;
+    until(LONG, "only the new process serves", || {
+        let output = watch.said();
+        let last = output.lines().last()?;
         (last.contains("\"serving\"") && last.contains(&format!("\"pid\":{new}"))).then_some(())
     });
     load.stop().assert_flawless();
-    let looks: Vec<serde_json::Value> = watch
+    let statuses: Vec<serde_json::Value> = watch
         .said()
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
-    let is_seen = |pid: u32, phase: &str, count: &str| {
-        let all = looks
+    let is_shown = |pid: u32, phase: &str, count: &str| {
+        let all = statuses
             .iter()
-            .filter_map(|look| look["processes"].as_array())
+            .filter_map(|status| status["processes"].as_array())
             .flatten();
-        let of_it = all.filter(|process| process["pid"] == pid && process["phase"] == phase);
-        of_it
+        let matching = all.filter(|process| process["pid"] == pid && process["phase"] == phase);
+        matching
             .filter_map(|process| process["connections"][count].as_u64())
             .any(|count| count >= 50)
     };
     assert!(
-        is_seen(old, "handing_over", "given"),
-        "the old one is seen handing over: {}",
+        is_shown(old, "handing_over", "given"),
+        "status shows the old process handing over: {}",
         watch.said()
     );
     assert!(
-        is_seen(new, "proving", "taken"),
-        "the new one is seen on trial: {}",
+        is_shown(new, "proving", "taken"),
+        "status shows the new process before its confirmation: {}",
         watch.said()
     );
     operator.ok(&["stop"]);
-    let (code, said) = watch.end();
-    assert_eq!(code, Some(3), "{said}");
+    let (code, output) = watch.end();
+    assert_eq!(code, Some(3), "{output}");
 }
 
 #[test]
-fn a_first_process_that_stays_is_shown_as_waiter() {
+fn status_shows_a_first_process_that_stays_as_waiter() {
     let (launch, operator) = playground(SETTINGS);
     let mut lineage = Lineage::serve(&launch.clone().args(["--set", "first_process=stay"]));
     let first = lineage.newest();
     for _ in 0..2 {
         operator.ok(&["upgrade"]);
         let new = pid_of_server(&lineage);
-        until(LONG, "only the new one is left below the waiter", || {
-            let status = operator.status();
-            let processes = status["processes"].as_array()?;
-            (status["waiter"] == first && processes.len() == 1 && processes[0]["pid"] == new)
-                .then_some(())
-        });
+        until(
+            LONG,
+            "only the new process is left below the waiter",
+            || {
+                let status = operator.status();
+                let processes = status["processes"].as_array()?;
+                (status["waiter"] == first && processes.len() == 1 && processes[0]["pid"] == new)
+                    .then_some(())
+            },
+        );
     }
     assert!(operator.ok(&["status"]).contains(&format!("{first}  ")));
     operator.ok(&["stop"]);
@@ -636,14 +659,14 @@ fn a_first_process_that_stays_is_shown_as_waiter() {
 }
 
 #[test]
-fn a_socket_of_another_program_is_left_alone() {
+fn a_start_does_not_replace_the_socket_of_another_program() {
     let (launch, _) = playground(SETTINGS);
     let path: PathBuf = launch.dir().path().join("app.control");
-    let theirs = UnixListener::bind(&path).unwrap();
+    let foreign = UnixListener::bind(&path).unwrap();
     let mut process = launch.serve();
     process.wait_for_log(0, "the control socket");
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     assert!(path.exists() && UnixStream::connect(&path).is_ok());
-    drop(theirs);
+    drop(foreign);
 }

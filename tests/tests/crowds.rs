@@ -1,4 +1,4 @@
-//! Crowds of hostile clients: memory stays bounded, and whoever is honest is served all the while.
+//! Crowds of hostile clients: memory stays bounded, and honest clients are served meanwhile.
 
 use std::thread;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn with_http(settings: &str) -> Process {
         .serve()
 }
 
-/// Honest clients of every kind, who are patient with a loaded machine.
+/// Honest clients of every kind, with timeouts that are long enough for a loaded machine.
 fn honest(process: &Process) -> Running {
     Load::on(&process.addr())
         .patience(LONG)
@@ -31,8 +31,8 @@ fn honest(process: &Process) -> Running {
         .start()
 }
 
-/// The crowd does what it does while honest clients get at least `requests` answers, and not one failure.
-fn all_the_while(process: &Process, requests: u64, crowd: impl FnOnce()) {
+/// Runs `crowd` under the load of honest clients, which must receive at least `requests` answers and no failure.
+fn while_honest_clients_are_served(process: &Process, requests: u64, crowd: impl FnOnce()) {
     let load = honest(process);
     load.wait_for(50, LONG);
     crowd();
@@ -40,14 +40,14 @@ fn all_the_while(process: &Process, requests: u64, crowd: impl FnOnce()) {
     load.stop().assert_flawless();
 }
 
-/// How much more memory it takes, in KiB, for what `crowd` does.
+/// Returns the growth of the resident memory of the process during `crowd`, in KiB.
 fn growth(process: &Process, crowd: impl FnOnce()) -> u64 {
     let before = process.proc().rss_kib();
     crowd();
     process.proc().rss_kib().saturating_sub(before)
 }
 
-/// So many connections that have each sent the same.
+/// Opens `count` connections and sends `sent` on each.
 fn crowd(process: &Process, count: usize, sent: &str) -> Vec<Conn> {
     let addr = process.addr();
     let open = |_| {
@@ -58,32 +58,32 @@ fn crowd(process: &Process, count: usize, sent: &str) -> Vec<Conn> {
     (0..count).map(open).collect()
 }
 
-/// Sends a byte on each, again and again, until all are answered or closed; gives how many rounds that took.
+/// Sends a byte on each connection, again and again, until all are answered or closed. Returns the number of rounds.
 fn drip(conns: &mut [Conn], byte: &str) -> usize {
     let mut rounds = 0;
-    until(LONG, "nobody drips any more", || {
+    until(LONG, "all connections are answered or closed", || {
         rounds += 1;
         let open = conns
             .iter_mut()
             .filter(|conn| conn.glance() == Fate::KeptOpen);
-        let dripping = open.filter_map(|conn| conn.send(byte).ok()).count();
+        let sent = open.filter_map(|conn| conn.send(byte).ok()).count();
         thread::sleep(ms(50));
-        (dripping == 0).then_some(rounds)
+        (sent == 0).then_some(rounds)
     })
 }
 
 #[test]
-fn ten_thousand_connections_that_say_nothing_cost_little_and_hinder_nobody() {
+fn ten_thousand_silent_connections_cost_little_memory_and_do_not_disturb_honest_clients() {
     let process = with_http("idle_release = \"100ms\"");
-    all_the_while(&process, 200, || {
+    while_honest_clients_are_served(&process, 200, || {
         let mut silent = None;
         let grown = growth(&process, || {
             silent = Some(Idle::open(&process.addr(), 10_000, Before::Nothing));
-            load_settles(&process);
+            wait_until_memory_settles(&process);
         });
         assert_eq!(silent.map(|idle| idle.fates().open), Some(10_000));
-        // parked they are an entry each, and what the allocator keeps of the time before that, in which all may have been
-        // active at once
+        // an idle connection is one entry of the `IdleSet`; the rest is memory that the allocator keeps from the time when
+        // all connections may have been active at once
         assert!(
             grown < 10_000 * 24,
             "{grown} KiB more for 10,000 connections"
@@ -91,8 +91,8 @@ fn ten_thousand_connections_that_say_nothing_cost_little_and_hinder_nobody() {
     });
 }
 
-/// Waits until memory does not grow any more.
-fn load_settles(process: &Process) {
+/// Waits until the resident memory of the process no longer grows.
+fn wait_until_memory_settles(process: &Process) {
     let mut last = 0;
     until(LONG, "memory settles", || {
         thread::sleep(ms(200));
@@ -104,24 +104,24 @@ fn load_settles(process: &Process) {
 }
 
 #[test]
-fn a_crowd_of_slow_heads_is_let_go_at_the_deadline_and_hinders_nobody() {
+fn a_crowd_of_slow_heads_is_rejected_at_the_deadline_and_does_not_disturb_honest_clients() {
     let process = with_http("header_timeout = \"1s\"");
-    all_the_while(&process, 200, || {
+    while_honest_clients_are_served(&process, 200, || {
         let mut slow = crowd(&process, 1000, "GET / HTTP/1.1\r\nHost: x\r\nA: ");
         let grown = growth(&process, || assert!(drip(&mut slow, "b") > 1));
         let refused = slow
             .iter_mut()
             .filter_map(|conn| conn.answer().ok())
             .filter(|answer| answer.status == 408);
-        assert_eq!(refused.count(), 1000, "each is told why");
+        assert_eq!(refused.count(), 1000, "each client receives 408");
         assert!(grown < 64 << 10, "{grown} KiB more for 1000 slow heads");
     });
 }
 
 #[test]
-fn a_crowd_of_bodies_that_stop_coming_is_let_go_at_the_deadline_and_hinders_nobody() {
+fn a_crowd_of_stalled_bodies_is_rejected_at_the_deadline_and_does_not_disturb_honest_clients() {
     let process = with_http("body_timeout = \"1s\"");
-    all_the_while(&process, 200, || {
+    while_honest_clients_are_served(&process, 200, || {
         let sent =
             "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nso far, so good";
         let mut slow = crowd(&process, 1000, sent);
@@ -129,14 +129,14 @@ fn a_crowd_of_bodies_that_stop_coming_is_let_go_at_the_deadline_and_hinders_nobo
             .iter_mut()
             .filter_map(|conn| conn.answer().ok())
             .filter(|answer| answer.status == 408);
-        assert_eq!(refused.count(), 1000, "each is told why");
+        assert_eq!(refused.count(), 1000, "each client receives 408");
     });
 }
 
 #[test]
-fn a_crowd_of_bodies_that_trickle_hinders_nobody() {
+fn a_crowd_of_slow_bodies_is_served_and_does_not_disturb_honest_clients() {
     let process = Launch::playground().serve();
-    all_the_while(&process, 200, || {
+    while_honest_clients_are_served(&process, 200, || {
         let grown = growth(&process, || {
             let mut slow = crowd(
                 &process,
@@ -144,12 +144,12 @@ fn a_crowd_of_bodies_that_trickle_hinders_nobody() {
                 "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n",
             );
             let rounds = drip(&mut slow, "b");
-            assert!(rounds >= 20, "each sent its 20 bytes one by one");
+            assert!(rounds >= 20, "each client sent its 20 bytes one by one");
             let served = slow.iter_mut().filter_map(|conn| conn.answer().ok());
             assert_eq!(
                 served.filter(|answer| answer.text() == "20").count(),
                 1000,
-                "slow is no crime"
+                "each slow body is read to its end"
             );
         });
         assert!(grown < 128 << 10, "{grown} KiB more for 1000 slow bodies");
@@ -157,9 +157,9 @@ fn a_crowd_of_bodies_that_trickle_hinders_nobody() {
 }
 
 #[test]
-fn a_crowd_that_reads_nothing_is_let_go_at_the_deadline_and_hinders_nobody() {
+fn a_crowd_that_reads_nothing_is_closed_at_the_deadline_and_does_not_disturb_honest_clients() {
     let process = with_http("write_timeout = \"1s\"");
-    all_the_while(&process, 200, || {
+    while_honest_clients_are_served(&process, 200, || {
         let before = process.proc().open_fds();
         let mut slow = Vec::new();
         let grown = growth(&process, || {
@@ -168,15 +168,18 @@ fn a_crowd_that_reads_nothing_is_let_go_at_the_deadline_and_hinders_nobody() {
                 50,
                 "GET /bytes/1000000000 HTTP/1.1\r\nHost: x\r\n\r\n",
             );
-            until(LONG, "all are in", || {
+            until(LONG, "all connections are accepted", || {
                 (process.proc().open_fds() > 50).then_some(())
             });
-            // honest clients come and go meanwhile, but a few
-            until(LONG, "they are let go", || {
+            // honest clients open and close connections meanwhile, so a few descriptors more are allowed
+            until(LONG, "the crowd is closed", || {
                 (process.proc().open_fds() < before + 5).then_some(())
             });
         });
-        assert!(grown < 32 << 10, "{grown} KiB more for 50 who read nothing");
+        assert!(
+            grown < 32 << 10,
+            "{grown} KiB more for 50 clients that read nothing"
+        );
         let was_cut = |conn: &mut Conn| {
             assert_eq!(conn.head().unwrap().status, 200);
             matches!(
@@ -190,22 +193,22 @@ fn a_crowd_that_reads_nothing_is_let_go_at_the_deadline_and_hinders_nobody() {
 }
 
 #[test]
-fn past_the_last_seat_newcomers_wait_and_those_who_are_in_are_served() {
+fn past_max_connections_new_clients_wait_and_connected_clients_are_served() {
     let process = with_http("max_connections = 20\nidle_timeout = \"3s\"\nidle_release = \"50ms\"");
     let load = Load::on(&process.addr())
         .patience(LONG)
         .clients(4, Pattern::KeepAlive)
         .start();
     load.wait_for(50, LONG);
-    // more than there are seats for, and none of them says a word until its seat is taken away
+    // more connections than permits; each is silent until it is closed at `idle_timeout`
     let flood = Idle::open(&process.addr(), 60, Before::Nothing);
-    let mut newcomer = Conn::open_patient(&process.addr(), LONG).unwrap();
-    newcomer.get("/").unwrap();
+    let mut waiting = Conn::open_patient(&process.addr(), LONG).unwrap();
+    waiting.get("/").unwrap();
     load.wait_for(200, LONG);
     assert_eq!(
-        newcomer.answer().unwrap().text(),
+        waiting.answer().unwrap().text(),
         "Hello, world!",
-        "it waited, and was neither refused nor reset"
+        "the client waited and was neither refused nor reset"
     );
     let fates = flood.fates();
     assert_eq!(
@@ -214,7 +217,7 @@ fn past_the_last_seat_newcomers_wait_and_those_who_are_in_are_served() {
     );
     assert!(
         fates.closed >= 20,
-        "the silent ones before it lost their seats: {fates:?}"
+        "silent connections before it were closed: {fates:?}"
     );
     load.stop().assert_flawless();
 }

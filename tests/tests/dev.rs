@@ -1,5 +1,4 @@
-//! The development loop, both ways: `cargo run -- dev`, with a page that follows it in a real browser, and cargo-watch below
-//! systemfd.
+//! The two development loops: `cargo run -- dev`, whose pages reload in a real browser, and cargo-watch below systemfd.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +16,8 @@ use slackwater_tests::wait;
 
 use crate::help::free_addr;
 
-/// A page with a policy that lets only its own scripts run, a stream that never ends, and a template that is read at
-/// start.
+/// The program: a page whose Content-Security-Policy allows only scripts with its nonce, an endless stream, and a
+/// template that is read at the start.
 const MAIN: &str = r##"use slackwater::prelude::*;
 
 #[derive(serde::Deserialize)]
@@ -54,7 +53,7 @@ async fn app(settings: Settings) -> slackwater::Result<App> {
 const TEMPLATE: &str =
     "<!doctype html>\n<title>T</title>\n<body><h1>TEXT</h1><p>GREETING</p><i>PID</i></body>\n";
 
-/// A build that lasts as long as there is the file `hold`.
+/// A build script that runs as long as the file `hold` exists.
 const HOLD: &str = r#"fn main() {
     println!("cargo:rerun-if-changed=src/main.rs");
     while std::path::Path::new("hold").exists() {
@@ -64,6 +63,7 @@ const HOLD: &str = r#"fn main() {
 }
 "#;
 
+/// Creates a project with the program and a page template.
 fn project(name: &str) -> Project {
     let project = Project::new(name, MAIN);
     project.edit(
@@ -76,6 +76,7 @@ fn project(name: &str) -> Project {
     project
 }
 
+/// Starts `cargo run -- dev` and waits for the first answer.
 fn develop(project: &Project) -> (Process, Addr) {
     let mut process = project
         .launch(Path::new("cargo"), &["run", "--quiet", "--", "dev"])
@@ -84,17 +85,17 @@ fn develop(project: &Project) -> (Process, Addr) {
     (process, addr)
 }
 
-/// Waits for a page with this text, and gives it.
+/// Waits until the page contains a text and returns the page.
 fn page_with(process: &Process, addr: &Addr, text: &str) -> String {
     let page = wait::maybe(BUILD, || {
         let answer = Conn::open(addr).and_then(|mut conn| conn.ask("/")).ok()?;
         Some(answer.text()).filter(|page| page.contains(text))
     });
-    page.unwrap_or_else(|| panic!("no page has {text:?}; its output:\n{}", process.log()))
+    page.unwrap_or_else(|| panic!("no page contains {text:?}; the output:\n{}", process.log()))
 }
 
-/// As [`Process::wait_for_log`], for what comes after a build.
-fn said(process: &Process, mark: usize, text: &str) -> String {
+/// Waits as [`Process::wait_for_log`] does, but long enough for a build.
+fn wait_for_log(process: &Process, mark: usize, text: &str) -> String {
     let line = || {
         process
             .log_since(mark)
@@ -103,10 +104,10 @@ fn said(process: &Process, mark: usize, text: &str) -> String {
             .map(str::to_owned)
     };
     wait::maybe(BUILD, line)
-        .unwrap_or_else(|| panic!("does not say {text:?}; its output:\n{}", process.log()))
+        .unwrap_or_else(|| panic!("no line contains {text:?}; the output:\n{}", process.log()))
 }
 
-/// A stream that does not end by itself.
+/// Opens the endless stream and reads its first chunk.
 fn event_stream(addr: &Addr) -> Conn {
     let mut events = Conn::open(addr).unwrap();
     events.get("/events").unwrap();
@@ -116,7 +117,7 @@ fn event_stream(addr: &Addr) -> Conn {
 }
 
 #[test]
-fn changed_code_is_swapped_in_while_the_code_before_serves_and_nobody_waits_for_the_build() {
+fn dev_serves_the_old_code_during_a_build_and_then_swaps_in_the_new_code() {
     let project = project("dev-swap");
     project.write("build.rs", HOLD);
     let (mut process, addr) = develop(&project);
@@ -127,10 +128,10 @@ fn changed_code_is_swapped_in_while_the_code_before_serves_and_nobody_waits_for_
         .start();
     load.wait_for(20, PATIENCE);
 
-    // code that does not build, code that does not start, code that is right
+    // first code that does not compile, then code that does not start, then correct code
     let mark = process.mark();
     project.edit("src/main.rs", "Ok(app)", "Ok(ap)");
-    said(&process, mark, "the build failed");
+    wait_for_log(&process, mark, "the build failed");
     assert!(
         process.log_since(mark).contains("cannot find value `ap`"),
         "{}",
@@ -138,14 +139,14 @@ fn changed_code_is_swapped_in_while_the_code_before_serves_and_nobody_waits_for_
     );
     let mark = process.mark();
     project.edit("src/main.rs", "Ok(ap)", "Err(\"no database\".into())");
-    said(&process, mark, "The new code does not start");
+    wait_for_log(&process, mark, "The new code does not start");
     page_with(&process, &addr, "the first");
     let mark = process.mark();
     let mut events = event_stream(&addr);
     project.write("hold", "");
     project.edit("src/main.rs", "Err(\"no database\".into())", "Ok(app)");
     project.edit("src/main.rs", "the first", "the second");
-    wait::until(BUILD, "the build goes on", || {
+    wait::until(BUILD, "the build script runs", || {
         project.root().join("held").exists().then_some(())
     });
     load.wait_for(20, PATIENCE);
@@ -157,8 +158,8 @@ fn changed_code_is_swapped_in_while_the_code_before_serves_and_nobody_waits_for_
         process.log()
     );
     std::fs::remove_file(project.root().join("hold")).unwrap();
-    said(&process, mark, "swapped, pid");
-    // the very next answer is the new code's
+    wait_for_log(&process, mark, "swapped, pid");
+    // the next answer already comes from the new code
     assert!(Conn::open(&addr)
         .and_then(|mut conn| conn.ask("/"))
         .unwrap()
@@ -177,7 +178,7 @@ fn changed_code_is_swapped_in_while_the_code_before_serves_and_nobody_waits_for_
 }
 
 #[test]
-fn settings_are_read_again_without_a_build_and_templates_after_one_that_changes_nothing() {
+fn dev_reloads_settings_without_a_build_and_templates_after_a_build_without_changes() {
     let project = project("dev-settings");
     let (process, addr) = develop(&project);
     let first = page_with(&process, &addr, "unset");
@@ -191,7 +192,7 @@ fn settings_are_read_again_without_a_build_and_templates_after_one_that_changes_
         "slackwater.toml",
         "listen = \"127.0.0.1:0\"\n[http]\nidle_timeot = \"1s\"\n",
     );
-    let refused = said(&process, mark, "the settings are refused");
+    let refused = wait_for_log(&process, mark, "the settings are refused");
     assert!(refused.contains("idle_timeot: unknown key"), "{refused}");
     let mark = process.mark();
     project.write(
@@ -212,7 +213,7 @@ fn settings_are_read_again_without_a_build_and_templates_after_one_that_changes_
 }
 
 #[test]
-fn a_program_that_ended_is_started_again_with_the_next_change_on_the_same_socket() {
+fn dev_starts_a_program_that_exited_again_after_the_next_change_on_the_same_socket() {
     let project = project("dev-crash");
     project.edit(
         "src/main.rs",
@@ -226,44 +227,44 @@ fn a_program_that_ended_is_started_again_with_the_next_change_on_the_same_socket
     let (mut process, addr) = develop(&project);
     let mark = process.mark();
     let _ = Conn::open(&addr).and_then(|mut conn| conn.ask("/end"));
-    said(&process, mark, "the program exited with status 7");
-    // nobody is refused: this one waits in the socket
-    let mut waits = Conn::open_patient(&addr, BUILD).unwrap();
-    waits.get("/").unwrap();
+    wait_for_log(&process, mark, "the program exited with status 7");
+    // the connection is not refused: it waits in the accept queue of the socket
+    let mut waiting = Conn::open_patient(&addr, BUILD).unwrap();
+    waiting.get("/").unwrap();
     project.edit("src/main.rs", "the first", "the second");
     assert!(
-        waits.answer().unwrap().text().contains("the second"),
+        waiting.answer().unwrap().text().contains("the second"),
         "{}",
         process.log()
     );
 
-    // one that dies while its successor is on trial is not waited for
+    // the old process dies before the upgrade is confirmed: the next swap does not wait for it
     let page = page_with(&process, &addr, "the second");
-    let before = page
+    let old = page
         .split(['<', '>'])
         .skip_while(|piece| *piece != "i")
         .nth(1)
         .unwrap();
     let mark = process.mark();
     project.edit("src/main.rs", "the second", "the third");
-    said(&process, mark, "swapped, pid");
+    wait_for_log(&process, mark, "swapped, pid");
     assert!(
-        signal_to(before.parse().unwrap(), Signal::KILL),
+        signal_to(old.parse().unwrap(), Signal::KILL),
         "{}",
         process.log()
     );
     project.edit("src/main.rs", "the third", "the fourth");
     page_with(&process, &addr, "the fourth");
 
-    // what is started by a loop that is gone goes too
+    // the program exits if `dev` is killed
     process.kill();
-    wait::until(PATIENCE, "the program ends with the loop", || {
+    wait::until(PATIENCE, "the program exits after `dev`", || {
         Conn::open(&addr).is_err().then_some(())
     });
 }
 
 #[test]
-fn an_open_page_follows_the_code_and_shows_what_is_wrong_with_it() {
+fn an_open_page_shows_compiler_errors_and_reloads_after_a_swap() {
     let Some(browser) = or_skip(Browser::start()) else {
         return;
     };
@@ -294,7 +295,7 @@ fn an_open_page_follows_the_code_and_shows_what_is_wrong_with_it() {
         BUILD,
         "return document.querySelector('h1').textContent === 'the second'",
     );
-    let times = said(&process, mark, "a page shows it");
+    let times = wait_for_log(&process, mark, "a page shows it");
     assert!(
         ["build", "start", "swap", "reload"]
             .iter()
@@ -316,22 +317,22 @@ fn an_open_page_follows_the_code_and_shows_what_is_wrong_with_it() {
     );
 }
 
-/// What is lost when cargo-watch starts the program anew.
+/// Requests that may fail when cargo-watch restarts the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
     Nothing,
-    /// What was being answered at that moment: one request of each client.
+    /// The requests in progress: at most one of each client.
     InFlight,
 }
 
-/// Has cargo-watch 8.5.3 below systemfd run the program, and changes it while clients ask and a stream is open.
-fn watched(name: &str, watch_flags: &[&str], loss: Loss) {
+/// Runs the program with cargo-watch 8.5.3 below systemfd, and changes its code under load and with an open stream.
+fn check_cargo_watch(name: &str, watch_flags: &[&str], loss: Loss) {
     let tools = or_skip(systemfd()).zip(or_skip(cargo_watch()));
     let Some((systemfd, watch)) = tools else {
         return;
     };
     let project = project(name);
-    // its own settings are for where nobody passes a socket
+    // the `listen` of its settings is not used, because systemfd passes a socket
     let addr = free_addr();
     let path = std::env::var("PATH").unwrap_or_default();
     let tools = format!("{}:{path}", watch.parent().unwrap().display());
@@ -356,7 +357,7 @@ fn watched(name: &str, watch_flags: &[&str], loss: Loss) {
 
     project.edit("src/main.rs", "the first", "the second");
     page_with(&process, &addr, "the second");
-    // every answer after the first new one is new
+    // after the first answer of the new code, every answer comes from the new code
     assert!(Conn::open(&addr)
         .and_then(|mut conn| conn.ask("/"))
         .unwrap()
@@ -375,20 +376,21 @@ fn watched(name: &str, watch_flags: &[&str], loss: Loss) {
     );
     process.signal(Signal::TERM);
     process.wait_exit(PATIENCE);
-    wait::until(PATIENCE, "the program ends with cargo-watch", || {
+    wait::until(PATIENCE, "the program exits with cargo-watch", || {
         Conn::open(&addr).is_err().then_some(())
     });
 }
 
 #[test]
-fn systemfd_and_cargo_watch_restart_it_and_nobody_is_refused() {
-    // a shell stands between the two, dies of the TERM that is meant for both, and cargo-watch kills what is left
-    watched("dev-watch", &["-x", "run --quiet"], Loss::InFlight);
+fn cargo_watch_below_systemfd_restarts_the_program_and_refuses_no_connection() {
+    // cargo-watch runs the program below a shell. The SIGTERM to both ends the shell at once, and then cargo-watch kills
+    // the program, whose requests in progress fail
+    check_cargo_watch("dev-watch", &["-x", "run --quiet"], Loss::InFlight);
 }
 
 #[test]
-fn cargo_watch_waits_for_a_program_that_no_shell_stands_before_and_nothing_is_lost() {
-    watched(
+fn cargo_watch_waits_for_a_program_that_it_runs_without_a_shell_and_no_request_fails() {
+    check_cargo_watch(
         "dev-watch-exec",
         &["-s", "exec cargo run --quiet"],
         Loss::Nothing,

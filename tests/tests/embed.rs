@@ -1,4 +1,4 @@
-//! A server as a guest in a process that is not its own: started, reloaded and shut down by its handle.
+//! A server embedded in another program: started, reloaded and shut down through its handle.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use crate::help::ms;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// Waits for a future, but not for ever: a test that hangs tells nothing.
+/// Waits for a future, with a timeout, so that a hanging test fails with its name.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    task::block_on(timeout(LONG + LONG, future)).expect("it ends")
+    task::block_on(timeout(LONG + LONG, future)).expect("in time")
 }
 
 async fn app() -> slackwater::Result<App> {
@@ -41,21 +41,22 @@ fn start() -> (Handle, Addr) {
     (handle, addr)
 }
 
+/// Sends a request on a new connection.
 fn ask(addr: &Addr, path: &str) -> Conn {
     let mut conn = Conn::open(addr).unwrap();
     conn.get(path).unwrap();
     conn
 }
 
-/// Nobody listens any more. A child that another test has forked may have the socket until its exec.
-fn is_refused(addr: &Addr) {
-    until(LONG, "it is refused", || {
+/// Waits until connections are refused. Until then, a child forked by another test may hold the socket until its exec.
+fn wait_until_refused(addr: &Addr) {
+    until(LONG, "connections are refused", || {
         (Conn::open(addr).err() == Some(Failure::Refused)).then_some(())
     });
 }
 
 #[test]
-fn a_shutdown_answers_what_is_in_flight_and_frees_the_port() {
+fn shutdown_answers_requests_in_progress_and_frees_the_port() {
     let (handle, addr) = start();
     let mut conn = ask(&addr, "/sleep/300");
     assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
@@ -66,16 +67,16 @@ fn a_shutdown_answers_what_is_in_flight_and_frees_the_port() {
     );
     let answer = conn.answer().unwrap();
     assert!(answer.text() == "slept" && answer.closes(), "{answer:?}");
-    is_refused(&addr);
+    wait_until_refused(&addr);
     block_on(handle.ended());
     assert!(
         block_on(handle.shutdown(LONG)).is_ok(),
-        "a second time there is nothing left to do"
+        "a second shutdown succeeds at once"
     );
 }
 
 #[test]
-fn a_shutdown_past_its_deadline_says_so_and_close_ends_it_with_a_report() {
+fn shutdown_fails_at_its_deadline_and_close_ends_the_server_with_a_report() {
     let (handle, addr) = start();
     let mut conn = ask(&addr, "/sleep/60000");
     assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
@@ -83,7 +84,10 @@ fn a_shutdown_past_its_deadline_says_so_and_close_ends_it_with_a_report() {
     assert_eq!(exceeded.deadline, ms(200));
     let begun = Instant::now();
     let report = block_on(handle.close());
-    assert!(begun.elapsed() < LONG, "it does not wait for the handler");
+    assert!(
+        begun.elapsed() < LONG,
+        "close does not wait for the handler"
+    );
     assert_eq!(report.cut.len(), 1);
     assert!(report.cut[0].peer.starts_with("127.0.0.1:"), "{report:?}");
     assert!(
@@ -98,7 +102,7 @@ fn a_shutdown_past_its_deadline_says_so_and_close_ends_it_with_a_report() {
 }
 
 #[test]
-fn a_reload_through_the_handle_gives_its_outcome() {
+fn a_reload_through_the_handle_returns_its_result() {
     let (handle, addr) = start();
     block_on(handle.reload()).unwrap();
     assert_eq!(ask(&addr, "/").answer().unwrap().text(), "Hello, world!");
@@ -107,10 +111,10 @@ fn a_reload_through_the_handle_gives_its_outcome() {
 }
 
 #[test]
-fn two_servers_live_in_one_process() {
+fn two_servers_run_in_one_process() {
     let ((first, first_addr), (second, second_addr)) = (start(), start());
     block_on(first.shutdown(LONG)).unwrap();
-    is_refused(&first_addr);
+    wait_until_refused(&first_addr);
     assert_eq!(
         ask(&second_addr, "/").answer().unwrap().text(),
         "Hello, world!"
@@ -119,7 +123,7 @@ fn two_servers_live_in_one_process() {
 }
 
 #[test]
-fn a_start_that_fails_gives_its_error() {
+fn a_failed_start_returns_its_error() {
     let (handle, addr) = start();
     let taken = block_on(Server::new(app).set("listen", &addr.to_string()).start()).unwrap_err();
     assert!(taken.is_socket() && !taken.is_config(), "{taken:?}");

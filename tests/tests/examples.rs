@@ -1,4 +1,4 @@
-//! Each example, run as its first lines say.
+//! Each example, run as its first lines describe.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn send(process: &Process, method: &str, path: &str, header: &str, body: &str) -
 }
 
 #[test]
-fn hello_says_hello() {
+fn hello_answers_with_a_greeting() {
     assert_eq!(launch("hello").serve().get("/"), "Hello, world!\n");
 }
 
@@ -48,7 +48,7 @@ fn state_is_shared_and_survives_a_reload() {
 }
 
 #[test]
-fn typed_api_keeps_todos_and_says_what_is_wrong() {
+fn typed_api_stores_todos_and_explains_invalid_requests() {
     let process = launch("typed_api").serve();
     let json = |method: &str, path: &str, body: &str| {
         send(
@@ -105,7 +105,7 @@ fn typed_api_keeps_todos_and_says_what_is_wrong() {
 }
 
 #[test]
-fn typed_api_is_described_as_the_specification_says() {
+fn the_openapi_document_of_typed_api_conforms_to_the_specification() {
     let process = launch("typed_api").serve();
     let served: Value = serde_json::from_str(&process.get("/openapi.json")).unwrap();
     let printed = launch("typed_api").args(["routes", "--openapi"]).run(LONG);
@@ -120,14 +120,17 @@ fn typed_api_is_described_as_the_specification_says() {
     )
     .unwrap();
     let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
-    let faults: Vec<_> = schema
+    let errors: Vec<_> = schema
         .iter_errors(&served)
-        .map(|fault| fault.to_string())
+        .map(|error| error.to_string())
         .collect();
-    assert!(faults.is_empty(), "{faults:?}");
+    assert!(errors.is_empty(), "{errors:?}");
     let mut broken = served.clone();
     broken["paths"]["/todos/{id}"]["get"]["parameters"][0]["in"] = "nowhere".into();
-    assert!(!schema.is_valid(&broken), "the schema is looked at");
+    assert!(
+        !schema.is_valid(&broken),
+        "the schema rejects an invalid document"
+    );
 
     let create = &served["paths"]["/todos"]["post"];
     assert_eq!(create["operationId"], "create");
@@ -158,7 +161,7 @@ fn typed_api_is_described_as_the_specification_says() {
 }
 
 #[test]
-fn forms_remember_a_visitor() {
+fn forms_logs_a_visitor_in_and_out() {
     let process = launch("forms").serve();
     let form = "Content-Type: application/x-www-form-urlencoded";
     let login = send(&process, "POST", "/login", form, "name=%3Cb%3EAnn");
@@ -187,7 +190,7 @@ fn forms_remember_a_visitor() {
 }
 
 #[test]
-fn upload_takes_files_of_any_length() {
+fn upload_accepts_files_larger_than_the_body_limit() {
     let settings = "[http]\nbody_limit = \"1KiB\"\n[app]\ndir = \"files\"\n";
     let process = launch("upload").settings(settings).serve();
     let body = "x".repeat(3 << 20);
@@ -205,7 +208,7 @@ fn upload_takes_files_of_any_length() {
 }
 
 #[test]
-fn sse_ticks_until_the_process_leaves() {
+fn sse_sends_events_until_the_process_drains() {
     let process = launch("sse").serve();
     let mut conn = process.conn();
     conn.get("/clock").unwrap();
@@ -214,11 +217,12 @@ fn sse_ticks_until_the_process_leaves() {
     let first = conn.chunk().unwrap().unwrap();
     assert!(String::from_utf8(first).unwrap().contains("tick"));
     process.signal(Signal::TERM);
-    conn.body(&mut answer).expect("it ends in the orderly way");
+    conn.body(&mut answer)
+        .expect("the stream ends with its last chunk");
 }
 
 #[test]
-fn websocket_sends_back_what_it_is_sent() {
+fn websocket_echoes_messages() {
     let process = launch("websocket").serve();
     let Addr::Tcp(addr) = process.addr() else {
         panic!("a TCP address")
@@ -231,7 +235,7 @@ fn websocket_sends_back_what_it_is_sent() {
 }
 
 #[test]
-fn config_reload_takes_new_settings_and_refuses_wrong_ones() {
+fn config_reload_applies_valid_settings_and_refuses_invalid_ones() {
     let process = launch("config_reload").serve();
     assert_eq!(process.get("/Ann"), "Hello, Ann!\n");
     process.settings("[app]\ngreeting = \"Hi\"\n");
@@ -245,7 +249,7 @@ fn config_reload_takes_new_settings_and_refuses_wrong_ones() {
 }
 
 #[test]
-fn graceful_shutdown_answers_what_it_has_begun() {
+fn graceful_shutdown_answers_requests_in_progress() {
     let mut process = launch("graceful_shutdown")
         .settings("[shutdown]\ngrace = \"20s\"\n")
         .serve();
@@ -268,7 +272,7 @@ fn graceful_shutdown_answers_what_it_has_begun() {
 }
 
 #[test]
-fn upgrade_hands_over_to_another_process() {
+fn upgrade_hands_its_connections_over_to_a_new_process() {
     let mut lineage = Lineage::serve(&launch("upgrade").settings(""));
     let mut conn = lineage.conn();
     let before = conn.ask("/").unwrap().text();
@@ -283,7 +287,7 @@ fn upgrade_hands_over_to_another_process() {
 }
 
 #[test]
-fn socket_activation_serves_the_socket_that_it_is_given() {
+fn socket_activation_serves_an_inherited_socket() {
     let (listener, addr) = held_socket();
     let mut early = Conn::open(&addr).unwrap();
     early.get("/").unwrap();
@@ -297,7 +301,7 @@ fn socket_activation_serves_the_socket_that_it_is_given() {
 }
 
 #[test]
-fn unix_socket_is_its_default_and_can_be_another() {
+fn unix_socket_has_a_default_path_that_settings_replace() {
     let unset = launch("unix_socket");
     let path = unset.dir().path().join("here.sock");
     let process = unset
@@ -309,16 +313,19 @@ fn unix_socket_is_its_default_and_can_be_another() {
         "{}",
         process.get("/")
     );
-    let said = launch("unix_socket")
+    let output = launch("unix_socket")
         .no_settings()
         .args(["config", "listen"])
         .run(LONG)
         .stdout;
-    assert!(said.contains("unix:/tmp/slackwater-example.sock"), "{said}");
+    assert!(
+        output.contains("unix:/tmp/slackwater-example.sock"),
+        "{output}"
+    );
 }
 
 #[test]
-fn testing_is_an_application_as_well() {
+fn testing_can_be_served() {
     let process = launch("testing")
         .settings("[app]\ngreeting = \"Hi\"\n")
         .serve();

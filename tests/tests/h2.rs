@@ -1,4 +1,4 @@
-//! HTTP/2 by prior knowledge: many requests on one connection, its limits, and how it is told to go.
+//! HTTP/2 with prior knowledge: concurrent requests on one connection, its limits, and its GOAWAY.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(120);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An empty SETTINGS frame.
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-/// GET / of localhost, by the static table of HPACK (RFC 7541, appendix A).
+/// The header block of `GET /` with the authority `localhost`, by the static table of HPACK (RFC 7541, appendix A).
 const GET: &[u8] = b"\x82\x86\x84\x41\x09localhost";
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -33,7 +33,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(LONG, work).await.expect("in time") })
 }
 
-/// A connection; its task ends with why it did.
+/// A client connection. The result of its task is the reason for its end.
 struct Client {
     requests: SendRequest<Bytes>,
     end: JoinHandle<Result<(), h2::Error>>,
@@ -82,7 +82,7 @@ impl Client {
 fn tcp(process: &Process) -> SocketAddr {
     match process.addr() {
         Addr::Tcp(addr) => addr,
-        other => panic!("{other} is no address for this client"),
+        other => panic!("{other} is not a TCP address"),
     }
 }
 
@@ -105,7 +105,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A connection whose frames are written by hand.
+/// Opens a connection whose frames the test writes itself.
 fn raw(process: &Process) -> Conn {
     let mut conn = process.conn();
     conn.send([PREFACE, SETTINGS].concat()).unwrap();
@@ -113,7 +113,7 @@ fn raw(process: &Process) -> Conn {
 }
 
 #[test]
-fn requests_on_one_connection_are_answered_at_once() {
+fn requests_on_one_connection_are_answered_concurrently() {
     let process = Launch::playground().serve();
     run(async {
         let client = Client::open(&process).await;
@@ -130,7 +130,10 @@ fn requests_on_one_connection_are_answered_at_once() {
         let slow = async { (slow.await, std::time::Instant::now()) };
         let ((slept, slow_at), fast_at) = tokio::join!(slow, fast);
         assert_eq!(slept.1, "slept");
-        assert!(fast_at < slow_at, "they did not wait for it");
+        assert!(
+            fast_at < slow_at,
+            "fast requests do not wait for the slow one"
+        );
         let echoed = client
             .send("POST", "/echo", Some(b"there and back"))
             .await
@@ -139,10 +142,10 @@ fn requests_on_one_connection_are_answered_at_once() {
         let head = client.send("HEAD", "/bytes/1000", None).await.unwrap();
         assert_eq!(head.headers()["content-length"], "1000");
         assert_eq!(text(head).await.unwrap(), "");
-        for ours in ["/livez", "/nowhere", "/ws"] {
-            let head = client.send("HEAD", ours, None).await.unwrap();
-            assert!(head.headers()["content-length"] != "0", "{ours}: {head:?}");
-            assert_eq!(text(head).await.unwrap(), "", "{ours}");
+        for path in ["/livez", "/nowhere", "/ws"] {
+            let head = client.send("HEAD", path, None).await.unwrap();
+            assert!(head.headers()["content-length"] != "0", "{path}: {head:?}");
+            assert_eq!(text(head).await.unwrap(), "", "{path}");
         }
         assert_eq!(client.get("/bytes/300000").await.1.len(), 300_000);
         assert_eq!(client.get("/nowhere").await.0, StatusCode::NOT_FOUND);
@@ -155,13 +158,13 @@ fn requests_on_one_connection_are_answered_at_once() {
         assert_eq!(
             client.get("/greet/Ada").await.1,
             "Hello, Ada!",
-            "and the connection goes on"
+            "the connection stays open"
         );
     });
 }
 
 #[test]
-fn limits_and_timeouts_are_those_of_any_request() {
+fn http_limits_and_timeouts_apply_to_http_2() {
     let settings =
         "[http]\nrequest_timeout = \"400ms\"\nbody_timeout = \"300ms\"\nmax_streams = 7\n";
     let process = Launch::fixture().settings(settings).serve();
@@ -183,14 +186,14 @@ fn limits_and_timeouts_are_those_of_any_request() {
 }
 
 #[test]
-fn the_preface_may_come_byte_by_byte_and_what_only_begins_like_it_is_http_1() {
+fn the_preface_may_arrive_byte_by_byte_and_bytes_that_only_begin_like_it_are_http_1() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.send_in_pieces(PREFACE, 1, Duration::from_millis(2))
         .unwrap();
     conn.send(SETTINGS).unwrap();
     let Fate::Sent(bytes) = conn.fate(LONG) else {
-        panic!("no settings")
+        panic!("the server sends no SETTINGS")
     };
     assert_eq!(bytes[3], 4, "the first frame is SETTINGS: {bytes:?}");
 
@@ -207,7 +210,7 @@ fn the_preface_may_come_byte_by_byte_and_what_only_begins_like_it_is_http_1() {
 }
 
 #[test]
-fn a_stop_answers_what_is_in_flight_and_says_goaway() {
+fn a_stop_answers_requests_in_progress_and_sends_goaway() {
     let mut process = Launch::playground()
         .settings("[shutdown]\ngrace = \"20s\"\n")
         .serve();
@@ -239,7 +242,7 @@ fn a_stop_answers_what_is_in_flight_and_says_goaway() {
 }
 
 #[test]
-fn at_an_upgrade_the_old_process_finishes_its_streams_and_new_connections_are_the_new_ones() {
+fn during_an_upgrade_the_old_process_finishes_its_streams_and_the_new_process_accepts() {
     let settings = "[upgrade]\nrollback_window = \"300ms\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let old = lineage.newest();
@@ -252,7 +255,7 @@ fn at_an_upgrade_the_old_process_finishes_its_streams_and_new_connections_are_th
         };
         let (slept, ()) = tokio::join!(in_flight, async {
             upgrade.await;
-            // the upgrade is waited for by this thread: the answer waits in the socket meanwhile
+            // `upgrade` blocks this thread, so the answer stays in the receive buffer of the socket meanwhile
             let new = lineage.upgrade();
             let another = Client::open(&lineage).await;
             assert_eq!(another.get("/pid").await.1, new.to_string());
@@ -261,13 +264,13 @@ fn at_an_upgrade_the_old_process_finishes_its_streams_and_new_connections_are_th
         let refused = client.send("GET", "/", None).await;
         assert!(
             refused.is_err(),
-            "the old process takes no more: {refused:?}"
+            "the old process accepts no further stream: {refused:?}"
         );
     });
     lineage.gone(old, LONG);
 }
 
-/// The kinds of the frames that a server sends, in their order.
+/// The frames that a server sends, in their order.
 struct Frames {
     conn: Conn,
     bytes: Vec<u8>,
@@ -283,7 +286,7 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 
 impl Frames {
-    /// Up to the next one of the kinds that are named; the connection ends with `None`.
+    /// Skips frames up to the next of `kinds` and returns its kind, or `None` if the connection ends first.
     fn until(&mut self, kinds: &[u8]) -> Option<u8> {
         while let Some(frame) = self.next() {
             if kinds.contains(&frame[3]) {
@@ -305,30 +308,30 @@ impl Frames {
             match self.conn.fate(LONG) {
                 Fate::Sent(bytes) => self.bytes.extend(bytes),
                 Fate::Closed | Fate::Reset => return None,
-                Fate::KeptOpen => panic!("nothing more comes"),
+                Fate::KeptOpen => panic!("the server sends no further frame"),
             }
         }
     }
 
-    /// A connection on which a request for `path`, of fewer than 128 bytes, is being answered.
-    fn asked(process: &Process, path: &str) -> Self {
-        Self::asked_on(raw(process), path)
+    /// Opens a connection and sends a request for `path`, which must be shorter than 128 bytes.
+    fn request(process: &Process, path: &str) -> Self {
+        Self::request_on(raw(process), path)
     }
 
-    /// The same for a client whose windows are never full.
-    fn asked_without_windows(process: &Process, path: &str) -> Self {
+    /// Sends the same request as a client whose flow-control windows are never full.
+    fn request_without_windows(process: &Process, path: &str) -> Self {
         let mut conn = process.conn();
         let window = (1_u32 << 30).to_be_bytes();
         let settings = [&[0, 4][..], &window].concat();
         conn.send([PREFACE, &frame(4, 0, 0, &settings)].concat())
             .unwrap();
         conn.send(frame(WINDOW_UPDATE, 0, 0, &window)).unwrap();
-        Self::asked_on(conn, path)
+        Self::request_on(conn, path)
     }
 
-    /// Takes the answer with a pause after each frame, sends WINDOW_UPDATEs and acknowledges pings. Returns the length
-    /// of the body. `begun` is called after the first frame of it.
-    fn take_slowly(&mut self, begun: impl FnOnce()) -> Result<usize, String> {
+    /// Reads the answer with a pause after each frame, sends WINDOW_UPDATEs and acknowledges pings. Returns the length
+    /// of the body. Calls `begun` after the first DATA frame.
+    fn read_slowly(&mut self, begun: impl FnOnce()) -> Result<usize, String> {
         let (mut length, mut begun) = (0, Some(begun));
         while let Some(received) = self.next() {
             let payload = &received[9..];
@@ -358,7 +361,7 @@ impl Frames {
         Err(format!("closed after {length} bytes"))
     }
 
-    fn asked_on(mut conn: Conn, path: &str) -> Self {
+    fn request_on(mut conn: Conn, path: &str) -> Self {
         // :path is a literal that is not indexed, by the fourth name of the static table
         let length = u8::try_from(path.len()).unwrap();
         let head = [
@@ -377,50 +380,50 @@ impl Frames {
 }
 
 #[test]
-fn goaway_is_said_when_a_drain_begins_and_not_when_it_ends() {
+fn goaway_is_sent_when_a_drain_begins_and_not_when_it_ends() {
     let mut process = Launch::playground()
         .settings("[shutdown]\ngrace = \"20s\"\n")
         .serve();
-    let mut frames = Frames::asked(&process, "/sleep/10000");
+    let mut frames = Frames::request(&process, "/sleep/10000");
     assert_eq!(process.get("/"), "Hello, world!");
     process.signal(Signal::TERM);
     assert_eq!(
         frames.until(&[GOAWAY, HEADERS]),
         Some(GOAWAY),
-        "before the answer"
+        "GOAWAY comes before the answer"
     );
     assert_eq!(
         frames.until(&[HEADERS]),
         Some(HEADERS),
-        "and the answer comes"
+        "the answer still comes"
     );
     drop(frames);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }
 
 #[test]
-fn goaway_is_said_when_a_handover_begins() {
+fn goaway_is_sent_when_a_handover_begins() {
     let settings = "[upgrade]\nrollback_window = \"300ms\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let old = lineage.newest();
-    let mut frames = Frames::asked(&lineage, "/sleep/12000");
+    let mut frames = Frames::request(&lineage, "/sleep/12000");
     lineage.upgrade();
     assert_eq!(
         frames.until(&[GOAWAY, HEADERS]),
         Some(GOAWAY),
-        "before the answer"
+        "GOAWAY comes before the answer"
     );
     assert_eq!(
         frames.until(&[HEADERS]),
         Some(HEADERS),
-        "and the answer comes"
+        "the answer still comes"
     );
     drop(frames);
     lineage.gone(old, LONG);
 }
 
-/// Starts slow downloads, calls `leave` when all have begun, and has each of them complete.
-fn downloads_are_complete_although(process: &Process, leave: impl FnOnce()) {
+/// Starts slow downloads, calls `interrupt` after all have begun, and checks that each completes.
+fn assert_downloads_complete(process: &Process, interrupt: impl FnOnce()) {
     const LENGTH: usize = 8_000_000;
     let (begun, all_begun) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
@@ -428,14 +431,14 @@ fn downloads_are_complete_although(process: &Process, leave: impl FnOnce()) {
             .map(|_| {
                 let begun = begun.clone();
                 let mut frames =
-                    Frames::asked_without_windows(process, &format!("/bytes/{LENGTH}"));
-                scope.spawn(move || frames.take_slowly(|| begun.send(()).unwrap()))
+                    Frames::request_without_windows(process, &format!("/bytes/{LENGTH}"));
+                scope.spawn(move || frames.read_slowly(|| begun.send(()).unwrap()))
             })
             .collect();
         downloads
             .iter()
             .for_each(|_| all_begun.recv_timeout(LONG).unwrap());
-        leave();
+        interrupt();
         for download in downloads {
             assert_eq!(download.join().unwrap(), Ok(LENGTH));
         }
@@ -443,33 +446,41 @@ fn downloads_are_complete_although(process: &Process, leave: impl FnOnce()) {
 }
 
 #[test]
-fn a_slow_download_is_complete_although_the_process_stops() {
+fn slow_downloads_complete_while_the_process_drains() {
     let settings = "[shutdown]\ngrace = \"60s\"\n";
     for _ in 0..4 {
         let mut process = Launch::playground().settings(settings).serve();
-        downloads_are_complete_although(&process, || process.signal(Signal::TERM));
+        assert_downloads_complete(&process, || process.signal(Signal::TERM));
         assert_eq!(process.wait_exit(LONG).code(), Some(0));
-        assert!(!process.log().contains("cut "), "{}", process.log());
+        assert!(
+            !process.log().contains("closed before its end"),
+            "{}",
+            process.log()
+        );
     }
 }
 
 #[test]
-fn a_slow_download_is_complete_although_the_process_is_replaced() {
+fn slow_downloads_complete_while_an_upgrade_replaces_the_process() {
     let settings = "[shutdown]\ngrace = \"60s\"\n[upgrade]\nrollback_window = \"300ms\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     for _ in 0..4 {
         let old = lineage.newest();
         let mark = lineage.mark();
         let mut new = None;
-        downloads_are_complete_although(&lineage, || new = Some(lineage.begin()));
+        assert_downloads_complete(&lineage, || new = Some(lineage.begin()));
         lineage.confirmed(mark, new.unwrap());
         lineage.gone(old, LONG);
     }
-    assert!(!lineage.log().contains("cut "), "{}", lineage.log());
+    assert!(
+        !lineage.log().contains("closed before its end"),
+        "{}",
+        lineage.log()
+    );
 }
 
 #[test]
-fn the_goaway_of_a_connection_error_reaches_a_client_that_goes_on_sending() {
+fn a_client_that_is_still_sending_receives_the_goaway_of_a_connection_error() {
     let process = Launch::playground().serve();
     for round in 0..20 {
         let mut conn = raw(&process);
@@ -485,14 +496,14 @@ fn the_goaway_of_a_connection_error_reaches_a_client_that_goes_on_sending() {
 }
 
 #[test]
-fn crumbs_of_cookies_are_one_field() {
+fn several_cookie_fields_are_joined_into_one() {
     let process = Launch::fixture().serve();
     run(async {
         let client = Client::open(&process).await;
         let request = Request::get("http://localhost/cookie-header");
         let request = ["a=1", "b=2; c=3", "d=4"]
             .iter()
-            .fold(request, |request, crumb| request.header("cookie", *crumb));
+            .fold(request, |request, cookie| request.header("cookie", *cookie));
         let mut requests = client.requests.clone().ready().await.unwrap();
         let (answer, _) = requests
             .send_request(request.body(()).unwrap(), true)
@@ -505,7 +516,7 @@ fn crumbs_of_cookies_are_one_field() {
 }
 
 #[test]
-fn requests_are_logged_and_counted_as_any_others() {
+fn http_2_requests_are_logged_and_counted() {
     let settings = "metrics.path = \"/metrics\"\n[log]\naccess = true\n";
     let process = Launch::playground().settings(settings).serve();
     run(async {
@@ -525,7 +536,7 @@ fn requests_are_logged_and_counted_as_any_others() {
     );
     let line = process.wait_for_log(0, "/bytes/100000");
     assert!(line.contains("100000,"), "{line}");
-    let scrape = wait::until(LONG, "all are counted", || {
+    let scrape = wait::until(LONG, "the metrics count the request", || {
         let scrape = process.get("/metrics");
         scrape
             .contains("route=\"/bytes/:n\",method=\"GET\",status=\"200\"} 1")
@@ -541,7 +552,7 @@ fn requests_are_logged_and_counted_as_any_others() {
 }
 
 #[test]
-fn an_idle_connection_is_told_to_go() {
+fn an_idle_connection_is_closed_at_idle_timeout() {
     let process = Launch::playground()
         .settings("[http]\nidle_timeout = \"2s\"\n")
         .serve();
@@ -550,7 +561,7 @@ fn an_idle_connection_is_told_to_go() {
         assert_eq!(
             client.get("/sleep/3000").await.1,
             "slept",
-            "one with a stream is not idle"
+            "a connection with an open stream is not idle"
         );
         let end = client.end.await.unwrap();
         assert!(end.is_ok() || end.is_err_and(|error| error.is_go_away()));
@@ -558,12 +569,12 @@ fn an_idle_connection_is_told_to_go() {
 }
 
 #[test]
-fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
+fn a_stream_that_its_client_does_not_read_is_reset_and_other_streams_go_on() {
     let process = Launch::playground()
         .settings("[http]\nwrite_timeout = \"500ms\"\n")
         .serve();
     run(async {
-        // the connection has room, the stream that is not read has none
+        // the window of the connection has room left while the window of the unread stream is full
         let client = Client::with(
             &process,
             h2::client::Builder::new().initial_connection_window_size(1 << 20),
@@ -572,11 +583,11 @@ fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
         let stalled = client.send("GET", "/bytes/10000000", None).await.unwrap();
         let mut body = stalled.into_body();
         let end = loop {
-            // taken, but no room is given for more
+            // data is read, but no WINDOW_UPDATE is sent
             match body.data().await {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => break error,
-                None => panic!("it ended as if it were whole"),
+                None => panic!("the stream ended as if the body were complete"),
             }
         };
         assert!(end.is_reset(), "{end}");
@@ -585,7 +596,7 @@ fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
 }
 
 #[test]
-fn a_client_that_opens_and_resets_streams_is_refused() {
+fn a_flood_of_opened_and_reset_streams_closes_the_connection() {
     let process = Launch::playground().serve();
     let mut conn = raw(&process);
     let mut flood = Vec::new();
@@ -599,12 +610,12 @@ fn a_client_that_opens_and_resets_streams_is_refused() {
         ));
     }
     let sent = conn.send(&flood);
-    assert!(ends(&mut conn, sent), "it is still served");
+    assert!(is_ended(&mut conn, sent), "the connection is still open");
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
 #[test]
-fn handlers_at_work_are_no_more_than_twice_the_streams() {
+fn a_connection_runs_at_most_twice_max_streams_handlers() {
     let process = Launch::fixture()
         .settings("[http]\nmax_streams = 3\n")
         .serve();
@@ -623,10 +634,10 @@ fn handlers_at_work_are_no_more_than_twice_the_streams() {
         assert_eq!(
             process.get("/made"),
             "1",
-            "another connection has streams of its own"
+            "another connection has its own limit"
         );
         std::fs::write(process.dir().path().join("enough"), "").unwrap();
-        wait::until(LONG, "they have ended", || {
+        wait::until(LONG, "all handlers have ended", || {
             (process.log().matches("the work is done").count() == 6).then_some(())
         });
         while client.get("/made").await.0 != StatusCode::OK {}
@@ -634,13 +645,13 @@ fn handlers_at_work_are_no_more_than_twice_the_streams() {
 }
 
 #[test]
-fn more_headers_than_allowed_are_431() {
+fn a_request_with_too_many_headers_is_rejected_with_431() {
     let process = Launch::playground()
         .settings("[http]\nmax_headers = 20\n")
         .serve();
     run(async {
         let client = Client::open(&process).await;
-        let asked = |headers: usize| {
+        let request = |headers: usize| {
             let request = Request::get("http://localhost/");
             (0..headers).fold(request, |request, number| {
                 request.header(format!("x-{number}"), "1")
@@ -652,7 +663,7 @@ fn more_headers_than_allowed_are_431() {
         ] {
             let mut requests = client.requests.clone().ready().await.unwrap();
             let (answer, _) = requests
-                .send_request(asked(headers).body(()).unwrap(), true)
+                .send_request(request(headers).body(()).unwrap(), true)
                 .unwrap();
             assert_eq!(answer.await.unwrap().status(), expected, "{headers}");
         }
@@ -660,7 +671,7 @@ fn more_headers_than_allowed_are_431() {
 }
 
 #[test]
-fn a_client_that_resets_its_stream_or_goes_is_noticed_while_the_handler_works() {
+fn the_server_notices_a_reset_stream_or_a_closed_connection_while_the_handler_works() {
     let process = Launch::fixture().settings("[log]\naccess = true\n").serve();
     let noticed = |mark| {
         let line = process.wait_for_log(mark, "/works 499");
@@ -676,55 +687,66 @@ fn a_client_that_resets_its_stream_or_goes_is_noticed_while_the_handler_works() 
                 true,
             )
             .unwrap();
-        assert_eq!(client.get("/made").await.1, "1", "it has come");
+        assert_eq!(
+            client.get("/made").await.1,
+            "1",
+            "the server has received the request"
+        );
         stream.send_reset(Reason::CANCEL);
-        assert_eq!(client.get("/made").await.1, "1", "the connection goes on");
+        assert_eq!(
+            client.get("/made").await.1,
+            "1",
+            "the connection stays open"
+        );
         noticed(0)
     });
-    let frames = Frames::asked(&process, "/works");
+    let frames = Frames::request(&process, "/works");
     process.wait_for_log(mark, "begins to work");
     drop(frames);
     let mark = noticed(mark);
     std::fs::write(process.dir().path().join("enough"), "").unwrap();
     process.wait_for_log(mark, "the work is done");
-    wait::until(LONG, "both run to their end", || {
+    wait::until(LONG, "both handlers run to their end", || {
         (process.log().matches("the work is done").count() == 2).then_some(())
     });
 }
 
-/// Sends `frames` again and again, and reads what comes of it, until the connection ends.
-fn flood(frames: &[u8]) {
+/// Sends `frames` again and again and reads the answers until the server closes the connection.
+fn assert_flood_is_closed(frames: &[u8]) {
     let process = Launch::playground().serve();
     let mut conn = raw(&process);
     let mut answers = conn.try_clone().unwrap();
-    let reading = std::thread::spawn(move || ends(&mut answers, Ok(())));
+    let reading = std::thread::spawn(move || is_ended(&mut answers, Ok(())));
     let until = std::time::Instant::now() + LONG;
     let mut sent = Ok(());
     while sent.is_ok() && !reading.is_finished() {
-        assert!(std::time::Instant::now() < until, "it is still listened to");
+        assert!(
+            std::time::Instant::now() < until,
+            "the connection is still open"
+        );
         sent = conn.send(frames);
     }
-    assert!(reading.join().unwrap(), "it is not closed");
+    assert!(reading.join().unwrap(), "the connection is still open");
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
 #[test]
-fn a_flood_of_pings_is_refused() {
-    flood(&frame(6, 0, 0, b"are you?").repeat(100));
+fn a_flood_of_pings_closes_the_connection() {
+    assert_flood_is_closed(&frame(6, 0, 0, b"are you?").repeat(100));
 }
 
 #[test]
-fn a_flood_of_settings_is_refused() {
-    flood(&SETTINGS.repeat(100));
+fn a_flood_of_settings_closes_the_connection() {
+    assert_flood_is_closed(&SETTINGS.repeat(100));
 }
 
 #[test]
-fn a_flood_of_priorities_is_refused() {
-    flood(&frame(2, 0, 1, b"\0\0\0\0\x10").repeat(100));
+fn a_flood_of_priorities_closes_the_connection() {
+    assert_flood_is_closed(&frame(2, 0, 1, b"\0\0\0\0\x10").repeat(100));
 }
 
 #[test]
-fn pings_beside_requests_are_no_flood() {
+fn pings_between_requests_do_not_close_the_connection() {
     let process = Launch::playground().serve();
     run(async {
         let stream = TcpStream::connect(tcp(&process)).await.unwrap();
@@ -745,22 +767,22 @@ fn pings_beside_requests_are_no_flood() {
 }
 
 #[test]
-fn a_head_that_never_ends_is_refused() {
+fn an_endless_header_block_closes_the_connection() {
     let process = Launch::playground().serve();
     let mut conn = raw(&process);
     let mut sent = conn.send(frame(1, 0, 1, GET));
-    // a header of 4,000 bytes, never indexed, in a frame of its own
+    // a header of 4,000 bytes, never indexed, in a CONTINUATION frame of its own
     let mut field = b"\x10\x01x\x7f\xa1\x1e".to_vec();
     field.resize(6 + 4000, b'y');
     for _ in 0..5000 {
         sent = sent.and_then(|()| conn.send(frame(9, 0, 1, &field)));
     }
-    assert!(ends(&mut conn, sent), "it is still listened to");
+    assert!(is_ended(&mut conn, sent), "the connection is still open");
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
-/// Whether the server has ended the connection.
-fn ends(conn: &mut Conn, sent: Result<(), Failure>) -> bool {
+/// Returns true if the server has ended the connection.
+fn is_ended(conn: &mut Conn, sent: Result<(), Failure>) -> bool {
     if sent.is_err() {
         return true;
     }

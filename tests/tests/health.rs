@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`: what a balancer is told in each phase, and what the application's own checks add to it.
+//! `/livez` and `/readyz`: their answers in each phase, and the checks that an application adds.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use slackwater_tests::wait::until;
 
 const LONG: Duration = Duration::from_secs(20);
 
-fn asked(process: &Process, path: &str) -> (u16, Value) {
-    read(process.conn().ask(path).unwrap())
+fn get(process: &Process, path: &str) -> (u16, Value) {
+    parse(process.conn().ask(path).unwrap())
 }
 
-fn read(answer: Answer) -> (u16, Value) {
+fn parse(answer: Answer) -> (u16, Value) {
     let text = answer.text();
     (
         answer.status,
@@ -25,36 +25,36 @@ fn read(answer: Answer) -> (u16, Value) {
 }
 
 #[test]
-fn a_serving_process_lives_and_is_ready() {
+fn a_serving_process_is_alive_and_ready() {
     let process = Launch::playground().serve();
     assert_eq!(
-        asked(&process, "/livez"),
+        get(&process, "/livez"),
         (200, serde_json::json!({ "status": "alive" }))
     );
-    let (code, report) = asked(&process, "/readyz");
+    let (code, report) = get(&process, "/readyz");
     assert_eq!(
         (code, &report["status"], &report["generation"]),
         (200, &"ready".into(), &1.into())
     );
     process.reload();
-    assert_eq!(asked(&process, "/readyz").1["generation"], 2);
+    assert_eq!(get(&process, "/readyz").1["generation"], 2);
 }
 
 #[test]
-fn a_path_can_be_moved_or_switched_off() {
+fn the_paths_of_health_checks_can_be_changed_or_disabled() {
     let process = Launch::playground()
         .settings("health.live = \"\"\nhealth.ready = \"/readyz\"\n")
         .serve();
     assert_eq!(process.conn().ask("/livez").unwrap().status, 404);
     process.settings("health.live = \"/alive\"\n");
     process.reload();
-    assert_eq!(asked(&process, "/alive").0, 200);
+    assert_eq!(get(&process, "/alive").0, 200);
 }
 
 #[test]
-fn checks_of_the_application_are_named_with_what_they_found() {
+fn readyz_reports_each_check_of_the_application_with_its_error() {
     let process = Launch::fixture().serve();
-    let (code, report) = asked(&process, "/readyz");
+    let (code, report) = get(&process, "/readyz");
     assert_eq!(code, 200, "{report}");
     let names: Vec<&str> = report["checks"]
         .as_array()
@@ -63,15 +63,15 @@ fn checks_of_the_application_are_named_with_what_they_found() {
         .map(|c| c["name"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["always", "told"]);
-    for (does, why) in [
+    for (behavior, error) in [
         ("fail", "told to fail"),
         ("hang", "no answer within 300ms"),
         ("panic", "told to panic"),
     ] {
-        process.settings(&format!("[app]\ncheck = \"{does}\"\n"));
+        process.settings(&format!("[app]\ncheck = \"{behavior}\"\n"));
         process.reload();
         let mark = process.mark();
-        let (code, report) = asked(&process, "/readyz");
+        let (code, report) = get(&process, "/readyz");
         assert_eq!(
             (code, &report["status"]),
             (503, &"failing".into()),
@@ -85,39 +85,42 @@ fn checks_of_the_application_are_named_with_what_they_found() {
             (&"ok".into(), &"failed".into())
         );
         assert!(
-            report["checks"][1]["error"].as_str().unwrap().contains(why),
+            report["checks"][1]["error"]
+                .as_str()
+                .unwrap()
+                .contains(error),
             "{report}"
         );
-        process.wait_for_log(mark, why);
+        process.wait_for_log(mark, error);
         assert_eq!(
-            asked(&process, "/livez").0,
+            get(&process, "/livez").0,
             200,
-            "that it lives is another matter"
+            "a failed check does not affect /livez"
         );
         assert_eq!(
             process.get("/pid"),
             process.pid().to_string(),
-            "requests are answered all the same"
+            "requests are still answered"
         );
     }
 }
 
 #[test]
-fn a_lame_duck_is_not_ready_and_answers_everything_else() {
+fn during_the_shutdown_delay_a_process_is_not_ready_and_answers_requests() {
     let process = Launch::playground()
         .settings("shutdown.delay = \"1m\"\n")
         .serve();
     process.signal(Signal::TERM);
-    until(LONG, "not ready", || {
-        (asked(&process, "/readyz").0 == 503).then_some(())
+    until(LONG, "the process is not ready", || {
+        (get(&process, "/readyz").0 == 503).then_some(())
     });
-    assert_eq!(asked(&process, "/readyz").1["status"], "leaving");
-    assert_eq!(asked(&process, "/livez").0, 200);
+    assert_eq!(get(&process, "/readyz").1["status"], "leaving");
+    assert_eq!(get(&process, "/livez").0, 200);
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
 #[test]
-fn who_is_connected_while_it_pauses_or_drains_is_told_so() {
+fn readyz_reports_a_pause_or_a_drain_on_connections_that_are_open() {
     let launch = Launch::playground()
         .settings("control.socket = \"app.control\"\nshutdown.keepalive_grace = \"10s\"\n");
     let (process, operator) = (launch.serve(), Operator::of(&launch));
@@ -128,15 +131,15 @@ fn who_is_connected_while_it_pauses_or_drains_is_told_so() {
     };
     let mut conn = connected();
     operator.ok(&["pause"]);
-    let (code, report) = read(conn.ask("/readyz").unwrap());
+    let (code, report) = parse(conn.ask("/readyz").unwrap());
     assert_eq!((code, &report["status"]), (503, &"paused".into()));
     operator.ok(&["resume"]);
-    assert_eq!(asked(&process, "/readyz").0, 200);
+    assert_eq!(get(&process, "/readyz").0, 200);
     let mut conn = connected();
     process.signal(Signal::QUIT);
-    until(LONG, "it drains", || {
+    until(LONG, "the process drains", || {
         (operator.first()["phase"] == "last_call").then_some(())
     });
-    let (code, report) = read(conn.ask("/readyz").unwrap());
+    let (code, report) = parse(conn.ask("/readyz").unwrap());
     assert_eq!((code, &report["status"]), (503, &"leaving".into()));
 }

@@ -1,4 +1,4 @@
-//! What more than one topic needs.
+//! Functions that several test modules use.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -7,26 +7,26 @@ use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
 use slackwater_tests::lineage::Lineage;
 
-/// A listener that the test holds for a process under test, and where it is.
+/// Opens a listener for a process under test. Returns it with its address.
 pub(crate) fn held_socket() -> (TcpListener, Addr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().into();
     (listener, addr)
 }
 
-/// Milliseconds, short.
+/// Returns a duration of `count` milliseconds.
 pub(crate) fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// How long it took, beside what it gave.
+/// Runs `work` and returns its duration and its result.
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let begun = Instant::now();
     let value = work();
     (begun.elapsed(), value)
 }
 
-/// The pid of the process that answers on a connection.
+/// Returns the pid of the process that answers on a connection.
 pub(crate) fn pid_on(conn: &mut Conn) -> u32 {
     let answer = conn
         .ask("/pid")
@@ -37,7 +37,7 @@ pub(crate) fn pid_on(conn: &mut Conn) -> u32 {
         .unwrap_or_else(|_| panic!("no pid: {answer:?}"))
 }
 
-/// The pid of the process that answers on a new connection.
+/// Returns the pid of the process that answers on a new connection.
 pub(crate) fn pid_of_server(lineage: &Lineage) -> u32 {
     lineage
         .get("/pid")
@@ -45,7 +45,7 @@ pub(crate) fn pid_of_server(lineage: &Lineage) -> u32 {
         .unwrap_or_else(|_| panic!("no pid; the output:\n{}", lineage.log()))
 }
 
-/// A port that was free a moment ago: some tools bind by themselves, and cannot say what they got.
+/// Returns an address whose port was free a moment ago, for tools that bind themselves and do not report their port.
 pub(crate) fn free_addr() -> Addr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()

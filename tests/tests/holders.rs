@@ -1,4 +1,4 @@
-//! The socket holders of others: systemfd, systemd-socket-activate, systemd's socket units.
+//! Sockets and services of other programs: systemfd, systemd-socket-activate, systemd's socket and service units.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,8 +16,8 @@ use crate::help::free_addr;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// A holder that is started with its own arguments and then the playground's path; it binds at `addr`.
-fn held_by(holder: &Path, args: &[&str], addr: &Addr) {
+/// Starts the playground through `holder`, which binds `addr`, and checks that the playground serves and stops.
+fn assert_serves_below(holder: &Path, args: &[&str], addr: &Addr) {
     let launch = Launch::program(holder)
         .args(args)
         .args([program::playground()]);
@@ -38,12 +38,12 @@ fn held_by(holder: &Path, args: &[&str], addr: &Addr) {
 }
 
 #[test]
-fn systemfd_passes_its_socket_on() {
+fn systemfd_passes_its_socket_to_the_server() {
     let Some(systemfd) = or_skip(systemfd()) else {
         return;
     };
     let addr = free_addr();
-    held_by(
+    assert_serves_below(
         &systemfd,
         &["--no-pid", "-s", &format!("http::{addr}"), "--"],
         &addr,
@@ -51,16 +51,16 @@ fn systemfd_passes_its_socket_on() {
 }
 
 #[test]
-fn systemd_socket_activate_passes_its_socket_on() {
+fn systemd_socket_activate_passes_its_socket_to_the_server() {
     let Some(activate) = or_skip(socket_activate()) else {
         return;
     };
     let addr = free_addr();
-    held_by(&activate, &["-l", &addr.to_string()], &addr);
+    assert_serves_below(&activate, &["-l", &addr.to_string()], &addr);
 }
 
 #[test]
-fn a_socket_unit_of_systemd_passes_its_sockets_on() {
+fn a_socket_unit_of_systemd_passes_its_sockets_to_the_service() {
     let Some(with_units) = or_skip(sandboxed_systemd()) else {
         return;
     };
@@ -73,33 +73,33 @@ fn a_socket_unit_of_systemd_passes_its_sockets_on() {
         "app.service",
         "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=@STAGE@/playground\nStandardOutput=append:/run/app.log\n",
     );
-    // the second request is answered by a second process, on the socket that systemd held meanwhile
+    // the last request is answered by a second process, which systemd starts with the same socket
     let script = "set -e; systemctl start app.socket; ask 8080 /; ask 8080 /greet/unit
         systemctl stop app.service; ask 8080 /; cat /run/app.log";
-    let said = beside_systemd(&with_units, &units, script);
-    assert_eq!(said.matches("Hello, world!").count(), 2, "{said}");
+    let output = run_with_systemd(&with_units, &units, script);
+    assert_eq!(output.matches("Hello, world!").count(), 2, "{output}");
     assert!(
-        said.contains("unit!") && said.contains("listening on 127.0.0.1:8080"),
-        "{said}"
+        output.contains("unit!") && output.contains("listening on 127.0.0.1:8080"),
+        "{output}"
     );
 }
 
-/// Runs a script beside a systemd that knows these units; gives what it said.
-fn beside_systemd(with_units: &Path, units: &Dir, script: &str) -> String {
+/// Runs a script next to a sandboxed systemd that has loaded `units`. Returns the standard output of the script.
+fn run_with_systemd(with_units: &Path, units: &Dir, script: &str) -> String {
     let output = Command::new(with_units)
         .args([units.path(), &program::playground()])
         .arg(script)
         .output()
         .expect("the sandbox starts");
-    let (said, trouble) = (
+    let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert!(output.status.success(), "{said}\n{trouble}");
-    said.into_owned()
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    stdout.into_owned()
 }
 
-/// A unit as the manual writes it.
+/// A service unit like the one in the manual.
 const NOTIFY: &str = "[Unit]\nDefaultDependencies=no\n\
     [Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=10\nTimeoutStopSec=30\n\
     Environment=SLACKWATER_UPGRADE__ROLLBACK_WINDOW=300ms SLACKWATER_LOG__FORMAT=json\n\
@@ -107,33 +107,33 @@ const NOTIFY: &str = "[Unit]\nDefaultDependencies=no\n\
     StandardOutput=append:/run/app.log\n";
 
 #[test]
-fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
+fn systemd_reloads_upgrades_and_stops_a_notify_unit() {
     let Some(with_units) = or_skip(sandboxed_systemd()) else {
         return;
     };
     let units = Dir::new();
     units.write("app.service", NOTIFY);
-    // `systemctl start` returns with READY=1, and `systemctl reload` with the one that follows RELOADING=1
+    // `systemctl start` returns after READY=1, and `systemctl reload` after the READY=1 that follows RELOADING=1
     let script = r#"set -e
         main() { systemctl show app -p MainPID --value; }
         state() { systemctl show app -p ActiveState -p SubState -p Result -p NRestarts --value | xargs; }
         until_main_is_not() { for try in $(seq 600); do [[ $(main) != "$1" && $(main) != 0 ]] && return; sleep 0.05; done; return 1; }
-        until_said() { for try in $(seq 600); do (($(grep -c "$1" /run/app.log) >= $2)) && return; sleep 0.05; done; return 1; }
+        until_logged() { for try in $(seq 600); do (($(grep -c "$1" /run/app.log) >= $2)) && return; sleep 0.05; done; return 1; }
         systemctl start app; ask 8080 / >/dev/null
         first=$(main); echo "started $first: $(state)"
-        systemctl reload app; until_said reloaded 1; echo "reloaded: $(state)"
+        systemctl reload app; until_logged reloaded 1; echo "reloaded: $(state)"
         for upgrade in 1 2; do
           before=$(main)
           systemctl kill -s USR2 --kill-whom=main app
-          until_main_is_not "$before"; until_said 'upgrade: confirmed' $upgrade
+          until_main_is_not "$before"; until_logged 'upgrade: confirmed' $upgrade
           echo "upgraded $upgrade: $(state)"
-          until_said 'systemd treats this process as its child' $upgrade
+          until_logged 'systemd treats this process as its child' $upgrade
           echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
         done
-        systemctl reload app; until_said reloaded 2; echo "reloaded again: $(state)"
+        systemctl reload app; until_logged reloaded 2; echo "reloaded again: $(state)"
         systemctl stop app; echo "stopped: $(state)"; pgrep -x playground && exit 1
         cat /run/app.log"#;
-    let said = beside_systemd(&with_units, &units, script);
+    let output = run_with_systemd(&with_units, &units, script);
     for line in [
         "upgraded 1: success 0 active running",
         "upgraded 2: success 0 active running",
@@ -142,13 +142,17 @@ fn a_notify_unit_of_systemd_is_reloaded_upgraded_and_stopped() {
         "stopped: success 0 inactive dead",
         said::STOPPED,
     ] {
-        assert!(said.contains(line), "{line:?} is not in: {said}");
+        assert!(output.contains(line), "{line:?} is not in: {output}");
     }
-    assert_eq!(said.matches("answered by main: yes").count(), 2, "{said}");
+    assert_eq!(
+        output.matches("answered by main: yes").count(),
+        2,
+        "{output}"
+    );
 }
 
 #[test]
-fn a_unit_of_systemd_survives_an_upgrade_that_is_rolled_back() {
+fn a_systemd_service_survives_an_upgrade_that_is_rolled_back() {
     let Some(with_units) = or_skip(sandboxed_systemd()) else {
         return;
     };
@@ -165,14 +169,14 @@ fn a_unit_of_systemd_survives_an_upgrade_that_is_rolled_back() {
         ask 8080 / | tail -n1
         systemctl show app -p ActiveState -p NRestarts --value | xargs
         systemctl stop app; cat /run/app.log"#;
-    let said = beside_systemd(&with_units, &units, script);
+    let output = run_with_systemd(&with_units, &units, script);
     for line in ["main is the first again: yes", "Hello, world!", "0 active"] {
-        assert!(said.contains(line), "{line:?} is not in: {said}");
+        assert!(output.contains(line), "{line:?} is not in: {output}");
     }
 }
 
 #[test]
-fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
+fn a_systemd_service_survives_an_upgrade_to_a_foreign_program() {
     let Some(with_units) = or_skip(sandboxed_systemd()) else {
         return;
     };
@@ -195,7 +199,7 @@ fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
         systemctl show app -p ActiveState -p SubState -p Result -p NRestarts --value | xargs
         echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
         systemctl stop app; systemctl show app -p ActiveState --value; cat /run/app.log"#;
-    let said = beside_systemd(&with_units, &units, script);
+    let output = run_with_systemd(&with_units, &units, script);
     for line in [
         "the first is gone",
         "I am a stranger",
@@ -203,38 +207,38 @@ fn a_unit_of_systemd_lives_on_in_a_program_of_other_make() {
         "answered by main: yes",
         "inactive",
     ] {
-        assert!(said.contains(line), "{line:?} is not in: {said}");
+        assert!(output.contains(line), "{line:?} is not in: {output}");
     }
 }
 
 #[test]
-fn a_process_that_ends_during_the_next_but_one_upgrade_leaves_systemd_its_main_one() {
+fn systemd_keeps_its_main_process_if_an_older_process_exits_during_the_second_upgrade() {
     let Some(with_units) = or_skip(sandboxed_systemd()) else {
         return;
     };
     let units = Dir::new();
     units.write("app.service", &NOTIFY.replace("300ms", "3s"));
-    // the first one drains until the third is on trial, and the second is there to hear of its end
+    // the first process drains until the third waits for its confirmation; the second still runs when the first exits
     let script = r#"set -e
         main() { systemctl show app -p MainPID --value; }
-        until_said() { for try in $(seq 600); do (($(grep -c "$1" /run/app.log) >= $2)) && return; sleep 0.05; done; return 1; }
+        until_logged() { for try in $(seq 600); do (($(grep -c "$1" /run/app.log) >= $2)) && return; sleep 0.05; done; return 1; }
         systemctl start app; ask 8080 /sleep/5000 >/dev/null &
         for number in 1 2; do
           before=$(main)
           systemctl kill -s USR2 --kill-whom=main app
-          until_said 'upgrade: confirmed' $number
+          until_logged 'upgrade: confirmed' $number
         done
         for try in $(seq 600); do [[ ! -e /proc/$before ]] && break; sleep 0.05; done
         echo "the second is $([[ -e /proc/$before ]] && echo there || echo gone)"
         systemctl show app -p ActiveState -p SubState -p Result -p NRestarts --value | xargs
         echo "answered by main: $([[ $(ask 8080 /pid | tail -n1) == $(main) ]] && echo yes || echo no)"
         systemctl stop app; cat /run/app.log"#;
-    let said = beside_systemd(&with_units, &units, script);
+    let output = run_with_systemd(&with_units, &units, script);
     for line in [
         "the second is gone",
         "success 0 active running",
         "answered by main: yes",
     ] {
-        assert!(said.contains(line), "{line:?} is not in: {said}");
+        assert!(output.contains(line), "{line:?} is not in: {output}");
     }
 }

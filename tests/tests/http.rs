@@ -1,4 +1,4 @@
-//! Plain requests over real connections: answers in order, bodies both ways, connections kept, parked or not.
+//! HTTP/1 requests over real connections: answers in order, bodies in both directions, connections kept open.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use slackwater_tests::process::Process;
 
 use crate::help::ms;
 
-/// A server whose idle connections are parked at once, and one whose are not.
-fn parking_and_not() -> [Process; 2] {
+/// Starts two servers: one moves its connections to the `IdleSet` almost at once, the other after an hour.
+fn short_and_long_idle_release() -> [Process; 2] {
     ["\"10ms\"", "\"1h\""].map(|release| {
         Launch::playground()
             .settings(&format!("[http]\nidle_release = {release}\n"))
@@ -45,8 +45,8 @@ fn the_routes_of_the_playground_answer() {
 }
 
 #[test]
-fn a_connection_is_kept_and_answers_in_order() {
-    for process in parking_and_not() {
+fn a_connection_is_kept_open_and_its_requests_are_answered_in_order() {
+    for process in short_and_long_idle_release() {
         let mut conn = process.conn();
         for number in 0..50 {
             assert_eq!(
@@ -61,7 +61,7 @@ fn a_connection_is_kept_and_answers_in_order() {
 
 #[test]
 fn forty_requests_in_one_segment_are_answered_in_order() {
-    for process in parking_and_not() {
+    for process in short_and_long_idle_release() {
         let mut conn = process.conn();
         for round in 0..3 {
             let all: String = (0..40)
@@ -81,7 +81,7 @@ fn forty_requests_in_one_segment_are_answered_in_order() {
 
 #[test]
 fn a_pipeline_with_a_slow_request_and_half_a_request_at_its_end_loses_nothing() {
-    for process in parking_and_not() {
+    for process in short_and_long_idle_release() {
         let mut conn = process.conn();
         conn.send(
             "GET /sleep/100 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nGET /pi",
@@ -96,9 +96,9 @@ fn a_pipeline_with_a_slow_request_and_half_a_request_at_its_end_loses_nothing() 
 }
 
 #[test]
-fn a_request_may_come_byte_by_byte_or_split_anywhere() {
+fn a_request_may_arrive_byte_by_byte_or_in_two_parts() {
     let request = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
-    for process in parking_and_not() {
+    for process in short_and_long_idle_release() {
         let mut conn = process.conn();
         conn.send_in_pieces(request, 1, ms(1)).unwrap();
         assert_eq!(conn.answer().unwrap().text(), "hello");
@@ -112,8 +112,8 @@ fn a_request_may_come_byte_by_byte_or_split_anywhere() {
 }
 
 #[test]
-fn a_client_that_half_closes_after_its_request_is_answered() {
-    for process in parking_and_not() {
+fn a_client_that_half_closes_after_its_request_receives_the_answer() {
+    for process in short_and_long_idle_release() {
         for path in ["/", "/sleep/100", "/stream/2"] {
             let mut conn = process.conn();
             conn.get(path).unwrap();
@@ -125,7 +125,7 @@ fn a_client_that_half_closes_after_its_request_is_answered() {
 }
 
 #[test]
-fn head_gives_the_length_and_no_body() {
+fn an_answer_to_head_has_the_length_and_no_body() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.send("HEAD /bytes/1000 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -138,12 +138,12 @@ fn head_gives_the_length_and_no_body() {
     assert_eq!(
         conn.ask("/").unwrap().text(),
         "Hello, world!",
-        "nothing of a body is in the way"
+        "no byte of a body follows the head"
     );
 }
 
 #[test]
-fn bodies_stream_both_ways() {
+fn bodies_stream_in_both_directions_at_once() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
@@ -152,7 +152,7 @@ fn bodies_stream_both_ways() {
     assert_eq!(
         conn.chunk().unwrap().unwrap(),
         b"first",
-        "it comes back before the request has ended"
+        "the answer begins before the request has ended"
     );
     conn.send("6\r\nsecond\r\n0\r\n\r\n").unwrap();
     conn.body(&mut answer).unwrap();
@@ -161,7 +161,7 @@ fn bodies_stream_both_ways() {
 }
 
 #[test]
-fn an_upload_of_any_length_is_taken_and_does_not_fill_memory() {
+fn a_large_upload_is_read_without_filling_memory() {
     let process = Launch::playground().serve();
     assert_eq!(process.get("/"), "Hello, world!");
     let (before, length) = (process.proc().rss_kib(), 64 << 20);
@@ -180,10 +180,10 @@ fn an_upload_of_any_length_is_taken_and_does_not_fill_memory() {
 }
 
 #[test]
-fn a_stream_comes_as_it_is_made() {
+fn chunks_of_a_stream_are_sent_as_they_are_produced() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
-    // some 28 hours of it
+    // this stream lasts about 28 hours
     conn.get("/stream/1000000").unwrap();
     assert_eq!(conn.head().unwrap().status, 200);
     assert!(
@@ -201,7 +201,7 @@ fn a_stream_comes_as_it_is_made() {
 }
 
 #[test]
-fn events_are_sent_as_a_stream() {
+fn server_sent_events_are_streamed() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.get("/events").unwrap();
@@ -215,7 +215,7 @@ fn events_are_sent_as_a_stream() {
 }
 
 #[test]
-fn a_panic_is_500_and_the_process_lives() {
+fn a_panic_of_a_handler_is_answered_with_500_and_the_process_serves_on() {
     let process = Launch::playground().serve();
     let mark = process.mark();
     assert_eq!(process.conn().ask("/panic").unwrap().status, 500);
@@ -224,7 +224,7 @@ fn a_panic_is_500_and_the_process_lives() {
 }
 
 #[test]
-fn a_panic_before_a_body_is_read_closes_the_connection_and_keeps_nothing() {
+fn a_panic_of_a_handler_before_it_reads_the_body_closes_the_connection() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     let body = "x".repeat(300_000);
@@ -240,7 +240,7 @@ fn a_panic_before_a_body_is_read_closes_the_connection_and_keeps_nothing() {
 }
 
 #[test]
-fn expect_100_continue_is_answered_when_the_body_is_wanted() {
+fn the_server_sends_100_continue_when_the_handler_reads_the_body() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.send(
@@ -253,7 +253,7 @@ fn expect_100_continue_is_answered_when_the_body_is_wanted() {
 }
 
 #[test]
-fn http_1_0_is_spoken_with_and_without_keep_alive() {
+fn http_1_0_requests_are_answered_with_and_without_keep_alive() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
@@ -266,7 +266,7 @@ fn http_1_0_is_spoken_with_and_without_keep_alive() {
 
 #[test]
 fn many_clients_of_all_kinds_are_served_without_a_failure() {
-    for process in parking_and_not() {
+    for process in short_and_long_idle_release() {
         let load = Load::on(&process.addr())
             .clients(8, Pattern::KeepAlive)
             .clients(4, Pattern::NewConnection);
@@ -282,7 +282,7 @@ fn many_clients_of_all_kinds_are_served_without_a_failure() {
 }
 
 #[test]
-fn connections_that_come_and_go_leave_no_descriptor_behind() {
+fn closed_connections_leave_no_descriptor_open() {
     let process = Launch::playground()
         .settings("[http]\nidle_release = \"10ms\"\n")
         .serve();

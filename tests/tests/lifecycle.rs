@@ -1,4 +1,4 @@
-//! A process among others: what it leaves on the disk and in its children, and what it costs to run it.
+//! The resources of a process: pid file, descriptors, threads, memory.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(30);
 const QUICK: &str = "[shutdown]\nkeepalive_grace = \"50ms\"\n";
 
 #[test]
-fn the_pid_file_is_there_as_long_as_the_process() {
+fn the_pid_file_exists_as_long_as_the_process() {
     let settings = format!("pid_file = \"app.pid\"\n{QUICK}");
     let mut process = Launch::playground().settings(&settings).serve();
     until(LONG, "the pid file", || {
@@ -24,7 +24,7 @@ fn the_pid_file_is_there_as_long_as_the_process() {
 }
 
 #[test]
-fn a_pid_file_that_cannot_be_written_is_warned_of_and_no_more() {
+fn a_process_that_cannot_write_its_pid_file_warns_and_serves() {
     let process = Launch::playground()
         .settings("pid_file = \"no/such/dir/app.pid\"\n")
         .serve();
@@ -33,8 +33,8 @@ fn a_pid_file_that_cannot_be_written_is_warned_of_and_no_more() {
 }
 
 #[test]
-fn a_pid_file_of_a_start_that_failed_does_not_exist() {
-    let (_theirs, taken) = held_socket();
+fn a_failed_start_leaves_no_pid_file() {
+    let (_listener, taken) = held_socket();
     let launch = Launch::playground()
         .whole_settings(&format!("listen = \"{taken}\"\npid_file = \"app.pid\"\n"));
     assert_eq!(launch.run(LONG).code(), Some(1));
@@ -42,7 +42,7 @@ fn a_pid_file_of_a_start_that_failed_does_not_exist() {
 }
 
 #[test]
-fn many_reloads_leave_nothing_behind() {
+fn many_reloads_leave_no_descriptors_threads_or_memory_behind() {
     let process = Launch::playground().serve();
     for _ in 0..10 {
         process.reload();
@@ -63,7 +63,7 @@ fn many_reloads_leave_nothing_behind() {
 }
 
 #[test]
-fn as_many_threads_as_set_run() {
+fn the_setting_threads_is_the_number_of_executor_threads() {
     let one = Launch::playground()
         .settings("threads = 1\n")
         .serve()

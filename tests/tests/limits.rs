@@ -1,4 +1,4 @@
-//! Clients that are slow, huge, or never done: a status or a close at the deadline, and memory that does not grow.
+//! Limits on slow clients and large requests: each ends with a status or a close, and memory does not grow.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn with_http(settings: &str) -> Process {
 }
 
 #[test]
-fn a_head_that_comes_a_byte_at_a_time_is_408_at_its_deadline() {
+fn a_head_that_arrives_byte_by_byte_is_rejected_with_408_at_its_deadline() {
     let process = with_http("header_timeout = \"500ms\"");
     let mut conn = process.conn();
     let mut sender = conn.try_clone().unwrap();
@@ -37,21 +37,21 @@ fn a_head_that_comes_a_byte_at_a_time_is_408_at_its_deadline() {
     assert_eq!((answer.status, answer.closes()), (408, true));
     assert!((ms(450)..LONG).contains(&took), "{took:?}");
     assert_eq!(conn.fate(LONG), Fate::Closed);
-    // the sender ends when its connection does
+    // the sender stops after the connection is closed
     let _ = slow.join().unwrap();
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
 #[test]
-fn the_clock_of_a_head_starts_with_its_first_byte() {
+fn the_deadline_of_a_head_starts_with_its_first_byte() {
     let process = with_http("header_timeout = \"400ms\"\nidle_release = \"50ms\"");
     let mut conn = process.conn();
-    assert_eq!(conn.fate(ms(700)), Fate::KeptOpen, "nothing was sent yet");
+    assert_eq!(conn.fate(ms(700)), Fate::KeptOpen, "no byte was sent yet");
     assert_eq!(conn.ask("/").unwrap().status, 200);
     assert_eq!(
         conn.fate(ms(700)),
         Fate::KeptOpen,
-        "nothing of the next one was sent yet"
+        "no byte of the next request was sent yet"
     );
     let begun = Instant::now();
     conn.send("G").unwrap();
@@ -61,19 +61,21 @@ fn the_clock_of_a_head_starts_with_its_first_byte() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_at_its_deadline() {
+fn an_idle_connection_is_closed_at_idle_timeout() {
     let process = with_http("idle_timeout = \"3s\"\nidle_release = \"50ms\"");
     for before in [Before::OneRequest, Before::Nothing] {
         let idle = Idle::open(&process.addr(), 10, before);
         assert_eq!(idle.fates().open, 10);
-        until(LONG, &format!("all are closed, {before:?}"), || {
-            (idle.fates().closed == 10).then_some(())
-        });
+        until(
+            LONG,
+            &format!("all connections are closed, {before:?}"),
+            || (idle.fates().closed == 10).then_some(()),
+        );
     }
 }
 
 #[test]
-fn a_body_that_never_comes_is_408_at_its_deadline() {
+fn a_body_that_does_not_arrive_is_rejected_with_408_at_its_deadline() {
     let process = with_http("body_timeout = \"400ms\"");
     for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         let mut conn = process.conn();
@@ -90,7 +92,7 @@ fn a_body_that_never_comes_is_408_at_its_deadline() {
 }
 
 #[test]
-fn a_body_of_a_gibibyte_that_nobody_wants_is_refused_unread() {
+fn a_gibibyte_body_that_no_handler_reads_is_rejected_unread() {
     let process = with_http("body_timeout = \"1h\"");
     for path in ["/", "/greet/x", "/nowhere"] {
         let mut conn = process.conn();
@@ -98,7 +100,7 @@ fn a_body_of_a_gibibyte_that_nobody_wants_is_refused_unread() {
             "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\nabc"
         ))
         .unwrap();
-        // it does not wait for the body, which would take an hour
+        // the server does not wait for the body, whose timeout is an hour
         let answer = conn.answer().unwrap();
         assert!(
             (400..500).contains(&answer.status) && answer.closes(),
@@ -109,7 +111,7 @@ fn a_body_of_a_gibibyte_that_nobody_wants_is_refused_unread() {
 }
 
 #[test]
-fn a_refusal_reaches_a_client_that_still_sends() {
+fn a_client_that_is_still_sending_receives_the_rejection() {
     let process = Launch::playground().serve();
     for _ in 0..5 {
         let mut conn = process.conn();
@@ -124,13 +126,13 @@ fn a_refusal_reaches_a_client_that_still_sends() {
             (400..500).contains(&answer.status) && answer.closes(),
             "{answer:?}"
         );
-        // what it sent meanwhile was taken and thrown away, until it was told that nobody listens
+        // the server discards the bytes that arrive meanwhile, and then closes the connection
         let _ = upload.join().unwrap();
     }
 }
 
 #[test]
-fn a_head_past_its_size_is_431() {
+fn a_head_over_max_header_bytes_is_rejected_with_431() {
     let process = with_http("max_header_bytes = \"16KiB\"");
     let huge = "x".repeat(40 << 10);
     let mut conn = process.conn();
@@ -148,7 +150,7 @@ fn a_head_past_its_size_is_431() {
 }
 
 #[test]
-fn more_headers_than_allowed_are_431() {
+fn a_request_with_too_many_headers_is_rejected_with_431() {
     let process = Launch::playground().serve();
     let many: String = (0..150).map(|number| format!("A{number}: b\r\n")).collect();
     let mut conn = process.conn();
@@ -158,7 +160,7 @@ fn more_headers_than_allowed_are_431() {
 }
 
 #[test]
-fn a_head_without_end_does_not_fill_memory() {
+fn an_endless_head_does_not_fill_memory() {
     let process = Launch::playground().serve();
     assert_eq!(process.get("/"), "Hello, world!");
     let before = process.proc().rss_kib();
@@ -166,7 +168,7 @@ fn a_head_without_end_does_not_fill_memory() {
         let mut conn = process.conn();
         conn.send(start).unwrap();
         let flood = vec![b'x'; 1 << 20];
-        // it is refused long before: then sending fails, or what is sent is thrown away
+        // the server rejects the head early: then sending fails, or the server discards the bytes
         let sent = (0..32).take_while(|_| conn.send(&flood).is_ok()).count();
         let grown = process.proc().rss_kib().saturating_sub(before);
         assert!(
@@ -178,7 +180,7 @@ fn a_head_without_end_does_not_fill_memory() {
 }
 
 #[test]
-fn a_request_that_takes_too_long_is_503() {
+fn a_request_past_request_timeout_is_answered_with_503() {
     let process = with_http("request_timeout = \"300ms\"");
     let mut conn = process.conn();
     conn.get("/sleep/3600000").unwrap();
@@ -187,7 +189,7 @@ fn a_request_that_takes_too_long_is_503() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_let_go() {
+fn a_client_that_reads_nothing_is_closed_at_write_timeout() {
     let process = with_http("write_timeout = \"500ms\"\n[log]\naccess = true");
     let mut conn = Conn::open(&process.addr()).unwrap();
     conn.get("/bytes/100000000").unwrap();
@@ -201,24 +203,24 @@ fn a_client_that_takes_nothing_is_let_go() {
 }
 
 #[test]
-fn clients_that_do_nothing_cost_nothing() {
+fn idle_connections_do_not_wake_the_process() {
     let process = with_http("idle_release = \"50ms\"");
     let idle = Idle::open(&process.addr(), 300, Before::OneRequest);
-    // once all are parked nothing is left to do but to look at the clock now and then: a wake-up for each of them
-    // would be at least 300
+    // once all connections are in the `IdleSet`, the process wakes up only to check deadlines; one wake-up for each
+    // connection would be at least 300
     let asleep = || {
         let (before, begun) = (process.proc().switches(), Instant::now());
         thread::sleep(ms(500));
-        let a_second =
+        let per_second =
             (process.proc().switches() - before) * 1000 / begun.elapsed().as_millis() as u64;
-        (a_second < 100).then_some(())
+        (per_second < 100).then_some(())
     };
-    until(LONG, "it sleeps", asleep);
+    until(LONG, "the process sleeps", asleep);
     assert_eq!(idle.fates().open, 300);
 }
 
-/// A connection that was open and served before the limits changed.
-fn reloaded(before: &str, after: &str) -> (Process, Conn) {
+/// Opens a connection, sends a request on it, and then reloads the server from the limits `before` to `after`.
+fn serve_then_reload(before: &str, after: &str) -> (Process, Conn) {
     let process = with_http(before);
     let mut conn = process.conn();
     assert_eq!(conn.ask("/").unwrap().status, 200);
@@ -228,7 +230,7 @@ fn reloaded(before: &str, after: &str) -> (Process, Conn) {
 }
 
 #[test]
-fn each_timeout_changes_with_a_reload_for_connections_that_are_open() {
+fn a_reload_changes_each_timeout_of_open_connections() {
     let long = "header_timeout = \"1h\"\nbody_timeout = \"1h\"\nidle_timeout = \"1h\"\n";
     for (setting, sent, expected) in [
         ("header_timeout", "GET / HTTP/1.1\r\n", 408),
@@ -243,7 +245,7 @@ fn each_timeout_changes_with_a_reload_for_connections_that_are_open() {
             503,
         ),
     ] {
-        let (_process, mut conn) = reloaded(long, &format!("{setting} = \"200ms\""));
+        let (_process, mut conn) = serve_then_reload(long, &format!("{setting} = \"200ms\""));
         conn.send(sent).unwrap();
         assert_eq!(
             conn.answer().map(|answer| answer.status),
@@ -254,12 +256,13 @@ fn each_timeout_changes_with_a_reload_for_connections_that_are_open() {
     for release in ["20ms", "1h"] {
         let release = format!("idle_release = \"{release}\"\n");
         let after = format!("{release}idle_timeout = \"200ms\"");
-        let (_process, mut conn) = reloaded(&format!("{long}{release}"), &after);
-        // one that has been silent since before the reload is looked at by the old clock; the next silence by the new
+        let (_process, mut conn) = serve_then_reload(&format!("{long}{release}"), &after);
+        // a connection that is already idle keeps its old deadline; the new timeout applies when it is idle again
         let _ = conn.ask("/");
         assert_eq!(conn.fate(LONG), Fate::Closed, "idle_timeout, {release}");
     }
-    let (process, mut conn) = reloaded("write_timeout = \"1h\"", "write_timeout = \"200ms\"");
+    let (process, mut conn) =
+        serve_then_reload("write_timeout = \"1h\"", "write_timeout = \"200ms\"");
     let before = process.proc().open_fds();
     conn.get("/bytes/100000000").unwrap();
     assert_eq!(conn.head().unwrap().status, 200);
@@ -269,7 +272,7 @@ fn each_timeout_changes_with_a_reload_for_connections_that_are_open() {
 }
 
 #[test]
-fn each_size_changes_with_a_reload_for_connections_that_are_open() {
+fn a_reload_changes_each_size_limit_of_open_connections() {
     let many: String = (0..60).map(|number| format!("A{number}: b\r\n")).collect();
     for (setting, sent, expected) in [
         (
@@ -288,7 +291,7 @@ fn each_size_changes_with_a_reload_for_connections_that_are_open() {
             200,
         ),
     ] {
-        let (process, mut conn) = reloaded("", setting);
+        let (process, mut conn) = serve_then_reload("", setting);
         conn.send(&sent).unwrap();
         assert_eq!(
             conn.answer().map(|answer| answer.status),
@@ -319,18 +322,14 @@ fn each_size_changes_with_a_reload_for_connections_that_are_open() {
 }
 
 #[test]
-fn more_seats_by_a_reload_let_in_who_waits() {
+fn a_reload_that_raises_max_connections_admits_waiting_clients() {
     let process = with_http("max_connections = 2");
-    let inside = Idle::open(&process.addr(), 2, Before::OneRequest);
+    let connected = Idle::open(&process.addr(), 2, Before::OneRequest);
     let mut waiting = process.conn();
     waiting.get("/").unwrap();
-    assert_eq!(
-        waiting.fate(ms(300)),
-        Fate::KeptOpen,
-        "there is no seat for it"
-    );
+    assert_eq!(waiting.fate(ms(300)), Fate::KeptOpen, "no permit is free");
     process.settings("[http]\nmax_connections = 3\n");
     process.reload();
     assert_eq!(waiting.answer().unwrap().text(), "Hello, world!");
-    assert_eq!(inside.fates().open, 2);
+    assert_eq!(connected.fates().open, 2);
 }

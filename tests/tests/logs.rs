@@ -1,4 +1,4 @@
-//! Logs: lines that machines read, files that are reopened, an output that is gone.
+//! Logs: JSON lines, log files that are opened again, and an output that is closed or blocked.
 
 use std::fs;
 use std::io::Write;
@@ -31,7 +31,7 @@ fn each_line_is_json_with_time_level_and_message() {
 }
 
 #[test]
-fn pretty_lines_say_the_same() {
+fn pretty_lines_have_the_same_messages() {
     let process = Launch::playground()
         .env("SLACKWATER_LOG__FORMAT", "pretty")
         .serve();
@@ -43,7 +43,7 @@ fn pretty_lines_say_the_same() {
 }
 
 #[test]
-fn a_log_that_is_off_says_nothing() {
+fn the_log_format_off_prints_nothing() {
     let (listener, addr) = held_socket();
     let launch = Launch::playground()
         .env("SLACKWATER_LOG__FORMAT", "off")
@@ -57,7 +57,7 @@ fn a_log_that_is_off_says_nothing() {
 }
 
 #[test]
-fn a_log_file_is_reopened_when_told() {
+fn sigusr1_opens_the_log_file_again() {
     let (listener, addr) = held_socket();
     let settings = "[log]\nfile = \"app.log\"\naccess = true\n";
     let process = Launch::playground()
@@ -69,19 +69,19 @@ fn a_log_file_is_reopened_when_told() {
         200
     );
     let dir = process.dir();
-    until(LONG, "the file has the first request", || {
+    until(LONG, "the file contains the first request", || {
         dir.read("app.log").contains("/greet/one").then_some(())
     });
     fs::rename(dir.path().join("app.log"), dir.path().join("app.log.1")).unwrap();
     process.signal(Signal::USR1);
-    until(LONG, "a new file", || {
+    until(LONG, "the new file exists", || {
         dir.path().join("app.log").exists().then_some(())
     });
     assert_eq!(
         Conn::open(&addr).unwrap().ask("/greet/two").unwrap().status,
         200
     );
-    until(LONG, "the new file has the second", || {
+    until(LONG, "the new file contains the second request", || {
         dir.read("app.log").contains("/greet/two").then_some(())
     });
     assert!(!dir.read("app.log.1").contains("/greet/two"));
@@ -93,7 +93,7 @@ fn a_log_file_is_reopened_when_told() {
 }
 
 #[test]
-fn requests_are_logged_when_asked_for_and_from_the_next_one_on() {
+fn a_reload_that_enables_the_access_log_applies_to_the_next_request() {
     let process = Launch::playground().serve();
     process.get("/greet/quiet");
     process.settings("[log]\naccess = true\n");
@@ -106,7 +106,7 @@ fn requests_are_logged_when_asked_for_and_from_the_next_one_on() {
 }
 
 #[test]
-fn a_client_that_goes_away_is_no_error_of_the_log() {
+fn a_client_that_disconnects_is_not_logged_as_an_error() {
     let mut process = Launch::playground().serve();
     for path in ["/echo", "/upload"] {
         let mut conn = process.conn();
@@ -127,11 +127,11 @@ fn a_client_that_goes_away_is_no_error_of_the_log() {
 }
 
 #[test]
-fn an_output_that_nobody_reads_any_more_kills_neither_process_nor_request() {
+fn a_closed_standard_output_fails_neither_the_process_nor_a_request() {
     for format in ["json", "pretty"] {
         let (listener, addr) = held_socket();
-        let (gone, stdout) = UnixStream::pair().unwrap();
-        drop(gone);
+        let (reader, stdout) = UnixStream::pair().unwrap();
+        drop(reader);
         let launch = Launch::playground()
             .settings("[log]\naccess = true\n")
             .env("SLACKWATER_LOG__FORMAT", format);
@@ -148,11 +148,11 @@ fn an_output_that_nobody_reads_any_more_kills_neither_process_nor_request() {
 }
 
 #[test]
-fn an_output_whose_reader_hangs_holds_up_neither_process_nor_request() {
+fn a_blocked_standard_output_delays_neither_the_process_nor_a_request() {
     for format in ["json", "pretty"] {
         let (listener, addr) = held_socket();
-        let (_hangs, mut stdout) = UnixStream::pair().unwrap();
-        // what it holds is the same for all who have it: so the program under test finds it full
+        let (_reader, mut stdout) = UnixStream::pair().unwrap();
+        // the send buffer is shared by all descriptors of the socket, so it is also full for the program under test
         stdout.set_nonblocking(true).unwrap();
         while stdout.write(&[b'x'; 4096]).is_ok() {}
         stdout.set_nonblocking(false).unwrap();
@@ -170,20 +170,20 @@ fn an_output_whose_reader_hangs_holds_up_neither_process_nor_request() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_is_refused_with_its_key() {
+fn a_start_fails_with_the_key_of_a_log_file_that_cannot_be_opened() {
     let finished = Launch::playground()
         .settings("[log]\nfile = \"no/such/dir/app.log\"\n")
         .run(LONG);
     assert_ne!(finished.code(), Some(0));
-    let said = finished.stdout + &finished.stderr;
+    let output = finished.stdout + &finished.stderr;
     assert!(
-        said.contains("log.file") && said.contains("no/such/dir"),
-        "{said}"
+        output.contains("log.file") && output.contains("no/such/dir"),
+        "{output}"
     );
 }
 
 #[test]
-fn a_whole_life_is_told_in_one_line_a_step() {
+fn start_reload_and_stop_are_logged_with_one_line_each() {
     let mut process = Launch::playground().serve();
     process.reload();
     process.signal(Signal::TERM);

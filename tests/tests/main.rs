@@ -1,4 +1,4 @@
-//! Every promise of the framework, tried on real processes: one module a topic.
+//! Tests of the framework with real processes. Each module has one topic.
 
 mod app;
 mod architecture;
