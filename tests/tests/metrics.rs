@@ -1,4 +1,5 @@
-//! What Prometheus scrapes: requests by route, durations, connections, outcomes; and counters that outlive processes.
+//! The metrics that Prometheus scrapes: requests by route, durations, connections, outcomes, and counters that survive
+//! upgrades.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +18,14 @@ use slackwater_tests::wait::until;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Each series with its value.
+/// The value of each series, by name.
 type Scrape = BTreeMap<String, f64>;
 
 fn read(text: &str) -> Scrape {
-    assert!(text.ends_with("# EOF\n"), "not whole:\n{text}");
+    assert!(
+        text.ends_with("# EOF\n"),
+        "the exposition is incomplete:\n{text}"
+    );
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| line.rsplit_once(' ').unwrap())
@@ -37,13 +41,14 @@ fn scrape(addr: &Addr) -> Scrape {
     read(&answer.text())
 }
 
-/// What is counted once a series has come to a value: counting follows the answer, and what an old process has counted
-/// follows its end.
+/// Scrapes until a series has reached a value, and returns that scrape.
+///
+/// The server counts a request after the response. The counters of an old process arrive after its exit.
 fn counted(addr: &Addr, series: &str, value: f64) -> Scrape {
     until(LONG, &format!("{series} to be {value}"), || {
         let scrape = scrape(addr);
         let now = scrape.get(series).copied();
-        // it is a counter, and never comes back
+        // a counter never decreases, so it could not return to the expected value
         assert!(now <= Some(value), "{series} is {now:?}, more than {value}");
         (now == Some(value)).then_some(scrape)
     })
@@ -60,7 +65,7 @@ fn requests(route: &str, method: &str, status: u16) -> String {
 }
 
 #[test]
-fn there_are_none_by_default() {
+fn the_metrics_route_is_off_by_default() {
     let process = Launch::playground().serve();
     assert_eq!(process.conn().ask("/metrics").unwrap().status, 404);
 }
@@ -88,7 +93,7 @@ fn requests_are_counted_by_route_template_method_and_status() {
     assert!(scrape["slackwater_connections_accepted_total"] >= 4.0);
     assert_eq!(
         scrape[r#"slackwater_connections{state="active"}"#], 1.0,
-        "the scrape itself"
+        "the connection of the scrape itself"
     );
     assert_eq!(scrape["slackwater_generation"], 1.0);
     assert!(scrape
@@ -97,7 +102,7 @@ fn requests_are_counted_by_route_template_method_and_status() {
 }
 
 #[test]
-fn a_method_that_nobody_knows_makes_no_series_of_its_own() {
+fn an_unknown_method_is_counted_as_other() {
     let process = with_path("").serve();
     let mut conn = process.conn();
     for method in ["BREW", "PROPFIND"] {
@@ -106,7 +111,7 @@ fn a_method_that_nobody_knows_makes_no_series_of_its_own() {
         let _ = conn.answer();
         conn = process.conn();
     }
-    let names = until(LONG, "they are counted", || {
+    let names = until(LONG, "the requests are counted", || {
         let names: Vec<String> = scrape(&process.addr()).into_keys().collect();
         names
             .iter()
@@ -117,7 +122,7 @@ fn a_method_that_nobody_knows_makes_no_series_of_its_own() {
 }
 
 #[test]
-fn bytes_of_request_bodies_are_counted() {
+fn the_bytes_of_request_bodies_are_counted() {
     let process = with_path("").serve();
     let mut conn = process.conn();
     conn.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n1234567")
@@ -127,7 +132,7 @@ fn bytes_of_request_bodies_are_counted() {
 }
 
 #[test]
-fn reloads_are_counted_by_what_came_of_them() {
+fn reloads_are_counted_by_outcome() {
     let process = with_path("").serve();
     process.reload();
     process.settings("metrics.path = \"/metrics\"\nnonsense = 1\n");
@@ -141,19 +146,19 @@ fn reloads_are_counted_by_what_came_of_them() {
     assert_eq!(scrape["slackwater_generation"], 2.0);
 }
 
-/// The address of the listener for metrics: the one that is no listener for requests.
-fn alone(process: &Process) -> Addr {
+/// Returns the address of the metrics listener, the second address in the log.
+fn metrics_addr(process: &Process) -> Addr {
     until(LONG, "two listeners", || {
         process.addresses().get(1).cloned()
     })
 }
 
 #[test]
-fn a_listener_of_its_own_answers_nothing_else_and_travels() {
+fn a_metrics_listener_serves_no_application_routes_and_survives_an_upgrade() {
     let settings = "metrics.listen = \"127.0.0.1:0\"\ncontrol.socket = \"app.control\"\nupgrade.rollback_window = \"300ms\"\n";
     let launch = Launch::playground().settings(settings);
     let mut lineage = Lineage::serve(&launch);
-    let addr = alone(&lineage);
+    let addr = metrics_addr(&lineage);
     assert_eq!(scrape(&addr)["slackwater_generation"], 1.0);
     let ask = |addr: &Addr, path| Conn::open(addr).unwrap().ask(path).unwrap().status;
     assert_eq!(
@@ -164,7 +169,11 @@ fn a_listener_of_its_own_answers_nothing_else_and_travels() {
         ),
         (404, 404, 200)
     );
-    assert_eq!(ask(&lineage.addr(), "/metrics"), 404, "not for everybody");
+    assert_eq!(
+        ask(&lineage.addr(), "/metrics"),
+        404,
+        "the listener for requests does not serve the metrics"
+    );
     let mut kept = Conn::open(&addr).unwrap();
     kept.ask("/metrics").unwrap();
     let old = lineage.newest();
@@ -174,11 +183,14 @@ fn a_listener_of_its_own_answers_nothing_else_and_travels() {
     counted(&addr, r#"slackwater_upgrades_total{outcome="done"}"#, 1.0);
     lineage.settings("control.socket = \"app.control\"\n");
     Operator::of(&launch).ok(&["reload"]);
-    assert!(Conn::open(&addr).is_err(), "switched off by a reload");
+    assert!(
+        Conn::open(&addr).is_err(),
+        "the reload closed the metrics listener"
+    );
 }
 
 #[test]
-fn a_port_for_metrics_that_is_taken_refuses_the_start_and_names_the_key() {
+fn a_start_with_a_taken_metrics_port_fails_and_names_the_key() {
     let (_theirs, taken) = crate::help::held_socket();
     let launch = Launch::playground().settings(&format!("metrics.listen = \"{taken}\"\n"));
     let finished = launch.run(LONG);
@@ -187,7 +199,7 @@ fn a_port_for_metrics_that_is_taken_refuses_the_start_and_names_the_key() {
 }
 
 #[test]
-fn a_rolled_back_upgrade_is_counted_and_the_old_process_counts_on() {
+fn a_rolled_back_upgrade_is_counted_and_the_old_process_continues_to_count() {
     let launch = with_path("upgrade.rollback_window = \"60s\"\n");
     let lineage = Lineage::serve(&launch);
     let (mark, operator) = (lineage.mark(), Operator::of(&launch));
@@ -204,7 +216,7 @@ fn a_rolled_back_upgrade_is_counted_and_the_old_process_counts_on() {
 }
 
 #[test]
-fn counters_never_go_back_while_20_upgrades_run() {
+fn counters_never_decrease_during_20_upgrades() {
     let launch =
         with_path("upgrade.rollback_window = \"100ms\"\nshutdown.keepalive_grace = \"50ms\"\n");
     let (mut lineage, operator) = (Lineage::serve(&launch), Operator::of(&launch));
@@ -219,7 +231,7 @@ fn counters_never_go_back_while_20_upgrades_run() {
         thread::spawn(move || {
             let (mut last, mut count, mut kept) = (Scrape::new(), 0, Conn::open(&addr).unwrap());
             while !over.load(Ordering::Relaxed) {
-                // one connection that stays, and one for each
+                // once on a connection that stays open, and once on a new one
                 for now in [read(&kept.ask("/metrics").unwrap().text()), scrape(&addr)] {
                     for (name, before) in last.iter().filter(|(name, _)| is_counter(name)) {
                         assert!(
@@ -239,16 +251,18 @@ fn counters_never_go_back_while_20_upgrades_run() {
         let old = lineage.newest();
         lineage.upgrade();
         lineage.gone(old, LONG);
-        until(LONG, "it knows that it is confirmed", || {
-            (operator.first()["phase"] == "serving").then_some(())
-        });
+        until(
+            LONG,
+            "the new process has received the confirmation",
+            || (operator.first()["phase"] == "serving").then_some(()),
+        );
     }
     over.store(true, Ordering::Relaxed);
-    let (_, scrapes) = scraping.join().expect("no counter goes back");
+    let (_, scrapes) = scraping.join().expect("no counter decreases");
     assert!(scrapes > 40, "{scrapes} scrapes");
     let tally = load.stop();
     tally.assert_flawless();
-    // whatever the old processes have answered is there in the end
+    // in the end the counters include every request that an old process answered
     counted(&addr, r#"slackwater_upgrades_total{outcome="done"}"#, 20.0);
     counted(&addr, "slackwater_drain_duration_seconds_count", 20.0);
     counted(

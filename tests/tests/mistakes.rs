@@ -1,20 +1,20 @@
-//! The mistakes that people make, and what the compiler says of each: in words that say what to write.
+//! Compile errors for common mistakes. Each message names the correction.
 
 use std::process::Command;
 
-/// What rustc says around our words changes with its version, so they are compared with one version only.
+/// The compiler version of the `.stderr` files. The lines that rustc itself prints differ between versions.
 const RUSTC: &str = "rustc 1.95.";
 
 #[test]
-fn each_mistake_is_told_what_to_write() {
+fn the_compile_error_for_each_common_mistake_names_the_correction() {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc)
+    let output = Command::new(rustc)
         .arg("--version")
         .output()
         .expect("rustc runs");
-    let version = String::from_utf8_lossy(&said.stdout);
+    let version = String::from_utf8_lossy(&output.stdout);
     if !version.starts_with(RUSTC) {
-        println!("skipped: the messages are those of {RUSTC}*, and this is {version}");
+        println!("skipped: the .stderr files contain the messages of {RUSTC}*, but the compiler is {version}");
         return;
     }
     trybuild::TestCases::new().compile_fail("mistakes/*.rs");

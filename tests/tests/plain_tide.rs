@@ -1,4 +1,4 @@
-//! Routes are plain tide: what tide offers, and what was written for it, works here as it does there.
+//! Features of tide and middleware for tide work in slackwater without changes.
 
 use std::fs;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::help::ms;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Asks with more headers than usual.
+/// Sends a request with additional headers and returns the response.
 fn ask(process: &Process, request: &str, headers: &str) -> Answer {
     let mut conn = process.conn();
     conn.send(format!(
@@ -24,7 +24,7 @@ fn ask(process: &Process, request: &str, headers: &str) -> Answer {
     conn.answer().unwrap()
 }
 
-/// All values of a header.
+/// Returns all values of a header.
 fn all<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
     let named = answer
         .headers
@@ -34,7 +34,7 @@ fn all<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn sessions_know_their_visitors() {
+fn a_session_counts_the_visits_of_each_client() {
     let process = Launch::fixture().serve();
     let first = ask(&process, "GET /visits", "");
     let cookie = all(&first, "set-cookie")[0]
@@ -56,7 +56,11 @@ fn sessions_know_their_visitors() {
         .text(),
         "3"
     );
-    assert_eq!(ask(&process, "GET /visits", "").text(), "1", "a stranger");
+    assert_eq!(
+        ask(&process, "GET /visits", "").text(),
+        "1",
+        "a client without the cookie"
+    );
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn cookies_are_set_read_and_removed() {
 }
 
 #[test]
-fn cors_answers_its_preflight_and_shares_with_friends_only() {
+fn cors_answers_preflight_requests_and_admits_only_listed_origins() {
     let process = Launch::fixture().serve();
     let preflight = "Origin: https://friend.example\r\nAccess-Control-Request-Method: POST\r\n";
     let allowed = ask(&process, "OPTIONS /cors", preflight);
@@ -118,7 +122,7 @@ fn cors_answers_its_preflight_and_shares_with_friends_only() {
 }
 
 #[test]
-fn files_and_directories_are_served_and_nothing_beside_them() {
+fn files_and_directories_are_served_and_nothing_outside_them() {
     let launch = Launch::fixture();
     let files = launch.dir().path().join("files");
     fs::create_dir_all(files.join("deep")).unwrap();
@@ -172,7 +176,7 @@ fn files_and_directories_are_served_and_nothing_beside_them() {
 }
 
 #[test]
-fn a_middleware_hands_something_to_a_handler_by_the_extensions() {
+fn a_middleware_passes_a_value_to_the_handler_in_the_extensions() {
     assert_eq!(Launch::fixture().serve().get("/visitor"), "Ada");
 }
 
@@ -201,7 +205,7 @@ fn a_response_has_trailers_after_its_body() {
 }
 
 #[test]
-fn server_sent_events_come_as_tide_writes_them() {
+fn server_sent_events_of_tide_reach_the_client() {
     let process = Launch::fixture().serve();
     let events = ask(&process, "GET /counted", "Accept: text/event-stream\r\n");
     let kind = events.header("content-type");
@@ -222,7 +226,7 @@ fn server_sent_events_come_as_tide_writes_them() {
 }
 
 #[test]
-fn a_client_that_leaves_a_stream_is_noticed() {
+fn a_stream_ends_when_its_client_disconnects() {
     let process = Launch::fixture().serve();
     let mark = process.mark();
     let mut conn = process.conn();
@@ -234,7 +238,7 @@ fn a_client_that_leaves_a_stream_is_noticed() {
 }
 
 #[test]
-fn a_handler_whose_client_left_runs_to_its_end_and_its_connection_is_let_go() {
+fn a_handler_finishes_after_its_client_disconnects_and_the_connection_is_closed() {
     let process = Launch::fixture().serve();
     assert_eq!(process.get("/"), "root");
     let (mark, before) = (process.mark(), process.proc().open_fds());
@@ -243,23 +247,23 @@ fn a_handler_whose_client_left_runs_to_its_end_and_its_connection_is_let_go() {
     process.wait_for_log(mark, "something slow begins");
     drop(conn);
     process.wait_for_log(mark, "something slow ends");
-    until(LONG, "its connection is let go", || {
+    until(LONG, "the server closes the connection", || {
         (process.proc().open_fds() <= before).then_some(())
     });
 }
 
 #[test]
-fn an_error_is_told_as_json_to_a_program_and_as_a_page_to_a_browser() {
+fn an_error_is_sent_as_json_to_a_program_and_as_a_page_to_a_browser() {
     let process = Launch::fixture().serve();
-    let told = ask(&process, "GET /fails", "Accept: */*\r\n");
+    let problem = ask(&process, "GET /fails", "Accept: */*\r\n");
     assert_eq!(
-        (told.status, told.header("content-type")),
+        (problem.status, problem.header("content-type")),
         (503, Some("application/problem+json"))
     );
-    assert_eq!(told.json()["title"], "Service Unavailable");
-    assert_eq!(told.json()["status"], 503);
-    // the programs under test are debug builds
-    assert_eq!(told.json()["cause"], "the database is <away>");
+    assert_eq!(problem.json()["title"], "Service Unavailable");
+    assert_eq!(problem.json()["status"], 503);
+    // only debug builds include the cause; the programs under test are debug builds
+    assert_eq!(problem.json()["cause"], "the database is <away>");
     let browser = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
     for (path, status, title) in [
         ("/fails", 503, "503 Service Unavailable"),
@@ -304,7 +308,7 @@ fn an_error_is_told_as_json_to_a_program_and_as_a_page_to_a_browser() {
 }
 
 #[test]
-fn an_application_has_error_pages_of_its_own() {
+fn an_application_can_replace_the_error_pages() {
     let process = Launch::fixture().serve();
     for (path, status, text) in [
         ("/shop/open", 200, "open"),
@@ -317,12 +321,12 @@ fn an_application_has_error_pages_of_its_own() {
     assert_eq!(
         ask(&process, "GET /nothing", "").json()["status"],
         404,
-        "outside of it the framework's"
+        "the framework answers outside /shop"
     );
 }
 
 #[test]
-fn a_gibibyte_is_echoed_in_constant_memory() {
+fn a_server_echoes_a_gibibyte_in_constant_memory() {
     let process = Launch::playground().serve();
     assert_eq!(process.get("/"), "Hello, world!");
     let (before, length) = (process.proc().peak_kib(), 1_u64 << 30);
@@ -348,7 +352,7 @@ fn a_gibibyte_is_echoed_in_constant_memory() {
 }
 
 #[test]
-fn a_handler_is_asked_for_no_more_than_its_client_takes() {
+fn a_response_body_is_produced_only_as_fast_as_its_client_reads() {
     let process = Launch::playground().serve();
     assert_eq!(process.get("/"), "Hello, world!");
     let before = process.proc().peak_kib();
@@ -357,18 +361,18 @@ fn a_handler_is_asked_for_no_more_than_its_client_takes() {
         conn.get("/bytes/1000000000").unwrap();
         assert_eq!(conn.head().unwrap().status, 200);
     }
-    // what nobody reads fills the sockets, and then nothing more is made
+    // no client reads, so the socket buffers fill up and the handlers stop producing
     assert_eq!(process.get("/"), "Hello, world!");
     thread::sleep(ms(300));
     let grown = process.proc().peak_kib().saturating_sub(before);
     assert!(
         grown < 32 << 10,
-        "{grown} KiB more for 20 clients who do not read"
+        "{grown} KiB more for 20 clients that do not read"
     );
 }
 
 #[test]
-fn a_client_is_taken_no_more_from_than_its_handler_reads() {
+fn a_server_reads_no_more_of_a_body_than_its_handler_consumes() {
     let process = Launch::fixture().serve();
     assert_eq!(process.get("/"), "root");
     let before = process.proc().peak_kib();
@@ -376,9 +380,9 @@ fn a_client_is_taken_no_more_from_than_its_handler_reads() {
     conn.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
         .unwrap();
     let piece = vec![b'x'; 1 << 20];
-    // nothing of the echo is read: so after some megabytes, in sockets, nothing more is taken
-    let taken = (0..200).take_while(|_| conn.send(&piece).is_ok()).count();
-    assert!(taken < 100, "{taken} MiB were taken");
+    // the client does not read the echo, so the server stops reading once the socket buffers hold some megabytes
+    let accepted = (0..200).take_while(|_| conn.send(&piece).is_ok()).count();
+    assert!(accepted < 100, "the server accepted {accepted} MiB");
     let grown = process.proc().peak_kib().saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB more");
 }

@@ -1,5 +1,5 @@
-//! The table of raw requests in `tests/raw`, on a real process: each case whole, byte by byte, and split at every offset;
-//! and the same bytes to a plain hyper server. After all of them it still serves.
+//! The table of raw requests in `tests/raw`. Each case is sent to a real process whole, byte by byte, and split at every
+//! offset, and to a plain hyper server. After all cases the process still serves.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,34 +16,34 @@ use slackwater_tests::tally::Failure;
 
 use crate::help::ms;
 
-/// How long an end may take that must come.
+/// The time limit on a response, and on the end of a connection that must be closed.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Clients at a time.
+/// Concurrent clients.
 const CLIENTS: usize = 48;
 
-/// Cases longer than this are split at some offsets only.
+/// The length in bytes up to which a case is split at every offset. Longer cases are split at about 50 offsets.
 const LONGEST: usize = 1000;
 
-/// How the bytes of a case are sent.
+/// The way in which the bytes of a case are sent.
 #[derive(Clone, Copy, Debug)]
-enum Manner {
+enum Delivery {
     Whole,
     ByteByByte,
-    /// In two pieces, the first so long.
+    /// Sent in two pieces, the first of this length.
     Split(usize),
 }
 
 #[test]
-fn every_raw_request_of_the_table_has_its_one_answer_whole() {
-    on_a_server(|_| vec![Manner::Whole]);
+fn every_raw_request_of_the_table_gets_its_answer_when_sent_whole() {
+    on_a_server(|_| vec![Delivery::Whole]);
 }
 
 #[test]
-fn every_raw_request_of_the_table_has_the_same_answer_byte_by_byte() {
+fn every_raw_request_of_the_table_gets_its_answer_when_sent_byte_by_byte() {
     on_a_server(|case| {
         if case.bytes.len() <= LONGEST {
-            vec![Manner::ByteByByte]
+            vec![Delivery::ByteByByte]
         } else {
             vec![]
         }
@@ -51,21 +51,21 @@ fn every_raw_request_of_the_table_has_the_same_answer_byte_by_byte() {
 }
 
 #[test]
-fn every_raw_request_of_the_table_has_the_same_answer_split_at_every_offset() {
+fn every_raw_request_of_the_table_gets_its_answer_when_split_at_every_offset() {
     on_a_server(|case| {
         let length = case.bytes.len();
         let step = if length <= LONGEST { 1 } else { length / 50 };
-        (1..length).step_by(step).map(Manner::Split).collect()
+        (1..length).step_by(step).map(Delivery::Split).collect()
     });
 }
 
 #[test]
-fn plain_hyper_answers_as_the_table_says_that_it_does() {
+fn plain_hyper_answers_as_listed_in_the_table() {
     let plain = Plain::start();
     let wrong = each(
         &table(),
-        |_| vec![Manner::Whole],
-        |case, manner| {
+        |_| vec![Delivery::Whole],
+        |case, delivery| {
             let differs = case.hyper.as_ref().map(|differs| {
                 let answers = differs.statuses.iter().map(|&status| Right {
                     status,
@@ -78,13 +78,16 @@ fn plain_hyper_answers_as_the_table_says_that_it_does() {
             });
             match differs {
                 Some(differs) if differs.fate == Fate::Any => Ok(()),
-                None => try_case(&plain.addr(), case, manner, &case.right),
+                None => try_case(&plain.addr(), case, delivery, &case.right),
                 Some(differs) => {
-                    let same = try_case(&plain.addr(), case, manner, &case.right).is_ok();
+                    let same = try_case(&plain.addr(), case, delivery, &case.right).is_ok();
                     if same && case.right.fate != Fate::Either {
-                        return Err("it answers as we do; there is nothing to explain".to_owned());
+                        return Err(
+                            "hyper answers as the table requires; remove the line `hyper:`"
+                                .to_owned(),
+                        );
                     }
-                    try_case(&plain.addr(), case, manner, &differs)
+                    try_case(&plain.addr(), case, delivery, &differs)
                 }
             }
         },
@@ -92,11 +95,11 @@ fn plain_hyper_answers_as_the_table_says_that_it_does() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn on_a_server(manners: impl Fn(&Case) -> Vec<Manner>) {
+fn on_a_server(deliveries: impl Fn(&Case) -> Vec<Delivery>) {
     let process = Launch::fixture().serve();
     let addr = process.addr();
-    let wrong = each(&table(), manners, |case, manner| {
-        try_case(&addr, case, manner, &case.right)
+    let wrong = each(&table(), deliveries, |case, delivery| {
+        try_case(&addr, case, delivery, &case.right)
     });
     assert_eq!(
         process.conn().ask("/").map(|answer| answer.text()),
@@ -105,30 +108,34 @@ fn on_a_server(manners: impl Fn(&Case) -> Vec<Manner>) {
     assert!(!process.log().contains("panicked"), "{}", process.log());
     assert!(
         wrong.is_empty(),
-        "{} are wrong, of them:\n{}",
+        "{} attempts failed; the first are:\n{}",
         wrong.len(),
         wrong[..wrong.len().min(20)].join("\n")
     );
 }
 
-/// Tries all cases, many at a time; says what went wrong.
+/// Tries all cases concurrently, and returns a line for each failed attempt.
 fn each(
     cases: &[Case],
-    manners: impl Fn(&Case) -> Vec<Manner>,
-    attempt: impl Fn(&Case, Manner) -> Result<(), String> + Sync,
+    deliveries: impl Fn(&Case) -> Vec<Delivery>,
+    attempt: impl Fn(&Case, Delivery) -> Result<(), String> + Sync,
 ) -> Vec<String> {
-    let all: Vec<(&Case, Manner)> = cases
+    let all: Vec<(&Case, Delivery)> = cases
         .iter()
-        .flat_map(|case| manners(case).into_iter().map(move |manner| (case, manner)))
+        .flat_map(|case| {
+            deliveries(case)
+                .into_iter()
+                .map(move |delivery| (case, delivery))
+        })
         .collect();
-    assert!(all.len() > 100, "the table is there");
+    assert!(all.len() > 100, "the table has cases");
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
-                while let Some((case, manner)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(why) = attempt(case, *manner) {
-                        let line = format!("{} ({manner:?}): {why}\n    {}", case.name, case.rfc);
+                while let Some((case, delivery)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = attempt(case, *delivery) {
+                        let line = format!("{} ({delivery:?}): {why}\n    {}", case.name, case.rfc);
                         wrong
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
@@ -141,10 +148,15 @@ fn each(
     wrong.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn try_case(addr: &Addr, case: &Case, manner: Manner, expected: &Expected) -> Result<(), String> {
+fn try_case(
+    addr: &Addr,
+    case: &Case,
+    delivery: Delivery,
+    expected: &Expected,
+) -> Result<(), String> {
     let mut conn = Conn::open_patient(addr, LONG).map_err(|failure| format!("{failure:?}"))?;
-    // an answer may come before the last byte is sent: then sending may fail
-    let _ = send(&mut conn, case, manner);
+    // sending may fail, because the server may answer and close before the last byte
+    let _ = send(&mut conn, case, delivery);
     let mut closes = false;
     for right in &expected.answers {
         let answer = receive(&mut conn, right)?;
@@ -164,15 +176,15 @@ fn try_case(addr: &Addr, case: &Case, manner: Manner, expected: &Expected) -> Re
     }
 }
 
-fn send(conn: &mut Conn, case: &Case, manner: Manner) -> Result<(), Failure> {
-    match manner {
-        Manner::Whole => conn.send(&case.bytes)?,
-        Manner::Split(first) => {
+fn send(conn: &mut Conn, case: &Case, delivery: Delivery) -> Result<(), Failure> {
+    match delivery {
+        Delivery::Whole => conn.send(&case.bytes)?,
+        Delivery::Split(first) => {
             conn.send(&case.bytes[..first])?;
             thread::sleep(ms(3));
             conn.send(&case.bytes[first..])?;
         }
-        Manner::ByteByByte => {
+        Delivery::ByteByByte => {
             for byte in &case.bytes {
                 conn.send([*byte])?;
                 thread::sleep(ms(1));
@@ -188,7 +200,9 @@ fn send(conn: &mut Conn, case: &Case, manner: Manner) -> Result<(), Failure> {
     }
 }
 
-/// The next answer that is final: whether "100 Continue" comes depends on when the body does.
+/// Returns the next final answer.
+///
+/// Skips "100 Continue", which the server sends only if the body has not arrived yet.
 fn receive(conn: &mut Conn, right: &Right) -> Result<Answer, String> {
     let failed = |failure| format!("{failure:?} instead of {}", right.status);
     loop {
@@ -204,7 +218,7 @@ fn receive(conn: &mut Conn, right: &Right) -> Result<Answer, String> {
 }
 
 fn check(answer: &Answer, right: &Right) -> Result<(), String> {
-    let said = |what: &str| {
+    let differs = |what: &str| {
         Err(format!(
             "{what}: {} {:?} {:?}",
             answer.status,
@@ -213,20 +227,20 @@ fn check(answer: &Answer, right: &Right) -> Result<(), String> {
         ))
     };
     if answer.status != right.status {
-        return said(&format!("not {}", right.status));
+        return differs(&format!("the status is not {}", right.status));
     }
     if right
         .body
         .as_ref()
         .is_some_and(|body| *body != answer.text())
     {
-        return said("another body");
+        return differs("another body");
     }
     for (name, value) in &right.with {
         match (answer.header(name), value) {
-            (None, _) => return said(&format!("no {name}")),
+            (None, _) => return differs(&format!("no {name}")),
             (Some(is), Some(value)) if is != value => {
-                return said(&format!("{name} is not {value}"))
+                return differs(&format!("{name} is not {value}"))
             }
             (Some(_), _) => {}
         }
@@ -236,15 +250,15 @@ fn check(answer: &Answer, right: &Right) -> Result<(), String> {
         .iter()
         .find(|name| answer.header(name).is_some())
     {
-        Some(name) => said(&format!("it has {name}")),
+        Some(name) => differs(&format!("an unexpected {name}")),
         None => Ok(()),
     }
 }
 
-/// One more request is answered: the last one was read to its end, and not a byte further.
+/// Checks that the server answers one more request, so that it read the last request exactly to its end.
 fn goes_on(conn: &mut Conn, closes: bool) -> Result<(), String> {
     if closes {
-        return Err("the answer says that the connection closes".to_owned());
+        return Err("the answer has Connection: close".to_owned());
     }
     let marker = conn
         .ask("/status/418")
@@ -252,7 +266,7 @@ fn goes_on(conn: &mut Conn, closes: bool) -> Result<(), String> {
     let right = (marker.status, marker.text()) == (418, "body".to_owned());
     right
         .then_some(())
-        .ok_or_else(|| format!("something else is answered: {marker:?}"))
+        .ok_or_else(|| format!("unexpected answer: {marker:?}"))
 }
 
 fn ends(conn: &mut Conn) -> Result<(), String> {

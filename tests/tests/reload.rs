@@ -1,4 +1,4 @@
-//! Reload as a transaction: all of it or nothing, and no client notices.
+//! A reload takes effect completely or not at all, and fails no request.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn generation(process: &Process) -> u64 {
 }
 
 #[test]
-fn the_next_request_after_the_log_says_so_sees_the_new_settings() {
+fn a_request_after_the_reload_was_logged_sees_the_new_settings() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let mut kept = process.conn();
     assert_eq!(kept.ask("/greet/Ada").unwrap().text(), "Hello, Ada!");
@@ -44,7 +44,7 @@ fn the_next_request_after_the_log_says_so_sees_the_new_settings() {
 }
 
 #[test]
-fn reloads_under_load_fail_nothing_and_close_nothing() {
+fn reloads_under_load_fail_no_request_and_close_no_connection() {
     let process = Launch::playground().settings(&greeting("0")).serve();
     let addr = process.addr();
     let before = generation(&process);
@@ -78,7 +78,7 @@ fn reloads_under_load_fail_nothing_and_close_nothing() {
 }
 
 #[test]
-fn a_broken_file_changes_nothing_and_is_named_with_line_and_key() {
+fn a_reload_of_an_invalid_file_changes_nothing_and_names_file_line_and_key() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let before = generation(&process);
     process.settings(&format!(
@@ -101,12 +101,12 @@ fn a_broken_file_changes_nothing_and_is_named_with_line_and_key() {
     assert_eq!(
         process.get("/greet/Ada"),
         "Servus, Ada!",
-        "a refused reload leaves nothing behind"
+        "the refused reloads have no effect on the next one"
     );
 }
 
 #[test]
-fn a_new_listener_whose_port_is_taken_changes_nothing() {
+fn a_reload_with_a_taken_port_changes_nothing() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let (_theirs, taken) = held_socket();
     let listen = format!("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"{taken}\"]\n");
@@ -120,13 +120,13 @@ fn a_new_listener_whose_port_is_taken_changes_nothing() {
     assert_eq!(process.get("/greet/Ada"), "Hello, Ada!");
     until(
         Duration::from_secs(5),
-        "no descriptor is left behind",
+        "the process has closed the new sockets",
         || (process.proc().open_fds() <= fds).then_some(()),
     );
 }
 
 #[test]
-fn an_app_that_fails_changes_nothing() {
+fn a_reload_whose_application_fails_changes_nothing() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let before = generation(&process);
     process.settings(&(greeting("Moin") + "fail_start = true\n"));
@@ -138,7 +138,7 @@ fn an_app_that_fails_changes_nothing() {
 }
 
 #[test]
-fn listeners_are_added_and_removed() {
+fn a_reload_adds_and_removes_listeners() {
     let process = Launch::playground().serve();
     let first = process.addr();
     let socket = process.dir().path().join("web.sock");
@@ -162,18 +162,20 @@ fn listeners_are_added_and_removed() {
     kept.ask("/").unwrap();
     process.settings("");
     process.reload();
-    until(Duration::from_secs(5), "the second is gone", || {
-        (Conn::open(&second).err() == Some(Failure::Refused)).then_some(())
-    });
     until(
         Duration::from_secs(5),
-        "the Unix socket's path is gone",
+        "the second listener is closed",
+        || (Conn::open(&second).err() == Some(Failure::Refused)).then_some(()),
+    );
+    until(
+        Duration::from_secs(5),
+        "the path of the Unix socket is removed",
         || (!socket.exists()).then_some(()),
     );
     assert_eq!(
         kept.ask("/").unwrap().text(),
         "Hello, world!",
-        "connections outlive their listener"
+        "a connection stays open when its listener is closed"
     );
     assert_eq!(
         Conn::open(&first).unwrap().ask("/").unwrap().text(),
@@ -182,7 +184,7 @@ fn listeners_are_added_and_removed() {
 }
 
 #[test]
-fn requests_in_flight_end_on_the_generation_that_they_began_on() {
+fn a_request_in_progress_ends_on_the_generation_on_which_it_began() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let (mut sleeper, mut stream) = (process.conn(), process.conn());
     sleeper.get("/sleep/600").unwrap();
@@ -201,19 +203,19 @@ fn requests_in_flight_end_on_the_generation_that_they_began_on() {
     assert_eq!(
         stream.ask("/greet/Ada").unwrap().text(),
         "Moin, Ada!",
-        "and the connection goes on"
+        "the connection then serves the new generation"
     );
 }
 
 #[test]
-fn many_hups_while_one_reload_runs_are_one_more() {
+fn several_hups_during_a_reload_cause_one_more_reload() {
     let settings = "[app]\nstart_delay = \"2s\"\n";
     let process = Launch::playground().settings(settings).serve();
     let before = generation(&process);
     let mark = process.mark();
     process.signal(Signal::HUP);
     process.wait_for_log(mark, "SIGHUP");
-    // all while the first one runs, and apart, so that the kernel does not make one of them
+    // all are sent during the first reload, with pauses, because the kernel merges pending signals of the same number
     for _ in 0..5 {
         std::thread::sleep(Duration::from_millis(10));
         process.signal(Signal::HUP);
@@ -221,7 +223,7 @@ fn many_hups_while_one_reload_runs_are_one_more() {
     until(Duration::from_secs(30), "two reloads", || {
         (process.log_since(mark).matches(said::RELOADED).count() >= 2).then_some(())
     });
-    // a third would be live by then
+    // a third reload would be live by then
     assert_eq!(
         Conn::open(&process.addr())
             .unwrap()
@@ -232,7 +234,7 @@ fn many_hups_while_one_reload_runs_are_one_more() {
 }
 
 #[test]
-fn a_key_that_needs_a_new_process_is_named_and_the_rest_applied() {
+fn a_reload_names_a_key_that_needs_a_new_process_and_applies_the_rest() {
     let process = Launch::playground().settings("").serve();
     process.settings(&format!("threads = 3\n{}", greeting("Moin")));
     let mark = process.mark();
@@ -246,7 +248,7 @@ fn a_key_that_needs_a_new_process_is_named_and_the_rest_applied() {
 }
 
 #[test]
-fn health_routes_and_log_level_change_live() {
+fn a_reload_changes_health_routes_and_the_log_level() {
     let process = Launch::playground().serve();
     process.settings("[health]\nready = \"/up\"\n[log]\nlevel = \"debug\"\n");
     process.reload();
@@ -254,12 +256,12 @@ fn health_routes_and_log_level_change_live() {
     assert_eq!(process.conn().ask("/readyz").unwrap().status, 404);
     let mark = process.mark();
     process.reload();
-    // the end of a generation is told at this level
+    // the end of a generation is logged at this level
     process.wait_for_log(mark, "\"level\":\"debug\"");
 }
 
 #[test]
-fn a_listener_that_stays_keeps_its_queue() {
+fn a_listener_in_both_configurations_keeps_its_accept_queue() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let addr = process.addr();
     process.settings(&greeting("Moin"));

@@ -1,5 +1,5 @@
-//! Routes that are functions: what their arguments take from a request, what they answer, and what is said of a request
-//! that does not fit.
+//! Routes that are functions: the extraction of their arguments, the conversion of their results, and the rejection of
+//! requests that do not match.
 
 use serde_json::{json, Value};
 use slackwater_tests::answer::Answer;
@@ -9,7 +9,7 @@ use slackwater_tests::process::Process;
 
 use crate::help::ms;
 
-/// Sends a request of one method with headers and a body.
+/// Sends a request with headers and a body, and returns the response.
 fn send(process: &Process, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
     let mut conn = process.conn();
     let headers: String = headers
@@ -41,7 +41,7 @@ fn ok(text: &str) -> (u16, String) {
     (200, text.to_owned())
 }
 
-/// The one field that a problem document names.
+/// Returns the error for the first field in a problem document.
 fn field(answer: &Answer) -> Value {
     assert_eq!(
         answer.header("content-type"),
@@ -58,7 +58,7 @@ fn field(answer: &Answer) -> Value {
 }
 
 #[test]
-fn arguments_are_taken_from_the_path() {
+fn arguments_are_extracted_from_the_path() {
     let process = Launch::fixture().serve();
     assert_eq!(get(&process, "/typed/segment/7"), ok("7"));
     assert_eq!(get(&process, "/typed/rest/a/b%20c"), ok("a/b c"));
@@ -70,7 +70,7 @@ fn arguments_are_taken_from_the_path() {
 }
 
 #[test]
-fn a_path_value_that_does_not_parse_is_404_with_the_segment() {
+fn a_path_segment_of_the_wrong_type_is_answered_with_404_and_its_name() {
     let process = Launch::fixture().serve();
     let ask = |path: &str| {
         let answer = process.conn().ask(path).unwrap();
@@ -101,7 +101,7 @@ fn a_path_value_that_does_not_parse_is_404_with_the_segment() {
 }
 
 #[test]
-fn the_query_is_read_and_what_is_wrong_with_it_named() {
+fn a_query_is_extracted_and_the_rejection_names_the_wrong_field() {
     let process = Launch::fixture().serve();
     assert_eq!(
         get(&process, "/typed/query?page=2&tag=a&tag=b%26c"),
@@ -120,7 +120,7 @@ fn the_query_is_read_and_what_is_wrong_with_it_named() {
 }
 
 #[test]
-fn a_json_body_that_does_not_fit_is_told_where_what_was_expected_and_what_was_found() {
+fn a_rejected_json_body_is_answered_with_the_field_the_expected_type_and_the_value() {
     let process = Launch::fixture().serve();
     let right = r#"{"items":[{"name":"tea","price":3}]}"#;
     assert_eq!(post(&process, "/typed/json", JSON, right), ok(right));
@@ -192,7 +192,7 @@ fn a_json_body_that_does_not_fit_is_told_where_what_was_expected_and_what_was_fo
 }
 
 #[test]
-fn a_form_and_headers_become_types() {
+fn a_form_and_headers_are_extracted_into_types() {
     let process = Launch::fixture().serve();
     assert_eq!(
         post(&process, "/typed/form", FORM, "name=Ann+B&age=7"),
@@ -224,7 +224,7 @@ fn a_form_and_headers_become_types() {
 }
 
 #[test]
-fn an_option_is_none_where_nothing_is_and_a_result_leaves_it_to_the_handler() {
+fn an_absent_option_is_none_and_a_result_passes_the_rejection_to_the_handler() {
     let process = Launch::fixture().serve();
     assert_eq!(
         post(&process, "/typed/maybe", &[], ""),
@@ -243,12 +243,12 @@ fn an_option_is_none_where_nothing_is_and_a_result_leaves_it_to_the_handler() {
     assert_eq!(
         post(&process, "/typed/maybe?page=x", &[], "").0,
         400,
-        "there, and wrong"
+        "present, but invalid"
     );
     assert_eq!(
         post(&process, "/typed/maybe", JSON, "{}").0,
         422,
-        "there, and wrong"
+        "present, but invalid"
     );
     assert_eq!(
         post(&process, "/typed/either", JSON, r#"{"name":"a","price":1}"#),
@@ -261,7 +261,7 @@ fn an_option_is_none_where_nothing_is_and_a_result_leaves_it_to_the_handler() {
 }
 
 #[test]
-fn bodies_are_taken_as_text_bytes_and_streams_within_their_limit() {
+fn a_body_is_extracted_as_text_bytes_or_a_stream_within_its_limit() {
     let process = Launch::fixture()
         .settings("[http]\nbody_limit = \"64B\"\n")
         .serve();
@@ -296,7 +296,7 @@ fn bodies_are_taken_as_text_bytes_and_streams_within_their_limit() {
 }
 
 #[test]
-fn state_peer_cookies_and_extractors_of_ones_own_are_arguments() {
+fn the_state_the_peer_cookies_and_custom_extractors_are_arguments() {
     let process = Launch::fixture().serve();
     assert_eq!(get(&process, "/typed/made"), ok("1"));
     assert_eq!(get(&process, "/typed/peer"), ok("127.0.0.1"));
@@ -334,7 +334,7 @@ fn state_peer_cookies_and_extractors_of_ones_own_are_arguments() {
 }
 
 #[test]
-fn an_argument_hears_that_the_generation_drains() {
+fn the_argument_draining_resolves_when_the_generation_drains() {
     let process = Launch::fixture().serve();
     let mut conn: Conn = process.conn();
     conn.get("/typed/drained").unwrap();
@@ -344,7 +344,7 @@ fn an_argument_hears_that_the_generation_drains() {
 }
 
 #[test]
-fn answers_are_what_their_type_says() {
+fn the_type_of_a_result_determines_the_response() {
     let process = Launch::fixture().serve();
     let ask =
         |method: &str, path: &str| send(&process, method, &format!("/answers/{path}"), &[], "");
@@ -399,7 +399,7 @@ fn answers_are_what_their_type_says() {
 }
 
 #[test]
-fn errors_are_answers_and_the_log_knows_those_that_are_ours() {
+fn an_error_becomes_a_response_and_server_errors_are_logged() {
     let process = Launch::fixture().serve();
     let ask = |path: &str| process.conn().ask(&format!("/answers/{path}")).unwrap();
     let rejected = ask("rejected");
@@ -418,7 +418,7 @@ fn errors_are_answers_and_the_log_knows_those_that_are_ours() {
 }
 
 #[test]
-fn a_middleware_sees_the_rejection_behind_an_answer() {
+fn a_middleware_can_read_the_rejection_of_a_response() {
     let process = Launch::fixture().serve();
     let wrong = send(&process, "POST", "/seen/json", JSON, r#"{"items":7}"#);
     assert_eq!(
@@ -430,9 +430,9 @@ fn a_middleware_sees_the_rejection_behind_an_answer() {
 }
 
 #[test]
-fn functions_are_listed_with_their_names_and_places() {
-    let said = Launch::fixture().args(["routes"]).run(ms(20_000)).stdout;
-    let line = said
+fn the_command_routes_lists_functions_with_file_and_line() {
+    let output = Launch::fixture().args(["routes"]).run(ms(20_000)).stdout;
+    let line = output
         .lines()
         .find(|line| line.contains("/typed/segment/:id"))
         .unwrap();
@@ -441,20 +441,20 @@ fn functions_are_listed_with_their_names_and_places() {
             && line.contains("`fixture::typed::segment`, tests/fixture/typed.rs:"),
         "{line}"
     );
-    let methods: Vec<_> = said
+    let methods: Vec<_> = output
         .lines()
         .filter(|line| line.contains("typed::echo"))
         .map(|line| &line[..4])
         .collect();
     assert_eq!(methods, ["POST", "PUT "]);
     assert!(
-        said.contains("/answers/teapot") && said.contains("/admin/seen"),
-        "{said}"
+        output.contains("/answers/teapot") && output.contains("/admin/seen"),
+        "{output}"
     );
 }
 
 #[test]
-fn two_functions_for_one_route_are_refused_with_both_names_and_files() {
+fn two_functions_for_the_same_route_are_refused_with_both_names_and_files() {
     let finished = Launch::fixture()
         .settings("[app]\ncollide = true\n")
         .args(["check"])

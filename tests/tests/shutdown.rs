@@ -1,4 +1,5 @@
-//! Leaving: what is in flight is answered, what is idle is closed politely, what does not end is cut and named.
+//! Shutdown: requests in progress are answered, idle connections are closed, and connections that do not end in time are
+//! cut and logged.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::help::{held_socket, ms, timed};
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() {
+fn a_shutdown_answers_requests_in_progress_closes_idle_connections_and_logs_those_it_cut() {
     let settings =
         "[shutdown]\nkeepalive_grace = \"200ms\"\ngrace = \"5s\"\nforce_after = \"300ms\"\n";
     let mut process = Launch::playground().settings(settings).serve();
@@ -29,18 +30,18 @@ fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() 
 
     let begun = Instant::now();
     process.signal(Signal::TERM);
-    until(LONG, "idle connections are closed", || {
+    until(LONG, "the idle connections are closed", || {
         (idle.fates().closed == 100).then_some(())
     });
     assert!(
         begun.elapsed() >= ms(190),
-        "they have keepalive_grace: {:?}",
+        "idle connections stay open for keepalive_grace: {:?}",
         begun.elapsed()
     );
     assert_eq!(
         sleeper.glance(),
         Fate::KeptOpen,
-        "they do not wait for requests in flight"
+        "idle connections are closed before the requests in progress end"
     );
     let slept = sleeper.answer().unwrap();
     assert!(slept.text() == "slept" && slept.closes(), "{slept:?}");
@@ -60,13 +61,13 @@ fn a_stop_answers_what_is_in_flight_closes_what_is_idle_and_names_what_it_cut() 
     );
     assert!(
         process.log().contains("/stream/"),
-        "what was cut is named:\n{}",
+        "the log names the connection that was cut:\n{}",
         process.log()
     );
 }
 
 #[test]
-fn every_request_that_was_read_is_answered() {
+fn a_shutdown_answers_every_request_that_was_read() {
     let mut process = Launch::playground()
         .settings("[shutdown]\ngrace = \"20s\"\n")
         .serve();
@@ -74,7 +75,7 @@ fn every_request_that_was_read_is_answered() {
     conns
         .iter_mut()
         .for_each(|conn| conn.get("/sleep/5000").unwrap());
-    until(LONG, "all are read", || {
+    until(LONG, "the process has read all requests", || {
         process.get("/").contains("Hello").then_some(())
     });
     process.signal(Signal::TERM);
@@ -105,7 +106,7 @@ fn an_idle_connection_may_send_one_last_request() {
 }
 
 #[test]
-fn a_connection_that_has_sent_nothing_does_not_hold_the_process() {
+fn a_silent_connection_does_not_delay_the_exit() {
     let mut process = Launch::playground()
         .settings("[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"20s\"\n")
         .serve();
@@ -116,13 +117,13 @@ fn a_connection_that_has_sent_nothing_does_not_hold_the_process() {
     assert_eq!(status.code(), Some(0));
     assert!(
         took < Duration::from_secs(15),
-        "less than the grace: {took:?}"
+        "the exit does not wait for shutdown.grace: {took:?}"
     );
     assert_eq!(silent.fates().closed, 20);
 }
 
 #[test]
-fn half_a_head_is_given_time_but_does_not_hold_the_process_for_ever() {
+fn an_incomplete_head_delays_the_exit_only_until_its_timeout() {
     let settings =
         "[http]\nheader_timeout = \"1s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"60s\"\n";
     let mut process = Launch::playground().settings(settings).serve();
@@ -134,12 +135,12 @@ fn half_a_head_is_given_time_but_does_not_hold_the_process_for_ever() {
 }
 
 #[test]
-fn a_lame_duck_is_not_ready_and_still_accepts() {
+fn during_the_shutdown_delay_a_process_is_not_ready_and_still_accepts() {
     let settings = "[shutdown]\ndelay = \"5s\"\nkeepalive_grace = \"50ms\"\ngrace = \"20s\"\n";
     let mut process = Launch::playground().settings(settings).serve();
     let begun = Instant::now();
     process.signal(Signal::TERM);
-    until(LONG, "readiness is gone", || {
+    until(LONG, "the process is no longer ready", || {
         (process.conn().ask("/readyz").ok()?.status == 503).then_some(())
     });
     assert_eq!(process.get("/"), "Hello, world!");
@@ -149,7 +150,7 @@ fn a_lame_duck_is_not_ready_and_still_accepts() {
 }
 
 #[test]
-fn int_has_no_delay() {
+fn sigint_skips_the_shutdown_delay() {
     let mut process = Launch::playground()
         .settings("[shutdown]\ndelay = \"30s\"\n")
         .serve();
@@ -158,7 +159,7 @@ fn int_has_no_delay() {
 }
 
 #[test]
-fn what_waits_in_our_own_queue_is_answered() {
+fn connections_in_the_accept_queue_are_answered_before_the_exit() {
     let mut process = Launch::playground().serve();
     let addr = process.addr();
     process.signal(Signal::STOP);
@@ -173,7 +174,7 @@ fn what_waits_in_our_own_queue_is_answered() {
 }
 
 #[test]
-fn what_waits_in_a_socket_that_another_holds_is_answered_by_the_next_process() {
+fn connections_in_the_accept_queue_of_an_inherited_socket_wait_for_the_next_process() {
     let (listener, addr) = held_socket();
     let launch = Launch::playground().socket("web", &listener);
     let mut process = launch.serve();
@@ -190,9 +191,9 @@ fn what_waits_in_a_socket_that_another_holds_is_answered_by_the_next_process() {
 }
 
 #[test]
-fn no_request_fails_in_a_loop_of_stops_while_another_holds_the_socket() {
+fn no_request_fails_in_a_loop_of_stops_on_an_inherited_socket() {
     let (listener, addr) = held_socket();
-    // time for all who are busy to be told: it goes as soon as they are
+    // long enough for every busy client to receive `Connection: close`; the process exits as soon as they all have
     let settings = "[shutdown]\nkeepalive_grace = \"10s\"\ngrace = \"20s\"\n";
     let launch = Launch::playground()
         .settings(settings)
@@ -211,52 +212,55 @@ fn no_request_fails_in_a_loop_of_stops_while_another_holds_the_socket() {
     load.wait_for(100, Duration::from_secs(30));
     let tally = load.stop();
     tally.assert_flawless();
-    assert!(tally.polite_closes() >= 8, "busy clients are told: {tally}");
+    assert!(
+        tally.polite_closes() >= 8,
+        "busy clients receive Connection: close: {tally}"
+    );
 }
 
 #[test]
-fn a_debug_build_that_is_told_to_stop_waits_for_nothing_that_does_not_end() {
+fn a_debug_build_cuts_a_request_that_does_not_end_soon_after_term() {
     let mut process = Launch::playground().serve();
     let mut asked = process.conn();
     asked.get("/sleep/30000").unwrap();
-    until(LONG, "it is in its handler", || {
+    until(LONG, "the request is in its handler", || {
         process.get("/").contains("Hello").then_some(())
     });
     let mark = process.mark();
     process.signal(Signal::TERM);
-    // a release build gives it 20 s
+    // a release build waits 20 s for the request
     assert_eq!(process.wait_exit(Duration::from_secs(10)).code(), Some(0));
     assert!(
         process.log_since(mark).contains("/sleep/30000"),
-        "it names what it cut: {}",
+        "the log names the request that was cut: {}",
         process.log()
     );
 }
 
 #[test]
-fn an_idle_close_neither_cuts_the_answer_before_it_nor_resets_the_request_after_it() {
+fn closing_an_idle_connection_neither_cuts_the_last_response_nor_resets_the_next_request() {
     let settings =
         "[log]\naccess = true\n[shutdown]\nkeepalive_grace = \"50ms\"\ngrace = \"20s\"\n";
     for round in 0..5 {
         let mut process = Launch::playground().settings(settings).serve();
         let mut conns: Vec<Conn> = (0..10).map(|_| process.conn()).collect();
-        // their answers wait in the send queues
+        // the responses wait in the send queues
         for conn in &mut conns {
             conn.get("/bytes/2000000").unwrap();
         }
-        until(LONG, "all are answered", || {
+        until(LONG, "all requests are answered", || {
             (process.log().matches("GET /bytes/2000000 200").count() == 10).then_some(())
         });
         let mark = process.mark();
         process.signal(Signal::TERM);
-        process.wait_for_log(mark, "idle connections closed");
+        process.wait_for_log(mark, "idle connections closed: ");
         for conn in &mut conns {
             conn.get("/").unwrap();
         }
         for conn in &mut conns {
             let answer = conn.answer().map(|answer| answer.body.len());
             assert_eq!(answer, Ok(2_000_000), "round {round}");
-            // a request that is read before the close is answered
+            // the process answers a request only if it reads it before the close
             match conn.answer() {
                 Ok(answer) => assert!(answer.closes(), "round {round}: {answer:?}"),
                 Err(failure) => {
@@ -270,7 +274,7 @@ fn an_idle_close_neither_cuts_the_answer_before_it_nor_resets_the_request_after_
 }
 
 #[test]
-fn a_connection_that_is_cut_while_it_is_closed_is_named() {
+fn a_connection_that_is_cut_during_its_close_is_logged() {
     let settings = "[log]\naccess = true\n[shutdown]\ngrace = \"1s\"\nforce_after = \"100ms\"\n";
     let mut process = Launch::playground().settings(settings).serve();
     let mut conn = process.conn();

@@ -1,4 +1,4 @@
-//! What each signal does in each phase: design §5, row by row.
+//! The effect of each signal in each phase.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn exit_code(process: &mut Process) -> Option<i32> {
 }
 
 #[test]
-fn term_int_and_quit_end_an_idle_process_with_0() {
+fn an_idle_process_exits_with_0_after_term_int_or_quit() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let mut process = Launch::playground().settings(QUICK).serve();
         process.signal(signal);
@@ -53,7 +53,7 @@ fn winch_pauses_and_hup_resumes() {
         "the idle connection is closed",
         || (idle.glance() == Fate::Closed).then_some(()),
     );
-    // the socket is still there: the kernel takes the connection, and nobody answers it
+    // the socket is still open: the kernel accepts the connection, and no process answers the request
     let mut waiting = Conn::open(&addr).unwrap();
     waiting.get("/").unwrap();
     assert_eq!(waiting.fate(ms(300)), Fate::KeptOpen);
@@ -63,13 +63,13 @@ fn winch_pauses_and_hup_resumes() {
     assert_eq!(
         waiting.answer().unwrap().text(),
         "Hello, world!",
-        "what waited is answered"
+        "the waiting request is answered"
     );
     assert_eq!(process.conn().ask("/readyz").unwrap().status, 200);
 }
 
 #[test]
-fn a_paused_process_can_be_told_to_leave() {
+fn a_paused_process_exits_after_quit() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mark = process.mark();
     process.signal(Signal::WINCH);
@@ -94,7 +94,7 @@ fn a_paused_process_refuses_usr2_and_ignores_another_winch() {
 }
 
 #[test]
-fn a_second_term_cuts_at_once() {
+fn a_second_term_cuts_all_connections_at_once() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
     asked.get("/sleep/60000").unwrap();
@@ -109,7 +109,10 @@ fn a_second_term_cuts_at_once() {
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(Duration::from_secs(15)).code(), Some(0));
     let log = process.log_since(mark);
-    assert!(log.contains("/sleep/"), "it names what it cut: {log}");
+    assert!(
+        log.contains("/sleep/"),
+        "the log names the request that was cut: {log}"
+    );
     assert!(matches!(
         asked.answer(),
         Err(Failure::ClosedBeforeAnswer | Failure::Reset)
@@ -117,7 +120,7 @@ fn a_second_term_cuts_at_once() {
 }
 
 #[test]
-fn a_term_after_quit_goes_on_leaving_and_the_next_one_cuts() {
+fn a_term_after_quit_cuts_no_request() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
     asked.get("/sleep/3000").unwrap();
@@ -133,13 +136,13 @@ fn a_term_after_quit_goes_on_leaving_and_the_next_one_cuts() {
     assert_eq!(
         asked.answer().unwrap().text(),
         "slept",
-        "one TERM after QUIT cuts nothing"
+        "the first TERM after QUIT cuts nothing"
     );
     assert_eq!(exit_code(&mut process), Some(0));
 }
 
 #[test]
-fn a_leaving_process_refuses_hup_and_usr2() {
+fn a_process_that_shuts_down_refuses_hup_and_usr2() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mut asked = process.conn();
     asked.get("/sleep/5000").unwrap();
@@ -162,7 +165,7 @@ fn a_leaving_process_refuses_hup_and_usr2() {
 }
 
 #[test]
-fn hup_usr1_usr2_and_winch_do_not_kill_a_process_that_starts() {
+fn hup_usr1_usr2_and_winch_do_not_kill_a_process_during_its_start() {
     let mut process = Launch::playground()
         .settings("[app]\nstart_delay = \"5s\"\n")
         .start();
@@ -176,12 +179,12 @@ fn hup_usr1_usr2_and_winch_do_not_kill_a_process_that_starts() {
     }
     process.wait_for_log(0, "refused");
     process.ready();
-    // the HUP that came meanwhile is done afterwards
+    // the reload for this HUP runs after the start
     process.wait_for_log(0, said::RELOADED);
 }
 
 #[test]
-fn a_process_that_starts_can_be_told_to_leave() {
+fn a_process_exits_after_term_during_its_start() {
     let mut process = Launch::playground()
         .settings("[app]\nstart_delay = \"60s\"\n")
         .start();
@@ -194,7 +197,7 @@ fn a_process_that_starts_can_be_told_to_leave() {
     assert_eq!(process.wait_exit(Duration::from_secs(15)).code(), Some(0));
 }
 
-/// The signals that a process catches, by number.
+/// Returns the numbers of the signals that a process catches.
 fn caught(process: &Process) -> Vec<i32> {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();

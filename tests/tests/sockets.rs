@@ -1,4 +1,4 @@
-//! Sockets: inherited or bound, several at once, never stolen, never leaked.
+//! Listening sockets: inherited or bound, several at once, and never taken from another process.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_secs(30);
 const QUICK: &str = "[shutdown]\nkeepalive_grace = \"50ms\"\n";
 
 #[test]
-fn an_inherited_socket_stands_in_for_the_configured_one() {
+fn an_inherited_socket_replaces_the_configured_address() {
     let (listener, addr) = held_socket();
     let process = Launch::playground().socket("web", &listener).serve();
     assert_eq!(process.addresses(), std::slice::from_ref(&addr));
@@ -27,7 +27,7 @@ fn an_inherited_socket_stands_in_for_the_configured_one() {
     );
     assert!(
         process.log().contains("127.0.0.1:0"),
-        "it says what it did not bind:\n{}",
+        "the log names the address that was not bound:\n{}",
         process.log()
     );
 }
@@ -46,7 +46,7 @@ fn an_inherited_socket_without_settings_is_served() {
 }
 
 #[test]
-fn connections_that_waited_before_the_start_are_answered() {
+fn connections_in_the_accept_queue_before_the_start_are_answered() {
     let (listener, addr) = held_socket();
     let mut waiting: Vec<Conn> = (0..50).map(|_| Conn::open(&addr).unwrap()).collect();
     waiting.iter_mut().for_each(|conn| conn.get("/").unwrap());
@@ -57,9 +57,9 @@ fn connections_that_waited_before_the_start_are_answered() {
 }
 
 #[test]
-fn a_short_backlog_is_made_long() {
+fn a_process_lengthens_the_backlog_of_an_inherited_socket() {
     let (listener, addr) = held_socket();
-    // what systemfd gives: a queue of one
+    // systemfd passes sockets with a backlog of 1
     rustix::net::listen(&listener, 1).unwrap();
     let process = Launch::playground().socket("web", &listener).serve();
     process.signal(Signal::STOP);
@@ -73,7 +73,7 @@ fn a_short_backlog_is_made_long() {
 }
 
 #[test]
-fn a_socket_that_blocks_is_served_all_the_same() {
+fn an_inherited_socket_in_blocking_mode_is_served() {
     let (listener, addr) = held_socket();
     listener.set_nonblocking(false).unwrap();
     let _process = Launch::playground().socket("web", &listener).serve();
@@ -86,28 +86,31 @@ fn a_socket_that_blocks_is_served_all_the_same() {
 }
 
 #[test]
-fn sockets_are_picked_by_name() {
+fn the_setting_listen_selects_inherited_sockets_by_name() {
     let ((web, web_addr), (admin, admin_addr)) = (held_socket(), held_socket());
     let launch = Launch::playground().whole_settings("listen = \"fd:admin\"\n");
     let process = launch.socket("web", &web).socket("admin", &admin).serve();
     assert_eq!(process.addresses(), [admin_addr]);
     assert!(
         process.log().contains("web"),
-        "what is not served is named:\n{}",
+        "the log names the socket that is not served:\n{}",
         process.log()
     );
-    // not closed: a connection to it still waits in its queue
+    // the socket is not closed: a new connection waits in its accept queue
     assert!(Conn::open(&web_addr).is_ok());
 }
 
 #[test]
-fn a_name_that_was_not_inherited_is_refused() {
+fn a_start_with_the_name_of_a_missing_socket_fails() {
     let (web, _) = held_socket();
     let launch = Launch::playground().whole_settings("listen = \"fd:nope\"\n");
     let finished = launch.socket("web", &web).run(LONG);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
-    let said = finished.stdout + &finished.stderr;
-    assert!(said.contains("nope") && said.contains("listen"), "{said}");
+    let output = finished.stdout + &finished.stderr;
+    assert!(
+        output.contains("nope") && output.contains("listen"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn unix_sockets_are_inherited_too() {
     );
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(path.exists(), "the path belongs to who bound it");
+    assert!(path.exists(), "the process that bound the path removes it");
 }
 
 #[test]
@@ -143,9 +146,9 @@ fn several_addresses_are_served_at_once() {
             .into_iter()
             .filter(|addr| matches!(addr, Addr::Tcp(_)))
     };
-    // it is ready by the first, and says the others after it
+    // the test helper waits only for the first address in the log
     let expected = if v6 { 3 } else { 2 };
-    until(LONG, "all addresses are said", || {
+    until(LONG, "the log lists all addresses", || {
         (tcp().count() == expected).then_some(())
     });
     let all: Vec<Addr> = tcp().chain([Addr::Unix(path.clone())]).collect();
@@ -158,11 +161,14 @@ fn several_addresses_are_served_at_once() {
     }
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(!path.exists(), "its last owner removes the path");
+    assert!(
+        !path.exists(),
+        "the last owner of the socket removes the path"
+    );
 }
 
 #[test]
-fn the_path_of_a_living_process_is_not_taken_and_that_of_a_dead_one_is() {
+fn the_path_of_a_running_process_is_refused_and_the_path_of_a_dead_one_is_reused() {
     let settings = format!("listen = \"unix:web.sock\"\n{QUICK}");
     let launch = Launch::playground().whole_settings(&settings);
     let path = launch.dir().path().join("web.sock");
@@ -174,7 +180,7 @@ fn the_path_of_a_living_process_is_not_taken_and_that_of_a_dead_one_is() {
             .ok()
             .map(|answer| answer.text())
     };
-    assert_eq!(until(LONG, "the first serves", up), "Hello, world!");
+    assert_eq!(until(LONG, "the first process serves", up), "Hello, world!");
     let second = launch.run(LONG);
     assert_eq!(second.code(), Some(1), "{second:?}");
     assert!((second.stdout + &second.stderr).contains("web.sock"));
@@ -186,11 +192,11 @@ fn the_path_of_a_living_process_is_not_taken_and_that_of_a_dead_one_is() {
     living.wait_exit(LONG);
     assert!(path.exists(), "a killed process leaves its path behind");
     let _third = launch.start();
-    assert_eq!(until(LONG, "the third serves", up), "Hello, world!");
+    assert_eq!(until(LONG, "the third process serves", up), "Hello, world!");
 }
 
 #[test]
-fn a_file_in_the_way_of_a_unix_socket_is_kept() {
+fn a_file_at_the_path_of_a_unix_socket_is_not_overwritten() {
     let launch = Launch::playground().whole_settings("listen = \"unix:web.sock\"\n");
     launch.dir().write("web.sock", "precious");
     assert_eq!(launch.run(LONG).code(), Some(1));
@@ -198,35 +204,38 @@ fn a_file_in_the_way_of_a_unix_socket_is_kept() {
 }
 
 #[test]
-fn a_path_that_was_bound_anew_by_another_is_left_alone() {
+fn a_path_that_another_process_has_bound_again_is_not_removed() {
     let settings = format!("listen = \"unix:web.sock\"\n{QUICK}");
     let mut process = Launch::playground().whole_settings(&settings).start();
     let path = process.dir().path().join("web.sock");
     let addr = Addr::Unix(path.clone());
-    until(LONG, "it serves", || Conn::open(&addr).ok());
+    until(LONG, "the process serves", || Conn::open(&addr).ok());
     fs::remove_file(&path).unwrap();
     let _other = UnixListener::bind(&path).unwrap();
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(path.exists(), "another inode than the one that it bound");
+    assert!(
+        path.exists(),
+        "the path has another inode than the socket of the process"
+    );
 }
 
 #[test]
-fn a_taken_port_is_refused_and_the_setting_named() {
+fn a_start_with_a_taken_port_fails_and_names_the_setting() {
     let (_theirs, taken) = held_socket();
     let finished = Launch::playground()
         .whole_settings(&format!("listen = \"{taken}\"\n"))
         .run(LONG);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
-    let said = finished.stdout + &finished.stderr;
+    let output = finished.stdout + &finished.stderr;
     assert!(
-        said.contains(&taken.to_string()) && said.contains("listen"),
-        "{said}"
+        output.contains(&taken.to_string()) && output.contains("listen"),
+        "{output}"
     );
 }
 
 #[test]
-fn a_descriptor_that_is_no_stream_listener_is_named() {
+fn an_inherited_descriptor_that_is_not_a_stream_listener_is_logged() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let file = fs::File::open("/dev/null").unwrap();
     let launch = Launch::playground()
@@ -239,27 +248,27 @@ fn a_descriptor_that_is_no_stream_listener_is_named() {
     assert_eq!(
         process.get("/"),
         "Hello, world!",
-        "and what is configured is served"
+        "the configured address is served"
     );
 }
 
 #[test]
-fn a_descriptor_that_is_asked_for_and_is_no_stream_listener_is_refused() {
+fn a_start_with_a_configured_descriptor_that_is_not_a_stream_listener_fails() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let finished = Launch::playground()
         .whole_settings("listen = \"fd:web\"\n")
         .socket("web", &udp)
         .run(LONG);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
-    let said = finished.stdout + &finished.stderr;
+    let output = finished.stdout + &finished.stderr;
     assert!(
-        said.contains("web") && said.contains("listen") && said.contains("datagram"),
-        "{said}"
+        output.contains("web") && output.contains("listen") && output.contains("datagram"),
+        "{output}"
     );
 }
 
 #[test]
-fn connections_past_the_limit_wait_their_turn() {
+fn a_connection_past_the_limit_waits_until_another_closes() {
     let settings = "[http]\nmax_connections = 4\n";
     let process = Launch::playground().settings(settings).serve();
     let mut first: Vec<Conn> = (0..4).map(|_| process.conn()).collect();
@@ -273,6 +282,6 @@ fn connections_past_the_limit_wait_their_turn() {
     assert_eq!(
         fifth.answer().unwrap().text(),
         "Hello, world!",
-        "until another has gone"
+        "after another connection has closed"
     );
 }

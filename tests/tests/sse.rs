@@ -1,4 +1,4 @@
-//! Event streams: what is on them, and that they end in the orderly way when their generation does.
+//! Event streams: their contents, and their orderly end together with their generation.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::help::pid_on;
 const LONG: Duration = Duration::from_secs(20);
 const SPREAD: &str = "[shutdown]\ngrace = \"20s\"\nclose_spread = \"400ms\"\n";
 
-/// A stream of events whose first one has come.
-fn listening(process: &Process, path: &str) -> Conn {
+/// Opens an event stream and waits for its first event.
+fn open_stream(process: &Process, path: &str) -> Conn {
     let mut conn = process.conn();
     conn.get(path).unwrap();
     let head = conn.head().unwrap();
@@ -26,7 +26,7 @@ fn listening(process: &Process, path: &str) -> Conn {
     conn
 }
 
-/// All that is still sent on it, up to its end in the orderly way.
+/// Reads a stream to its orderly end, and returns the rest of it.
 fn rest(conn: &mut Conn) -> String {
     let mut rest = Vec::new();
     while let Some(chunk) = conn.chunk().unwrap() {
@@ -35,19 +35,19 @@ fn rest(conn: &mut Conn) -> String {
     String::from_utf8(rest).unwrap()
 }
 
-/// The hint that a stream ends with, in milliseconds.
+/// Returns the reconnection time (`retry`) at the end of a stream, in milliseconds.
 fn hint(rest: &str) -> u64 {
     let last = rest.trim_end().lines().last().unwrap_or_default();
     let millis = last
         .strip_prefix("retry: ")
         .and_then(|millis| millis.parse().ok());
-    millis.unwrap_or_else(|| panic!("no hint at the end of {rest:?}"))
+    millis.unwrap_or_else(|| panic!("no retry field at the end of {rest:?}"))
 }
 
 #[test]
-fn a_stop_ends_all_streams_with_hints_that_differ() {
+fn a_stop_ends_all_streams_with_different_reconnection_times() {
     let mut process = Launch::playground().settings(SPREAD).serve();
-    let mut streams: Vec<_> = (0..8).map(|_| listening(&process, "/events")).collect();
+    let mut streams: Vec<_> = (0..8).map(|_| open_stream(&process, "/events")).collect();
     process.signal(Signal::TERM);
     let mut hints: Vec<_> = streams
         .iter_mut()
@@ -59,7 +59,10 @@ fn a_stop_ends_all_streams_with_hints_that_differ() {
     );
     hints.sort_unstable();
     hints.dedup();
-    assert!(hints.len() > 1, "all of them come back at once: {hints:?}");
+    assert!(
+        hints.len() > 1,
+        "all clients would reconnect at once: {hints:?}"
+    );
     for stream in &mut streams {
         assert_eq!(stream.fate(LONG), Fate::Closed);
     }
@@ -72,20 +75,20 @@ fn a_stop_ends_all_streams_with_hints_that_differ() {
 }
 
 #[test]
-fn a_reload_ends_streams_and_the_connection_goes_on() {
+fn a_reload_ends_streams_and_keeps_their_connections_open() {
     let process = Launch::playground().settings(SPREAD).serve();
-    let mut stream = listening(&process, "/events");
+    let mut stream = open_stream(&process, "/events");
     process.reload();
     hint(&rest(&mut stream));
     assert_eq!(stream.ask("/").unwrap().text(), "Hello, world!");
 }
 
 #[test]
-fn after_an_upgrade_streams_end_and_their_connections_travel() {
+fn an_upgrade_ends_streams_and_hands_their_connections_over() {
     let settings = format!("{SPREAD}[upgrade]\nrollback_window = \"300ms\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
     let old = lineage.newest();
-    let mut stream = listening(&lineage, "/events");
+    let mut stream = open_stream(&lineage, "/events");
     let new = lineage.upgrade();
     hint(&rest(&mut stream));
     assert_eq!(pid_on(&mut stream), new);
@@ -93,9 +96,9 @@ fn after_an_upgrade_streams_end_and_their_connections_travel() {
 }
 
 #[test]
-fn the_events_of_tide_itself_end_when_their_handler_hears_of_the_drain() {
+fn a_stream_of_tide_ends_when_its_handler_receives_the_drain_notification() {
     let mut process = Launch::fixture().serve();
-    let mut stream = listening(&process, "/tide-events");
+    let mut stream = open_stream(&process, "/tide-events");
     process.signal(Signal::TERM);
     let rest = rest(&mut stream);
     assert!(

@@ -1,4 +1,4 @@
-//! Every state of a connection that ARCHITECTURE.md lists: a connection is held in it, and ends.
+//! The states of a connection in ARCHITECTURE.md: the test brings a connection into each state and waits for its end.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::help::ms;
 
 const LONG: Duration = Duration::from_secs(60);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// HEADERS of stream 1 that end it: GET of the path, by the static table of HPACK (RFC 7541, appendix A).
+
+/// Returns a HEADERS frame with END_STREAM on stream 1: a GET of the path, by HPACK's static table (RFC 7541, appendix A).
 fn get(path: &str) -> Vec<u8> {
     let mut block = b"\x82\x86\x41\x01x\x04".to_vec();
     block.push(u8::try_from(path.len()).unwrap());
@@ -25,7 +26,7 @@ fn get(path: &str) -> Vec<u8> {
 const WS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// The names in the table of states.
+/// Returns the names in the table of states.
 fn listed() -> Vec<&'static str> {
     let page = include_str!("../../framework/ARCHITECTURE.md");
     let (_, table) = page
@@ -36,7 +37,7 @@ fn listed() -> Vec<&'static str> {
         .collect()
 }
 
-/// A fixture whose clocks are long, but for these.
+/// Starts the fixture with these settings, and with 1 h for every other timeout.
 fn with(settings: &str) -> Process {
     let others: String = [
         "header_timeout",
@@ -60,14 +61,14 @@ fn sent(process: &Process, bytes: impl AsRef<[u8]>) -> Conn {
     conn
 }
 
-/// Waits until the server has closed a connection on which nothing more is sent.
+/// Waits until the server has closed the descriptor of the connection, although the client keeps its own open.
 fn ends(process: &Process, before: usize) {
     until(LONG, "the server closes the connection", || {
         (process.proc().open_fds() <= before).then_some(())
     });
 }
 
-/// Reads what comes until the end.
+/// Reads from the connection until it ends.
 fn closes(conn: &mut Conn) {
     loop {
         match conn.fate(LONG) {
@@ -78,7 +79,7 @@ fn closes(conn: &mut Conn) {
     }
 }
 
-/// Holds a connection in a state and sees it end.
+/// Brings a connection into a state and waits for its end.
 fn hold(state: &str) {
     match state {
         "Idle" => {
@@ -108,7 +109,7 @@ fn hold(state: &str) {
             closes(&mut conn);
         }
         "Response" => {
-            // the client goes, and the handler finds out by sending
+            // the client disconnects, and sending the next part of the response fails
             let process = with("");
             let before = process.proc().open_fds();
             let mut conn = sent(&process, "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -148,7 +149,7 @@ fn hold(state: &str) {
             closes(&mut conn);
         }
         "Tunnel" => {
-            // the handler of this one pings
+            // this handler sends pings, and the client does not answer them
             let process = with("");
             let mut conn = sent(
                 &process,
@@ -164,7 +165,7 @@ fn hold(state: &str) {
             let mut conn = sent(&process, head);
             assert_eq!(conn.head().unwrap().status, 101);
             assert!(matches!(conn.fate(LONG), Fate::Sent(frame) if frame[0] == 0x88));
-            // it is not answered
+            // the client does not answer the close frame
             ends(&process, before);
             drop(conn);
         }
@@ -174,7 +175,23 @@ fn hold(state: &str) {
             let head = "GET /pid HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
             let mut conn = sent(&process, head);
             assert_eq!(conn.answer().unwrap().status, 200);
-            assert_eq!(conn.fate(LONG), Fate::Closed, "its sending half");
+            assert_eq!(
+                conn.fate(LONG),
+                Fate::Closed,
+                "the server ends its sending side"
+            );
+            ends(&process, before);
+            drop(conn);
+        }
+        "LingeringIdle" => {
+            let process = with("idle_timeout = \"300ms\"");
+            let before = process.proc().open_fds();
+            let mut conn = process.conn();
+            assert_eq!(
+                conn.fate(LONG),
+                Fate::Closed,
+                "the server ends its sending side"
+            );
             ends(&process, before);
             drop(conn);
         }
@@ -187,7 +204,8 @@ fn hold(state: &str) {
             drop(conn);
         }
         "HandedOver" => {
-            // the next process is stopped when it is sent a connection; no other clock than the acknowledgement's is short
+            // the test stops the new process while it receives a connection; only the time limit on the acknowledgement is
+            // short
             let settings = "[upgrade]\nrollback_window = \"1h\"\n[log]\nlevel = \"debug\"\n";
             let launch = Launch::fixture().settings(settings);
             let lineage = Lineage::serve(&launch.env("FIXTURE_HOLDS", "1"));
@@ -218,7 +236,7 @@ fn hold(state: &str) {
             });
         }
         "Http2Idle" | "Http2Left" => {
-            // GOAWAY is not answered
+            // the client does not answer GOAWAY
             let process = with("idle_timeout = \"300ms\"");
             closes(&mut sent(&process, PREFACE));
         }
@@ -229,12 +247,12 @@ fn hold(state: &str) {
             process.signal(Signal::TERM);
             closes(&mut conn);
         }
-        unknown => panic!("{unknown} is a state that no test holds a connection in"),
+        unknown => panic!("no test brings a connection into the state {unknown}"),
     }
 }
 
 #[test]
-fn a_connection_held_in_any_state_that_is_listed_ends() {
+fn a_connection_in_any_listed_state_ends() {
     let states = listed();
     assert!(states.len() > 10, "{states:?}");
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! A 101 comes after the whole request, and a clock runs until the handler uses its tunnel.
+//! A server sends a 101 only after it has read the whole request, and closes a tunnel that its handler does not use.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use slackwater_tests::wait::until;
 use crate::help::ms;
 
 const LONG: Duration = Duration::from_secs(30);
-const SEATS: usize = 20;
+const LIMIT: usize = 20;
 
 fn settings(more: &str) -> String {
-    format!("[http]\nmax_connections = {SEATS}\n{more}\n")
+    format!("[http]\nmax_connections = {LIMIT}\n{more}\n")
 }
 
 fn handshake(path: &str, lines: &str) -> String {
@@ -23,7 +23,7 @@ fn handshake(path: &str, lines: &str) -> String {
     )
 }
 
-/// The ways to announce five bytes, and to send them.
+/// Headers that announce a body of five bytes, each with the parts of the body that are sent.
 const WITH_CONTENT: [(&str, &[&str]); 7] = [
     ("Expect: 100-continue\r\nContent-Length: 5\r\n", &[]),
     ("Content-Length: 5\r\n", &[]),
@@ -37,21 +37,21 @@ const WITH_CONTENT: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// Opens as many connections as there are places, sends the same on each, and closes each at once.
+/// Uses every permit once: opens a connection, sends the same request on it, and closes it at once.
 fn fill(process: &Process, head: &str, pieces: &[&str]) {
-    for _ in 0..SEATS {
+    for _ in 0..LIMIT {
         let mut conn = process.conn();
         conn.send(head).unwrap();
         for piece in pieces {
             std::thread::sleep(ms(5));
-            // a refusal may have closed it already
+            // sending may fail, because the server may have rejected the request and closed
             let _ = conn.send(piece);
         }
     }
 }
 
 #[test]
-fn handshakes_with_content_that_close_at_once_leave_every_place_free() {
+fn clients_that_close_at_once_after_a_handshake_with_content_use_up_no_permit() {
     let process = Launch::playground().settings(&settings("")).serve();
     for (lines, pieces) in WITH_CONTENT {
         fill(&process, &handshake("/ws", lines), pieces);
@@ -60,7 +60,7 @@ fn handshakes_with_content_that_close_at_once_leave_every_place_free() {
 }
 
 #[test]
-fn a_plain_tide_101_with_a_body_that_closes_at_once_leaves_every_place_free() {
+fn clients_that_close_at_once_before_a_plain_tide_101_use_up_no_permit() {
     let process = Launch::fixture().settings(&settings("")).serve();
     for (lines, pieces) in WITH_CONTENT {
         fill(&process, &handshake("/switch", lines), pieces);
@@ -70,7 +70,7 @@ fn a_plain_tide_101_with_a_body_that_closes_at_once_leaves_every_place_free() {
 }
 
 #[test]
-fn a_websocket_handshake_with_content_is_400_and_closes() {
+fn a_websocket_handshake_with_content_is_answered_with_400() {
     let process = Launch::playground().serve();
     for (lines, pieces) in WITH_CONTENT {
         let mut conn = process.conn();
@@ -83,11 +83,15 @@ fn a_websocket_handshake_with_content_is_400_and_closes() {
     let mut conn = process.conn();
     conn.send(handshake("/ws", "Content-Length: 0\r\n"))
         .unwrap();
-    assert_eq!(conn.head().unwrap().status, 101, "no content at all");
+    assert_eq!(
+        conn.head().unwrap().status,
+        101,
+        "a Content-Length of 0 is no content"
+    );
 }
 
 #[test]
-fn a_101_comes_after_the_end_of_the_request_and_no_byte_of_it_reaches_the_tunnel() {
+fn a_101_follows_the_whole_request_and_no_byte_of_the_request_reaches_the_tunnel() {
     let process = Launch::fixture().serve();
     for (lines, pieces) in [
         ("Content-Length: 5\r\n", ["he", "llo"]),
@@ -107,7 +111,7 @@ fn a_101_comes_after_the_end_of_the_request_and_no_byte_of_it_reaches_the_tunnel
 }
 
 #[test]
-fn a_client_that_expects_a_100_gets_it_before_the_101() {
+fn a_client_that_expects_a_100_receives_it_before_the_101() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
     conn.send(handshake(
@@ -122,7 +126,7 @@ fn a_client_that_expects_a_100_gets_it_before_the_101() {
 }
 
 #[test]
-fn a_101_whose_request_cannot_be_read_to_its_end_is_an_error_and_closes() {
+fn a_request_that_cannot_be_read_to_its_end_is_answered_with_an_error_instead_of_101() {
     let process = Launch::fixture()
         .settings("[http]\nbody_timeout = \"300ms\"\n")
         .serve();
@@ -146,7 +150,7 @@ fn a_101_whose_request_cannot_be_read_to_its_end_is_an_error_and_closes() {
 }
 
 #[test]
-fn a_trickle_before_a_101_does_not_move_its_deadline() {
+fn a_slow_body_before_a_101_does_not_extend_its_deadline() {
     let process = Launch::fixture()
         .settings("[http]\nbody_timeout = \"500ms\"\n")
         .serve();
@@ -156,13 +160,13 @@ fn a_trickle_before_a_101_does_not_move_its_deadline() {
     let mut sender = conn.try_clone().unwrap();
     let trickle = std::thread::spawn(move || sender.send_in_pieces(&[b'x'; 400], 1, ms(50)));
     assert_eq!(conn.answer().unwrap().status, 408);
-    // the sender ends when its connection does
+    // the thread ends when its connection is closed
     drop(conn);
     let _ = trickle.join().unwrap();
 }
 
 #[test]
-fn a_stop_does_not_wait_for_the_rest_of_a_request_that_is_answered_101() {
+fn a_stop_does_not_wait_for_the_rest_of_a_request_before_a_101() {
     let settings = "[shutdown]\ngrace = \"300ms\"\nforce_after = \"10s\"\n";
     let mut process = Launch::fixture().settings(settings).serve();
     let mut conn = process.conn();
@@ -172,13 +176,17 @@ fn a_stop_does_not_wait_for_the_rest_of_a_request_that_is_answered_101() {
     process.signal(Signal::TERM);
     assert_eq!(conn.answer().unwrap().status, 503);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(!process.log().contains("cut "), "{}", process.log());
+    assert!(
+        !process.log().contains("closed before its end"),
+        "{}",
+        process.log()
+    );
 }
 
 #[test]
-fn a_tunnel_that_its_handler_does_not_use_is_closed_and_leaves_its_place() {
+fn a_tunnel_that_its_handler_does_not_use_is_closed_and_releases_its_permit() {
     let process = Launch::fixture().settings(&settings("")).serve();
-    let mut conns: Vec<Conn> = (0..SEATS)
+    let mut conns: Vec<Conn> = (0..LIMIT)
         .map(|_| {
             let mut conn = process.conn();
             conn.send(handshake("/switch-unused", "")).unwrap();
@@ -194,7 +202,7 @@ fn a_tunnel_that_its_handler_does_not_use_is_closed_and_leaves_its_place() {
 }
 
 #[test]
-fn a_generation_is_over_when_its_unused_tunnel_is_closed() {
+fn a_generation_ends_when_its_unused_tunnel_is_closed() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
     conn.send(handshake("/switch-unused", "")).unwrap();
@@ -206,18 +214,18 @@ fn a_generation_is_over_when_its_unused_tunnel_is_closed() {
 }
 
 #[test]
-fn a_body_that_a_handler_keeps_after_its_answer_is_taken_away_and_leaves_its_place() {
+fn a_body_that_its_handler_keeps_after_the_response_does_not_keep_the_permit() {
     let process = Launch::fixture()
         .settings(&settings("body_timeout = \"300ms\""))
         .serve();
     let pid = process.pid().to_string();
     for (lines, pieces) in WITH_CONTENT {
-        for _ in 0..SEATS {
+        for _ in 0..LIMIT {
             let mut conn = process.conn();
             let head = format!("POST /keeps HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
             conn.send(head).unwrap();
             pieces.iter().for_each(|piece| conn.send(piece).unwrap());
-            // a client that has read all that came closes without a reset
+            // the client has read the whole response, so it closes without a reset
             assert_eq!(conn.answer().unwrap().text(), "kept");
         }
         assert_eq!(process.get("/pid"), pid, "{lines:?} {pieces:?}");
@@ -227,10 +235,10 @@ fn a_body_that_a_handler_keeps_after_its_answer_is_taken_away_and_leaves_its_pla
     conn.send("POST /keeps HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
         .unwrap();
     assert_eq!(conn.answer().unwrap().text(), "kept");
-    // what has come whole is no obstacle to the next request
+    // the body has arrived completely, so the next request on the connection is answered
     assert_eq!(conn.ask("/pid").unwrap().text(), process.pid().to_string());
     drop(conn);
-    until(LONG, "its descriptor is free again", || {
+    until(LONG, "the server has closed the descriptor", || {
         (process.proc().open_fds() <= before).then_some(())
     });
 }

@@ -1,5 +1,4 @@
-//! The templates, by the real cargo-generate: each is generated outside of this workspace, built, tested, run, reloaded and
-//! upgraded.
+//! The templates. cargo-generate generates each outside of this workspace, and the tests build, run, reload and upgrade it.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +17,11 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Has the template generated under `name`, in the project's directory; gives what was said against it.
+/// Generates the template as `name` in the directory of a project.
+///
+/// # Errors
+///
+/// Returns the standard error of cargo-generate if it fails.
 fn generate(generator: &Path, template: &str, name: &str) -> Result<Project, String> {
     let project = Project::at(name);
     let mut command = Command::new(generator);
@@ -50,11 +53,11 @@ fn page(process: &Process, text: &str) {
     });
 }
 
-/// Runs it, reloads it with another greeting, changes its page, and upgrades it, while clients ask.
-fn live_through(project: &Project, name: &str) {
+/// Runs the project, reloads it with another greeting, changes its page, and upgrades it, while clients send requests.
+fn reloads_and_upgrades(project: &Project, name: &str) {
     project.cargo(&["build", "--quiet"]);
     let binary = program::target_dir().join("debug").join(name);
-    // beside the settings, as it is where nothing else says where to build
+    // `target` beside the settings, where cargo builds by default
     std::fs::create_dir_all(project.root().join("target")).unwrap();
     project.edit(
         "slackwater.toml",
@@ -98,42 +101,42 @@ fn live_through(project: &Project, name: &str) {
 }
 
 #[test]
-fn the_minimal_template_is_built_run_reloaded_and_upgraded() {
+fn the_minimal_template_builds_runs_reloads_and_upgrades() {
     let Some(project) = generated("minimal", "tpl-minimal") else {
         return;
     };
-    live_through(&project, "tpl-minimal");
+    reloads_and_upgrades(&project, "tpl-minimal");
 }
 
 #[test]
-fn the_service_template_is_built_tested_run_reloaded_and_upgraded() {
+fn the_service_template_builds_passes_its_tests_runs_reloads_and_upgrades() {
     let Some(project) = generated("service", "tpl-service") else {
         return;
     };
     project.cargo(&["test", "--quiet"]);
     project.cargo(&["run", "--quiet", "--", "-p", "release", "check"]);
-    live_through(&project, "tpl-service");
+    reloads_and_upgrades(&project, "tpl-service");
 }
 
-/// What a tool that checks files says to these arguments.
+/// Runs a tool that checks files, and panics with its output if it fails.
 fn approve(tool: &Path, args: &[&str]) {
     let output = Command::new(tool)
         .args(args)
         .output()
         .expect("the tool starts");
-    let said =
+    let printed =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(
         output.status.success(),
         "{} {args:?}: {}\n{}",
         tool.display(),
         output.status,
-        said.concat()
+        printed.concat()
     );
 }
 
 #[test]
-fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
+fn systemd_nginx_and_haproxy_accept_the_deployment_files_of_the_service_template() {
     let Some(generator) = or_skip(cargo_generate()) else {
         return;
     };
@@ -141,7 +144,7 @@ fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
         generate(&generator, "service", "tpl-deploy").unwrap_or_else(|error| panic!("{error}"));
     let path = |name: &str| project.root().join(name).to_string_lossy().into_owned();
     if let Some(systemd_analyze) = or_skip(systemd_analyze()) {
-        // it looks whether the program is there
+        // systemd-analyze checks that the program exists
         project.edit(
             "deploy/tpl-deploy.service",
             "ExecStart=/usr/local/bin/tpl-deploy",
@@ -154,7 +157,7 @@ fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
         approve(&systemd_analyze, &["verify", &units[0], &units[1]]);
     }
     if let Some(nginx) = or_skip(Kind::Nginx.installed()) {
-        // it binds what it is to listen on
+        // nginx binds the address even for a test
         project.edit(
             "deploy/nginx.conf",
             "listen 80;",
@@ -200,7 +203,7 @@ fn what_is_deployed_is_taken_by_systemd_nginx_and_haproxy() {
 }
 
 #[test]
-fn a_name_that_a_dependency_has_is_refused() {
+fn a_project_with_the_name_of_a_dependency_is_refused() {
     let Some(generator) = or_skip(cargo_generate()) else {
         return;
     };
@@ -208,7 +211,7 @@ fn a_name_that_a_dependency_has_is_refused() {
     assert!(refused.contains("taken by a crate"), "{refused}");
 }
 
-/// The number after `key`, whatever stands around it.
+/// Returns the first number after `key`.
 fn number_after(text: &str, key: &str) -> u32 {
     let (_, rest) = text.split_once(key).unwrap_or_else(|| panic!("no {key:?}"));
     let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
@@ -221,7 +224,7 @@ fn number_after(text: &str, key: &str) -> u32 {
 }
 
 #[test]
-fn whoever_stops_the_service_waits_longer_than_it_takes_to_stop() {
+fn systemd_and_kubernetes_wait_longer_than_the_service_takes_to_stop() {
     let read = |path: &str| {
         std::fs::read_to_string(workspace().join("templates/service").join(path)).unwrap()
     };

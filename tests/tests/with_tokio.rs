@@ -1,4 +1,4 @@
-//! The feature `tokio`: sqlx and reqwest in a real process, through reloads, upgrades and a stop.
+//! The feature `tokio`: a real process uses sqlx and reqwest during reloads, upgrades and a stop.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,8 +17,8 @@ use crate::help::ms;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// `tests/tokio`, built once: a package of its own, because it brings a database.
-fn built() -> PathBuf {
+/// Builds `tests/tokio` once. It is a separate package, because it depends on a database.
+fn program_with_tokio() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let mut cargo = Command::new("cargo");
@@ -28,21 +28,21 @@ fn built() -> PathBuf {
         let status = cargo.status();
         assert!(
             status.as_ref().is_ok_and(std::process::ExitStatus::success),
-            "building it: {status:?}"
+            "cargo build of tests/tokio: {status:?}"
         );
         program::target_dir().join("debug/slackwater-tokio")
     };
     BUILT.get_or_init(build).clone()
 }
 
-/// The other server, and settings that name it.
+/// Starts an upstream server, and returns a launch whose settings name it.
 fn launch(settings: &str) -> Launch {
     let upstream = Plain::start().addr();
     let app = format!("[app]\ndatabase = \"shop.db\"\nupstream = \"http://{upstream}/\"\n");
-    Launch::program(&built()).settings(&format!("{settings}{app}"))
+    Launch::program(&program_with_tokio()).settings(&format!("{settings}{app}"))
 }
 
-/// Clients who make it use both.
+/// Starts clients whose requests use the database and the upstream server.
 fn load(process: &Process) -> Vec<Running> {
     let on = |path, pattern| {
         Load::on(&process.addr())
@@ -75,10 +75,10 @@ fn ticks(process: &Process, generation: u64) -> u64 {
         .unwrap()
 }
 
-/// The task of a generation writes rows.
+/// Waits until the background task of a generation has written more rows.
 fn ticking(process: &Process, generation: u64) {
     let before = ticks(process, generation);
-    until(LONG, "the task goes on", || {
+    until(LONG, "the task writes rows", || {
         (ticks(process, generation) > before + 2).then_some(())
     });
 }
@@ -86,7 +86,7 @@ fn ticking(process: &Process, generation: u64) {
 #[test]
 fn crates_that_need_tokio_work_in_app_in_handlers_and_in_tasks() {
     let process = launch("").serve();
-    assert_eq!(process.get("/greet"), "root", "asked for in app");
+    assert_eq!(process.get("/greet"), "root", "fetched in app");
     assert_eq!(process.get("/fetch"), "root");
     assert_eq!(process.get("/spawned"), "root");
     assert_eq!(process.get("/nap/5"), "rested");
@@ -113,7 +113,7 @@ fn a_pool_survives_a_reload_and_the_task_of_the_old_generation_ends() {
 }
 
 #[test]
-fn an_app_that_fails_in_such_a_crate_refuses_the_reload() {
+fn a_reload_is_refused_if_the_database_cannot_be_opened() {
     let process = launch("").serve();
     process.settings(
         "[app]\ndatabase = \"no/such/directory/shop.db\"\nupstream = \"http://127.0.0.1:9/\"\n",
@@ -123,13 +123,13 @@ fn an_app_that_fails_in_such_a_crate_refuses_the_reload() {
     assert_eq!(
         process.get("/fetch"),
         "root",
-        "the generation before goes on"
+        "the previous generation keeps serving"
     );
     ticking(&process, 1);
 }
 
 #[test]
-fn both_processes_of_an_upgrade_use_the_database_and_the_old_one_leaves() {
+fn both_processes_of_an_upgrade_use_the_database_and_the_old_one_exits() {
     let mut lineage = Lineage::serve(&launch("upgrade.rollback_window = \"300ms\"\n"));
     let loads = load(&lineage);
     let old = lineage.newest();
@@ -141,7 +141,7 @@ fn both_processes_of_an_upgrade_use_the_database_and_the_old_one_leaves() {
 }
 
 #[test]
-fn a_stop_answers_what_waits_for_tokio_and_joins_the_task() {
+fn a_stop_answers_a_request_that_waits_for_tokio_and_joins_the_task() {
     let mut process = launch("[shutdown]\nkeepalive_grace = \"50ms\"\ngrace = \"20s\"\n").serve();
     let mut conn = process.conn();
     conn.get("/nap/1500").unwrap();

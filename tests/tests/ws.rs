@@ -1,4 +1,4 @@
-//! WebSockets with a client of another make: the handshake, messages, limits, and every way to end.
+//! WebSockets with tungstenite as the client: the handshake, messages, limits, and the ways in which a connection ends.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn open(
     headers: &[(&'static str, &str)],
 ) -> Result<(Client, Option<String>), u16> {
     let Addr::Tcp(addr) = addr else {
-        panic!("{addr} is no address for this client")
+        panic!("{addr} is not a TCP address")
     };
     let stream = TcpStream::connect_timeout(addr, LONG).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
@@ -60,12 +60,12 @@ fn echo(client: &mut Client, text: &str) {
     assert_eq!(client.read().unwrap(), Message::from(text));
 }
 
-/// Reads up to the close and answers it; gives its code and reason.
+/// Reads up to the close frame and answers it. Returns its code and reason.
 fn closed(client: &mut Client) -> (u16, String) {
     loop {
         match client.read() {
             Ok(Message::Close(Some(CloseFrame { code, reason }))) => {
-                // the answer to it is sent with the next read, which then finds the end
+                // the next read sends the answer to the close frame, and then finds the end
                 let end = client.read().unwrap_err();
                 assert!(matches!(end, Error::ConnectionClosed), "{end}");
                 return (code.into(), reason.to_string());
@@ -77,7 +77,7 @@ fn closed(client: &mut Client) -> (u16, String) {
     }
 }
 
-/// A handshake, byte for byte as it should be; lines are left out or added by the caller.
+/// Returns a handshake with these header lines.
 fn handshake(lines: &[&str]) -> String {
     format!(
         "GET /ws HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n",
@@ -85,6 +85,7 @@ fn handshake(lines: &[&str]) -> String {
     )
 }
 
+/// The header lines of a valid handshake.
 const GOOD: [&str; 4] = [
     "Connection: keep-alive, Upgrade",
     "Upgrade: WebSocket",
@@ -93,7 +94,7 @@ const GOOD: [&str; 4] = [
 ];
 
 #[test]
-fn messages_come_back_as_they_were_sent_whole_and_in_fragments() {
+fn an_echo_returns_messages_unchanged_whole_and_in_fragments() {
     let process = Launch::playground().serve();
     let mut client = client(&process, "/ws");
     echo(&mut client, "Grüße");
@@ -124,7 +125,7 @@ fn messages_come_back_as_they_were_sent_whole_and_in_fragments() {
 }
 
 #[test]
-fn the_accept_key_is_the_one_of_the_rfc() {
+fn the_accept_key_is_that_of_the_example_in_rfc_6455() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.send(handshake(&GOOD)).unwrap();
@@ -144,7 +145,7 @@ fn the_accept_key_is_the_one_of_the_rfc() {
 }
 
 #[test]
-fn a_bad_handshake_is_refused_with_what_would_be_right() {
+fn an_invalid_handshake_is_refused_and_426_names_the_supported_version() {
     let process = Launch::playground().serve();
     let [connection, upgrade, version, key] = GOOD;
     let cases: [(&[&str], u16); 11] = [
@@ -202,7 +203,7 @@ fn a_bad_handshake_is_refused_with_what_would_be_right() {
 }
 
 #[test]
-fn a_subprotocol_is_agreed_on_and_origins_are_let_in_by_name() {
+fn a_subprotocol_is_negotiated_and_only_listed_origins_are_accepted() {
     let process = Launch::fixture().serve();
     let chat = |headers: &[(&'static str, &str)]| open(&process.addr(), "/chat", headers);
     let (mut client, protocol) = chat(&[("sec-websocket-protocol", "chat.v1, chat.v2")]).unwrap();
@@ -228,7 +229,7 @@ fn a_subprotocol_is_agreed_on_and_origins_are_let_in_by_name() {
 }
 
 #[test]
-fn each_way_to_end_has_its_code() {
+fn each_end_of_a_handler_has_its_close_code() {
     let process = Launch::fixture().serve();
     let mut agreed = client(&process, "/farewell");
     assert_eq!(agreed.read().unwrap(), Message::from("bye"));
@@ -236,11 +237,11 @@ fn each_way_to_end_has_its_code() {
     assert_eq!(closed(&mut client(&process, "/ws-fails")).0, 1011);
     assert_eq!(closed(&mut client(&process, "/ws-panics")).0, 1011);
     assert!(process.log().contains("told to fail") && process.log().contains("told to panic"));
-    assert!(!process.get("/pid").is_empty(), "the process lives");
+    assert!(!process.get("/pid").is_empty(), "the process still serves");
 }
 
 #[test]
-fn what_breaks_the_rules_is_closed_with_the_reason() {
+fn a_connection_with_an_invalid_frame_is_closed_with_the_matching_code() {
     let process = Launch::playground()
         .settings("[http]\nbody_limit = \"1KiB\"\n")
         .serve();
@@ -257,23 +258,26 @@ fn what_breaks_the_rules_is_closed_with_the_reason() {
         ("a continuation of nothing", b"\x80\x80\0\0\0\0", 1002),
         ("not UTF-8", b"\x81\x81\0\0\0\0\xff", 1007),
     ];
-    for (what, bytes, code) in frames {
+    for (name, bytes, code) in frames {
         let mut conn = process.conn();
         conn.send(handshake(&GOOD)).unwrap();
         assert_eq!(conn.head().unwrap().status, 101);
         conn.send(bytes).unwrap();
         let Fate::Sent(frame) = conn.fate(LONG) else {
-            panic!("{what}: no close")
+            panic!("{name}: no close")
         };
-        assert_eq!(frame[0], 0x88, "{what}: {frame:?}");
-        assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), code, "{what}");
-        assert_eq!(conn.fate(LONG), Fate::Closed, "{what}");
+        assert_eq!(frame[0], 0x88, "{name}: {frame:?}");
+        assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), code, "{name}");
+        assert_eq!(conn.fate(LONG), Fate::Closed, "{name}");
     }
-    echo(&mut client(&process, "/ws"), "and the others go on");
+    echo(
+        &mut client(&process, "/ws"),
+        "another connection is not affected",
+    );
 }
 
 #[test]
-fn a_frame_that_announces_more_than_the_limit_is_refused_before_it_comes() {
+fn a_frame_longer_than_the_limit_is_refused_after_its_header() {
     let process = Launch::playground().serve();
     let mut conn = process.conn();
     conn.send(handshake(&GOOD)).unwrap();
@@ -287,7 +291,7 @@ fn a_frame_that_announces_more_than_the_limit_is_refused_before_it_comes() {
 }
 
 #[test]
-fn a_client_that_is_silent_is_pinged_and_given_up_when_it_does_not_answer() {
+fn a_silent_client_is_pinged_and_closed_if_it_does_not_answer() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
     conn.send(handshake(&GOOD).replace("/ws", "/pinging"))
@@ -300,19 +304,19 @@ fn a_client_that_is_silent_is_pinged_and_given_up_when_it_does_not_answer() {
 
     let mut patient = client(&process, "/pinging");
     for _ in 0..3 {
-        // reading answers it
+        // the client answers a ping when it reads it
         assert_eq!(patient.read().unwrap(), Message::Ping(Default::default()));
     }
 }
 
 #[test]
-fn a_client_in_the_middle_of_a_message_is_not_silent() {
+fn a_client_that_is_sending_a_message_is_not_closed_as_silent() {
     let process = Launch::fixture().serve();
     let mut conn = process.conn();
     conn.send(handshake(&GOOD).replace("/ws", "/pinging"))
         .unwrap();
     assert_eq!(conn.head().unwrap().status, 101);
-    // 40 bytes, masked with nothing, for longer than two pings go unanswered
+    // 40 bytes with a mask of zeros, sent for longer than the time in which two pings stay unanswered
     conn.send([0x82, 0x80 | 40, 0, 0, 0, 0]).unwrap();
     for _ in 0..40 {
         conn.send([7]).unwrap();
@@ -321,7 +325,7 @@ fn a_client_in_the_middle_of_a_message_is_not_silent() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_given_up() {
+fn a_client_that_reads_nothing_is_closed() {
     let settings = "[http]\nwrite_timeout = \"500ms\"\n";
     let process = Launch::playground().settings(settings).serve();
     let fds = process.proc().open_fds();
@@ -330,15 +334,18 @@ fn a_client_that_takes_nothing_is_given_up() {
     let mut sent = 0;
     while client.send("x".repeat(1 << 16).into()).is_ok() {
         sent += 1;
-        assert!(sent < 10_000, "the server takes what it cannot give back");
+        assert!(
+            sent < 10_000,
+            "the server reads messages although it cannot send the echoes"
+        );
     }
-    until(LONG, "its descriptor is free again", || {
+    until(LONG, "the server has closed the descriptor", || {
         (process.proc().open_fds() <= fds).then_some(())
     });
 }
 
 #[test]
-fn a_stop_tells_every_client_and_waits_for_its_answer() {
+fn a_stop_sends_every_client_a_close_frame_and_waits_for_the_answer() {
     let mut process = Launch::playground().settings(SPREAD).serve();
     let mut clients: Vec<_> = (0..8).map(|_| client(&process, "/ws")).collect();
     clients.iter_mut().for_each(|client| echo(client, "before"));
@@ -355,7 +362,7 @@ fn a_stop_tells_every_client_and_waits_for_its_answer() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_the_close_is_cut_and_named() {
+fn a_client_that_does_not_answer_the_close_frame_is_cut_and_logged() {
     let settings = "[shutdown]\nclose_spread = \"0s\"\nkeepalive_grace = \"50ms\"\ngrace = \"500ms\"\nforce_after = \"200ms\"\n";
     let mut process = Launch::playground().settings(settings).serve();
     let mut conn = process.conn();
@@ -365,14 +372,14 @@ fn a_client_that_does_not_answer_the_close_is_cut_and_named() {
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     assert!(
         process.log().contains("GET /ws"),
-        "the route of what was cut is named:\n{}",
+        "the log names the request of the connection that was cut:\n{}",
         process.log()
     );
     assert!(matches!(conn.fate(LONG), Fate::Sent(frame) if frame[0] == 0x88));
 }
 
 #[test]
-fn a_reload_moves_clients_to_the_new_generation() {
+fn a_reload_closes_connections_so_that_clients_reconnect_to_the_new_generation() {
     let process = Launch::playground()
         .settings(&format!("{SPREAD}[log]\nlevel = \"debug\"\n"))
         .serve();
@@ -386,7 +393,7 @@ fn a_reload_moves_clients_to_the_new_generation() {
 }
 
 #[test]
-fn after_an_upgrade_clients_are_told_to_come_to_the_new_process() {
+fn an_upgrade_closes_connections_so_that_clients_reconnect_to_the_new_process() {
     let settings = format!("{SPREAD}[upgrade]\nrollback_window = \"300ms\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
     let old = lineage.newest();
@@ -401,7 +408,7 @@ fn after_an_upgrade_clients_are_told_to_come_to_the_new_process() {
 }
 
 #[test]
-fn a_handler_that_does_not_listen_is_told_to_go_all_the_same() {
+fn a_stop_closes_a_connection_whose_handler_ignores_the_drain() {
     let mut process = Launch::fixture()
         .settings("[shutdown]\nclose_spread = \"0s\"\n")
         .serve();
@@ -414,7 +421,7 @@ fn a_handler_that_does_not_listen_is_told_to_go_all_the_same() {
 }
 
 #[test]
-fn bytes_that_come_with_the_handshake_are_not_lost() {
+fn bytes_that_arrive_together_with_the_handshake_are_not_lost() {
     let process = Launch::playground().serve();
     let mut conn: Conn = process.conn();
     let mut bytes = handshake(&GOOD).into_bytes();
