@@ -1,4 +1,4 @@
-//! Upgrades that go well: nobody notices, connections travel, the old process goes, nothing piles up.
+//! Upgrades that succeed: no request fails, connections move to the new process, the old process exits, and nothing leaks.
 
 mod deploys;
 mod failures;
@@ -26,9 +26,10 @@ use slackwater_tests::wait::until;
 use crate::help::{ms, pid_of_server, pid_on};
 
 const LONG: Duration = Duration::from_secs(60);
-/// On a busy machine, and still before the grace (20 s) of whatever would have kept a process for no reason.
+/// The time limit on an exit. It allows for a busy machine, but is shorter than `shutdown.grace` (20 s), so that a process
+/// which waits for a connection without need is found.
 const SOON: Duration = Duration::from_secs(15);
-/// A window that a debug build on a busy machine is live in for a while, and that a test does not wait long for.
+/// A rollback window that is long enough for a debug build on a busy machine, and short enough to wait for.
 const WINDOW: &str = "[upgrade]\nrollback_window = \"300ms\"\n";
 
 #[test]
@@ -79,7 +80,7 @@ fn idle_connections_are_answered_by_the_new_process_before_it_is_confirmed() {
 }
 
 #[test]
-fn a_request_in_flight_is_answered_by_the_old_process_and_the_next_by_the_new() {
+fn a_request_in_progress_is_answered_by_the_old_process_and_the_next_by_the_new() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let old = lineage.newest();
     let mut conn = lineage.conn();
@@ -90,7 +91,7 @@ fn a_request_in_flight_is_answered_by_the_old_process_and_the_next_by_the_new() 
     assert!(answer.text() == "slept" && !answer.closes(), "{answer:?}");
     assert!(
         begun.elapsed() >= ms(1800),
-        "it was not answered by another: {:?}",
+        "the old process answered the whole request: {:?}",
         begun.elapsed()
     );
     assert_eq!(pid_on(&mut conn), new);
@@ -99,7 +100,7 @@ fn a_request_in_flight_is_answered_by_the_old_process_and_the_next_by_the_new() 
 }
 
 #[test]
-fn an_answer_that_is_being_sent_is_sent_to_its_end_and_the_connection_travels() {
+fn the_old_process_sends_a_response_to_its_end_and_then_hands_the_connection_over() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let mut conn = lineage.conn();
     conn.get("/stream/15").unwrap();
@@ -112,7 +113,7 @@ fn an_answer_that_is_being_sent_is_sent_to_its_end_and_the_connection_travels() 
 }
 
 #[test]
-fn a_request_body_that_is_coming_is_read_to_its_end_by_the_old_process() {
+fn the_old_process_reads_a_request_body_to_its_end() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let mut conn = lineage.conn();
     conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
@@ -124,7 +125,7 @@ fn a_request_body_that_is_coming_is_read_to_its_end_by_the_old_process() {
 }
 
 #[test]
-fn an_endless_answer_drains_within_grace_while_the_new_process_serves() {
+fn an_endless_response_is_cut_after_the_grace_while_the_new_process_serves() {
     let settings =
         format!("{WINDOW}[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"2s\"\nforce_after = \"200ms\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
@@ -135,22 +136,25 @@ fn an_endless_answer_drains_within_grace_while_the_new_process_serves() {
     stream.chunk().unwrap();
     let new = lineage.upgrade();
     let confirmed = Instant::now();
-    assert!(stream.chunk().unwrap().is_some(), "it goes on");
+    assert!(
+        stream.chunk().unwrap().is_some(),
+        "the old process continues to send"
+    );
     assert_eq!(pid_of_server(&lineage), new);
-    // another one meanwhile: draining predecessors may overlap with it
+    // a second upgrade is possible while the first process still drains
     let newer = lineage.upgrade();
     assert_eq!(pid_of_server(&lineage), newer);
     lineage.gone(new, SOON);
     lineage.gone(old, SOON);
     assert!(
         confirmed.elapsed() >= ms(1500),
-        "it had its grace: {:?}",
+        "the stream lasted for shutdown.grace: {:?}",
         confirmed.elapsed()
     );
 }
 
 #[test]
-fn who_came_and_from_where_is_known_after_the_journey() {
+fn the_new_process_receives_the_peer_address_of_a_connection() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let (mut kept, mut ahead) = (lineage.conn(), lineage.conn());
     let before = kept.ask("/peer").unwrap().text();
@@ -162,7 +166,7 @@ fn who_came_and_from_where_is_known_after_the_journey() {
 }
 
 #[test]
-fn a_head_that_was_coming_before_the_upgrade_has_no_more_time_than_any_other() {
+fn an_upgrade_does_not_extend_the_timeout_of_a_head_that_has_begun() {
     let settings = format!("{WINDOW}[http]\nheader_timeout = \"12s\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
     let mut conn = lineage.conn();
@@ -174,12 +178,12 @@ fn a_head_that_was_coming_before_the_upgrade_has_no_more_time_than_any_other() {
     let took = begun.elapsed();
     assert!(
         took > ms(11_500) && took < ms(20_900),
-        "since it began, not since it travelled: {took:?}"
+        "the timeout runs from the first byte, not from the handover: {took:?}"
     );
 }
 
 #[test]
-fn a_request_that_outlasts_two_upgrades_is_answered_and_its_client_is_not_surprised() {
+fn a_request_that_lasts_for_two_upgrades_is_answered() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let mut conn = lineage.conn();
     conn.get("/sleep/3000").unwrap();
@@ -192,7 +196,7 @@ fn a_request_that_outlasts_two_upgrades_is_answered_and_its_client_is_not_surpri
         assert_eq!(
             pid_on(&mut conn),
             third,
-            "kept alive, it reaches the newest"
+            "a connection that is kept open reaches the newest process"
         );
     }
     lineage.gone(first, SOON);
@@ -200,16 +204,18 @@ fn a_request_that_outlasts_two_upgrades_is_answered_and_its_client_is_not_surpri
 }
 
 #[test]
-fn a_process_that_drains_long_gives_to_the_newest_and_holds_up_none_between() {
+fn a_process_that_drains_for_long_hands_its_connections_to_the_newest_and_delays_no_other() {
     let settings = "[upgrade]\nrollback_window = \"50ms\"\n[shutdown]\ngrace = \"120s\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let first = lineage.newest();
-    // as many requests whose bodies are still coming as there are upgrades
+    // one request with an incomplete body for each upgrade
     let half = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234";
-    let mut coming: Vec<_> = (0..4).map(|_| lineage.conn()).collect();
-    coming.iter_mut().for_each(|conn| conn.send(half).unwrap());
+    let mut incomplete: Vec<_> = (0..4).map(|_| lineage.conn()).collect();
+    incomplete
+        .iter_mut()
+        .for_each(|conn| conn.send(half).unwrap());
     let mut between = lineage.upgrade();
-    while let Some(mut conn) = coming.pop() {
+    while let Some(mut conn) = incomplete.pop() {
         let newest = lineage.upgrade();
         lineage.gone(between, SOON);
         conn.send("56789").unwrap();
@@ -223,12 +229,12 @@ fn a_process_that_drains_long_gives_to_the_newest_and_holds_up_none_between() {
 }
 
 #[test]
-fn the_last_connection_of_a_process_that_leaves_travels_too() {
+fn an_old_process_hands_over_its_last_connection_before_it_exits() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"50ms\"\n"));
     for round in 0..15 {
         let old = lineage.newest();
-        // its answer comes when the old process has nothing else left to do, and may go
+        // the old process sends this response when it has no other connection left and could exit
         let mut conn = lineage.conn();
         conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
             .unwrap();
@@ -247,7 +253,7 @@ fn the_last_connection_of_a_process_that_leaves_travels_too() {
 }
 
 #[test]
-fn http_1_0_with_keep_alive_travels_too() {
+fn an_http_1_0_connection_with_keep_alive_is_handed_over() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let request = "GET /pid HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n";
     let mut conn = lineage.conn();
@@ -259,7 +265,7 @@ fn http_1_0_with_keep_alive_travels_too() {
 }
 
 #[test]
-fn a_long_head_that_is_half_read_travels_whole() {
+fn a_connection_is_handed_over_with_the_part_of_a_long_head_that_was_read() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let mut conn = lineage.conn();
     let padding = "x".repeat(30_000);
@@ -274,7 +280,7 @@ fn a_long_head_that_is_half_read_travels_whole() {
 }
 
 #[test]
-fn a_connection_that_ends_in_the_new_process_ends_while_the_old_one_has_a_copy() {
+fn the_new_process_can_end_a_connection_while_the_old_one_holds_its_descriptor() {
     let settings =
         "[upgrade]\nrollback_window = \"300s\"\n[http]\nidle_timeout = \"5s\"\nidle_release = \"100ms\"\n";
     let lineage = Lineage::serve(&Launch::playground().settings(settings));
@@ -283,7 +289,7 @@ fn a_connection_that_ends_in_the_new_process_ends_while_the_old_one_has_a_copy()
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
     for conn in [&mut idle, &mut done] {
-        until(LONG, "it is answered by the new one", || {
+        until(LONG, "the new process answers on the connection", || {
             (pid_on(conn) == new).then_some(())
         });
     }
@@ -295,7 +301,7 @@ fn a_connection_that_ends_in_the_new_process_ends_while_the_old_one_has_a_copy()
 }
 
 #[test]
-fn connections_beyond_what_the_new_settings_allow_are_kept() {
+fn connections_beyond_a_lowered_max_connections_are_kept() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
     lineage.settings(&format!("{WINDOW}[http]\nmax_connections = 4\n"));
@@ -309,7 +315,7 @@ fn usr2_during_a_reload_is_refused() {
     lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"3s\"\n"));
     let mark = lineage.mark();
     lineage.signal(Signal::HUP);
-    // two signals at once may arrive in either order
+    // wait, because two pending signals may be delivered in either order
     lineage.wait_for_log(mark, "SIGHUP");
     lineage.signal(Signal::USR2);
     let line = lineage.wait_for_log(mark, "refused");
@@ -319,12 +325,12 @@ fn usr2_during_a_reload_is_refused() {
 }
 
 #[test]
-fn the_pid_file_is_that_of_the_newest() {
+fn the_pid_file_names_the_newest_process() {
     let mut lineage = Lineage::serve(
         &Launch::playground().settings(&format!("pid_file = \"app.pid\"\n{WINDOW}")),
     );
     let file = |lineage: &Lineage| lineage.dir().read("app.pid").trim().parse::<u32>().ok();
-    until(LONG, "it is written", || {
+    until(LONG, "the pid file is written", || {
         (file(&lineage) == Some(lineage.newest())).then_some(())
     });
     for _ in 0..2 {
@@ -335,7 +341,7 @@ fn the_pid_file_is_that_of_the_newest() {
         assert_eq!(
             file(&lineage),
             Some(new),
-            "the old one leaves it alone when it goes"
+            "the old process does not change the pid file when it exits"
         );
     }
     lineage.signal(Signal::TERM);
@@ -344,7 +350,7 @@ fn the_pid_file_is_that_of_the_newest() {
 }
 
 #[test]
-fn settings_that_changed_are_those_of_the_new_process() {
+fn the_new_process_uses_the_changed_settings() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     lineage.settings(&format!("{WINDOW}[app]\ngreeting = \"Moin\"\n"));
     lineage.upgrade();
@@ -382,7 +388,7 @@ fn usr2_while_the_new_process_starts_is_refused_and_the_upgrade_goes_on() {
 }
 
 #[test]
-fn a_stop_of_the_new_process_in_its_window_is_no_death() {
+fn a_stop_of_the_new_process_in_its_rollback_window_stops_both_and_is_not_rolled_back() {
     let settings =
         "[upgrade]\nrollback_window = \"30s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
@@ -399,11 +405,11 @@ fn a_stop_of_the_new_process_in_its_window_is_no_death() {
         "{}",
         lineage.log()
     );
-    assert_eq!(idle.fates().closed, 20, "politely");
+    assert_eq!(idle.fates().closed, 20, "in the orderly way");
 }
 
 #[test]
-fn nothing_piles_up_over_upgrades() {
+fn ten_upgrades_leak_no_descriptor_process_thread_or_memory() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let _idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
     let settle = |lineage: &mut Lineage| {
@@ -416,8 +422,8 @@ fn nothing_piles_up_over_upgrades() {
     for _ in 0..9 {
         settle(&mut lineage);
     }
-    // a client that has just gone may still be one descriptor
-    let last = until(LONG, "nothing is left over", || {
+    // the descriptor of a client that has just disconnected may still be open
+    let last = until(LONG, "no descriptor is left open", || {
         let last = measure(&lineage);
         (last.fds <= first.fds).then_some(last)
     });
@@ -432,7 +438,7 @@ fn nothing_piles_up_over_upgrades() {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Measured {
+struct Resources {
     fds: usize,
     listening: usize,
     zombies: usize,
@@ -440,9 +446,9 @@ struct Measured {
     threads: u64,
 }
 
-fn measure(lineage: &Lineage) -> Measured {
+fn measure(lineage: &Lineage) -> Resources {
     let proc: Proc = lineage.proc();
-    Measured {
+    Resources {
         fds: proc.open_fds(),
         listening: proc.listening(),
         zombies: lineage.zombies().len(),

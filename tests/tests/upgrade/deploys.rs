@@ -1,4 +1,5 @@
-//! Deploys as people do them: the binary renamed over, deleted, behind a link, relative, from PATH; its directory gone.
+//! Upgrades after common ways to deploy: the binary is replaced, deleted, behind a link, called by a relative path or from
+//! PATH, or its directory is removed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +15,8 @@ use slackwater_tests::wait::{maybe, until};
 use super::{LONG, SOON, WINDOW};
 use crate::help::{held_socket, pid_of_server};
 
-/// The playground as a build with a name, which `/generation` tells: a script that becomes it, called as it was.
+/// Writes a script that executes the playground as a build with a name, which `/generation` returns. The script keeps its
+/// own `$0`.
 fn build(path: &Path, name: &str) {
     let playground = program::playground();
     let text = format!(
@@ -25,12 +27,12 @@ fn build(path: &Path, name: &str) {
 }
 
 fn served_build(lineage: &Lineage) -> String {
-    let told = lineage.conn().ask("/generation").unwrap().json();
-    told["build"].as_str().unwrap_or_default().to_owned()
+    let answer = lineage.conn().ask("/generation").unwrap().json();
+    answer["build"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Upgrades and expects the build of that name.
-fn becomes(lineage: &mut Lineage, name: &str) {
+/// Upgrades, and checks that the build of that name serves.
+fn upgrades_to(lineage: &mut Lineage, name: &str) {
     let old = lineage.newest();
     let new = lineage.upgrade();
     assert_eq!(
@@ -44,7 +46,7 @@ fn becomes(lineage: &mut Lineage, name: &str) {
 }
 
 #[test]
-fn a_binary_that_was_renamed_over_is_the_new_one() {
+fn a_binary_that_was_replaced_by_a_rename_is_started() {
     let launch = Launch::playground().settings(WINDOW);
     let path = launch.dir().path().join("app");
     build(&path, "one");
@@ -52,24 +54,24 @@ fn a_binary_that_was_renamed_over_is_the_new_one() {
     assert_eq!(served_build(&lineage), "one");
     for name in ["two", "three"] {
         build(&path, name);
-        becomes(&mut lineage, name);
+        upgrades_to(&mut lineage, name);
     }
 }
 
 #[test]
-fn a_true_binary_that_was_deleted_and_put_back_is_upgraded_to() {
+fn a_binary_that_was_deleted_and_written_again_is_started() {
     let launch = Launch::playground().settings(WINDOW);
     let path = launch.dir().install(&program::playground(), "app");
     let mut lineage = Lineage::serve(&launch.called(&path));
     for name in ["two", "three"] {
         fs::remove_file(&path).unwrap();
         build(&path, name);
-        becomes(&mut lineage, name);
+        upgrades_to(&mut lineage, name);
     }
 }
 
 #[test]
-fn a_link_that_was_switched_is_followed() {
+fn a_symbolic_link_that_was_changed_is_followed() {
     let launch = Launch::playground().settings(WINDOW);
     let dir = launch.dir().path().to_owned();
     for release in ["1", "2", "3"] {
@@ -85,12 +87,12 @@ fn a_link_that_was_switched_is_followed() {
     assert_eq!(served_build(&lineage), "1");
     for release in ["2", "3", "1"] {
         switch(release);
-        becomes(&mut lineage, release);
+        upgrades_to(&mut lineage, release);
     }
-    // as a deploy that keeps few releases does
+    // a deploy that keeps few releases removes old ones
     switch("2");
     fs::remove_dir_all(dir.join("releases/1")).unwrap();
-    becomes(&mut lineage, "2");
+    upgrades_to(&mut lineage, "2");
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn a_program_that_was_called_by_a_relative_path_is_found_again() {
     let mut lineage = Lineage::serve(&launch.called("./bin/app"));
     for name in ["two", "three"] {
         build(&path, name);
-        becomes(&mut lineage, name);
+        upgrades_to(&mut lineage, name);
     }
 }
 
@@ -111,26 +113,26 @@ fn a_program_that_was_called_by_a_name_from_path_is_found_again() {
     let launch = Launch::playground().settings(WINDOW);
     let bin = launch.dir().path().join("bin");
     fs::create_dir(&bin).unwrap();
-    // no script here: the kernel would name it by its path, and bash is to be found in PATH, too
+    // this is the binary and not a script, because the kernel replaces `$0` of a script by its path
     launch
         .dir()
         .install(&program::playground(), "bin/slackwater-app");
     let path = format!("/nonexistent:{}:/usr/bin:/bin", bin.display());
     let mut lineage = Lineage::serve(&launch.env("PATH", path).called("slackwater-app"));
     build(&bin.join("slackwater-app"), "two");
-    becomes(&mut lineage, "two");
+    upgrades_to(&mut lineage, "two");
 }
 
-/// The playground in a working directory that can be taken away, with its settings outside.
-fn in_a_place_of_its_own() -> Lineage {
+/// Starts the playground in a working directory that the test can remove; its settings are outside of it.
+fn in_removable_directory() -> Lineage {
     let launch = Launch::playground().settings(WINDOW).works_in("place");
     let settings = launch.dir().path().join("slackwater.toml");
     Lineage::serve(&launch.args(["--config".as_ref(), settings.as_os_str()]))
 }
 
 #[test]
-fn a_working_directory_that_has_been_removed_is_no_hindrance() {
-    let mut lineage = in_a_place_of_its_own();
+fn an_upgrade_succeeds_after_the_working_directory_was_removed() {
+    let mut lineage = in_removable_directory();
     fs::remove_dir(lineage.dir().path().join("place")).unwrap();
     for _ in 0..2 {
         let old = lineage.newest();
@@ -141,8 +143,8 @@ fn a_working_directory_that_has_been_removed_is_no_hindrance() {
 }
 
 #[test]
-fn a_working_directory_that_was_made_anew_is_the_new_process_s() {
-    let mut lineage = in_a_place_of_its_own();
+fn the_new_process_works_in_a_working_directory_that_was_created_again() {
+    let mut lineage = in_removable_directory();
     let place = lineage.dir().path().join("place");
     fs::remove_dir(&place).unwrap();
     fs::create_dir(&place).unwrap();
@@ -154,10 +156,10 @@ fn a_working_directory_that_was_made_anew_is_the_new_process_s() {
 }
 
 #[test]
-fn a_standard_output_that_nobody_reads_any_more_is_no_hindrance() {
+fn an_upgrade_succeeds_after_the_reader_of_the_standard_output_has_exited() {
     let (reader, writer) = std::io::pipe().unwrap();
     let launch = Launch::playground().settings(WINDOW).stdout(&writer);
-    // what it says cannot be read, so the address is the test's
+    // the log cannot be read, so the test binds the address itself
     let (listener, addr) = held_socket();
     let launch = launch.socket("web", &listener);
     let lineage = Lineage::start(&launch);
@@ -167,13 +169,13 @@ fn a_standard_output_that_nobody_reads_any_more_is_no_hindrance() {
             .ok()
             .map(|answer| answer.text())
     };
-    let old = until(LONG, "it serves", pid);
+    let old = until(LONG, "the process serves", pid);
     drop((reader, writer));
     lineage.signal(Signal::USR2);
     let new = || pid().filter(|pid| *pid != old);
     let new = maybe(LONG, new)
         .unwrap_or_else(|| panic!("no new process; the output:\n{}", lineage.log()));
-    until(LONG, "the old one is gone", || {
+    until(LONG, "the old process has exited", || {
         (lineage.alive() == [new.parse::<u32>().unwrap()]).then_some(())
     });
     assert_eq!(pid(), Some(new));

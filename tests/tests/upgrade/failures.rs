@@ -1,4 +1,4 @@
-//! Upgrades that go wrong: the old process serves on, says why, and a good upgrade succeeds afterwards.
+//! Upgrades that fail: the old process keeps serving and logs the reason, and a later upgrade succeeds.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,38 +21,38 @@ use slackwater_tests::wait::until;
 use super::{LONG, SOON, WINDOW};
 use crate::help::{ms, pid_of_server, pid_on};
 
-/// The playground, started from a file of the test's own, which the test then spoils.
+/// Starts the playground from a copy of its binary, so that the test can replace the file.
 fn installed() -> Lineage {
     let launch = Launch::playground().settings(WINDOW);
     launch.dir().install(&program::playground(), "app");
     Lineage::serve(&launch.called("./app"))
 }
 
-/// What a broken program is, as a script.
+/// Replaces the program by a script.
 fn script(lineage: &Lineage, text: &str) {
     program::script(&lineage.dir().path().join("app"), text);
 }
 
-/// Spoils the upgrade, tries it, and expects the old process to say each of `words` and to serve on; then repairs what
-/// was spoilt, and expects a good upgrade.
-fn fails_then_succeeds(mut lineage: Lineage, words: &[&str], spoil: impl FnOnce(&Lineage)) {
+/// Makes the next upgrade fail with `damage`, sends USR2, and checks that the old process logs each of `words` and keeps
+/// serving. Then repairs the program and the settings, and checks that an upgrade succeeds.
+fn fails_then_succeeds(mut lineage: Lineage, words: &[&str], damage: impl FnOnce(&Lineage)) {
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 10, Before::OneRequest);
     let load = Load::on(&lineage.addr())
         .clients(2, Pattern::KeepAlive)
         .clients(1, Pattern::NewConnection);
     let load = load.start();
-    spoil(&lineage);
+    damage(&lineage);
     lineage.signal(Signal::USR2);
     for word in words {
         lineage.wait_for_log(mark, word);
     }
     load.wait_for(50, LONG);
     assert_eq!(pid_of_server(&lineage), old);
-    until(LONG, "what was started is gone", || {
+    until(LONG, "the new process has exited", || {
         (lineage.alive() == [old]).then_some(())
     });
-    assert_eq!(lineage.zombies(), [0; 0], "and reaped");
+    assert_eq!(lineage.zombies(), [0; 0], "the new process is reaped");
     idle.ask_all_of(old).assert_flawless();
 
     lineage.settings(WINDOW);
@@ -66,69 +66,68 @@ fn fails_then_succeeds(mut lineage: Lineage, words: &[&str], spoil: impl FnOnce(
     lineage.gone(old, SOON);
 }
 
-/// The same, for a spoilt file of the program.
-fn broken(words: &[&str], spoil: impl FnOnce(&Lineage)) {
+/// Does the same for an upgrade that fails because `damage` replaces the program.
+fn broken_program(words: &[&str], damage: impl FnOnce(&Lineage)) {
     let lineage = installed();
     lineage.dir().write("app.ok", "to be repaired");
-    fails_then_succeeds(lineage, words, spoil);
+    fails_then_succeeds(lineage, words, damage);
 }
 
 #[test]
-fn a_missing_program_is_refused() {
-    broken(&[said::UPGRADE_REFUSED, "/app"], |lineage| {
+fn an_upgrade_to_a_missing_program_is_refused() {
+    broken_program(&[said::UPGRADE_REFUSED, "/app"], |lineage| {
         fs::remove_file(lineage.dir().path().join("app")).unwrap();
     });
 }
 
 #[test]
-fn a_program_that_is_not_executable_is_refused() {
-    broken(&[said::UPGRADE_REFUSED, "/app"], |lineage| {
+fn an_upgrade_to_a_file_that_is_not_executable_is_refused() {
+    broken_program(&[said::UPGRADE_REFUSED, "/app"], |lineage| {
         let path = lineage.dir().write("app", "#!/bin/sh\n");
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     });
 }
 
 #[test]
-fn a_text_file_is_no_program() {
-    // with the right to be executed: the kernel does not know what it is
-    broken(&["upgrade", "/app"], |lineage| {
+fn an_upgrade_to_an_executable_text_file_is_refused() {
+    broken_program(&["upgrade", "/app"], |lineage| {
         script(lineage, "just some words\n");
     });
 }
 
 #[test]
-fn an_empty_file_is_no_program() {
-    broken(&["upgrade"], |lineage| script(lineage, ""));
+fn an_upgrade_to_an_empty_file_is_refused() {
+    broken_program(&["upgrade"], |lineage| script(lineage, ""));
 }
 
 #[test]
-fn a_program_for_another_machine_is_refused() {
-    broken(&["upgrade", "/app"], |lineage| {
+fn an_upgrade_to_a_program_for_another_machine_is_refused() {
+    broken_program(&["upgrade", "/app"], |lineage| {
         let mut bytes = fs::read(program::hello()).unwrap();
-        // the machine of an ELF file: none that anybody has
+        // e_machine in the ELF header: a value that no kernel accepts
         bytes[18..20].copy_from_slice(&[0xfe, 0xfe]);
         program::script(&lineage.dir().path().join("app"), bytes);
     });
 }
 
 #[test]
-fn a_program_whose_loader_is_missing_is_refused() {
-    broken(&[said::UPGRADE_REFUSED, "loader is missing"], |lineage| {
+fn an_upgrade_to_a_program_whose_loader_is_missing_is_refused() {
+    broken_program(&[said::UPGRADE_REFUSED, "loader is missing"], |lineage| {
         script(lineage, "#!/nonexistent/loader\n");
     });
 }
 
 #[test]
-fn a_new_process_that_exits_with_0_at_once_is_no_upgrade() {
-    broken(&[said::UPGRADE_FAILED, "exited with status 0"], |lineage| {
+fn an_upgrade_fails_if_the_new_process_exits_with_0_at_once() {
+    broken_program(&[said::UPGRADE_FAILED, "exited with status 0"], |lineage| {
         script(lineage, "#!/bin/sh\nexit 0\n");
     });
 }
 
 #[test]
-fn a_new_process_that_cannot_be_linked_is_no_upgrade() {
-    // as the loader ends where a library is missing
-    broken(
+fn an_upgrade_fails_if_a_shared_library_of_the_program_is_missing() {
+    // the output and the status of the dynamic loader when a library is missing
+    broken_program(
         &[said::UPGRADE_FAILED, "exited with status 127"],
         |lineage| {
             script(
@@ -140,7 +139,7 @@ fn a_new_process_that_cannot_be_linked_is_no_upgrade() {
 }
 
 #[test]
-fn a_new_process_that_leaves_a_child_behind_with_its_descriptors_is_seen_to_be_dead() {
+fn an_upgrade_fails_if_the_new_process_exits_although_its_child_holds_its_descriptors() {
     let mut lineage = installed();
     let (old, mark) = (lineage.newest(), lineage.mark());
     script(&lineage, "#!/bin/sh\nsleep 600 &\nexit 0\n");
@@ -153,7 +152,7 @@ fn a_new_process_that_leaves_a_child_behind_with_its_descriptors_is_seen_to_be_d
 }
 
 #[test]
-fn a_new_process_that_cannot_start_says_why() {
+fn an_upgrade_fails_with_the_error_of_an_application_that_cannot_start() {
     let words = [
         said::UPGRADE_REFUSED,
         "the database is gone",
@@ -167,7 +166,7 @@ fn a_new_process_that_cannot_start_says_why() {
 }
 
 #[test]
-fn a_new_process_that_panics_in_app_is_no_upgrade() {
+fn an_upgrade_fails_if_the_new_process_panics_in_app() {
     let lineage = Lineage::serve(&Launch::fixture().settings(WINDOW));
     fails_then_succeeds_on_fixture(
         lineage,
@@ -177,7 +176,7 @@ fn a_new_process_that_panics_in_app_is_no_upgrade() {
 }
 
 #[test]
-fn a_new_process_that_refuses_in_on_ready_is_no_upgrade() {
+fn an_upgrade_fails_if_on_ready_of_the_new_process_returns_an_error() {
     let lineage = Lineage::serve(&Launch::fixture().settings(WINDOW));
     let words = [
         said::UPGRADE_REFUSED,
@@ -187,7 +186,7 @@ fn a_new_process_that_refuses_in_on_ready_is_no_upgrade() {
     fails_then_succeeds_on_fixture(lineage, &words, "refuse = true\n");
 }
 
-/// The fixture has neither `/` nor `/pid` that the load could ask for.
+/// Does the same as `fails_then_succeeds` without load, with settings of the fixture.
 fn fails_then_succeeds_on_fixture(mut lineage: Lineage, words: &[&str], app: &str) {
     let (old, mark) = (lineage.newest(), lineage.mark());
     lineage.settings(&format!("{WINDOW}[app]\n{app}"));
@@ -196,7 +195,7 @@ fn fails_then_succeeds_on_fixture(mut lineage: Lineage, words: &[&str], app: &st
         lineage.wait_for_log(mark, word);
     }
     assert_eq!(lineage.get("/made"), "1");
-    until(LONG, "what was started is gone", || {
+    until(LONG, "the new process has exited", || {
         (lineage.alive() == [old]).then_some(())
     });
     lineage.settings(WINDOW);
@@ -205,7 +204,7 @@ fn fails_then_succeeds_on_fixture(mut lineage: Lineage, words: &[&str], app: &st
 }
 
 #[test]
-fn settings_that_are_wrong_fail_the_upgrade_with_file_line_and_key() {
+fn an_upgrade_with_invalid_settings_fails_and_names_the_key() {
     let words = [said::UPGRADE_FAILED, "keep_alive_timeouts"];
     fails_then_succeeds(installed(), &words, |lineage| {
         lineage.settings(&format!("{WINDOW}[http]\nkeep_alive_timeouts = \"1s\"\n"));
@@ -213,7 +212,7 @@ fn settings_that_are_wrong_fail_the_upgrade_with_file_line_and_key() {
 }
 
 #[test]
-fn a_new_process_that_is_never_ready_is_killed() {
+fn a_new_process_that_is_not_ready_within_ready_timeout_is_killed() {
     let settings = "[upgrade]\nrollback_window = \"300ms\"\nready_timeout = \"5s\"\n";
     let lineage = Lineage::serve(&Launch::playground().settings(settings));
     fails_then_succeeds(
@@ -226,7 +225,7 @@ fn a_new_process_that_is_never_ready_is_killed() {
 }
 
 #[test]
-fn a_new_process_that_is_stopped_before_it_is_ready_is_killed() {
+fn a_new_process_that_is_paused_with_sigstop_before_it_is_ready_is_killed() {
     let launch = Launch::playground().settings(&format!("{WINDOW}ready_timeout = \"5s\"\n"));
     launch.dir().install(&program::playground(), "app");
     let lineage = Lineage::serve(&launch.called("./app"));
@@ -241,7 +240,7 @@ fn a_new_process_that_is_stopped_before_it_is_ready_is_killed() {
 }
 
 #[test]
-fn a_new_process_that_is_killed_while_it_starts_is_no_upgrade() {
+fn an_upgrade_fails_if_the_new_process_is_killed_during_its_start() {
     let mut lineage = installed();
     let (old, mark) = (lineage.newest(), lineage.mark());
     lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"10m\"\n"));
@@ -255,7 +254,7 @@ fn a_new_process_that_is_killed_while_it_starts_is_no_upgrade() {
 }
 
 #[test]
-fn a_new_process_that_is_told_to_stop_while_it_starts_is_no_upgrade() {
+fn an_upgrade_fails_if_the_new_process_receives_term_during_its_start() {
     let mut lineage = installed();
     let (old, mark) = (lineage.newest(), lineage.mark());
     lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"10m\"\n"));
@@ -269,7 +268,7 @@ fn a_new_process_that_is_told_to_stop_while_it_starts_is_no_upgrade() {
 }
 
 #[test]
-fn a_new_process_that_dies_in_its_window_is_rolled_back() {
+fn an_upgrade_is_rolled_back_if_the_new_process_dies_in_its_rollback_window() {
     let settings = "pid_file = \"app.pid\"\n[upgrade]\nrollback_window = \"60s\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let (old, mark) = (lineage.newest(), lineage.mark());
@@ -293,7 +292,7 @@ fn a_new_process_that_dies_in_its_window_is_rolled_back() {
         0,
         "{tally}"
     );
-    // those it had read are cut; a new connection may have been accepted by it, each client meets that once
+    // the requests that the new process had read are cut, and connections that it had accepted: at most one for each client
     assert!(tally.failed() <= 10, "{tally}");
     assert_eq!(pid_of_server(&lineage), old);
     idle.ask_all_of(old).assert_flawless();
@@ -308,7 +307,7 @@ fn a_new_process_that_dies_in_its_window_is_rolled_back() {
 }
 
 #[test]
-fn rollbacks_in_a_row_lose_no_idle_connection() {
+fn several_rollbacks_lose_no_idle_connection() {
     let lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let old = lineage.newest();
@@ -318,20 +317,20 @@ fn rollbacks_in_a_row_lose_no_idle_connection() {
         let mark = lineage.mark();
         let new = lineage.begin();
         lineage.wait_for_log(mark, said::HANDING_OVER);
-        until(LONG, "the new one serves", || {
+        until(LONG, "the new process serves", || {
             (pid_of_server(&lineage) == new).then_some(())
         });
         signal_to(new, Signal::KILL);
         lineage.wait_for_log(mark, said::ROLLED_BACK);
     }
     idle.ask_all_of(old).assert_flawless();
-    until(LONG, "no descriptor is left over", || {
+    until(LONG, "no descriptor is left open", || {
         (lineage.proc().open_fds() <= fds + 1).then_some(())
     });
 }
 
 #[test]
-fn requests_in_flight_at_the_old_process_survive_a_rollback() {
+fn requests_in_progress_at_the_old_process_survive_a_rollback() {
     let lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
@@ -351,7 +350,7 @@ fn requests_in_flight_at_the_old_process_survive_a_rollback() {
 }
 
 #[test]
-fn a_request_that_the_new_process_had_read_is_cut_and_not_asked_again() {
+fn a_request_that_the_new_process_had_read_is_cut_when_it_dies() {
     let lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let mark = lineage.mark();
@@ -359,7 +358,7 @@ fn a_request_that_the_new_process_had_read_is_cut_and_not_asked_again() {
     conn.ask("/").unwrap();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the connection to be there", || {
+    until(LONG, "the new process has the connection", || {
         (pid_on(&mut conn) == new).then_some(())
     });
     conn.get("/sleep/60000").unwrap();
@@ -371,11 +370,15 @@ fn a_request_that_the_new_process_had_read_is_cut_and_not_asked_again() {
         matches!(end, Failure::ClosedBeforeAnswer | Failure::Reset),
         "{end:?}"
     );
-    assert!(begun.elapsed() < SOON, "at once: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < SOON,
+        "the connection is closed at once: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
-fn an_old_process_that_is_killed_after_the_handover_is_not_missed() {
+fn no_request_fails_when_the_old_process_is_killed_after_the_handover() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
@@ -392,7 +395,7 @@ fn an_old_process_that_is_killed_after_the_handover_is_not_missed() {
     load.wait_for(200, LONG);
     load.stop().assert_flawless();
     idle.ask_all_of(new).assert_flawless();
-    // it is on its own: the next upgrade is its own affair
+    // the new process can start the next upgrade
     lineage.is_now(new);
     lineage.settings(WINDOW);
     lineage.reload();
@@ -401,21 +404,21 @@ fn an_old_process_that_is_killed_after_the_handover_is_not_missed() {
 }
 
 #[test]
-fn an_old_process_that_is_killed_while_the_new_one_starts_is_replaced_by_it() {
+fn the_new_process_serves_when_the_old_one_is_killed_during_its_start() {
     let settings = format!("{WINDOW}[app]\nstart_delay = \"3s\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
     let old = lineage.newest();
     let new = lineage.begin();
     signal_to(old, Signal::KILL);
     lineage.gone(old, LONG);
-    // the socket was never closed: who connects meanwhile waits in its queue
+    // the socket was never closed, so new connections wait in its accept queue
     assert_eq!(pid_of_server(&lineage), new);
     lineage.is_now(new);
     lineage.upgrade();
 }
 
 #[test]
-fn term_before_live_ends_the_new_process_and_drains_the_old() {
+fn term_before_live_ends_the_new_process_and_drains_the_old_one() {
     let settings = format!("{WINDOW}[shutdown]\ngrace = \"20s\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
     lineage.settings(&format!("{settings}[app]\nstart_delay = \"30s\"\n"));
@@ -432,7 +435,7 @@ fn term_before_live_ends_the_new_process_and_drains_the_old() {
 }
 
 #[test]
-fn term_after_live_has_the_old_process_go_on_leaving() {
+fn term_after_live_lets_the_old_process_finish_its_handover() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"2s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
@@ -447,20 +450,20 @@ fn term_after_live_has_the_old_process_go_on_leaving() {
 }
 
 #[test]
-fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
+fn a_second_term_after_live_ends_the_old_process_at_once_and_the_new_one_serves() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one serves", || {
+    until(LONG, "the new process serves", || {
         (pid_of_server(&lineage) == new).then_some(())
     });
     idle.arrive_at(new);
     let mark = lineage.mark();
     lineage.signal(Signal::TERM);
-    // two that are pending at once are one (signal(7))
+    // wait, because the kernel merges pending signals of the same number (signal(7))
     lineage.wait_for_log(mark, "SIGTERM");
     lineage.signal(Signal::TERM);
     lineage.gone(old, SOON);
@@ -468,7 +471,7 @@ fn two_terms_after_live_end_the_old_process_at_once_and_the_new_one_serves() {
 }
 
 #[test]
-fn hup_during_an_upgrade_reaches_whoever_serves_in_the_end() {
+fn hup_during_an_upgrade_reloads_the_new_process_after_the_confirmation() {
     let settings =
         |greeting| format!("{WINDOW}[app]\nstart_delay = \"3s\"\ngreeting = \"{greeting}\"\n");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings("one")));
@@ -500,7 +503,7 @@ fn hup_during_an_upgrade_that_fails_reloads_the_old_process() {
 }
 
 #[test]
-fn hup_to_a_process_that_leaves_is_refused_and_to_the_new_one_waits_for_the_confirmation() {
+fn hup_to_an_old_process_that_hands_over_is_refused_and_to_the_new_one_is_queued() {
     let settings = |greeting| {
         format!("[upgrade]\nrollback_window = \"8s\"\n[app]\ngreeting = \"{greeting}\"\n")
     };
@@ -529,7 +532,7 @@ fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
     until(LONG, "the pid file is written", || {
         is_written().then_some(())
     });
-    // root may write anywhere but where there is no directory
+    // a removed directory, because root ignores file permissions
     fs::remove_dir_all(lineage.dir().path().join("run")).unwrap();
     let new = lineage.upgrade();
     assert_eq!(pid_of_server(&lineage), new);
@@ -538,11 +541,11 @@ fn a_pid_file_that_cannot_be_written_does_not_stop_an_upgrade() {
 }
 
 #[test]
-fn a_full_disk_is_warned_of_and_the_upgrade_goes_on() {
+fn a_full_disk_is_logged_and_does_not_stop_an_upgrade() {
     let Some(unshare) = or_skip(namespaces()) else {
         return;
     };
-    // a file system of one page, mounted for this program alone: one pid file fits, the draft of a second does not
+    // a file system of one page, mounted for this program only. One pid file fits, but not the temporary file of a second
     let mounted = "mkdir small && mount -t tmpfs -o size=4k tmpfs small && exec \"$0\"";
     let launch = Launch::program(&unshare)
         .args(["--mount", "sh", "-c", mounted])
@@ -564,16 +567,16 @@ fn a_full_disk_is_warned_of_and_the_upgrade_goes_on() {
     assert_eq!(
         pid_file(&lineage, new),
         None,
-        "none is better than one that names the wrong process"
+        "the pid file is removed, because it would name the wrong process"
     );
     lineage.gone(old, SOON);
-    // there is room again
+    // the removed file has made room
     let next = lineage.upgrade();
     assert_eq!(pid_file(&lineage, next), Some(format!("{next}\n")));
 }
 
 #[test]
-fn a_new_process_that_is_stopped_while_it_is_given_connections_is_given_up() {
+fn an_upgrade_is_rolled_back_if_the_new_process_is_paused_with_sigstop_during_the_handover() {
     let lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
     let (old, mark) = (lineage.newest(), lineage.mark());
@@ -582,11 +585,11 @@ fn a_new_process_that_is_stopped_while_it_is_given_connections_is_given_up() {
     conn.get("/sleep/5000").unwrap();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one serves", || {
+    until(LONG, "the new process serves", || {
         (pid_of_server(&lineage) == new).then_some(())
     });
     signal_to(new, Signal::STOP);
-    // this one is handed over to a process that does not take it
+    // the old process hands this connection over, and the new one does not acknowledge it
     assert_eq!(conn.answer().unwrap().text(), "slept");
     lineage.wait_for_log(mark, said::ROLLED_BACK);
     assert!(!Proc(new).exists());
@@ -614,7 +617,7 @@ fn a_fifth_process_is_not_started_while_four_still_drain() {
     let line = loop {
         let mark = lineage.mark();
         lineage.signal(Signal::USR2);
-        // it may not have heard yet that it is confirmed
+        // the newest process may not have received its confirmation yet
         let line = lineage.wait_for_any(mark, &[said::UPGRADE_REFUSED, said::REFUSED_UNCONFIRMED]);
         if line.contains(said::UPGRADE_REFUSED) {
             break line;
@@ -625,8 +628,7 @@ fn a_fifth_process_is_not_started_while_four_still_drain() {
         "{line}"
     );
     assert_eq!((pid_of_server(&lineage), lineage.alive().len()), (fifth, 5));
-    // one that has ended makes room
-    // (two of a kind that come at once are one)
+    // the exit of one process makes room; the signals differ, because the kernel merges pending signals of the same number
     signal_to(first, Signal::TERM);
     signal_to(first, Signal::INT);
     lineage.gone(first, SOON);

@@ -1,4 +1,5 @@
-//! The first process where somebody watches its pid: it stays, passes signals on, and ends as the last generation does.
+//! A first process whose pid is supervised: it stays across upgrades, forwards signals, and exits with the status of the
+//! newest process.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -17,31 +18,31 @@ use slackwater_tests::wait::until;
 
 use super::{LONG, WINDOW};
 
-/// A program under whoever watches the pid of its first process.
+/// A program whose first process is the child of a supervising program.
 struct Watched {
     watcher: Process,
     first: u32,
 }
 
 impl Watched {
-    /// The playground as the child of `watcher`, which is given its path.
+    /// Starts the playground as the child of `watcher`, whose last argument is its path.
     fn by(watcher: &Launch) -> Self {
         let mut watcher = watcher.clone().settings(WINDOW).start();
         watcher.ready();
-        let first = until(LONG, "the first process is seen", || {
+        let first = until(LONG, "the first process is started", || {
             only_child(watcher.pid())
         });
         Watched { watcher, first }
     }
 
-    /// Upgrades by a signal to the first process, whoever serves by now, and waits until that one only waits.
+    /// Sends USR2 to the first process, and waits until the upgrade is confirmed and the first process only forwards signals.
     fn upgrade(&self) -> String {
         let (mark, before) = (self.watcher.mark(), self.watcher.get("/pid"));
         signal_to(self.first, Signal::USR2);
         self.watcher.wait_for_log(mark, said::CONFIRMED);
         self.watcher.wait_for_log(mark, said::STOPPED);
-        // a signal that comes in the very moment of its execve may be lost
-        until(LONG, "the first process only waits", || {
+        // a signal that arrives during its execve may be lost
+        until(LONG, "the first process only forwards signals", || {
             (Proc(self.first).threads() == 1).then_some(())
         });
         let after = self.watcher.get("/pid");
@@ -54,7 +55,7 @@ impl Watched {
         after
     }
 
-    /// What a signal to the first process does is done by the newest.
+    /// Sends HUP to the first process, and checks that the newest process reloads.
     fn reloads(&self, greeting: &str) {
         self.watcher
             .settings(&format!("{WINDOW}[app]\ngreeting = \"{greeting}\"\n"));
@@ -70,7 +71,7 @@ fn only_child(pid: u32) -> Option<u32> {
     children.split_whitespace().next()?.parse().ok()
 }
 
-/// The playground as the first process of a pid namespace of its own.
+/// Returns a launch of the playground as pid 1 of a new pid namespace, or `None` without namespaces.
 fn contained() -> Option<Launch> {
     let unshare = or_skip(namespaces())?;
     let args = ["--pid", "--fork", "--kill-child", "--mount-proc"];
@@ -82,7 +83,7 @@ fn contained() -> Option<Launch> {
 }
 
 #[test]
-fn as_pid_1_it_stays_across_upgrades_and_gives_its_memory_back() {
+fn pid_1_stays_across_upgrades_and_releases_its_memory() {
     let Some(launch) = contained() else { return };
     let mut contained = Watched::by(&launch);
     let served_in = Proc(contained.first).rss_kib();
@@ -95,15 +96,15 @@ fn as_pid_1_it_stays_across_upgrades_and_gives_its_memory_back() {
         assert_eq!(
             contained.watcher.get("/pid"),
             newest,
-            "and no other process has come of it"
+            "the reload has started no process"
         );
     }
     let waits_in = Proc(contained.first).rss_kib();
     assert!(
         waits_in < served_in,
-        "{waits_in} KiB to wait in, {served_in} KiB to serve in"
+        "{waits_in} KiB while it waits, {served_in} KiB while it served"
     );
-    // waiter and newest: nobody else is left, dead or alive
+    // only the first process and the newest are left, and no zombie
     let children =
         || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", contained.first));
     until(LONG, "one child is left", || {
@@ -119,13 +120,13 @@ fn as_pid_1_it_stays_across_upgrades_and_gives_its_memory_back() {
 }
 
 #[test]
-fn as_pid_1_it_ends_with_the_status_of_a_newest_one_that_dies() {
+fn pid_1_exits_with_the_status_of_the_newest_process_when_that_dies() {
     let Some(launch) = contained() else { return };
     let mut contained = Watched::by(&launch);
     contained.upgrade();
     let newest = only_child(contained.first).unwrap();
     signal_to(newest, Signal::KILL);
-    // as a shell would say it: 128 and the signal
+    // the status that a shell returns: 128 plus the signal
     assert_eq!(
         contained.watcher.wait_exit(LONG).code(),
         Some(137),
@@ -135,7 +136,7 @@ fn as_pid_1_it_ends_with_the_status_of_a_newest_one_that_dies() {
 }
 
 #[test]
-fn as_pid_1_it_stops_where_the_word_comes_between_live_and_accepting() {
+fn pid_1_stops_if_the_signal_arrives_between_live_and_accepting() {
     for signal in [Signal::TERM, Signal::QUIT, Signal::INT] {
         let Some(unshare) = or_skip(namespaces()) else {
             return;
@@ -149,7 +150,7 @@ fn as_pid_1_it_stops_where_the_word_comes_between_live_and_accepting() {
             .env("FIXTURE_HOLDS", "1");
         let mut watcher = launch.start();
         watcher.ready();
-        let first = until(LONG, "the first process is seen", || {
+        let first = until(LONG, "the first process is started", || {
             only_child(watcher.pid())
         });
         let held = watcher.dir().path().join("held");
@@ -172,7 +173,7 @@ fn as_pid_1_it_stops_where_the_word_comes_between_live_and_accepting() {
 }
 
 #[test]
-fn under_tini_it_stays_and_tini_ends_with_it() {
+fn the_first_process_stays_under_tini_and_tini_exits_with_it() {
     let Some(tini) = or_skip(tini()) else { return };
     // tini is a subreaper here, not pid 1
     let launch = Launch::program(&tini)
@@ -185,7 +186,7 @@ fn under_tini_it_stays_and_tini_ends_with_it() {
         idle.ask_all("/").assert_flawless();
     }
     under.reloads("Moin");
-    // tini passes it on to its child, which passes it on to the newest
+    // tini forwards the signal to its child, which forwards it to the newest process
     under.watcher.signal(Signal::TERM);
     assert_eq!(
         under.watcher.wait_exit(LONG).code(),
@@ -196,7 +197,7 @@ fn under_tini_it_stays_and_tini_ends_with_it() {
 }
 
 #[test]
-fn in_the_foreground_of_a_terminal_it_stays_until_ctrl_c() {
+fn the_first_process_stays_in_the_foreground_of_a_terminal_until_ctrl_c() {
     let Some(script) = or_skip(slackwater_tests::tools::script()) else {
         return;
     };
@@ -211,7 +212,7 @@ fn in_the_foreground_of_a_terminal_it_stays_until_ctrl_c() {
     let keys = keys
         .args(["-c", typed])
         .args([script, program::playground()]);
-    // a FIFO opens when both sides do
+    // opening a FIFO blocks until the other side opens it
     let typist = std::thread::spawn(move || OpenOptions::new().write(true).open(fifo).unwrap());
     let mut foreground = Watched::by(&keys);
     let mut typist = typist.join().unwrap();
@@ -230,16 +231,16 @@ fn in_the_foreground_of_a_terminal_it_stays_until_ctrl_c() {
     assert_eq!(
         foreground.watcher.log_since(mark).matches("SIGINT").count(),
         1,
-        "once, not twice"
+        "one process receives SIGINT, and only once"
     );
 }
 
 #[test]
-fn by_hand_signals_are_its_own_until_it_is_committed() {
+fn the_first_process_handles_signals_itself_until_a_manual_upgrade_is_committed() {
     let Some(launch) = contained() else { return };
     let mut watcher = launch.settings("[upgrade]\nmode = \"manual\"\n").start();
     watcher.ready();
-    let first = until(LONG, "the first process is seen", || {
+    let first = until(LONG, "the first process is started", || {
         only_child(watcher.pid())
     });
     let mark = watcher.mark();
@@ -252,8 +253,8 @@ fn by_hand_signals_are_its_own_until_it_is_committed() {
     signal_to(first, Signal::QUIT);
     watcher.wait_for_log(mark, said::CONFIRMED);
     watcher.wait_for_log(mark, said::STOPPED);
-    // a signal that comes in the very moment of its execve may be lost
-    until(LONG, "the first process only waits", || {
+    // a signal that arrives during its execve may be lost
+    until(LONG, "the first process only forwards signals", || {
         (Proc(first).threads() == 1).then_some(())
     });
     assert_ne!(watcher.get("/pid"), "1");

@@ -1,4 +1,4 @@
-//! SIGKILL and SIGSTOP at random moments of the protocol: somebody serves, and nothing that was silent is lost.
+//! SIGKILL and SIGSTOP at random moments of the handover protocol: one process serves, and no silent connection is lost.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,10 +21,10 @@ use super::{LONG, WINDOW};
 use crate::help::ms;
 
 const ROUNDS: u32 = 20;
-/// Long enough for the whole protocol in a debug build.
+/// The longest delay of a signal, in microseconds. It covers the whole protocol in a debug build.
 const WITHIN_MICROS: u64 = 60_000;
 
-/// A small generator of numbers, seeded by the clock: a round that failed says at what moment it struck.
+/// A generator of random delays, seeded by the clock. A failed round prints its delay.
 struct Dice(u64);
 
 impl Dice {
@@ -43,7 +43,7 @@ impl Dice {
     }
 }
 
-/// Waits until the process that serves says who it is, and no other of the lineage is left.
+/// Waits until one process of the lineage is left and answers requests, and returns its pid.
 pub(super) fn survivor(lineage: &Lineage, about: &str) -> u32 {
     let alone = || {
         let alive = lineage.alive();
@@ -68,7 +68,7 @@ pub(super) fn survivor(lineage: &Lineage, about: &str) -> u32 {
 }
 
 #[test]
-fn a_new_process_that_is_killed_at_any_moment_costs_no_silent_connection() {
+fn no_silent_connection_is_lost_when_the_new_process_is_killed_at_any_moment() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"));
     let old = lineage.newest();
@@ -96,7 +96,7 @@ fn a_new_process_that_is_killed_at_any_moment_costs_no_silent_connection() {
         0,
         "{tally}"
     );
-    // each client meets a death once at most
+    // each client fails at most once for each killed process
     assert!(tally.failed() <= u64::from(ROUNDS) * 7, "{tally}");
     idle.ask_all_of(old).assert_flawless();
     ahead.ask_all_of(old).assert_flawless();
@@ -107,7 +107,7 @@ fn a_new_process_that_is_killed_at_any_moment_costs_no_silent_connection() {
 }
 
 #[test]
-fn an_old_process_that_is_killed_at_any_moment_is_replaced_by_the_new_one() {
+fn the_new_process_serves_when_the_old_one_is_killed_at_any_moment() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"200ms\"\n"));
     let mut dice = Dice::new();
@@ -127,7 +127,7 @@ fn an_old_process_that_is_killed_at_any_moment_is_replaced_by_the_new_one() {
         load.wait_for(20, LONG);
     }
     let tally = load.stop();
-    // the socket is never closed: only those that the old one had accepted are cut
+    // the socket is never closed, so only connections that the old process had accepted are cut
     assert_eq!(
         tally.count(Failure::Refused) + tally.count(Failure::TimedOut),
         0,
@@ -137,7 +137,7 @@ fn an_old_process_that_is_killed_at_any_moment_is_replaced_by_the_new_one() {
 }
 
 #[test]
-fn what_the_new_process_has_taken_survives_a_kill_of_the_old_at_any_moment_afterwards() {
+fn connections_at_the_new_process_survive_a_kill_of_the_old_one_at_any_later_moment() {
     let mut lineage =
         Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"));
     let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
@@ -159,17 +159,17 @@ fn what_the_new_process_has_taken_survives_a_kill_of_the_old_at_any_moment_after
 }
 
 #[test]
-fn a_new_process_that_is_stopped_at_any_moment_is_given_up_or_goes_on() {
-    one_survives_a_stop_at_any_moment(|_, new| new);
+fn one_process_serves_after_the_new_one_is_paused_with_sigstop_at_any_moment() {
+    one_serves_after_sigstop_at_any_moment(|_, new| new);
 }
 
 #[test]
-fn an_old_process_that_is_stopped_at_any_moment_does_not_come_back_as_a_second_one() {
-    one_survives_a_stop_at_any_moment(|old, _| old);
+fn one_process_serves_after_the_old_one_is_paused_with_sigstop_at_any_moment() {
+    one_serves_after_sigstop_at_any_moment(|old, _| old);
 }
 
-/// Stops whom `choose` picks of the old and the new process, at random moments of upgrades.
-fn one_survives_a_stop_at_any_moment(choose: fn(u32, u32) -> u32) {
+/// Sends SIGSTOP to the process that `choose` picks, at random moments of upgrades, and SIGCONT after 1.5 s.
+fn one_serves_after_sigstop_at_any_moment(choose: fn(u32, u32) -> u32) {
     let settings = "[upgrade]\nrollback_window = \"400ms\"\nready_timeout = \"1s\"\n";
     let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
     let mut idle = Idle::open(&lineage.addr(), 30, Before::OneRequest);
@@ -180,7 +180,7 @@ fn one_survives_a_stop_at_any_moment(choose: fn(u32, u32) -> u32) {
         thread::sleep(moment);
         let stopped = choose(old, new);
         signal_to(stopped, Signal::STOP);
-        // past ready_timeout, but not past the patience with a process that is live
+        // longer than ready_timeout, but shorter than the timeout of a process that is live
         thread::sleep(ms(1500));
         signal_to(stopped, Signal::CONT);
         let about = format!("round {round}, {moment:?} after the start");
@@ -195,7 +195,7 @@ fn one_survives_a_stop_at_any_moment(choose: fn(u32, u32) -> u32) {
 }
 
 #[test]
-fn no_request_is_handled_twice_whoever_is_killed() {
+fn no_request_is_handled_twice_when_either_process_is_killed() {
     let launch = Launch::fixture().settings("[upgrade]\nrollback_window = \"10s\"\n");
     let mut lineage = Lineage::serve(&launch);
     let markers = Markers::start(&lineage.addr(), 6);
@@ -204,13 +204,13 @@ fn no_request_is_handled_twice_whoever_is_killed() {
         let (moment, old) = (dice.moment(), lineage.newest());
         let new = lineage.begin();
         thread::sleep(moment);
-        let (struck, left) = if round % 2 == 0 {
+        let (killed, left) = if round % 2 == 0 {
             (new, old)
         } else {
             (old, new)
         };
-        signal_to(struck, Signal::KILL);
-        lineage.gone(struck, LONG);
+        signal_to(killed, Signal::KILL);
+        lineage.gone(killed, LONG);
         let alone = || (lineage.alive() == [left]).then_some(());
         until(
             LONG,
@@ -226,7 +226,7 @@ fn no_request_is_handled_twice_whoever_is_killed() {
     markers.assert_handled_once(&lineage);
 }
 
-/// Clients that give each request a number of its own, and never send one again.
+/// Clients that send each request once, with a unique number.
 pub(super) struct Markers {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -279,7 +279,7 @@ impl Markers {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Ends them. No request was handled twice, and what was answered was handled.
+    /// Stops the clients, and checks that every answered request was handled and that no request was handled twice.
     pub(super) fn assert_handled_once(mut self, lineage: &Lineage) {
         self.stop.store(true, Ordering::Release);
         let answered: Vec<u64> = self

@@ -1,4 +1,4 @@
-//! Upgrades by hand, with nginx' signals: both accept until QUIT to one of the two decides.
+//! Manual upgrades with the signals of nginx: both processes accept until QUIT to one of them decides.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,20 +18,21 @@ use crate::help::{pid_of_server, pid_on};
 const MANUAL: &str = "pid_file = \"app.pid\"\n[upgrade]\nmode = \"manual\"\n\
                       [shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"5s\"\n";
 
-/// An upgrade by hand in the state in which both accept.
-struct Both {
+/// A manual upgrade while both processes accept.
+struct BothAccept {
     lineage: Lineage,
     old: u32,
     new: u32,
     mark: usize,
 }
 
-impl Both {
-    fn accept(lineage: Lineage) -> Self {
+impl BothAccept {
+    /// Starts an upgrade, and waits until both processes accept.
+    fn begin(lineage: Lineage) -> Self {
         let (old, mark) = (lineage.newest(), lineage.mark());
         let new = lineage.begin();
         lineage.wait_for_log(mark, said::BOTH_ACCEPT);
-        Both {
+        BothAccept {
             lineage,
             old,
             new,
@@ -39,20 +40,20 @@ impl Both {
         }
     }
 
-    fn says(&self, words: &str) {
-        self.lineage.wait_for_log(self.mark, words);
+    fn wait_for_log(&self, text: &str) {
+        self.lineage.wait_for_log(self.mark, text);
     }
 
-    /// Waits until new connections are answered by these processes, and by no others.
+    /// Waits until exactly these processes answer new connections.
     fn answers(&self, by: &[u32]) {
         let expected: BTreeSet<u32> = by.iter().copied().collect();
-        until(LONG, "those answer who are to", || {
+        until(LONG, "exactly the expected processes answer", || {
             let asked: BTreeSet<u32> = (0..60).map(|_| pid_of_server(&self.lineage)).collect();
             (asked == expected).then_some(())
         });
     }
 
-    /// Waits until the pid file and that of the old process name these.
+    /// Waits until the pid file contains `current`, and the pid file of the old process `old`.
     fn pid_files(&self, current: u32, old: Option<u32>) {
         let named = |name| self.lineage.dir().read(name).trim().parse::<u32>().ok();
         let both = || (named("app.pid"), named("app.pid.oldbin"));
@@ -61,7 +62,7 @@ impl Both {
         });
     }
 
-    /// The old one is gone, and the new one goes on as any other would.
+    /// Waits until the old process has exited and the new one serves alone.
     fn committed(mut self) -> Lineage {
         self.lineage.is_now(self.new);
         self.lineage.gone(self.old, LONG);
@@ -70,8 +71,8 @@ impl Both {
         self.lineage
     }
 
-    /// The new one is gone, and the old one goes on as if nothing had been.
-    fn taken_back(mut self) -> Lineage {
+    /// Waits until the new process has exited and the old one serves alone.
+    fn rolled_back(mut self) -> Lineage {
         self.lineage.gone(self.new, LONG);
         self.pid_files(self.old, None);
         self.answers(&[self.old]);
@@ -102,8 +103,8 @@ fn is_flawless(load: Running) {
 }
 
 #[test]
-fn both_accept_and_the_pid_files_are_those_of_nginx() {
-    let both = Both::accept(serve());
+fn both_processes_accept_and_the_pid_files_have_the_names_of_nginx() {
+    let both = BothAccept::begin(serve());
     both.answers(&[both.old, both.new]);
     both.pid_files(both.new, Some(both.old));
     for pid in [both.old, both.new] {
@@ -118,25 +119,25 @@ fn both_accept_and_the_pid_files_are_those_of_nginx() {
 }
 
 #[test]
-fn quit_to_the_old_process_commits_and_no_client_notices() {
+fn quit_to_the_old_process_commits_without_a_failed_request() {
     let lineage = serve();
     let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
     let load = load(&lineage);
-    let both = Both::accept(lineage);
+    let both = BothAccept::begin(lineage);
     let mut new_ones = Idle::open(&both.lineage.addr(), 50, Before::OneRequest);
     signal_to(both.old, Signal::QUIT);
-    both.says(said::CONFIRMED);
+    both.wait_for_log(said::CONFIRMED);
     let lineage = both.committed();
     is_flawless(load);
     for idle in [&mut idle, &mut new_ones] {
         assert_eq!(idle.fates().closed, 0);
         idle.ask_all_of(lineage.newest()).assert_flawless();
     }
-    // and the next one, begun by the process that was new
+    // the new process can start the next upgrade
     let old = lineage.newest();
     lineage.signal(Signal::HUP);
     lineage.wait_for_log(0, said::RELOADED);
-    let both = Both::accept(lineage);
+    let both = BothAccept::begin(lineage);
     assert_eq!(both.old, old);
     signal_to(both.old, Signal::QUIT);
     both.committed();
@@ -144,13 +145,13 @@ fn quit_to_the_old_process_commits_and_no_client_notices() {
 
 #[test]
 fn term_to_the_old_process_commits_as_well() {
-    let both = Both::accept(serve());
+    let both = BothAccept::begin(serve());
     let mut conn = both.lineage.conn();
     let of = pid_on(&mut conn);
     signal_to(both.old, Signal::TERM);
     let new = both.new;
     let _lineage = both.committed();
-    assert_eq!(pid_on(&mut conn), new, "it was at {of}");
+    assert_eq!(pid_on(&mut conn), new, "the connection was at process {of}");
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn winch_to_the_old_process_pauses_it_and_hup_resumes_it() {
     let lineage = serve();
     let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
     let load = load(&lineage);
-    let both = Both::accept(lineage);
+    let both = BothAccept::begin(lineage);
     for _ in 0..3 {
         signal_to(both.old, Signal::WINCH);
         both.answers(&[both.new]);
@@ -176,20 +177,20 @@ fn winch_to_the_old_process_pauses_it_and_hup_resumes_it() {
 }
 
 #[test]
-fn hup_to_the_old_and_quit_to_the_new_takes_it_back_and_no_client_notices() {
+fn hup_to_the_old_and_quit_to_the_new_process_roll_back_without_a_failed_request() {
     let lineage = serve();
     let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
     let mut ahead = Idle::open(&lineage.addr(), 50, Before::Nothing);
     let load = load(&lineage);
-    let both = Both::accept(lineage);
+    let both = BothAccept::begin(lineage);
     signal_to(both.old, Signal::WINCH);
     both.answers(&[both.new]);
     idle.arrive_at(both.new);
     signal_to(both.old, Signal::HUP);
     both.answers(&[both.old, both.new]);
     signal_to(both.new, Signal::QUIT);
-    both.says(said::TAKEN_BACK);
-    let mut lineage = both.taken_back();
+    both.wait_for_log(said::TAKEN_BACK);
+    let mut lineage = both.rolled_back();
     is_flawless(load);
     for idle in [&mut idle, &mut ahead] {
         assert_eq!(idle.fates().closed, 0);
@@ -201,12 +202,12 @@ fn hup_to_the_old_and_quit_to_the_new_takes_it_back_and_no_client_notices() {
 }
 
 #[test]
-fn a_new_process_that_is_told_to_stop_while_the_old_one_rests_has_it_serve_again() {
+fn a_paused_old_process_serves_again_when_the_new_one_receives_quit_term_or_int() {
     for signal in [Signal::QUIT, Signal::TERM, Signal::INT] {
         let lineage = serve();
         let mut idle = Idle::open(&lineage.addr(), 60, Before::OneRequest);
         let mut in_flight = lineage.conn();
-        let both = Both::accept(lineage);
+        let both = BothAccept::begin(lineage);
         signal_to(both.old, Signal::WINCH);
         both.answers(&[both.new]);
         let mut at_new = both.lineage.conn();
@@ -221,11 +222,11 @@ fn a_new_process_that_is_told_to_stop_while_the_old_one_rests_has_it_serve_again
             let is_back = || (pid_on(conn) == old).then_some(());
             until(
                 LONG,
-                "what was in flight at the new one goes back as well",
+                "the connection returns to the old process after its response",
                 is_back,
             );
         }
-        let _lineage = both.taken_back();
+        let _lineage = both.rolled_back();
         idle.ask_all_of(old).assert_flawless();
         assert_eq!(
             idle.fates(),
@@ -238,15 +239,15 @@ fn a_new_process_that_is_told_to_stop_while_the_old_one_rests_has_it_serve_again
 }
 
 #[test]
-fn nobody_takes_the_place_of_a_process_that_still_gives_back() {
-    let both = Both::accept(serve());
+fn the_old_process_refuses_usr2_and_winch_until_the_new_one_has_returned_its_connections() {
+    let both = BothAccept::begin(serve());
     signal_to(both.old, Signal::WINCH);
     both.answers(&[both.new]);
     let mut at_new = both.lineage.conn();
     at_new.get("/sleep/5000").unwrap();
     both.answers(&[both.new]);
     signal_to(both.new, Signal::QUIT);
-    both.says(said::TAKEN_BACK);
+    both.wait_for_log(said::TAKEN_BACK);
     for signal in [Signal::USR2, Signal::WINCH] {
         let mark = both.lineage.mark();
         signal_to(both.old, signal);
@@ -254,44 +255,44 @@ fn nobody_takes_the_place_of_a_process_that_still_gives_back() {
             .wait_for_log(mark, "still returns its connections");
     }
     assert_eq!(at_new.answer().unwrap().text(), "slept");
-    let mut lineage = both.taken_back();
+    let mut lineage = both.rolled_back();
     lineage.settings("[upgrade]\nrollback_window = \"300ms\"\n");
     lineage.reload();
     lineage.upgrade();
 }
 
 #[test]
-fn a_new_process_that_dies_while_both_accept_taken_back() {
-    for rests in [false, true] {
+fn the_old_process_serves_when_the_new_one_dies_while_both_accept() {
+    for paused in [false, true] {
         let lineage = serve();
         let mut idle = Idle::open(&lineage.addr(), 60, Before::OneRequest);
-        let both = Both::accept(lineage);
-        if rests {
+        let both = BothAccept::begin(lineage);
+        if paused {
             signal_to(both.old, Signal::WINCH);
             both.answers(&[both.new]);
         }
         signal_to(both.new, Signal::KILL);
-        both.says(said::UPGRADE_FAILED);
+        both.wait_for_log(said::UPGRADE_FAILED);
         let old = both.old;
-        let _lineage = both.taken_back();
+        let _lineage = both.rolled_back();
         idle.ask_all_of(old).assert_flawless();
     }
 }
 
 #[test]
-fn a_new_process_that_dies_while_it_gives_back_costs_only_what_it_had_read() {
+fn a_new_process_that_dies_while_it_returns_connections_loses_only_those_it_had_read_from() {
     for _ in 0..5 {
         let lineage = serve();
         let mut idle = Idle::open(&lineage.addr(), 300, Before::OneRequest);
-        let both = Both::accept(lineage);
+        let both = BothAccept::begin(lineage);
         signal_to(both.old, Signal::WINCH);
         both.answers(&[both.new]);
         signal_to(both.new, Signal::QUIT);
         signal_to(both.new, Signal::KILL);
         let old = both.old;
-        let _lineage = both.taken_back();
+        let _lineage = both.rolled_back();
         let tally = idle.ask_all_of(old);
-        // what it had in its hands at that very moment is closed then: nobody is left hanging
+        // a connection that it was just handling is closed, so no client waits for a response in vain
         assert_eq!(
             tally.count(Failure::TimedOut) + tally.count(Failure::Refused),
             0,
@@ -302,11 +303,11 @@ fn a_new_process_that_dies_while_it_gives_back_costs_only_what_it_had_read() {
 }
 
 #[test]
-fn an_old_process_that_dies_while_both_accept_is_replaced_by_the_new_one() {
-    for rests in [false, true] {
+fn the_new_process_serves_alone_when_the_old_one_dies_while_both_accept() {
+    for paused in [false, true] {
         let lineage = serve();
-        let mut both = Both::accept(lineage);
-        if rests {
+        let mut both = BothAccept::begin(lineage);
+        if paused {
             signal_to(both.old, Signal::WINCH);
             both.answers(&[both.new]);
         }
@@ -314,17 +315,17 @@ fn an_old_process_that_dies_while_both_accept_is_replaced_by_the_new_one() {
         both.lineage.gone(both.old, LONG);
         both.answers(&[both.new]);
         both.lineage.is_now(both.new);
-        both.says(said::OLD_GONE);
+        both.wait_for_log(said::OLD_GONE);
         both.pid_files(both.new, None);
-        // and it can be upgraded itself
-        let both = Both::accept(both.lineage);
+        // the new process can be upgraded
+        let both = BothAccept::begin(both.lineage);
         signal_to(both.old, Signal::QUIT);
         both.committed();
     }
 }
 
 #[test]
-fn by_hand_goes_with_programs_on_slackwater_only() {
+fn a_manual_upgrade_without_the_slackwater_handshake_is_refused() {
     let settings = "[upgrade]\nmode = \"manual\"\nhandshake = \"none\"\n";
     let lineage = Lineage::serve(&Launch::playground().settings(settings));
     let mark = lineage.mark();

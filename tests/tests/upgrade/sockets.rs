@@ -1,4 +1,4 @@
-//! Listening sockets over upgrades: they keep their paths, follow the settings, and are removed by the last owner.
+//! Listening sockets in upgrades: they keep their paths and follow the settings, and the last owner removes a path.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::{LONG, SOON, WINDOW};
 use crate::help::{held_socket, ms, pid_of_server, pid_on};
 
 #[test]
-fn unix_sockets_travel_and_keep_their_path() {
+fn a_unix_socket_is_handed_over_and_keeps_its_path() {
     let settings = format!("listen = [\"127.0.0.1:0\", \"unix:web.sock\"]\n{WINDOW}");
     let mut lineage = Lineage::serve(&Launch::playground().whole_settings(&settings));
     let path = lineage.dir().path().join("web.sock");
@@ -33,11 +33,11 @@ fn unix_sockets_travel_and_keep_their_path() {
     }
     lineage.signal(Signal::TERM);
     lineage.gone(lineage.newest(), LONG);
-    assert!(!path.exists(), "its last owner removes it");
+    assert!(!path.exists(), "the last owner removes the path");
 }
 
 #[test]
-fn listeners_that_the_new_settings_add_are_bound_and_those_they_drop_are_closed() {
+fn an_upgrade_binds_added_listeners_and_closes_removed_ones() {
     let settings = format!("listen = [\"127.0.0.1:0\", \"unix:old.sock\"]\n{WINDOW}");
     let mut lineage = Lineage::serve(&Launch::playground().whole_settings(&settings));
     let (old, new) = (
@@ -55,15 +55,15 @@ fn listeners_that_the_new_settings_add_are_bound_and_those_they_drop_are_closed(
     assert_eq!(
         pid_of_server(&lineage),
         pid,
-        "the address that it had goes on:\n{}",
+        "the new process serves the address that is in both settings:\n{}",
         lineage.log_since(mark)
     );
-    until(LONG, "what is no longer wanted is removed", || {
+    until(LONG, "the path of the removed listener is removed", || {
         (!old.exists()).then_some(())
     });
 }
 
-/// The pid of the process that answers on a Unix socket.
+/// Returns the pid of the process that answers on a Unix socket.
 fn pid_behind(path: &Path) -> u32 {
     let conn = Conn::open(&Addr::Unix(path.to_owned()));
     pid_on(&mut conn.unwrap_or_else(|failure| panic!("{}: {failure:?}", path.display())))
@@ -78,13 +78,13 @@ fn with_unix_socket(window: &str) -> Lineage {
 }
 
 #[test]
-fn the_path_is_still_the_old_process_s_after_a_rollback() {
+fn the_old_process_keeps_and_removes_the_path_after_a_rollback() {
     let mut lineage = with_unix_socket("60s");
     let (path, old) = (lineage.dir().path().join("web.sock"), lineage.newest());
     let mark = lineage.mark();
     let new = lineage.begin();
     lineage.wait_for_log(mark, said::HANDING_OVER);
-    until(LONG, "the new one serves", || {
+    until(LONG, "the new process serves", || {
         (pid_behind(&path) == new).then_some(())
     });
     signal_to(new, Signal::KILL);
@@ -92,11 +92,11 @@ fn the_path_is_still_the_old_process_s_after_a_rollback() {
     assert_eq!(pid_behind(&path), old);
     lineage.signal(Signal::TERM);
     lineage.gone(old, LONG);
-    assert!(!path.exists(), "it is the last owner");
+    assert!(!path.exists(), "the old process is the last owner");
 }
 
 #[test]
-fn the_path_is_removed_when_both_are_told_to_stop_in_the_window() {
+fn the_path_is_removed_when_both_processes_stop_in_the_rollback_window() {
     let mut lineage = with_unix_socket("60s");
     let (path, old) = (lineage.dir().path().join("web.sock"), lineage.newest());
     let mark = lineage.mark();
@@ -109,7 +109,7 @@ fn the_path_is_removed_when_both_are_told_to_stop_in_the_window() {
 }
 
 #[test]
-fn the_path_is_the_new_process_s_when_the_old_one_was_killed() {
+fn the_new_process_owns_the_path_after_the_old_one_was_killed() {
     let mut lineage = with_unix_socket("60s");
     let (path, old) = (lineage.dir().path().join("web.sock"), lineage.newest());
     let mark = lineage.mark();
@@ -120,11 +120,11 @@ fn the_path_is_the_new_process_s_when_the_old_one_was_killed() {
     assert_eq!(pid_behind(&path), new);
     signal_to(new, Signal::TERM);
     lineage.gone(new, LONG);
-    assert!(!path.exists(), "it is the last owner");
+    assert!(!path.exists(), "the new process is the last owner");
 }
 
 #[test]
-fn the_path_stays_when_an_upgrade_fails() {
+fn the_old_process_keeps_the_path_when_an_upgrade_fails() {
     let mut lineage = with_unix_socket("300ms");
     let (path, old) = (lineage.dir().path().join("web.sock"), lineage.newest());
     let settings = lineage.dir().read("slackwater.toml");
@@ -139,7 +139,7 @@ fn the_path_stays_when_an_upgrade_fails() {
 }
 
 #[test]
-fn a_socket_that_an_activator_holds_travels_and_stays_the_activator_s() {
+fn an_inherited_socket_is_handed_over_and_not_shut_down() {
     let ((web, web_addr), (admin, admin_addr)) = (held_socket(), held_socket());
     let settings = format!("listen = [\"fd:web\", \"fd:admin\"]\n{WINDOW}");
     let launch = Launch::playground().whole_settings(&settings);
@@ -156,12 +156,12 @@ fn a_socket_that_an_activator_holds_travels_and_stays_the_activator_s() {
     lineage.gone(lineage.newest(), LONG);
     assert!(
         Conn::open(&web_addr).is_ok(),
-        "who connects waits for the next process"
+        "new connections wait for the next process"
     );
 }
 
 #[test]
-fn an_address_that_moves_from_one_host_to_all_cannot_be_bound_and_that_is_said() {
+fn an_upgrade_from_one_address_to_all_on_the_same_port_fails_and_names_the_address() {
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
     let (old, mark) = (lineage.newest(), lineage.mark());
     let Addr::Tcp(addr) = lineage.addr() else {
@@ -178,7 +178,7 @@ fn an_address_that_moves_from_one_host_to_all_cannot_be_bound_and_that_is_said()
 }
 
 #[test]
-fn an_address_that_another_holds_fails_the_upgrade_and_is_named() {
+fn an_upgrade_to_an_address_of_another_process_fails_and_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
@@ -196,7 +196,7 @@ fn an_address_that_another_holds_fails_the_upgrade_and_is_named() {
 }
 
 #[test]
-fn who_waits_in_the_queue_while_nobody_accepts_is_served() {
+fn connections_in_the_accept_queue_are_served_after_a_rollback() {
     let lineage = with_unix_socket("60s");
     let (old, addr) = (lineage.newest(), lineage.addr());
     let mark = lineage.mark();
@@ -204,8 +204,8 @@ fn who_waits_in_the_queue_while_nobody_accepts_is_served() {
     lineage.wait_for_log(mark, said::HANDING_OVER);
     thread::sleep(ms(50));
     signal_to(new, Signal::STOP);
-    // all of its threads: one that is in accept(2) may come out of it once more
-    until(LONG, "it is stopped", || {
+    // wait for all threads, because a thread in accept(2) may still accept one connection
+    until(LONG, "the new process is stopped", || {
         Proc(new).is_stopped().then_some(())
     });
     thread::sleep(ms(50));

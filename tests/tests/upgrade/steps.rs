@@ -1,4 +1,4 @@
-//! SIGKILL and SIGSTOP at each step of the protocol in turn: the fixture holds it there while the test strikes.
+//! SIGKILL and SIGSTOP at each step of the handover protocol. The fixture pauses the process at the step.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use slackwater_tests::wait::until;
 use super::kills::{survivor, Markers};
 use super::LONG;
 
-/// Each step, by what is logged at it, in the order in which they come; those of the old process and of the new.
+/// The steps in their order, each as a part of the line that the old or the new process logs at it.
 const STEPS: [&str; 14] = [
     "started the new process",
     "starts, pid",
@@ -31,26 +31,27 @@ const STEPS: [&str; 14] = [
     CONFIRMING,
 ];
 
-/// The new process has answered all that it was asked: there is no deadline left for it.
+/// The step after which no deadline runs for the new process, because it has answered every message.
 const ANSWERED: &str = "sent Alive";
 
-/// From here on the old process leaves, whatever becomes of the new one.
+/// The step from which on the old process exits even if the new one dies.
 const CONFIRMING: &str = "upgrade: confirmed";
 
-/// Short enough to be waited out, long enough to strike in.
+/// Timeouts that are short enough to wait for, and long enough to send a signal before they end.
 const SETTINGS: &str =
     "[upgrade]\nrollback_window = \"500ms\"\nready_timeout = \"10s\"\n[log]\nlevel = \"debug\"\n";
 
-struct Held {
+/// A program whose upgrades pause at a step.
+struct PausedUpgrades {
     lineage: Lineage,
     markers: Markers,
-    /// Silent all the while.
+    /// Connections on which nothing has been sent.
     idle: Idle,
-    /// Whom the test strikes has them, or may have them, with a byte read.
-    spoilt: bool,
+    /// True if the process that receives the signal may hold the silent connections, so that some may be lost.
+    may_lose: bool,
 }
 
-impl Held {
+impl PausedUpgrades {
     fn serve() -> Self {
         let lineage = Lineage::serve(
             &Launch::fixture()
@@ -59,31 +60,32 @@ impl Held {
         );
         let markers = Markers::start(&lineage.addr(), 3);
         let idle = Idle::open(&lineage.addr(), 30, Before::Nothing);
-        Held {
+        PausedUpgrades {
             lineage,
             markers,
             idle,
-            spoilt: false,
+            may_lose: false,
         }
     }
 
-    /// Begins an upgrade and has it held at `step`. Gives the two pids, the old one's first.
-    fn at(&self, step: &str) -> (u32, u32) {
+    /// Starts an upgrade and waits until it pauses at `step`. Returns the pids of the old and the new process.
+    fn pause_at(&self, step: &str) -> (u32, u32) {
         self.lineage.dir().write("hold", step);
         let (old, new) = (self.lineage.newest(), self.lineage.begin());
         let held = self.lineage.dir().path().join("held");
-        until(LONG, &format!("an upgrade is held at {step:?}"), || {
+        until(LONG, &format!("an upgrade pauses at {step:?}"), || {
             held.exists().then_some(())
         });
         (old, new)
     }
 
+    /// Lets the paused process continue.
     fn release(&self) {
         fs::remove_file(self.lineage.dir().path().join("held")).unwrap();
     }
 
-    /// `pid` alone is left, serves, and answers those that were silent.
-    fn is_survived_by(&mut self, pid: u32, step: &str) {
+    /// Waits until only `pid` is left and serves, and checks that it answers on the silent connections.
+    fn assert_serves_alone(&mut self, pid: u32, step: &str) {
         assert_eq!(survivor(&self.lineage, step), pid, "{step}");
         self.lineage.is_now(pid);
         let answered = self.markers.answered();
@@ -94,9 +96,9 @@ impl Held {
         assert_eq!(
             tally.count(Failure::TimedOut),
             0,
-            "{step}: nobody is left hanging: {tally}"
+            "{step}: every client is answered or closed: {tally}"
         );
-        if !self.spoilt {
+        if !self.may_lose {
             tally.assert_flawless();
         }
         self.idle = Idle::open(&self.lineage.addr(), 30, Before::Nothing);
@@ -107,79 +109,79 @@ impl Held {
     }
 }
 
-/// Kills it, and waits until it and the last of its threads are dead, if not reaped.
+/// Kills a process, and waits until all of its threads are dead. It may still be a zombie.
 fn kill(pid: u32) {
     signal_to(pid, Signal::KILL);
     let is_dead = || !Proc(pid).is_alive() && Proc(pid).threads() <= 1;
-    until(LONG, "it is dead", || is_dead().then_some(()));
+    until(LONG, "the process is dead", || is_dead().then_some(()));
 }
 
-/// The steps at which the old process still takes over again.
+/// Returns the steps at which the old process still takes over if the new one dies.
 fn before_the_confirmation() -> impl Iterator<Item = &'static str> {
     STEPS.into_iter().filter(|step| *step != CONFIRMING)
 }
 
 #[test]
-fn a_new_process_that_is_killed_at_a_step_is_survived_by_the_old_one() {
-    let mut held = Held::serve();
+fn the_old_process_serves_when_the_new_one_is_killed_at_any_step() {
+    let mut upgrades = PausedUpgrades::serve();
     for step in before_the_confirmation() {
-        let (old, new) = held.at(step);
+        let (old, new) = upgrades.pause_at(step);
         kill(new);
-        held.release();
-        held.lineage.gone(new, LONG);
-        held.is_survived_by(old, step);
+        upgrades.release();
+        upgrades.lineage.gone(new, LONG);
+        upgrades.assert_serves_alone(old, step);
     }
-    held.end();
+    upgrades.end();
 }
 
 #[test]
-fn an_old_process_that_is_killed_at_a_step_is_survived_by_the_new_one() {
-    let mut held = Held::serve();
-    // what it had not given away yet ends with it
-    held.spoilt = true;
+fn the_new_process_serves_when_the_old_one_is_killed_at_any_step() {
+    let mut upgrades = PausedUpgrades::serve();
+    // connections that the old process has not handed over end with it
+    upgrades.may_lose = true;
     for step in STEPS {
-        let (old, new) = held.at(step);
+        let (old, new) = upgrades.pause_at(step);
         kill(old);
-        held.release();
-        held.lineage.gone(old, LONG);
-        held.is_survived_by(new, step);
+        upgrades.release();
+        upgrades.lineage.gone(old, LONG);
+        upgrades.assert_serves_alone(new, step);
     }
-    held.end();
+    upgrades.end();
 }
 
 #[test]
-fn a_new_process_that_is_stopped_at_a_step_is_given_up() {
-    // nobody wakes it again: a deadline ends it. Those are waited for side by side
+fn the_old_process_serves_when_the_new_one_is_paused_with_sigstop_at_any_step() {
+    // the new process gets no SIGCONT, so a deadline ends it. The threads wait for the deadlines concurrently
     let steps: Vec<&str> = before_the_confirmation()
         .filter(|step| *step != ANSWERED)
         .collect();
     std::thread::scope(|scope| {
         for steps in steps.chunks(3) {
             scope.spawn(move || {
-                let mut held = Held::serve();
+                let mut upgrades = PausedUpgrades::serve();
                 for step in steps {
-                    let (old, new) = held.at(step);
+                    let (old, new) = upgrades.pause_at(step);
                     signal_to(new, Signal::STOP);
-                    held.release();
-                    held.is_survived_by(old, step);
+                    upgrades.release();
+                    upgrades.assert_serves_alone(old, step);
                 }
-                held.end();
+                upgrades.end();
             });
         }
     });
 }
 
 #[test]
-fn an_old_process_that_is_stopped_at_a_step_does_not_come_back_as_a_second_one() {
-    let mut held = Held::serve();
+fn the_new_process_serves_when_the_old_one_is_paused_with_sigstop_at_any_step() {
+    let mut upgrades = PausedUpgrades::serve();
     for step in STEPS {
-        let (old, new) = held.at(step);
+        let (old, new) = upgrades.pause_at(step);
         signal_to(old, Signal::STOP);
-        held.release();
+        upgrades.release();
         std::thread::sleep(std::time::Duration::from_millis(300));
         signal_to(old, Signal::CONT);
-        // it goes on where it was
-        held.is_survived_by(new, step);
+        // the old process continues at the same step
+        upgrades.assert_serves_alone(new, step);
     }
-    held.end();
+    upgrades.end();
 }

@@ -1,4 +1,5 @@
-//! Upgrades to programs of other make: the sockets travel, connections drain, and nobody is refused.
+//! Upgrades to programs that are not built with slackwater: the sockets are passed on, connections drain, and no connection
+//! is refused.
 
 use std::path::Path;
 
@@ -25,9 +26,9 @@ fn settings(handshake: &str, exec: &Path) -> String {
     )
 }
 
-/// Upgrades to the stranger under load; the old process ends by itself.
-fn is_upgraded_to(handshake: &str, argument: &str) {
-    // the program is started with the arguments of the one before, which takes no others than its own
+/// Upgrades to the foreign program under load, and checks that the old process exits without a signal.
+fn upgrade_succeeds(handshake: &str, argument: &str) {
+    // the new program receives the arguments of the old one, so a script passes the argument
     let launch = Launch::playground().settings(&settings(handshake, &stranger_with(argument)));
     let mut lineage = Lineage::serve(&launch);
     let (old, mark) = (lineage.newest(), lineage.mark());
@@ -49,14 +50,14 @@ fn is_upgraded_to(handshake: &str, argument: &str) {
     tally.assert_flawless();
     assert!(
         tally.polite_closes() > 0,
-        "who was connected is told so in an answer: {tally}"
+        "connected clients receive Connection: close: {tally}"
     );
-    assert_eq!(idle.fates().closed, 20, "and who was silent is let go");
+    assert_eq!(idle.fates().closed, 20, "the idle connections are closed");
     assert_eq!(lineage.get("/"), "I am a stranger");
     assert_eq!(pid_of_server(&lineage), new);
 }
 
-/// A script that starts the stranger in its place, with an argument of its own.
+/// Writes a script that executes the foreign program with an argument.
 fn stranger_with(argument: &str) -> std::path::PathBuf {
     let path = program::target_dir().join(format!("stranger-{argument}-{}", std::process::id()));
     program::script(
@@ -70,17 +71,17 @@ fn stranger_with(argument: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_program_that_says_nothing_is_upgraded_to() {
-    is_upgraded_to("none", "silently");
+fn an_upgrade_without_a_handshake_succeeds_when_the_new_program_accepts() {
+    upgrade_succeeds("none", "silently");
 }
 
 #[test]
-fn a_program_that_says_ready_is_upgraded_to() {
-    is_upgraded_to("notify", "ready");
+fn an_upgrade_with_notify_succeeds_when_the_new_program_sends_ready() {
+    upgrade_succeeds("notify", "ready");
 }
 
 #[test]
-fn a_program_that_never_says_ready_is_ended_and_the_old_one_serves_on() {
+fn a_new_program_that_never_sends_ready_is_ended_and_the_old_process_keeps_serving() {
     let launch = Launch::playground().settings(&settings("notify", &stranger_with("mute")));
     let mut lineage = Lineage::serve(&launch);
     let (old, mark) = (lineage.newest(), lineage.mark());
@@ -93,12 +94,12 @@ fn a_program_that_never_says_ready_is_ended_and_the_old_one_serves_on() {
 }
 
 #[test]
-fn a_program_that_speaks_another_version_of_the_handover_is_upgraded_to() {
-    is_upgraded_to("slackwater", "later");
+fn an_upgrade_to_another_version_of_the_handover_protocol_succeeds() {
+    upgrade_succeeds("slackwater", "later");
 }
 
 #[test]
-fn a_program_that_speaks_no_handover_where_one_is_expected_is_ended() {
+fn a_new_program_without_the_expected_handover_protocol_is_ended() {
     let settings = settings("slackwater", &stranger_with("deaf"))
         .replace("ready_timeout = \"5s\"", "ready_timeout = \"1s\"");
     let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
@@ -107,7 +108,7 @@ fn a_program_that_speaks_no_handover_where_one_is_expected_is_ended() {
     let line = lineage.wait_for_log(mark, "upgrade.ready_timeout");
     assert!(
         line.contains("upgrade.handshake"),
-        "it says what may be meant: {line}"
+        "the log names the setting to change: {line}"
     );
     lineage.wait_for_log(mark, said::UPGRADE_FAILED);
     lineage.gone(new, LONG);
@@ -116,7 +117,7 @@ fn a_program_that_speaks_no_handover_where_one_is_expected_is_ended() {
 }
 
 #[test]
-fn an_old_process_that_speaks_another_version_of_the_handover_is_taken_over_from() {
+fn a_new_process_takes_over_from_another_version_of_the_handover_protocol() {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
@@ -132,7 +133,7 @@ fn an_old_process_that_speaks_another_version_of_the_handover_is_taken_over_from
     process.ready();
     assert_eq!(process.addr(), addr);
     process.wait_for_log(0, "version 999");
-    // the old process learns by the end of the channel that it may go
+    // the end of the channel is the signal for the old process to exit
     let mut buffer = [0; 256];
     let ended = || loop {
         match recv(&ours, &mut buffer[..], RecvFlags::empty()) {
