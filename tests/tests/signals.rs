@@ -40,7 +40,7 @@ fn usr2_is_refused_while_paused_and_changes_nothing() {
 }
 
 #[test]
-fn winch_pauses_and_hup_resumes() {
+fn winch_pauses_a_process_and_hup_resumes_it() {
     let process = Launch::playground().settings(QUICK).serve();
     let addr = process.addr();
     let mut idle = process.conn();

@@ -71,7 +71,7 @@ fn stranger_with(argument: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn an_upgrade_without_a_handshake_succeeds_when_the_new_program_accepts() {
+fn an_upgrade_to_a_program_without_a_handshake_succeeds() {
     upgrade_succeeds("none", "silently");
 }
 
