@@ -195,14 +195,6 @@ fn hold(state: &str) {
             ends(&process, before);
             drop(conn);
         }
-        "LingeringIdle" => {
-            let process = with("idle_timeout = \"300ms\"");
-            let before = process.proc().open_fds();
-            let mut conn = process.conn();
-            assert_eq!(conn.fate(LONG), Fate::Closed, "its sending half");
-            ends(&process, before);
-            drop(conn);
-        }
         "HandedOver" => {
             // the test stops the new process while it receives a connection; only the time limit on the acknowledgement is
             // short

@@ -15,7 +15,7 @@ use super::route::Route;
 use super::table::Table;
 use super::typed::IntoRoutes;
 use crate::error::Result;
-use crate::http::bridge::KeepCause;
+use crate::http::bridge::CauseMiddleware;
 use crate::sync::token::Token;
 
 /// An application: its routes, background tasks, hooks and readiness checks.
@@ -53,7 +53,7 @@ pub(super) enum TableCoverage {
     Complete,
     /// Not necessarily all: the application called [`App::tide_mut`] and may have added routes there.
     Partial,
-    /// None: the application created the tide server itself. That server also lacks the middleware [`KeepCause`].
+    /// None: the application created the tide server itself. That server also lacks the middleware [`CauseMiddleware`].
     External,
 }
 
@@ -85,7 +85,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn with_state(state: S) -> Self {
         let mut server = Server::with_state(state);
-        server.with(KeepCause);
+        server.with(CauseMiddleware);
         App::from_server(server, TableCoverage::Complete)
     }
 

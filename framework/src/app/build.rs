@@ -18,7 +18,7 @@ use super::hook::{Hook, Task};
 use super::table::ListedRoute;
 use crate::config::LoadedConfig;
 use crate::error::{panic_text, Error, Kind, Result};
-use crate::http::bridge::{Allow, KeepCause, Tide};
+use crate::http::bridge::{Allow, CauseMiddleware, Tide};
 use crate::http::Service;
 use crate::setup::Setup;
 
@@ -239,7 +239,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             }
             TableCoverage::External => {
                 routes.push(unlisted);
-                Arc::new(Tide::new(with_keep_cause(self.server), allow))
+                Arc::new(Tide::new(with_cause_middleware(self.server), allow))
             }
         };
         #[cfg(feature = "openapi")]
@@ -272,12 +272,14 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     }
 }
 
-/// Nests `inner` in a server that has the middleware [`KeepCause`].
+/// Nests `inner` in a server that has the middleware [`CauseMiddleware`].
 ///
-/// `KeepCause` must be the outermost middleware, but tide adds a new middleware inside the existing ones.
-pub(crate) fn with_keep_cause<S: Clone + Send + Sync + 'static>(inner: Server<S>) -> Server<()> {
+/// `CauseMiddleware` must be the outermost middleware, but tide adds a new middleware inside the existing ones.
+pub(crate) fn with_cause_middleware<S: Clone + Send + Sync + 'static>(
+    inner: Server<S>,
+) -> Server<()> {
     let mut outer = tide::new();
-    outer.with(KeepCause);
+    outer.with(CauseMiddleware);
     outer.at("/").all(inner.clone());
     outer.at("/*").all(inner);
     outer

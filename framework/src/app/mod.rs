@@ -20,7 +20,7 @@ pub mod ws;
 pub use answer::{Created, Html, IntoResponse, NoContent, ResponsePart};
 pub use application::App;
 #[cfg(test)]
-pub(crate) use build::with_keep_cause;
+pub(crate) use build::with_cause_middleware;
 pub use build::IntoApplication;
 pub(crate) use build::{Application, ApplicationParts};
 pub(crate) use check::Check;

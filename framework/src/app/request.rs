@@ -1,12 +1,11 @@
 //! Additions to tide requests: the drain signal, the disconnection of the client, and the body limit.
 
 use std::future::Future;
-use std::time::Duration;
 
 use tide::{Middleware, Next, Request};
 
-use crate::http::bridge::Given;
-use crate::sync::token::Token;
+use crate::http::bridge::RequestContext;
+use crate::http::DrainSignal;
 
 /// Methods that slackwater adds to a tide request.
 ///
@@ -44,8 +43,7 @@ pub trait RequestExt {
     /// waits for the response. It sends the response in both cases, so return a meaningful one.
     ///
     /// ```
-    /// use std::time::Duration;
-    ///
+    ///     ///
     /// use futures_lite::future::or;
     /// use slackwater::prelude::*;
     ///
@@ -108,35 +106,11 @@ impl<S> RequestExt for Request<S> {
     }
 }
 
-/// Resolves when a long-running response must end, with a random delay for the client's reconnection.
-#[derive(Debug)]
-pub(super) struct DrainSignal {
-    /// `None` if no slackwater server received the request, as in a test that calls a handler directly. Then the signal
-    /// never resolves.
-    token: Option<Token>,
-    spread: Duration,
-}
-
-impl DrainSignal {
-    /// Waits until the generation begins to drain.
-    ///
-    /// Returns a random part of `shutdown.close_spread`. The client should reconnect after this delay, so that not all
-    /// clients reconnect at the same time.
-    pub(super) async fn wait(&self) -> Duration {
-        match &self.token {
-            Some(token) => token.wait().await,
-            None => std::future::pending().await,
-        }
-        self.spread.mul_f64(fastrand::f64())
-    }
-}
-
+/// Returns the signal of the generation that answers the request.
 pub(super) fn drain_signal<S>(request: &Request<S>) -> DrainSignal {
-    let context = context(request);
-    DrainSignal {
-        token: context.map(|context| context.draining.clone()),
-        spread: context.map_or(Duration::ZERO, |context| context.spread),
-    }
+    context(request)
+        .map(|context| context.drain.clone())
+        .unwrap_or_default()
 }
 
 /// Returns the limit on the request's body in bytes; `None` means unlimited.
@@ -146,7 +120,7 @@ pub(super) fn body_limit<S>(request: &Request<S>) -> Option<u64> {
 }
 
 /// Returns the values that the HTTP layer attached to the request; `None` if no slackwater server received it.
-pub(super) fn context<S>(request: &Request<S>) -> Option<&Given> {
+pub(super) fn context<S>(request: &Request<S>) -> Option<&RequestContext> {
     AsRef::<tide::http::Request>::as_ref(request).ext().get()
 }
 

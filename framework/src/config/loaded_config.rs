@@ -50,7 +50,7 @@ impl LoadedConfig {
     pub(super) fn read(&mut self, mut errors: Vec<SettingError>) -> Result<(), Error> {
         let (config, unreadable) = self.read_each();
         errors.extend(unreadable);
-        for (keys, message) in config.contradictions() {
+        for (keys, message) in config.contradictions(cfg!(feature = "metrics")) {
             let origin = |key| {
                 self.value(key)
                     .map_or(ValueOrigin::Default, |value| self.origin(value.tag()))

@@ -345,7 +345,9 @@ fn entries_of_listen_are_parsed() {
 
 #[test]
 fn every_example_is_valid_and_differs_from_the_default() {
-    for field in Config::FIELDS {
+    let has_metrics = cfg!(feature = "metrics");
+    let is_usable = |key: &str| has_metrics || !key.starts_with("metrics.");
+    for field in Config::FIELDS.iter().filter(|field| is_usable(field.key)) {
         let (loaded, defaults) = (
             config(format!("{} = {}", field.key, field.example)).load(),
             Config::default(),
@@ -370,6 +372,23 @@ fn every_example_is_valid_and_differs_from_the_default() {
             [field.key]
         );
     }
+}
+
+#[test]
+fn settings_of_metrics_are_rejected_in_a_program_without_the_feature() {
+    let mut config = Config::default();
+    assert!(config.contradictions(false).is_empty());
+    config.metrics.path = "/metrics".into();
+    assert!(config.contradictions(true).is_empty());
+    let messages: Vec<String> = config
+        .contradictions(false)
+        .into_iter()
+        .map(|(_, message)| message)
+        .collect();
+    assert_eq!(
+        messages,
+        ["this program was built without slackwater's feature `metrics`"]
+    );
 }
 
 #[test]

@@ -20,7 +20,9 @@ use crate::app::{Application, ApplicationParts, BoxFuture, Hook};
 use crate::config::LoadedConfig;
 use crate::error::{BoxError, Error};
 
-use crate::http::{refusal, Context, Form, Pieces, Reply, RequestBody, ResponseBody, Service};
+use crate::http::{
+    error_response, Context, ErrorFormat, Pieces, Reply, RequestBody, ResponseBody, Service,
+};
 use crate::setup::{Reason, Setup};
 
 /// Where pages find the script, and the stream of events.
@@ -138,15 +140,10 @@ enum Wanted {
 impl Service for Overlay {
     fn call(&self, mut request: Request<RequestBody>, context: Context) -> Reply {
         match request.uri().path() {
-            SCRIPT => return Box::pin(future::ready(script())),
+            SCRIPT => return Reply::ready(script()),
             EVENTS => {
                 let page = request.uri().query().unwrap_or_default().to_owned();
-                return Box::pin(future::ready(events(
-                    &self.build,
-                    &self.keeper,
-                    &page,
-                    context,
-                )));
+                return Reply::ready(events(&self.build, &self.keeper, &page, context));
             }
             _ => {}
         }
@@ -164,7 +161,7 @@ impl Service for Overlay {
             request.headers_mut().remove(name);
         }
         let (reply, build) = (self.inner.call(request, context), self.build.clone());
-        Box::pin(async move { with_script(reply.await, wanted, &build).await })
+        Reply::new(async move { with_script(reply.response.await, wanted, &build).await })
     }
 }
 
@@ -207,16 +204,13 @@ fn events(build: &str, keeper: &Link, page: &str, context: Context) -> Response<
     let heard = listen(keeper, page)
         .inspect_err(|error| log::debug!("`dev` cannot be heard: {error}"))
         .ok();
-    let state = (Some(Bytes::from(first)), heard, context.draining);
-    let frames = stream::unfold(state, |(first, mut heard, draining)| async move {
+    let state = (Some(Bytes::from(first)), heard, context.drain);
+    let frames = stream::unfold(state, |(first, mut heard, drain)| async move {
         if let Some(first) = first {
-            return Some((
-                Ok::<_, BoxError>(Frame::data(first)),
-                (None, heard, draining),
-            ));
+            return Some((Ok::<_, BoxError>(Frame::data(first)), (None, heard, drain)));
         }
         let told = async {
-            draining.wait().await;
+            drain.wait().await;
             None
         };
         let said = async {
@@ -226,7 +220,7 @@ fn events(build: &str, keeper: &Link, page: &str, context: Context) -> Response<
             }
         };
         let bytes = future::or(told, said).await?;
-        Some((Ok(Frame::data(bytes)), (None, heard, draining)))
+        Some((Ok(Frame::data(bytes)), (None, heard, drain)))
     });
     answer(
         "text/event-stream",
@@ -273,7 +267,7 @@ async fn with_script(
                 Ok(collected) => collected.to_bytes(),
                 Err(error) => {
                     log::error!("the body of a page could not be read: {error}");
-                    return refusal(StatusCode::INTERNAL_SERVER_ERROR, Form::Html);
+                    return error_response(StatusCode::INTERNAL_SERVER_ERROR, ErrorFormat::Html);
                 }
             }
         }

@@ -1,8 +1,8 @@
-//! Who asked, and whether they are still there while a handler works.
+//! The client of a request, and whether it is still connected while the handler works.
 //!
-//! hyper does not read while a request is answered, so that a client that closes its sending half gets its answer, and
-//! requests that were sent ahead wait in the socket. Whether the client is still there is told by the watch all the same
-//! ([`Stream::peer_state`](crate::socket::Stream::peer_state)); `io` asks whenever hyper has nothing to do.
+//! hyper does not read from the socket while a handler works. Therefore a client that half-closes still receives its
+//! answer, and pipelined requests wait in the socket. The socket's watch reports a disconnection nevertheless
+//! ([`Stream::peer_state`](crate::socket::Stream::peer_state)); `io` checks it whenever hyper is idle.
 
 use std::future::{pending, Future};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::memory::Memory;
 use super::state::ConnState;
 
-/// The client of one request; nobody, where no connection brought it.
+/// The client of one request. It is empty if the request came without a connection, as in a test in process.
 #[derive(Clone, Default)]
 pub(crate) struct Client(Option<Arc<ConnState>>);
 
@@ -19,14 +19,14 @@ impl Client {
         Client(Some(conn.clone()))
     }
 
-    /// The memory budget of the process that serves the client.
+    /// Returns the memory budget of the process, or `None` without a connection.
     pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
         self.0.as_ref().map(|conn| &conn.shared.memory)
     }
 
-    /// Resolves when the client has ended what it sends, or is gone.
+    /// Resolves when the client disconnects or half-closes.
     pub(crate) fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
-        // not the record itself: whoever waits keeps nothing of the connection
+        // only the token: the future must not keep the state of the connection alive
         let token = self.0.as_ref().map(|conn| conn.hung_up());
         async move {
             match token {

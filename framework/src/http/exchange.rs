@@ -26,7 +26,10 @@ use super::sending::{OpenStream, SendBuffer, Sending};
 use super::shared::Stage;
 use super::state::{self, ConnState, InFlight, Switch, WakeOnDrop};
 use super::states::State as Timed;
-use super::{framing, refusal, Form, Reply, RequestBody, ResponseBody};
+use super::{
+    error_response, framing, DrainSignal, ErrorFormat, Reply, RequestBody, ResponseBody,
+    ResponseFuture,
+};
 use crate::error::{panic_text, BoxError};
 use crate::observe::access;
 use crate::observe::metrics::Meter;
@@ -121,7 +124,7 @@ impl Exchange {
         let meter = conn.shared.metrics.is_on().then(|| {
             let route = conn
                 .shared
-                .door()
+                .service()
                 .template(request.uri().path(), &conn.endpoints);
             Box::new(conn.shared.metrics.meter(request.method().as_str(), route))
         });
@@ -144,12 +147,12 @@ impl Exchange {
                 || matches!(stream, Some(None));
             is_refused.then_some(StatusCode::SERVICE_UNAVAILABLE)
         };
-        if let Some(status) = framing::fault(request.headers())
+        if let Some(status) = framing::error_status(request.headers())
             .or_else(too_many)
             .or_else(no_room)
         {
             let state = State::Answered(Answer {
-                response: refusal(status, Form::of(accept.as_ref())),
+                response: error_response(status, ErrorFormat::of(accept.as_ref())),
                 permit: None,
                 fate: Fate::Closed,
             });
@@ -176,18 +179,27 @@ impl Exchange {
         let mut unread = request.body().unread();
         // the adapter's own part of the call may panic as well as its future
         let entered = catch_unwind(AssertUnwindSafe(|| {
-            conn.shared.door().enter(request, &conn.endpoints)
+            let context = super::Context {
+                endpoints: conn.endpoints.clone(),
+                client: request.body().client(),
+                drain: DrainSignal::default(),
+            };
+            conn.shared.service().call(request, context)
         }));
         let state = match entered {
-            Ok((reply, permit)) => State::Handler {
-                reply,
+            Ok(Reply { response, permit }) => State::Handler {
+                reply: response,
                 permit,
                 place,
             },
             Err(panic) => {
                 // nobody reads the rest of the body any more
                 unread = None;
-                State::Answered(Answer::to_panic(conn, &*panic, Form::of(accept.as_ref())))
+                State::Answered(Answer::to_panic(
+                    conn,
+                    &*panic,
+                    ErrorFormat::of(accept.as_ref()),
+                ))
             }
         };
         Exchange {
@@ -229,8 +241,8 @@ fn hold_head<B>(conn: &ConnState, request: &Request<B>) -> Result<Option<Held>, 
 enum State {
     /// The handler works.
     Handler {
-        reply: Reply,
-        permit: Permit,
+        reply: ResponseFuture,
+        permit: Option<Permit>,
         place: AtWork,
     },
     /// It has answered, and the unread rest of the request is looked at.
@@ -265,13 +277,13 @@ enum Fate {
 }
 
 impl Answer {
-    fn to_panic(conn: &ConnState, panic: &(dyn Any + Send), form: Form) -> Self {
+    fn to_panic(conn: &ConnState, panic: &(dyn Any + Send), form: ErrorFormat) -> Self {
         log::error!(
             "{} panicked: {}; answered 500, the process goes on",
             named(conn),
             panic_text(panic)
         );
-        let response = refusal(StatusCode::INTERNAL_SERVER_ERROR, form);
+        let response = error_response(StatusCode::INTERNAL_SERVER_ERROR, form);
         Answer {
             response,
             permit: None,
@@ -282,7 +294,7 @@ impl Answer {
 
 impl Answer {
     /// The answer where a handler has answered 101 and the rest of the request could not be read.
-    fn in_place_of_101(conn: &ConnState, error: BodyError, form: Form) -> Self {
+    fn in_place_of_101(conn: &ConnState, error: BodyError, form: ErrorFormat) -> Self {
         let status = error.status();
         log::info!(
             "{} cannot switch protocols: {error}; answered {status}",
@@ -290,7 +302,7 @@ impl Answer {
         );
         conn.deadlines.wait_for_nothing();
         Answer {
-            response: refusal(status, form),
+            response: error_response(status, form),
             permit: None,
             fate: Fate::Closed,
         }
@@ -307,7 +319,7 @@ impl Future for Exchange {
                 return Poll::Pending;
             };
             let conn = part.conn();
-            let form = || Form::of(this.accept.as_ref());
+            let form = || ErrorFormat::of(this.accept.as_ref());
             this.state = match std::mem::replace(&mut this.state, State::Over) {
                 State::Handler {
                     mut reply,
@@ -317,7 +329,7 @@ impl Future for Exchange {
                     Ok(Poll::Ready(response)) => {
                         let answer = Answer {
                             response,
-                            permit: Some(permit),
+                            permit,
                             fate: Fate::Kept,
                         };
                         conn.deadlines.answered();
@@ -338,7 +350,7 @@ impl Future for Exchange {
                     }
                     Err(panic) => {
                         let mut answer = Answer::to_panic(conn, &*panic, form());
-                        answer.permit = Some(permit);
+                        answer.permit = permit;
                         // nobody reads the rest of the body any more
                         this.unread = None;
                         State::Answered(answer)
@@ -447,21 +459,26 @@ fn poll_rest(
 }
 
 /// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
-fn overdue(conn: &ConnState, reply: Reply, permits: (Permit, AtWork), form: Form) -> Answer {
+fn overdue(
+    conn: &ConnState,
+    reply: ResponseFuture,
+    permits: (Option<Permit>, AtWork),
+    form: ErrorFormat,
+) -> Answer {
     log::warn!(
         "{} took longer than http.request_timeout; answered 503, the handler goes on",
         named(conn)
     );
     detach(reply, permits);
     Answer {
-        response: refusal(StatusCode::SERVICE_UNAVAILABLE, form),
+        response: error_response(StatusCode::SERVICE_UNAVAILABLE, form),
         permit: None,
         fate: Fate::Kept,
     }
 }
 
 /// Lets a handler that nobody waits for run to its end; its generation stays for it.
-fn detach(reply: Reply, permits: (Permit, AtWork)) {
+fn detach(reply: ResponseFuture, permits: (Option<Permit>, AtWork)) {
     async_std::task::spawn(async move {
         let caught = AssertUnwindSafe(reply);
         if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
@@ -495,7 +512,10 @@ impl Exchange {
                 };
             }
             // RFC 9110, section 7.8, and RFC 9113, section 8.6: no other version has a 101
-            answer.response = refusal(StatusCode::UPGRADE_REQUIRED, Form::of(self.accept.as_ref()));
+            answer.response = error_response(
+                StatusCode::UPGRADE_REQUIRED,
+                ErrorFormat::of(self.accept.as_ref()),
+            );
         }
         let rest = match self.unread.take().map(UnreadBody::returned) {
             Some(Ok(Some(rest))) => rest,

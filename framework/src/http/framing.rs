@@ -1,15 +1,15 @@
-//! Codings of a request's body: hyper looks at the last one only, and a body in any other is not what a handler takes
-//! it for.
+//! Checks the transfer codings of a request. hyper checks only the last one, and a handler would take a body that is
+//! coded in another way for plain data.
 
 use hyper::header::TRANSFER_ENCODING;
 use hyper::{HeaderMap, StatusCode};
 
-/// Why a request with these headers cannot be answered: it is coded in a way that nobody here undoes (501, RFC 9112,
-/// section 6.1), or in chunks of chunks, which no honest client sends (400).
+/// Returns the status to answer if the transfer codings of a request are not accepted: 501 for a coding other than
+/// `chunked` (RFC 9112, section 6.1), 400 for `chunked` more than once.
 ///
-/// hyper has seen to the rest: `chunked` comes last, and a `Content-Length` beside it is ignored and the connection
-/// closed (RFC 9112, section 6.3).
-pub(super) fn fault(headers: &HeaderMap) -> Option<StatusCode> {
+/// hyper has checked the rest: `chunked` comes last; if there is a `Content-Length` as well, it is ignored and the
+/// connection is closed after the answer (RFC 9112, section 6.3).
+pub(super) fn error_status(headers: &HeaderMap) -> Option<StatusCode> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     let (first, more) = (lines.next()?, lines.next().is_some());
     if !more && first.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_chunked_is_all_that_is_taken() {
+    fn only_a_single_chunked_coding_is_accepted() {
         for (lines, expected) in [
             (&[][..], None),
             (&["chunked"], None),
@@ -55,7 +55,7 @@ mod tests {
                 headers.append(TRANSFER_ENCODING, line.parse().unwrap());
             }
             assert_eq!(
-                fault(&headers).map(|status| status.as_u16()),
+                error_status(&headers).map(|status| status.as_u16()),
                 expected,
                 "{lines:?}"
             );

@@ -6,11 +6,13 @@ mod client;
 pub(crate) mod connection;
 pub(crate) mod deadlines;
 pub(crate) mod detached;
+mod drain;
 mod exchange;
 #[cfg(feature = "http2")]
 mod flood;
 mod framing;
 #[cfg(fuzzing)]
+#[path = "../../../tests/fuzz/support/http.rs"]
 pub mod fuzz;
 #[cfg(feature = "http2")]
 pub(crate) mod h2;
@@ -28,36 +30,59 @@ mod upgrade;
 
 pub(crate) use body::{BodyError, Pieces, RequestBody, ResponseBody};
 pub(crate) use client::Client;
-pub(crate) use problem::{refusal, Form};
+pub(crate) use drain::DrainSignal;
+pub(crate) use problem::{error_response, ErrorFormat};
 pub(crate) use upgrade::{Tunnel, Upgrade};
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::sync::token::Token;
+use crate::sync::limiter::Permit;
 
-/// What answers requests: from hyper's request to hyper's response. tide is one adapter of it ([`bridge`]).
+/// Answers requests: hyper's request in, hyper's response out. The bridge to tide implements it ([`bridge`]), and so
+/// does the dispatcher, which passes each request to the current generation.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Answers one request. It never fails: an error is a response.
     fn call(&self, request: hyper::Request<RequestBody>, context: Context) -> Reply;
 }
 
-/// An answer in the making.
-pub(crate) type Reply = Pin<Box<dyn Future<Output = hyper::Response<ResponseBody>> + Send>>;
+/// The response to a request, as a future.
+pub(crate) type ResponseFuture =
+    Pin<Box<dyn Future<Output = hyper::Response<ResponseBody>> + Send>>;
 
-/// What a service is told of a request beside the request itself.
+/// The result of a call of a [`Service`].
+pub(crate) struct Reply {
+    pub(crate) response: ResponseFuture,
+    /// The permit of the generation that answers. The caller keeps it until the response has been sent, so that the
+    /// generation can wait for its last request.
+    pub(crate) permit: Option<Permit>,
+}
+
+impl Reply {
+    pub(crate) fn new(
+        response: impl Future<Output = hyper::Response<ResponseBody>> + Send + 'static,
+    ) -> Self {
+        Reply {
+            response: Box::pin(response),
+            permit: None,
+        }
+    }
+
+    /// A response that needs no further work.
+    pub(crate) fn ready(response: hyper::Response<ResponseBody>) -> Self {
+        Reply::new(std::future::ready(response))
+    }
+}
+
+/// The values that a service receives with a request.
 #[derive(Clone)]
 pub(crate) struct Context {
     /// The two ends of the connection.
     pub(crate) endpoints: Arc<Endpoints>,
-    /// Who asks.
     pub(crate) client: Client,
-    /// Told when the generation that answers is to finish.
-    pub(crate) draining: Token,
-    /// Over how long what then has to end is spread.
-    pub(crate) spread: Duration,
+    /// The drain of the generation that answers. The dispatcher sets it; before, it never resolves.
+    pub(crate) drain: DrainSignal,
 }
 
 /// The two ends of a connection, as text: made once for each connection.

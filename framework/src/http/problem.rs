@@ -1,5 +1,4 @@
-//! What an answer says that is an error and has no body of its own: problem details (RFC 9457) for programs, a page for
-//! browsers.
+//! Bodies for error responses that have none: problem details (RFC 9457) for programs, an HTML page for browsers.
 
 use bytes::Bytes;
 use hyper::header::{HeaderValue, ACCEPT, CONTENT_TYPE, VARY};
@@ -8,23 +7,23 @@ use serde::Serialize;
 
 use super::ResponseBody;
 
-/// What is known of an error beyond its status.
-pub(crate) enum Known<'a> {
-    Nothing,
-    /// Our own words: safe to say to anybody.
+/// The information about an error besides its status.
+pub(crate) enum ErrorInfo<'a> {
+    None,
+    /// A text of the framework, sent in every build.
     Detail(&'static str),
-    /// The application's error: said in debug builds only, for it may name anything.
+    /// The application's error. It may contain secrets, so only a debug build sends it.
     Cause(&'a str),
 }
 
-/// In which form the client wants to read of an error.
+/// The format in which the client prefers an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum ErrorFormat {
     Json,
     Html,
 }
 
-/// The members of RFC 9457 that we use; a missing `type` means `about:blank`.
+/// The members of RFC 9457 that the framework uses. A missing `type` means `about:blank`.
 #[derive(Serialize)]
 struct Details<'a> {
     title: &'a str,
@@ -35,24 +34,25 @@ struct Details<'a> {
     cause: Option<&'a str>,
 }
 
-impl Form {
-    /// The form that `Accept` asks for: a page where HTML is named, and JSON is not or is liked less.
+impl ErrorFormat {
+    /// Returns [`Html`](ErrorFormat::Html) if `Accept` names HTML, and names JSON with a lower weight or not at all.
     pub(crate) fn of(accept: Option<&HeaderValue>) -> Self {
         let accept = accept
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let html = liking(accept, &["text/html", "application/xhtml+xml"]);
-        let json = liking(accept, &["application/problem+json", "application/json"]);
+        let html = best_weight(accept, &["text/html", "application/xhtml+xml"]);
+        let json = best_weight(accept, &["application/problem+json", "application/json"]);
         if html > json {
-            Form::Html
+            ErrorFormat::Html
         } else {
-            Form::Json
+            ErrorFormat::Json
         }
     }
 }
 
-/// How much `Accept` likes the best of these types, by name, in thousandths (RFC 9110, section 12.4.2).
-fn liking(accept: &str, types: &[&str]) -> u16 {
+/// Returns the highest weight that `Accept` gives to one of these types by name, in thousandths (RFC 9110, section
+/// 12.4.2). It returns 0 if none is named.
+fn best_weight(accept: &str, types: &[&str]) -> u16 {
     let ranges = accept.split(',').filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next()?;
@@ -70,17 +70,17 @@ fn liking(accept: &str, types: &[&str]) -> u16 {
     ranges.max().unwrap_or(0)
 }
 
-/// The body of an answer with this status, and the headers that describe it.
+/// Returns the body of an error response with this status, and sets the headers that describe the body.
 pub(crate) fn describe(
     headers: &mut HeaderMap,
     status: StatusCode,
-    known: &Known<'_>,
-    form: Form,
+    info: &ErrorInfo<'_>,
+    format: ErrorFormat,
 ) -> Bytes {
-    let (detail, cause) = match *known {
-        Known::Nothing => (None, None),
-        Known::Detail(detail) => (Some(detail), None),
-        Known::Cause(cause) => (None, cfg!(debug_assertions).then_some(cause)),
+    let (detail, cause) = match *info {
+        ErrorInfo::None => (None, None),
+        ErrorInfo::Detail(detail) => (Some(detail), None),
+        ErrorInfo::Cause(cause) => (None, cfg!(debug_assertions).then_some(cause)),
     };
     let title = status.canonical_reason().unwrap_or("Error");
     let details = Details {
@@ -90,21 +90,21 @@ pub(crate) fn describe(
         cause,
     };
     headers.append(VARY, HeaderValue::from_name(ACCEPT));
-    let kind = match form {
-        Form::Json => "application/problem+json",
-        Form::Html => "text/html; charset=utf-8",
+    let kind = match format {
+        ErrorFormat::Json => "application/problem+json",
+        ErrorFormat::Html => "text/html; charset=utf-8",
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    match form {
-        // strings and a number: serialising them cannot fail
-        Form::Json => serde_json::to_vec(&details)
+    match format {
+        // strings and a number always serialize
+        ErrorFormat::Json => serde_json::to_vec(&details)
             .map(Bytes::from)
             .unwrap_or_default(),
-        Form::Html => page(&details).into(),
+        ErrorFormat::Html => html_page(&details).into(),
     }
 }
 
-fn page(details: &Details<'_>) -> String {
+fn html_page(details: &Details<'_>) -> String {
     let Details {
         title,
         status,
@@ -118,28 +118,28 @@ fn page(details: &Details<'_>) -> String {
          pre{{white-space:pre-wrap;padding:1rem;background:#8882}}</style>\n<h1>{status} {title}</h1>\n"
     );
     if let Some(detail) = detail {
-        page += &format!("<p>{}</p>\n", escaped(detail));
+        page += &format!("<p>{}</p>\n", escape_html(detail));
     }
     if let Some(cause) = cause {
         page += &format!(
             "<pre>{}</pre>\n<p>Only a debug build shows this.</p>\n",
-            escaped(cause)
+            escape_html(cause)
         );
     }
     page
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
 }
 
-/// An answer that the framework gives itself: nothing but the status.
-pub(crate) fn refusal(status: StatusCode, form: Form) -> Response<ResponseBody> {
+/// Returns an error response of the framework, described by its status only.
+pub(crate) fn error_response(status: StatusCode, format: ErrorFormat) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
-    let body = describe(response.headers_mut(), status, &Known::Nothing, form);
+    let body = describe(response.headers_mut(), status, &ErrorInfo::None, format);
     *response.body_mut() = ResponseBody::Full(body);
     response
 }
@@ -149,39 +149,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_browser_is_given_a_page_and_anybody_else_json() {
-        for (accept, form) in [
+    fn a_browser_receives_a_page_and_every_other_client_json() {
+        for (accept, format) in [
             (
                 "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-                Form::Html,
+                ErrorFormat::Html,
             ),
-            ("TEXT/HTML;level=1;q=0.5", Form::Html),
-            ("application/json;q=0.1, text/html;q=0.2", Form::Html),
-            ("application/json, text/html", Form::Json),
-            ("text/html;q=0", Form::Json),
-            ("text/html;q=x", Form::Json),
-            ("*/*", Form::Json),
-            ("text/*", Form::Json),
-            ("", Form::Json),
+            ("TEXT/HTML;level=1;q=0.5", ErrorFormat::Html),
+            ("application/json;q=0.1, text/html;q=0.2", ErrorFormat::Html),
+            ("application/json, text/html", ErrorFormat::Json),
+            ("text/html;q=0", ErrorFormat::Json),
+            ("text/html;q=x", ErrorFormat::Json),
+            ("*/*", ErrorFormat::Json),
+            ("text/*", ErrorFormat::Json),
+            ("", ErrorFormat::Json),
         ] {
             assert_eq!(
-                Form::of(Some(&HeaderValue::from_static(accept))),
-                form,
+                ErrorFormat::of(Some(&HeaderValue::from_static(accept))),
+                format,
                 "{accept}"
             );
         }
-        assert_eq!(Form::of(None), Form::Json);
+        assert_eq!(ErrorFormat::of(None), ErrorFormat::Json);
         assert_eq!(
-            Form::of(Some(&HeaderValue::from_bytes(b"text/html\xff").unwrap())),
-            Form::Json
+            ErrorFormat::of(Some(&HeaderValue::from_bytes(b"text/html\xff").unwrap())),
+            ErrorFormat::Json
         );
     }
 
     #[test]
-    fn what_an_error_says_is_no_markup() {
-        let cause = Known::Cause("<script>alert(1)</script> & more");
+    fn the_cause_of_an_error_is_escaped_in_a_page() {
+        let cause = ErrorInfo::Cause("<script>alert(1)</script> & more");
         let mut headers = HeaderMap::new();
-        let page = describe(&mut headers, StatusCode::NOT_FOUND, &cause, Form::Html);
+        let page = describe(
+            &mut headers,
+            StatusCode::NOT_FOUND,
+            &cause,
+            ErrorFormat::Html,
+        );
         let page = String::from_utf8(page.to_vec()).unwrap();
         assert!(
             page.contains("<h1>404 Not Found</h1>") && !page.contains("<script>"),

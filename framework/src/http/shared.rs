@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::memory::Memory;
 use super::transfer::TransferLimits;
-use super::{Endpoints, Reply, RequestBody};
+use super::{Endpoints, Service};
 use crate::config;
 use crate::observe::metrics::Metrics;
-use crate::sync::limiter::Permit;
 use crate::sync::lock::RwLock;
 
 /// How far the connections are told to go on: the later, the less.
@@ -40,17 +39,9 @@ impl Stage {
     ];
 }
 
-/// The way from a connection to whatever answers at the moment of the request.
-pub(crate) trait Door: Send + Sync + 'static {
-    /// Hands the request in. The seat in the generation that answers is kept until the answer has left, so that the
-    /// generation knows when its last request is over.
-    fn enter(
-        &self,
-        request: hyper::Request<RequestBody>,
-        endpoints: &Arc<Endpoints>,
-    ) -> (Reply, Permit);
-
-    /// The template of the route that a path leads to, for metrics.
+/// The service behind all connections of a process, which also names the route of a path.
+pub(crate) trait RoutedService: Service {
+    /// Returns the template of the route that a path leads to, for the metrics.
     fn template(&self, path: &str, endpoints: &Endpoints) -> Arc<str>;
 }
 
@@ -61,7 +52,7 @@ pub(crate) struct Shared {
     /// Counts the changes of what hyper is told once, when it is put around a socket.
     parsers: AtomicU32,
     access_log: AtomicBool,
-    door: Arc<dyn Door>,
+    service: Arc<dyn RoutedService>,
     /// The places on the way to another process, while connections are handed over.
     pub(crate) transfer_limits: TransferLimits,
     pub(crate) metrics: Arc<Metrics>,
@@ -70,7 +61,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(door: Arc<dyn Door>, limits: config::Http, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        service: Arc<dyn RoutedService>,
+        limits: config::Http,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let memory = Memory::new(limits.memory());
         Shared {
             memory,
@@ -78,7 +73,7 @@ impl Shared {
             limits: RwLock::new(Arc::new(limits)),
             parsers: AtomicU32::new(0),
             access_log: AtomicBool::new(false),
-            door,
+            service,
             transfer_limits: TransferLimits::new(),
             metrics,
         }
@@ -121,7 +116,7 @@ impl Shared {
         self.access_log.store(on, Ordering::Relaxed);
     }
 
-    pub(crate) fn door(&self) -> &dyn Door {
-        &*self.door
+    pub(crate) fn service(&self) -> &dyn RoutedService {
+        &*self.service
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that changes its protocol: what is left of it after a 101, and who waits for it.
+//! A connection that changes its protocol, and the handler that takes it over after the 101.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::sync::lock::Mutex;
 
-/// A connection after a 101: bytes both ways.
+/// A connection after a 101: a stream of bytes in both directions.
 pub(crate) trait Tunnel: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Tunnel for T {}
 
 type Start = Box<dyn FnOnce(Box<dyn Tunnel>) + Send>;
 
-/// Who waits for the connection, in the extensions of a 101. Dropped unused, it tells the waiting side that there
-/// will be none.
+/// The handler that waits for the connection, stored in the extensions of a 101. If it is dropped unused, the
+/// handler's future resolves without a connection.
 #[derive(Clone)]
 pub(crate) struct Upgrade(Arc<Mutex<Option<Start>>>);
 
@@ -24,7 +24,7 @@ impl Upgrade {
         Upgrade(Arc::new(Mutex::new(Some(Box::new(start)))))
     }
 
-    /// Gives the connection away, when the 101 is written. Only the first call does anything.
+    /// Passes the connection to the handler after the 101 was written. Only the first call has an effect.
     pub(crate) fn start(&self, tunnel: Box<dyn Tunnel>) {
         let start = self.0.lock().take();
         if let Some(start) = start {

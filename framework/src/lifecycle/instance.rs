@@ -17,7 +17,8 @@ use crate::http::idle::IdleSet;
 use crate::http::transfer::Transfer;
 use crate::observe::metrics::Metrics;
 use crate::serve::{
-    empty_queue, Acceptor, Connections, Count, Cut, Dispatcher, Generation, Readiness, Reserved,
+    empty_queue, Acceptor, Connections, Cut, Dispatcher, DispatcherSettings, Generation,
+    OpenConnections, Readiness,
 };
 use crate::socket::{Listener, ListenerOrigin};
 use crate::sync::limiter::Limiter;
@@ -55,7 +56,7 @@ impl Instance {
         metrics.set_on(has_metrics(&loaded));
         let dispatcher = Arc::new(Dispatcher::new(
             generation,
-            Reserved::of(&loaded.config, metrics_only),
+            DispatcherSettings::new(&loaded.config, metrics_only),
             metrics.clone(),
         ));
         let connections = Connections::new(
@@ -67,7 +68,7 @@ impl Instance {
         );
         connections.shared.set_access_log(loaded.config.log.access);
         let tasks = vec![
-            async_std::task::spawn(connections.clone().tend_parked()),
+            async_std::task::spawn(connections.clone().serve_woken()),
             async_std::task::spawn(connections.clone().keep_time()),
         ];
         Instance {
@@ -108,7 +109,7 @@ impl Instance {
         let changes = config::diff(&self.loaded, &loaded);
         let is_accepting = !self.acceptors.is_empty();
         self.dispatcher
-            .reserve(Reserved::of(&loaded.config, metrics_only));
+            .set_settings(DispatcherSettings::new(&loaded.config, metrics_only));
         let shared = &self.connections.shared;
         shared.metrics.set_on(has_metrics(&loaded));
         shared.set_limits(loaded.config.http.clone());
@@ -232,23 +233,26 @@ impl Instance {
         let count = self.connections.count();
         log::info!(
             "draining {} active and {} idle connections",
-            count.at_work(),
+            count.with_task(),
             count.parked
         );
-        self.connections.last_call();
-        self.dispatcher.tell_draining();
+        self.connections.announce_close();
+        self.dispatcher.start_drain();
     }
 
     pub(crate) fn close_idle(&self) {
         let closed = self.connections.close_idle();
         log::info!(
             "idle connections closed: {closed}; still active: {}",
-            self.connections.count().at_work()
+            self.connections.count().with_task()
         );
     }
 
     pub(crate) fn stop_handlers(&self) {
-        let (active, tasks) = (self.connections.count().at_work(), self.unfinished().len());
+        let (active, tasks) = (
+            self.connections.count().with_task(),
+            self.unfinished().len(),
+        );
         log::warn!(
             "shutdown.grace is over; stopping {active} active connections and {tasks} background tasks"
         );
@@ -314,7 +318,7 @@ impl Instance {
         let count = self.connections.count();
         log::info!(
             "handing over {} active and {} idle connections",
-            count.at_work(),
+            count.with_task(),
             count.parked
         );
         self.connections.hand_over(transfers);
@@ -327,7 +331,7 @@ impl Instance {
             listener.disown();
         }
         self.dispatcher.set_readiness(Readiness::Leaving);
-        self.dispatcher.tell_draining();
+        self.dispatcher.start_drain();
     }
 
     /// Like [`release`](Instance::release), in a new process that was rolled back: leaves the `inherited` listeners to
@@ -343,21 +347,21 @@ impl Instance {
             self.close(listener);
         }
         self.dispatcher.set_readiness(Readiness::Leaving);
-        self.dispatcher.tell_draining();
+        self.dispatcher.start_drain();
     }
 
     /// Stops handing connections over.
     pub(crate) fn keep_connections(&self) {
         log::info!("resumed");
-        self.connections.keep();
+        self.connections.cancel_hand_over();
         self.dispatcher.set_readiness(Readiness::Ready);
     }
 
     /// Stops handing connections over, and serves `connections`, which were handed over before, again.
     pub(crate) fn take_back(&self, connections: Vec<Detached>) {
-        self.connections.keep();
+        self.connections.cancel_hand_over();
         for connection in connections {
-            self.connections.adopt(connection);
+            self.connections.serve_received(connection);
         }
     }
 
@@ -365,11 +369,12 @@ impl Instance {
     pub(crate) fn adopt(&self, received: Vec<ReceivedConnection>) {
         for connection in received {
             let permit = self.connections.permits.acquire_unbounded();
-            self.connections.adopt(connection.into_connection(permit));
+            self.connections
+                .serve_received(connection.into_connection(permit));
         }
     }
 
-    pub(crate) fn count(&self) -> Count {
+    pub(crate) fn count(&self) -> OpenConnections {
         self.connections.count()
     }
 

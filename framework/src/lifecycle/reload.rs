@@ -15,7 +15,7 @@ use crate::control::Socket;
 use crate::error::{Error, Kind};
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
-use crate::serve::{Generation, Prepared};
+use crate::serve::{Generation, PreparedGeneration};
 use crate::setup::{Reason, Setup};
 use crate::socket::{Listener, ListenerSet, Sockets};
 use crate::sync::token::token;
@@ -59,7 +59,7 @@ pub(crate) struct NextGeneration {
     pub(crate) metrics_only: Vec<String>,
     /// The new settings of the log, if slackwater owns the process.
     pub(crate) log: Option<log::LogChange>,
-    pub(crate) prepared: Prepared,
+    pub(crate) prepared: PreparedGeneration,
 }
 
 /// Prepares the next generation, or the first one if `current` is `None`. Loads the settings unless `loaded` has them.
@@ -124,7 +124,7 @@ pub(crate) async fn build(
     loaded: &mut LoadedConfig,
     before: Option<&Generation>,
     reason: Reason,
-) -> Result<Prepared, Error> {
+) -> Result<PreparedGeneration, Error> {
     let number = before.map_or(1, |before| before.number + 1);
     let (retire, retiring) = token();
     let setup = Setup::new(
@@ -139,7 +139,7 @@ pub(crate) async fn build(
             .await
             .map_err(|error| Error::new(Kind::App, "on_ready failed").because(error))?;
     }
-    Ok(Prepared::new(
+    Ok(PreparedGeneration::new(
         number,
         built,
         setup.reusable_values(),

@@ -13,7 +13,7 @@ use crate::control;
 use crate::control::protocol::ControlCommand;
 use crate::error::{Error, Kind};
 use crate::lifecycle;
-use crate::serve::Prepared;
+use crate::serve::PreparedGeneration;
 use crate::setup::Reason;
 use crate::sys::spawn::Program;
 
@@ -41,7 +41,7 @@ impl Runner {
     }
 
     /// Builds the application from the settings, without serving.
-    fn build(&self) -> Result<(LoadedConfig, Prepared), Error> {
+    fn build(&self) -> Result<(LoadedConfig, PreparedGeneration), Error> {
         let mut loaded = self.sources.load()?;
         let prepared = block_on(lifecycle::build(
             &*self.application,

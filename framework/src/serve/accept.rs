@@ -1,4 +1,6 @@
-//! Accepting: one task for each listener, a seat for each connection, and patience when descriptors run out.
+//! Accepts connections: one task for each listener, and one permit for each connection.
+//!
+//! If accept(2) fails, for example because file descriptors have run out, the task tries again with growing pauses.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,7 +17,7 @@ use crate::socket::{Address, Listener};
 use crate::sync::limiter::Permit;
 use crate::sync::token::{token, Token, Trigger};
 
-/// A listener that is accepted from.
+/// A listener and the task that accepts from it.
 pub(crate) struct Acceptor {
     listener: Arc<Listener>,
     stop: Trigger,
@@ -37,7 +39,7 @@ impl Acceptor {
         &self.listener
     }
 
-    /// Stops accepting; what waits in the queue stays there. Endpoints when no accept is under way any more.
+    /// Stops accepting and waits for the task to end. New connections wait in the accept queue.
     pub(crate) async fn stop(self) -> Arc<Listener> {
         self.stop.fire();
         self.task.await;
@@ -45,21 +47,23 @@ impl Acceptor {
     }
 }
 
-/// As many as a queue can have held: whoever connects meanwhile is not waited for.
-const LONGEST_QUEUE: usize = 1 << 16;
+/// The largest accept queue. [`empty_queue`] accepts no more than this, so that it ends even if clients keep connecting.
+const MAX_QUEUE: usize = 1 << 16;
 
-/// Accepts what is in the queue of a listener that is about to be closed: closing it would reset them.
+/// Accepts the connections in the queue of a listener that is about to be closed, because close(2) would reset them.
+///
+/// Returns their number.
 pub(crate) fn empty_queue(listener: &Listener, connections: &Arc<Connections>) -> usize {
     let local = local(listener);
     let mut accepted = 0;
-    while accepted < LONGEST_QUEUE {
+    while accepted < MAX_QUEUE {
         let Some(permit) = connections.permits.try_acquire() else {
             break;
         };
         let Ok(Some((socket, peer))) = listener.try_accept() else {
             break;
         };
-        welcome(connections, socket, &peer, &local, permit);
+        serve(connections, socket, &peer, &local, permit);
         accepted += 1;
     }
     accepted
@@ -67,7 +71,7 @@ pub(crate) fn empty_queue(listener: &Listener, connections: &Arc<Connections>) -
 
 async fn run(listener: Arc<Listener>, connections: Arc<Connections>, stopped: Token) {
     let local = local(&listener);
-    let mut trouble = Trouble::None;
+    let mut state = AcceptState::Working;
     loop {
         let stop = async {
             stopped.wait().await;
@@ -77,13 +81,13 @@ async fn run(listener: Arc<Listener>, connections: Arc<Connections>, stopped: To
         match future::or(stop, next).await {
             None => return,
             Some(Ok((permit, socket, peer))) => {
-                trouble = trouble.over(&local);
-                welcome(&connections, socket, &peer, &local, permit);
+                state = state.succeeded(&local);
+                serve(&connections, socket, &peer, &local, permit);
             }
             Some(Err(error)) => {
-                trouble = trouble.more(&local, &error);
+                state = state.failed(&local, &error);
                 let pause = async {
-                    Timer::after(trouble.pause()).await;
+                    Timer::after(state.pause()).await;
                 };
                 future::or(stopped.wait(), pause).await;
             }
@@ -91,7 +95,7 @@ async fn run(listener: Arc<Listener>, connections: Arc<Connections>, stopped: To
     }
 }
 
-/// The next connection, and its seat: nobody is accepted without one, and one that nobody has come for is others'.
+/// Acquires a permit, then accepts. If the accept queue is empty, the permit is released before waiting.
 async fn next(
     listener: &Listener,
     connections: &Connections,
@@ -110,7 +114,7 @@ fn local(listener: &Listener) -> Arc<str> {
     listener.address().to_string().into()
 }
 
-fn welcome(
+fn serve(
     connections: &Arc<Connections>,
     socket: OwnedFd,
     peer: &Address,
@@ -118,54 +122,57 @@ fn welcome(
     permit: Permit,
 ) {
     if matches!(peer, Address::Tcp(_)) {
-        // small answers go out at once; a socket that refuses is served all the same
+        // Nagle's algorithm would delay small answers. A socket without the option is served nevertheless.
         let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
     }
     let endpoints = Arc::new(Endpoints {
         peer: peer.to_string(),
         local: local.clone(),
     });
-    if let Err(error) = connections.welcome(socket, endpoints, permit) {
-        log::warn!("a connection on {local} could not be watched: {error}; it is closed");
+    if let Err(error) = connections.serve_accepted(socket, endpoints, permit) {
+        log::warn!("a connection accepted on {local} could not be registered with epoll: {error}; it is closed");
     }
 }
 
-/// Whether accepting fails at the moment, and for how long to leave it alone: said once, not at each try.
+/// The state of accepting on a listener. Only a change of the state is logged, not every attempt.
 #[derive(Clone, Copy)]
-enum Trouble {
-    None,
-    Since { pause: Duration },
+enum AcceptState {
+    Working,
+    /// The last accept failed. The next one follows after `pause`.
+    Failing {
+        pause: Duration,
+    },
 }
 
-impl Trouble {
+impl AcceptState {
     const FIRST: Duration = Duration::from_millis(20);
     const LONGEST: Duration = Duration::from_secs(1);
 
-    fn more(self, local: &str, error: &io::Error) -> Self {
+    fn failed(self, local: &str, error: &io::Error) -> Self {
         match self {
-            Trouble::None => {
+            AcceptState::Working => {
                 log::error!(
-                    "accepting on {local} failed: {error}; new connections wait, tried again shortly"
+                    "accepting on {local} failed: {error}; new connections wait in the queue, the server tries again"
                 );
-                Trouble::Since { pause: Self::FIRST }
+                AcceptState::Failing { pause: Self::FIRST }
             }
-            Trouble::Since { pause } => Trouble::Since {
+            AcceptState::Failing { pause } => AcceptState::Failing {
                 pause: (pause * 2).min(Self::LONGEST),
             },
         }
     }
 
-    fn over(self, local: &str) -> Self {
-        if let Trouble::Since { .. } = self {
+    fn succeeded(self, local: &str) -> Self {
+        if let AcceptState::Failing { .. } = self {
             log::info!("accepting on {local} works again");
         }
-        Trouble::None
+        AcceptState::Working
     }
 
     fn pause(self) -> Duration {
         match self {
-            Trouble::None => Duration::ZERO,
-            Trouble::Since { pause } => pause,
+            AcceptState::Working => Duration::ZERO,
+            AcceptState::Failing { pause } => pause,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! All connections of a process, from accept to close: active ones, parked ones, tunnels, and the stages of a drain.
+//! All connections of a process, from accept to close: active, idle, switched to another protocol, and draining.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,40 +24,62 @@ use crate::http::state::ConnState;
 use crate::http::states::State;
 use crate::http::transfer::Transfer;
 use crate::http::{linger, Endpoints};
-use crate::observe::metrics::{Counter, Metrics};
+use crate::observe::metrics::{ConnectionGauges, Counter, Metrics};
 use crate::socket::Stream;
 use crate::sync::limiter::{Limiter, Permit};
 use crate::sync::lock::Mutex;
 
-/// Everybody who is connected.
+/// All connections of a process.
 pub(crate) struct Connections {
     pub(crate) shared: Arc<Shared>,
     pub(crate) permits: Arc<Limiter>,
-    /// Those of another protocol take one of these as well.
+    /// The permits of connections that have switched to another protocol.
     tunnels: Arc<Limiter>,
+    /// The connections that have a task.
     registry: Arc<Registry>,
-    idle: IdleSet,
-    /// Where connections go while they are handed over.
-    way_out: Mutex<Option<Sender<Transfer>>>,
+    /// The connections that have no task.
+    idle: Arc<IdleSet>,
+    /// Receives the connections that leave during a handover; `None` at any other time.
+    transfers: Mutex<Option<Sender<Transfer>>>,
 }
 
-/// How many are connected, by what they do.
+/// The numbers of open connections by their state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count {
-    /// With a request that is being answered.
+pub(crate) struct OpenConnections {
+    /// Connections with a request in progress.
     pub(crate) active: usize,
-    /// Between two requests with a task, or being closed.
+    /// Connections between two requests that still have a task, and connections that are being closed.
     pub(crate) idle: usize,
-    /// Of another protocol, after a 101.
+    /// Connections that switched to another protocol with a 101.
     pub(crate) tunnels: usize,
-    /// Without a task.
+    /// Idle connections without a task.
     pub(crate) parked: usize,
 }
 
-impl Count {
-    /// All that have a task.
-    pub(crate) fn at_work(self) -> usize {
+impl OpenConnections {
+    /// Returns the number of connections that have a task.
+    pub(crate) fn with_task(self) -> usize {
         self.active + self.idle + self.tunnels
+    }
+
+    /// Returns the numbers with the labels of the metrics.
+    fn by_state(self) -> [(&'static str, usize); 4] {
+        [
+            ("active", self.active),
+            ("idle", self.idle),
+            ("parked", self.parked),
+            ("tunnel", self.tunnels),
+        ]
+    }
+}
+
+fn count(registry: &Registry, tunnels: &Limiter, idle: &IdleSet) -> OpenConnections {
+    let (all, active, tunnels) = (registry.len(), registry.active(), tunnels.in_use());
+    OpenConnections {
+        active,
+        idle: all.saturating_sub(active + tunnels),
+        tunnels,
+        parked: idle.len(),
     }
 }
 
@@ -69,20 +91,31 @@ impl Connections {
         permits: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let connections = Arc::new(Connections {
-            shared: Arc::new(Shared::new(dispatcher.clone(), limits, metrics)),
-            permits: Limiter::new(permits),
-            tunnels: Limiter::unlimited(),
-            registry: Arc::default(),
-            idle,
-            way_out: Mutex::default(),
+        let (registry, tunnels, idle) = (
+            Arc::<Registry>::default(),
+            Limiter::unlimited(),
+            Arc::new(idle),
+        );
+        // not the connections themselves, which own the dispatcher
+        let (active, switched, parked) = (registry.clone(), tunnels.clone(), idle.clone());
+        let shared = Arc::new(Shared::new(dispatcher.clone(), limits, metrics));
+        let memory = shared.memory.clone();
+        dispatcher.set_connection_gauges(move || ConnectionGauges {
+            by_state: count(&active, &switched, &parked).by_state(),
+            held: memory.used(),
         });
-        dispatcher.counts(&connections);
-        connections
+        Arc::new(Connections {
+            shared,
+            permits: Limiter::new(permits),
+            tunnels,
+            registry,
+            idle,
+            transfers: Mutex::default(),
+        })
     }
 
     /// Serves a connection that has just been accepted.
-    pub(crate) fn welcome(
+    pub(crate) fn serve_accepted(
         self: &Arc<Self>,
         socket: OwnedFd,
         endpoints: Arc<Endpoints>,
@@ -93,7 +126,7 @@ impl Connections {
         }
         let (stream, now) = (Stream::new(socket)?, now());
         let head = Bytes::new();
-        self.go(Connection {
+        self.spawn(Connection {
             stream,
             endpoints,
             permit,
@@ -105,11 +138,13 @@ impl Connections {
         Ok(())
     }
 
-    /// Goes on with a connection that comes from another process, or comes back from one. Nothing is read of it until
-    /// something has come: the other process would take it for one that may be in the middle of a request.
-    pub(crate) fn adopt(self: &Arc<Self>, connection: Detached) {
+    /// Serves a connection that another process sent or returned.
+    ///
+    /// A connection without received bytes is not read here, because reading would claim it, and the other process could
+    /// not take back a claimed connection.
+    pub(crate) fn serve_received(self: &Arc<Self>, connection: Detached) {
         if self.shared.stage() == Stage::Open && !connection.speaks() {
-            self.park(connection);
+            self.insert_idle(connection);
         } else {
             self.attach(connection);
         }
@@ -117,28 +152,30 @@ impl Connections {
 
     fn attach(self: &Arc<Self>, connection: Detached) {
         match connection.attach() {
-            Ok(connection) => self.go(connection),
-            Err(error) => log::warn!("a connection cannot be watched: {error}; it is closed"),
+            Ok(connection) => self.spawn(connection),
+            Err(error) => {
+                log::warn!("a connection cannot be registered with epoll: {error}; it is closed")
+            }
         }
     }
 
-    /// Serves a connection in a task of its own, until it ends or is parked.
-    fn go(self: &Arc<Self>, connection: Connection) {
+    /// Serves a connection in a task of its own, until it ends or becomes idle.
+    fn spawn(self: &Arc<Self>, connection: Connection) {
         let connections = self.clone();
         async_std::task::spawn(async move { connections.serve(connection).await });
     }
 
     async fn serve(self: Arc<Self>, connection: Connection) {
         let registration = self.registry.registration();
-        match connection::serve(connection, &self.shared, |conn| registration.show(conn)).await {
+        match connection::serve(connection, &self.shared, |conn| registration.set(conn)).await {
             Outcome::Idle(connection) => {
                 drop(registration);
-                self.detach(connection, Self::park);
+                self.detach(connection, Self::insert_idle);
             }
             Outcome::Leaving(connection, place) => {
                 drop(registration);
                 self.detach(connection, |connections, connection| {
-                    connections.send_off(Transfer { connection, place });
+                    connections.send(Transfer { connection, place });
                 });
             }
             Outcome::HeadOverdue(connection) => {
@@ -169,48 +206,51 @@ impl Connections {
             Outcome::Http2(connection) => {
                 drop(registration);
                 let registry = self.registry.clone();
-                let enlist = move |conn: &Arc<ConnState>| {
+                let register = move |conn: &Arc<ConnState>| {
                     let registration = registry.registration();
-                    registration.show(conn);
+                    registration.set(conn);
                     registration
                 };
-                h2::serve(connection, &self.shared, enlist).await;
+                h2::serve(connection, &self.shared, register).await;
             }
             Outcome::Over => {}
         }
     }
 
+    /// Takes the socket out of the reactor, then calls `then`.
     fn detach(self: &Arc<Self>, connection: Connection, then: impl FnOnce(&Arc<Self>, Detached)) {
         match Detached::of(connection) {
             Ok(connection) => then(self, connection),
             Err(error) => {
-                log::warn!("an idle connection is still being watched: {error}; it is closed");
+                log::warn!(
+                    "an idle connection cannot be removed from epoll: {error}; it is closed"
+                );
             }
         }
     }
 
-    /// Parks a silent connection, or closes it where its time is over.
-    fn park(self: &Arc<Self>, connection: Detached) {
+    /// Inserts an idle connection into the idle set, or closes it if its time is over.
+    fn insert_idle(self: &Arc<Self>, connection: Detached) {
         let timeout = State::Parked.deadline(connection.since, &self.shared.limits());
         if self.shared.stage() >= Stage::CloseIdle || timeout <= now() {
             return self.close(connection);
         }
         if let Err(error) = self.idle.park(connection) {
-            log::warn!("an idle connection could not be parked: {error}; it is closed");
+            log::warn!("an idle connection cannot be registered with epoll: {error}; it is closed");
         }
-        // the stage may have come between the question and the parking
+        // the stage may have changed after the check above
         match self.shared.stage() {
             Stage::Open | Stage::LastCall => {}
             Stage::HandOver => self.hand_over_idle(),
             Stage::CloseIdle | Stage::Stop | Stage::Cut => {
-                self.close_parked(|_| true);
+                self.close_idle_if(|_| true);
             }
         }
     }
 
-    /// Closes a connection that has no task. It gets one, and an entry in the ledger, until its client has closed too.
+    /// Closes a connection that has no task. It receives a task and a registration until the client has closed, too.
     fn close(self: &Arc<Self>, idle: Detached) {
-        // an unclaimed one belongs to the process that it came from
+        // a connection with an unused claim belongs to the process that sent it
         if idle.claim.is_some() || self.shared.stage() == Stage::Cut {
             return idle.close();
         }
@@ -226,87 +266,94 @@ impl Connections {
                 let deadlines = Deadlines::new(ReadState::End, since, now(), &self.shared.limits());
                 let conn = ConnState::new(&self.shared, &endpoints, accepted, deadlines);
                 let registration = self.registry.registration();
-                registration.show(&conn);
+                registration.set(&conn);
                 async_std::task::spawn(async move {
                     linger::close_idle(&stream, &conn).await;
-                    // until here a shutdown waits for it
+                    // a shutdown waits until the two are released
                     drop((registration, permit));
                 });
             }
             Err(error) => {
                 log::warn!(
-                    "an idle connection is closed at once, because it cannot be watched: {error}"
+                    "an idle connection cannot be registered with epoll: {error}; it is closed at once"
                 );
             }
         }
     }
 
-    fn close_parked(self: &Arc<Self>, which: impl Fn(&Detached) -> bool) -> usize {
-        let closed = self.idle.take_all(which).into_iter();
-        closed.map(|idle| self.close(idle)).count()
+    /// Closes the selected connections of the idle set, and returns their number.
+    fn close_idle_if(self: &Arc<Self>, is_selected: impl Fn(&Detached) -> bool) -> usize {
+        let selected = self.idle.take_all(is_selected);
+        let count = selected.len();
+        for idle in selected {
+            self.close(idle);
+        }
+        count
     }
 
-    /// From now on connections leave by `way`, each at a boundary and as soon as there is a place for it.
-    pub(crate) fn hand_over(self: &Arc<Self>, way: Sender<Transfer>) {
-        *self.way_out.lock() = Some(way);
+    /// Sends each connection to `transfers` at a request boundary, as soon as it has a permit for the transfer.
+    pub(crate) fn hand_over(self: &Arc<Self>, transfers: Sender<Transfer>) {
+        *self.transfers.lock() = Some(transfers);
         self.shared.set_stage(Stage::HandOver);
         self.hand_over_idle();
         let registry = self.registry.clone();
-        async_std::task::spawn(async move { registry.wake_in_turn(|_| true).await });
+        async_std::task::spawn(async move { registry.wake_in_batches(|_| true).await });
     }
 
-    /// Connections stay again.
-    pub(crate) fn keep(&self) {
-        *self.way_out.lock() = None;
+    /// Ends the handover: the remaining connections are served here.
+    pub(crate) fn cancel_hand_over(&self) {
+        *self.transfers.lock() = None;
         self.shared.set_stage(Stage::Open);
         self.registry.wake_all();
     }
 
-    /// Sends the parked ones off. Those whose turn has not come can still speak, and are answered here.
+    /// Sends the connections of the idle set. A connection that receives a request before it is sent is served here.
     fn hand_over_idle(self: &Arc<Self>) {
         let connections = self.clone();
         async_std::task::spawn(async move {
             loop {
-                let transfer_limits = connections.shared.transfer_limits.take_silent().await;
+                let permits = connections.shared.transfer_limits.take_silent().await;
                 if connections.shared.stage() != Stage::HandOver {
                     return;
                 }
-                let parked = connections.idle.take_some(transfer_limits.len());
-                if parked.is_empty() {
+                let idle = connections.idle.take_some(permits.len());
+                if idle.is_empty() {
                     return;
                 }
-                for (connection, place) in parked.into_iter().zip(transfer_limits) {
-                    connections.send_off(Transfer { connection, place });
+                for (connection, place) in idle.into_iter().zip(permits) {
+                    connections.send(Transfer { connection, place });
                 }
             }
         });
     }
 
-    fn send_off(self: &Arc<Self>, leaving: Transfer) {
-        let way = self.way_out.lock().clone();
-        let stays = match way {
-            Some(way) => way
-                .try_send(leaving)
+    /// Sends a connection to the next process. If the handover has ended meanwhile, the connection is served here.
+    fn send(self: &Arc<Self>, transfer: Transfer) {
+        let transfers = self.transfers.lock().clone();
+        let unsent = match transfers {
+            Some(transfers) => transfers
+                .try_send(transfer)
                 .err()
                 .map(async_channel::TrySendError::into_inner),
-            None => Some(leaving),
+            None => Some(transfer),
         };
-        // the stage has changed meanwhile
-        if let Some(Transfer { connection, .. }) = stays {
-            self.adopt(connection);
+        if let Some(Transfer { connection, .. }) = unsent {
+            self.serve_received(connection);
         }
     }
 
-    /// Gives parked connections that have something to say a task again; never ends.
-    pub(crate) async fn tend_parked(self: Arc<Self>) {
+    /// Serves the connections of the idle set that become readable. It never returns.
+    pub(crate) async fn serve_woken(self: Arc<Self>) {
         loop {
             match self.idle.woken().await {
                 Ok(woken) => {
-                    woken.into_iter().for_each(|parked| self.attach(parked));
+                    for connection in woken {
+                        self.attach(connection);
+                    }
                 }
                 Err(error) => {
                     log::error!(
-                        "parked connections cannot be watched: {error}; tried again in a second"
+                        "epoll_wait failed for the idle connections: {error}; the server tries again in a second"
                     );
                     Timer::after(std::time::Duration::from_secs(1)).await;
                 }
@@ -314,76 +361,65 @@ impl Connections {
         }
     }
 
-    /// Keeps everybody's time, while there is anybody; never ends.
+    /// Wakes and closes the connections that are past a deadline. It never returns.
     pub(crate) async fn keep_time(self: Arc<Self>) {
         loop {
             self.permits.wait_until_used().await;
             let limits = self.shared.limits();
             let http = &*limits;
-            // where all are parked, one limit is left, and that is long
-            let until_somebody_is_active = async {
+            // If no connection has a task, only the timeout of the idle set is left, which is long.
+            let idle_tick = async {
                 Timer::after(tick([State::Parked], http)).await;
             };
-            future::or(self.registry.occupied(), until_somebody_is_active).await;
+            future::or(self.registry.occupied(), idle_tick).await;
             if self.registry.len() > 0 {
                 let states = State::ALL.iter().map(|(state, _)| *state);
                 Timer::after(tick(states, http)).await;
             }
             let now = now();
             self.registry.wake_overdue(now).await;
-            self.close_parked(|idle| State::Parked.deadline(idle.since, &limits) <= now);
+            self.close_idle_if(|idle| State::Parked.deadline(idle.since, &limits) <= now);
         }
     }
 
-    pub(crate) fn count(&self) -> Count {
-        let (all, active, tunnels) = (
-            self.registry.len(),
-            self.registry.asking(),
-            self.tunnels.in_use(),
-        );
-        let idle = all.saturating_sub(active + tunnels);
-        Count {
-            active,
-            idle,
-            tunnels,
-            parked: self.idle.len(),
-        }
+    pub(crate) fn count(&self) -> OpenConnections {
+        count(&self.registry, &self.tunnels, &self.idle)
     }
 
-    /// The request that has been in the works for the longest time.
+    /// Returns the connection whose request has been in progress for the longest time.
     pub(crate) fn oldest_request(&self) -> Option<Cut> {
         self.registry.oldest_request()
     }
 
-    /// From now on every answer carries `Connection: close`; idle connections may send one more request.
-    pub(crate) fn last_call(&self) {
+    /// Adds `Connection: close` to every response from now on. Idle connections may send one more request.
+    pub(crate) fn announce_close(&self) {
         self.shared.set_stage(Stage::LastCall);
     }
 
-    /// Idle connections close; returns how many of them were parked.
+    /// Closes idle connections. Returns the number of them that were in the idle set.
     pub(crate) fn close_idle(self: &Arc<Self>) -> usize {
         self.shared.set_stage(Stage::CloseIdle);
-        let parked = self.close_parked(|_| true);
+        let closed = self.close_idle_if(|_| true);
         self.registry.wake_all();
-        parked
+        closed
     }
 
-    /// Handlers are told to come to an end: bodies are waited for no longer.
+    /// Ends the waiting for request bodies, so that handlers return.
     pub(crate) fn stop(&self) {
         self.shared.set_stage(Stage::Stop);
         self.registry.wake_all();
     }
 
-    /// Cuts whoever is left, and names them.
+    /// Closes all connections at once. Returns the connections that had a task.
     pub(crate) fn cut(self: &Arc<Self>) -> Vec<Cut> {
-        let survivors = self.registry.survivors();
+        let connections = self.registry.all();
         self.shared.set_stage(Stage::Cut);
-        self.close_parked(|_| true);
+        self.close_idle_if(|_| true);
         self.registry.wake_all();
-        survivors
+        connections
     }
 
-    /// Back to keep-alive as usual.
+    /// Keeps connections alive again after a pause.
     pub(crate) fn reopen(&self) {
         self.shared.set_stage(Stage::Open);
     }

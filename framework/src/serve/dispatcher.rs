@@ -1,83 +1,71 @@
-//! The slot of the current generation: where a request meets the application, and where a reload swaps it.
+//! The dispatcher passes each request to the current generation. A reload replaces the generation here.
 
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{HeaderValue, CONTENT_TYPE};
-use hyper::{Method, Request, StatusCode};
+use hyper::Request;
 
-use super::connections::Connections;
+use super::builtin::{BuiltinAnswers, BuiltinRoutes};
 use super::generation::Generation;
-use super::health;
-use crate::config::{self, Config};
-use crate::http::shared::Door;
-use crate::http::{refusal, Context, Endpoints, Form, Reply, RequestBody, ResponseBody};
-use crate::observe::metrics::{Gauges, Metrics};
-use crate::sync::limiter::Permit;
+use super::health::Readiness;
+use crate::config::Config;
+use crate::http::shared::RoutedService;
+use crate::http::{Context, DrainSignal, Endpoints, Reply, RequestBody, Service};
+use crate::observe::metrics::{ConnectionGauges, Metrics};
 use crate::sync::lock::RwLock;
 use crate::sync::token::{token, Token, Trigger};
 
-/// What metrics call the paths of the process itself, and those that lead nowhere.
+/// The label of built-in routes in the metrics.
 const OWN: &str = "(own)";
+
+/// The label of paths without a route in the metrics.
 const UNMATCHED: &str = "(unmatched)";
 
-/// Holds what answers at the moment.
+/// The service that answers all requests of a process.
 pub(crate) struct Dispatcher {
-    current: RwLock<Current>,
-    reserved: RwLock<Reserved>,
-    metrics: Arc<Metrics>,
-    /// Everybody who is connected, to be counted for a scrape.
-    connections: OnceLock<Weak<Connections>>,
-    readiness: AtomicU8,
-    /// Requests that have come in since the start.
+    current: RwLock<ActiveGeneration>,
+    builtin: BuiltinAnswers,
+    /// Requests since the start of the process.
     requests: AtomicU64,
 }
 
 #[derive(Clone)]
-struct Current {
+struct ActiveGeneration {
     generation: Arc<Generation>,
-    /// Told when the requests that came through here are to finish: at a swap, a pause, a shutdown.
+    /// Triggered at a swap, a pause or a shutdown. A resume after a pause replaces it.
     drain: Arc<Trigger>,
     draining: Token,
+    /// The period over which clients of long-running responses reconnect.
+    close_spread: Duration,
 }
 
-/// What the settings say of it: what is answered for the process itself, and not by the application.
+/// The settings of a [`Dispatcher`].
 #[derive(Clone, Debug)]
-pub(crate) struct Reserved {
-    pub(crate) health: config::Health,
-    /// The path of the metrics on every listener; "": none.
-    pub(crate) metrics: String,
-    /// The addresses of the listeners that answer nothing else.
-    pub(crate) metrics_alone: Vec<String>,
-    /// Over how long long-lived answers end when they are told to.
-    pub(crate) spread: Duration,
+pub(crate) struct DispatcherSettings {
+    builtin: BuiltinRoutes,
+    close_spread: Duration,
 }
 
-/// What `/readyz` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Readiness {
-    /// New requests are welcome.
-    Ready,
-    /// WINCH: nothing is accepted.
-    Paused,
-    /// On its way out: a balancer should look elsewhere.
-    Leaving,
+impl DispatcherSettings {
+    /// Reads the settings. `metrics_only` contains the addresses of the listeners that serve only metrics.
+    pub(crate) fn new(config: &Config, metrics_only: Vec<String>) -> Self {
+        DispatcherSettings {
+            builtin: BuiltinRoutes::new(config, metrics_only),
+            close_spread: config.shutdown.spread(),
+        }
+    }
 }
 
 impl Dispatcher {
     pub(crate) fn new(
         generation: Arc<Generation>,
-        reserved: Reserved,
+        settings: DispatcherSettings,
         metrics: Arc<Metrics>,
     ) -> Self {
         Dispatcher {
-            current: RwLock::new(Current::new(generation)),
-            reserved: RwLock::new(reserved),
-            metrics,
-            connections: OnceLock::new(),
-            readiness: AtomicU8::new(Readiness::Ready as u8),
+            current: RwLock::new(ActiveGeneration::new(generation, settings.close_spread)),
+            builtin: BuiltinAnswers::new(settings.builtin, metrics),
             requests: AtomicU64::new(0),
         }
     }
@@ -87,201 +75,91 @@ impl Dispatcher {
     }
 
     pub(crate) fn generation(&self) -> Arc<Generation> {
-        self.current().generation
+        self.current.read().generation.clone()
     }
 
-    /// From the next request on, `generation` answers. Returns the one before; its requests are told to finish.
+    /// Makes `generation` the current one. Returns the old one, after the start of its drain.
     pub(crate) fn swap(&self, generation: Arc<Generation>) -> Arc<Generation> {
         let mut current = self.current.write();
-        let old = std::mem::replace(&mut *current, Current::new(generation));
+        let next = ActiveGeneration::new(generation, current.close_spread);
+        let old = std::mem::replace(&mut *current, next);
         drop(current);
         old.drain.fire();
         old.generation
     }
 
-    /// Tells the requests that are being answered to finish.
-    pub(crate) fn tell_draining(&self) {
-        self.current().drain.fire();
+    /// Notifies the requests in progress that they must end.
+    pub(crate) fn start_drain(&self) {
+        self.current.read().drain.fire();
     }
 
-    /// Requests from now on have not been told to finish.
+    /// Ends the drain: requests from now on are not notified.
     pub(crate) fn resume(&self) {
         let mut current = self.current.write();
-        *current = Current::new(current.generation.clone());
+        *current = ActiveGeneration::new(current.generation.clone(), current.close_spread);
     }
 
-    pub(crate) fn reserve(&self, reserved: Reserved) {
-        *self.reserved.write() = reserved;
+    pub(crate) fn set_settings(&self, settings: DispatcherSettings) {
+        self.builtin.set_routes(settings.builtin);
+        self.current.write().close_spread = settings.close_spread;
     }
 
-    /// Whom a scrape counts.
-    pub(crate) fn counts(&self, connections: &Arc<Connections>) {
-        let _ = self.connections.set(Arc::downgrade(connections));
-    }
-
-    /// What a scrape looks at.
-    pub(crate) fn gauges(&self) -> Gauges {
-        let connections = self.connections.get().and_then(Weak::upgrade);
-        let held = connections
-            .as_ref()
-            .map_or(0, |connections| connections.shared.memory.used());
-        let count = connections.map(|connections| connections.count());
-        let connections = count.map_or_else(Default::default, |count| {
-            [
-                ("active", count.active),
-                ("idle", count.idle),
-                ("parked", count.parked),
-                ("tunnel", count.tunnels),
-            ]
-        });
-        Gauges {
-            generation: self.generation().number,
-            connections,
-            held,
-        }
+    /// Sets the function that reads the gauges of the connections for a scrape. Only the first call has an effect.
+    pub(crate) fn set_connection_gauges(
+        &self,
+        gauges: impl Fn() -> ConnectionGauges + Send + Sync + 'static,
+    ) {
+        self.builtin.set_connection_gauges(Box::new(gauges));
     }
 
     pub(crate) fn set_readiness(&self, readiness: Readiness) {
-        self.readiness.store(readiness as u8, Ordering::Release);
-    }
-
-    fn readiness(&self) -> Readiness {
-        match self.readiness.load(Ordering::Acquire) {
-            0 => Readiness::Ready,
-            1 => Readiness::Paused,
-            _ => Readiness::Leaving,
-        }
-    }
-
-    fn current(&self) -> Current {
-        self.current.read().clone()
-    }
-
-    /// The answer to a request that is not the application's.
-    fn own_answer(
-        &self,
-        reserved: &Reserved,
-        request: &Request<RequestBody>,
-        endpoints: &Endpoints,
-    ) -> Option<Reply> {
-        let alone = reserved.alone(endpoints);
-        let own = reserved.meant(request.uri().path(), alone);
-        if own.is_none() && !alone {
-            return None;
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return alone.then(|| said(refusal(StatusCode::METHOD_NOT_ALLOWED, Form::Json)));
-        }
-        Some(match own {
-            None => said(refusal(StatusCode::NOT_FOUND, Form::Json)),
-            Some(Own::Live) => said(health::live()),
-            Some(Own::Ready) => Box::pin(health::ready(self.readiness(), self.generation())),
-            Some(Own::Metrics) => said(scraped(self.metrics.text(&self.gauges()))),
-        })
+        self.builtin.set_readiness(readiness);
     }
 }
 
-/// What a path is reserved for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Own {
-    Live,
-    Ready,
-    Metrics,
-}
-
-impl Reserved {
-    pub(crate) fn of(config: &Config, metrics_alone: Vec<String>) -> Self {
-        Reserved {
-            health: config.health.clone(),
-            metrics: config.metrics.path.clone(),
-            metrics_alone,
-            spread: config.shutdown.spread(),
-        }
-    }
-
-    /// Whether a connection came by a listener that answers for metrics alone.
-    fn alone(&self, endpoints: &Endpoints) -> bool {
-        self.metrics_alone
-            .iter()
-            .any(|address| **address == *endpoints.local)
-    }
-
-    fn meant(&self, path: &str, alone: bool) -> Option<Own> {
-        let config::Health { live, ready } = &self.health;
-        let metrics = match self.metrics.as_str() {
-            "" if alone => "/metrics",
-            path => path,
-        };
-        // an empty one is switched off; that of a target in authority form is empty as well
-        [
-            (live.as_str(), Own::Live),
-            (ready, Own::Ready),
-            (metrics, Own::Metrics),
-        ]
-        .into_iter()
-        .find(|(reserved, _)| !reserved.is_empty() && *reserved == path)
-        .map(|(_, own)| own)
-    }
-}
-
-fn said(response: hyper::Response<ResponseBody>) -> Reply {
-    Box::pin(std::future::ready(response))
-}
-
-fn scraped(text: String) -> hyper::Response<ResponseBody> {
-    let mut response = hyper::Response::new(ResponseBody::Full(text.into()));
-    let open_metrics =
-        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, open_metrics);
-    response
-}
-
-impl Current {
-    fn new(generation: Arc<Generation>) -> Self {
+impl ActiveGeneration {
+    fn new(generation: Arc<Generation>, close_spread: Duration) -> Self {
         let (drain, draining) = token();
-        Current {
+        ActiveGeneration {
             generation,
             drain: Arc::new(drain),
             draining,
+            close_spread,
         }
     }
 }
 
-impl Door for Dispatcher {
-    fn enter(&self, request: Request<RequestBody>, endpoints: &Arc<Endpoints>) -> (Reply, Permit) {
+impl Service for Dispatcher {
+    fn call(&self, request: Request<RequestBody>, context: Context) -> Reply {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        // seated under the lock: whoever swaps the generation afterwards finds the seat taken
+        // The permit is acquired under the lock, so that a generation that was swapped out has a permit in use for each
+        // of its requests.
         let (current, permit) = {
             let current = self.current.read();
-            (
-                current.clone(),
-                current.generation.requests.acquire_unbounded(),
-            )
+            let permit = current.generation.requests.acquire_unbounded();
+            (current.clone(), permit)
         };
-        let spread = {
-            let reserved = self.reserved.read();
-            if let Some(answer) = self.own_answer(&reserved, &request, endpoints) {
-                return (answer, permit);
-            }
-            reserved.spread
-        };
-        let client = request.body().client();
-        let context = Context {
-            endpoints: endpoints.clone(),
-            client,
-            draining: current.draining,
-            spread,
-        };
-        (current.generation.service.call(request, context), permit)
+        let generation = &current.generation;
+        let builtin = self
+            .builtin
+            .answer(&request, &context.endpoints, generation);
+        let reply = builtin.unwrap_or_else(|| {
+            let drain = DrainSignal::new(current.draining, current.close_spread);
+            let context = Context { drain, ..context };
+            generation.service.call(request, context)
+        });
+        Reply {
+            permit: Some(permit),
+            ..reply
+        }
     }
+}
 
+impl RoutedService for Dispatcher {
     fn template(&self, path: &str, endpoints: &Endpoints) -> Arc<str> {
-        let reserved = self.reserved.read();
-        let alone = reserved.alone(endpoints);
-        if alone || reserved.meant(path, alone).is_some() {
+        if self.builtin.answers(path, endpoints) {
             return OWN.into();
         }
-        drop(reserved);
         self.generation()
             .template(path)
             .unwrap_or_else(|| UNMATCHED.into())

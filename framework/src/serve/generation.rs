@@ -1,4 +1,4 @@
-//! One call of the application: what answers, its background tasks, and the moment when its last request is over.
+//! A generation of the application: its service, its background tasks and its requests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,62 +13,62 @@ use crate::sync::limiter::Limiter;
 use crate::sync::lock::Mutex;
 use crate::sync::token::{token, Token, Trigger};
 
-/// The application as one call of `app` made it.
+/// The result of one call of the application's function.
 ///
-/// Each request takes a seat in it; when the last one is free again after it was replaced, it is over.
+/// Each request holds a permit of its generation. A generation that was replaced ends when its last permit is released.
 pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) service: Arc<dyn Service>,
     pub(crate) routes: Vec<ListedRoute>,
-    /// The requests it answers at the moment.
+    /// The permits of the requests in progress.
     pub(crate) requests: Arc<Limiter>,
-    /// What the next generation may reuse.
+    /// The values that the next generation may reuse.
     pub(crate) reusable_values: ReusableValues,
-    began: Instant,
+    started: Instant,
     retire: Trigger,
     retiring: Token,
-    tasks: Vec<Running>,
+    tasks: Vec<BackgroundTask>,
     on_drain: Mutex<Vec<Hook>>,
-    /// What `/readyz` looks at.
+    /// The checks that `/readyz` runs.
     pub(crate) checks: Vec<Check>,
     templates: Templates,
 }
 
 /// A background task.
-struct Running {
+struct BackgroundTask {
     name: String,
-    over: Token,
+    ended: Token,
 }
 
-impl Running {
+impl BackgroundTask {
     fn start(task: Task, generation: u64, stop: Token) -> Self {
-        let (holds, over) = token();
+        let (running, ended) = token();
         let name = task.name.clone();
         let work = std::panic::AssertUnwindSafe((task.start)(stop)).catch_unwind();
         async_std::task::spawn(async move {
             if work.await.is_err() {
                 log::error!(
-                    "generation {generation}: background task {name:?} panicked; it does not run any more"
+                    "generation {generation}: background task {name:?} panicked; it is not started again"
                 );
             }
-            drop(holds);
+            drop(running);
         });
-        Running {
+        BackgroundTask {
             name: task.name,
-            over,
+            ended,
         }
     }
 }
 
-/// A generation that is not live yet: built, checked, but without its background tasks.
-pub(crate) struct Prepared {
+/// A generation that was built and checked, but whose background tasks have not been started.
+pub(crate) struct PreparedGeneration {
     generation: Generation,
     tasks: Vec<Task>,
     #[cfg(feature = "openapi")]
     api: Option<crate::openapi::OpenApi>,
 }
 
-impl Prepared {
+impl PreparedGeneration {
     pub(crate) fn new(
         number: u64,
         parts: ApplicationParts,
@@ -83,7 +83,7 @@ impl Prepared {
             routes: parts.routes,
             requests: Limiter::unlimited(),
             reusable_values,
-            began: Instant::now(),
+            started: Instant::now(),
             retire,
             retiring,
             tasks: vec![],
@@ -91,7 +91,7 @@ impl Prepared {
             checks: parts.checks,
             templates,
         };
-        Prepared {
+        PreparedGeneration {
             generation,
             tasks: parts.tasks,
             #[cfg(feature = "openapi")]
@@ -99,7 +99,7 @@ impl Prepared {
         }
     }
 
-    /// The route table, a line each: method, path, and where it comes from.
+    /// Returns the route table: a line with method, path and place in the source for each route.
     pub(crate) fn routes(&self) -> String {
         let routes = &self.generation.routes;
         let width = routes
@@ -117,16 +117,16 @@ impl Prepared {
         routes.iter().map(line).collect()
     }
 
-    /// The description of the routes, with the application's own head or this one.
+    /// Returns the OpenAPI description of the routes, with the application's own head or `default_head`.
     #[cfg(feature = "openapi")]
-    pub(crate) fn openapi(&self, otherwise: impl FnOnce() -> crate::openapi::OpenApi) -> String {
-        let api = self.api.clone().unwrap_or_else(otherwise);
+    pub(crate) fn openapi(&self, default_head: impl FnOnce() -> crate::openapi::OpenApi) -> String {
+        let api = self.api.clone().unwrap_or_else(default_head);
         crate::openapi::document(&api, self.generation.routes.iter())
     }
 
-    /// Starts the background tasks: from now on it is live.
+    /// Starts the background tasks. Call it when the generation becomes live.
     pub(crate) fn start(self) -> Arc<Generation> {
-        let Prepared {
+        let PreparedGeneration {
             mut generation,
             tasks,
             ..
@@ -134,51 +134,51 @@ impl Prepared {
         let (number, stop) = (generation.number, generation.retiring.clone());
         generation.tasks = tasks
             .into_iter()
-            .map(|task| Running::start(task, number, stop.clone()))
+            .map(|task| BackgroundTask::start(task, number, stop.clone()))
             .collect();
         Arc::new(generation)
     }
 }
 
 impl Generation {
-    /// Tells the generation to finish: its tokens fire, its hooks run, its tasks are joined.
+    /// Ends the background work of the generation: triggers its token, runs its `on_drain` hooks, and waits for its tasks.
     ///
-    /// Endpoints when the hooks have run and the tasks have ended; its requests may go on.
+    /// Its requests may still be in progress when this returns.
     pub(crate) async fn retire(&self) {
         self.retire.fire();
         let hooks = std::mem::take(&mut *self.on_drain.lock());
         for hook in hooks {
             if let Err(error) = hook().await {
                 log::warn!(
-                    "generation {}: on_drain failed: {error}; draining goes on",
+                    "generation {}: an on_drain hook failed: {error}; draining continues",
                     self.number
                 );
             }
         }
         for task in &self.tasks {
             log::debug!(
-                "generation {}: waiting for task {:?}",
+                "generation {}: waiting for background task {:?}",
                 self.number,
                 task.name
             );
-            task.over.wait().await;
+            task.ended.wait().await;
         }
     }
 
-    /// The names of the background tasks that still run.
+    /// Returns the names of the background tasks that have not ended.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = &str> {
         self.tasks
             .iter()
-            .filter(|task| !task.over.is_triggered())
+            .filter(|task| !task.ended.is_triggered())
             .map(|task| task.name.as_str())
     }
 
-    /// The template of the route that a path leads to: `/greet/:name`.
+    /// Returns the template of the route that a path leads to, such as `/greet/:name`.
     pub(crate) fn template(&self, path: &str) -> Option<Arc<str>> {
         self.templates.find(path)
     }
 
     pub(crate) fn age(&self) -> Duration {
-        self.began.elapsed()
+        self.started.elapsed()
     }
 }

@@ -1,6 +1,9 @@
-//! Serving: who is connected, what answers them, and how far a drain has come. What starts and ends it is lifecycle's.
+//! Serves the application: acceptors, connections, the dispatcher and its built-in answers, generations.
+//!
+//! `lifecycle` decides when each of them starts and ends.
 
 mod accept;
+mod builtin;
 mod connections;
 mod dispatcher;
 mod generation;
@@ -10,7 +13,8 @@ mod templates;
 mod tunnel;
 
 pub(crate) use accept::{empty_queue, Acceptor};
-pub(crate) use connections::{Connections, Count};
-pub(crate) use dispatcher::{Dispatcher, Readiness, Reserved};
-pub(crate) use generation::{Generation, Prepared};
+pub(crate) use connections::{Connections, OpenConnections};
+pub(crate) use dispatcher::{Dispatcher, DispatcherSettings};
+pub(crate) use generation::{Generation, PreparedGeneration};
+pub(crate) use health::Readiness;
 pub use registry::Cut;

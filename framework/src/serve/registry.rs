@@ -1,4 +1,4 @@
-//! Who is being served: the records of all active connections and tunnels, to wake them and to name them.
+//! The states of all connections that have a task, so that they can be woken and listed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,34 +11,38 @@ use crate::http::deadlines::{now, Millis, ReadState};
 use crate::http::state::{ConnState, Request};
 use crate::sync::lock::Mutex;
 
-/// How many are woken at a time, where nothing is urgent.
-const AT_A_TIME: usize = 32;
+/// The number of connections that are woken before other tasks run.
+const BATCH: usize = 32;
 
-/// The records of all connections that have a task.
+/// The states of all connections that have a task.
 #[derive(Default)]
 pub(crate) struct Registry {
     states: Mutex<Slab<Arc<ConnState>>>,
-    /// Told when somebody comes to an empty ledger.
-    somebody: Event,
+    /// Notified when a connection is added to an empty registry.
+    occupied: Event,
 }
 
-/// The line of one connection; struck out when dropped.
+/// The registration of one connection. It is removed on drop.
 pub(crate) struct Registration {
     registry: Arc<Registry>,
+    /// `None` until a state is set.
     key: Mutex<Option<usize>>,
 }
 
-/// A connection that was still at work when everything was cut.
+/// A connection that was closed before its end, because a shutdown reached the end of `shutdown.force_after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cut {
-    /// The client's address, `IP:PORT`, or `unix:` and its path.
+    /// The client's address: `IP:PORT`, or `unix:` and a path.
     pub peer: String,
-    /// Method and path of the request it waited for; `None` for a tunnel, or between two requests.
+    /// The method and path of the request in progress, or of the request that opened a tunnel. `None` between two
+    /// requests.
     pub request: Option<String>,
-    /// True if everything had been sent, and the client had not taken all of it or not closed its side.
+    /// True if the server had sent everything and closed its side, and the client had not received everything or not
+    /// closed its own side.
     pub closing: bool,
-    /// How long that request, or the closing, or else the connection, had been going on.
+    /// The time since the request began. If there is none, the time since the closing began, or since the connection was
+    /// accepted.
     pub age: Duration,
 }
 
@@ -54,22 +58,23 @@ impl Registry {
         self.states.lock().len()
     }
 
-    /// Waits until somebody is there.
+    /// Waits until at least one connection is registered.
     pub(crate) async fn occupied(&self) {
         while self.len() == 0 {
-            let somebody = self.somebody.listen();
+            let occupied = self.occupied.listen();
             if self.len() == 0 {
-                somebody.await;
+                occupied.await;
             }
         }
     }
 
-    /// Has those look at the clock who have run out of time.
+    /// Wakes the connections that are past a deadline.
     pub(crate) async fn wake_overdue(&self, now: Millis) {
-        self.wake_in_turn(|conn| conn.deadlines.overdue(now)).await;
+        self.wake_in_batches(|conn| conn.deadlines.overdue(now))
+            .await;
     }
 
-    /// Has all of them look at the stage, now. Whoever had a place on the way to another process has none any more.
+    /// Wakes all connections after a change of the stage. Their permits for a transfer to another process are released.
     pub(crate) fn wake_all(&self) {
         let states = self.states.lock();
         for (_, conn) in &*states {
@@ -78,49 +83,50 @@ impl Registry {
         }
     }
 
-    /// WakeOnDrop some, lets them run, and goes on: a request that comes meanwhile waits for some of them at the most.
-    pub(crate) async fn wake_in_turn(&self, which: impl Fn(&ConnState) -> bool) {
+    /// Wakes the selected connections in batches and lets other tasks run in between, so that a new request does not wait
+    /// for all of them.
+    pub(crate) async fn wake_in_batches(&self, is_selected: impl Fn(&ConnState) -> bool) {
         let mut next = Some(0);
         while let Some(from) = next {
-            next = self.wake_some(from, &which);
+            next = self.wake_batch(from, &is_selected);
             yield_now().await;
         }
     }
 
-    /// Returns the line after the last one that was woken, if there are more.
-    fn wake_some(&self, from: usize, which: impl Fn(&ConnState) -> bool) -> Option<usize> {
+    /// Wakes one batch, starting at the key `from`. Returns the key at which the next batch starts.
+    fn wake_batch(&self, from: usize, is_selected: impl Fn(&ConnState) -> bool) -> Option<usize> {
         let states = self.states.lock();
         let mut woken = 0;
         for key in from..states.capacity() {
-            if let Some(conn) = states.get(key).filter(|conn| which(conn)) {
+            if let Some(conn) = states.get(key).filter(|conn| is_selected(conn)) {
                 conn.wake();
                 woken += 1;
             }
-            if woken == AT_A_TIME {
+            if woken == BATCH {
                 return Some(key + 1);
             }
         }
         None
     }
 
-    /// How many have a request that is being answered.
-    pub(crate) fn asking(&self) -> usize {
+    /// Returns the number of connections with a request in progress.
+    pub(crate) fn active(&self) -> usize {
         let states = self.states.lock();
         states.iter().filter(|(_, conn)| conn.asks()).count()
     }
 
-    /// Names the one whose request is the oldest.
+    /// Returns the connection whose request is the oldest.
     pub(crate) fn oldest_request(&self) -> Option<Cut> {
         let states = self.states.lock();
-        let asking = states
+        let active = states
             .iter()
             .filter_map(|(_, conn)| Some((conn.request()?, conn)));
-        let oldest = asking.min_by_key(|(request, _)| request.began);
+        let oldest = active.min_by_key(|(request, _)| request.began);
         oldest.map(|(request, conn)| Cut::of(conn, Some(&request), now()))
     }
 
-    /// Names all that are there, for the report of what is cut.
-    pub(crate) fn survivors(&self) -> Vec<Cut> {
+    /// Returns all connections, for the report of a shutdown.
+    pub(crate) fn all(&self) -> Vec<Cut> {
         let states = self.states.lock();
         states
             .iter()
@@ -130,22 +136,22 @@ impl Registry {
 }
 
 impl Registration {
-    /// Puts a record on this line, in place of the one before.
-    pub(crate) fn show(&self, conn: &Arc<ConnState>) {
+    /// Registers a state, in place of the previous one.
+    pub(crate) fn set(&self, conn: &Arc<ConnState>) {
         let mut key = self.key.lock();
         let mut states = self.registry.states.lock();
         match key.and_then(|key| states.get_mut(key)) {
             Some(old) => *old = conn.clone(),
             None => {
                 if states.is_empty() {
-                    self.registry.somebody.notify(usize::MAX);
+                    self.registry.occupied.notify(usize::MAX);
                 }
                 *key = Some(states.insert(conn.clone()));
             }
         }
     }
 
-    /// The record that is shown.
+    /// Returns the registered state.
     pub(crate) fn conn(&self) -> Option<Arc<ConnState>> {
         let key = *self.key.lock();
         let states = self.registry.states.lock();
@@ -182,11 +188,11 @@ impl Cut {
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match &self.request {
+        let activity = match &self.request {
             Some(request) => request,
             None if self.closing => "closing",
             None => "no request",
         };
-        write!(f, "{} ({what}, {:.1?})", self.peer, self.age)
+        write!(f, "{} ({activity}, {:.1?})", self.peer, self.age)
     }
 }

@@ -1,16 +1,18 @@
-//! From a request's path to the template of its route: what metrics are kept by, for paths are without number.
+//! Finds the template of a request's route. Metrics are labelled with templates, because the number of paths is unlimited.
 
 use std::sync::Arc;
 
 use route_recognizer::Router;
 
-/// The templates of all routes, matched as tide's own router does.
+/// The templates of all routes. Paths are matched as tide's own router does.
 pub(super) struct Templates(Router<Arc<str>>);
 
 impl Templates {
     pub(super) fn of<'a>(paths: impl Iterator<Item = &'a str>) -> Self {
         let mut router = Router::new();
-        paths.for_each(|path| router.add(path, Arc::from(path)));
+        for path in paths {
+            router.add(path, Arc::from(path));
+        }
         Templates(router)
     }
 
@@ -18,7 +20,7 @@ impl Templates {
         self.0
             .recognize(path)
             .ok()
-            .map(|found| (*found.handler).clone())
+            .map(|route| (*route.handler).clone())
     }
 }
 

@@ -1,4 +1,6 @@
-//! A connection after a 101: bytes of another protocol, still seated, still in the ledger, and cut with the rest.
+//! A connection after a 101: a stream of bytes of another protocol.
+//!
+//! A tunnel keeps its permits and its registration, and a shutdown closes it with the other connections.
 
 use std::future::poll_fn;
 use std::io;
@@ -23,30 +25,31 @@ use crate::sync::limiter::Permit;
 use crate::sync::lock::Mutex;
 use crate::sync::token::{token, Trigger};
 
-/// What an upgrade's handler reads from and writes to.
+/// The stream that the handler of an upgrade reads from and writes to.
 ///
-/// The connection is offered until the handler first reads or writes; until then the clock of `State::Switching` runs,
-/// and takes the connection back when it is over.
+/// The connection is offered until the handler first reads or writes. The clock of `State::Switching` runs until then;
+/// when it expires, the connection is closed.
 pub(crate) struct TunnelStream {
     offered: Offer,
-    switched: Option<Switched>,
+    tunnel: Option<OpenTunnel>,
 }
 
-type Offer = Arc<Mutex<Option<Switched>>>;
+/// The offered connection; `None` once the handler has taken it or the clock has expired.
+type Offer = Arc<Mutex<Option<OpenTunnel>>>;
 
-/// A connection of another protocol.
-struct Switched {
-    socket: Arc<Socket>,
+/// A connection whose protocol has changed.
+struct OpenTunnel {
+    socket: Arc<TunnelSocket>,
     read_ahead: Bytes,
-    /// Dropped when the handler uses the connection, or when that is closed.
+    /// Dropped when the handler first uses the connection, or when the connection is closed.
     unused: Option<Trigger>,
-    _among_tunnels: Permit,
-    /// In the generation that answered with the 101.
+    _tunnel_permit: Permit,
+    /// The permit of the generation that answered with the 101.
     _generation: Option<Permit>,
 }
 
-/// The part of a tunnel that stays until the connection is closed.
-struct Socket {
+/// The part of a tunnel that is kept until the connection is closed.
+struct TunnelSocket {
     stream: Stream,
     conn: Arc<ConnState>,
     _permit: Permit,
@@ -54,13 +57,13 @@ struct Socket {
 }
 
 impl TunnelStream {
-    /// Offers the connection to the handler that answered 101. Returns when the handler uses it or has dropped it, or
-    /// when the offer has lapsed and the connection is closed.
+    /// Offers the connection to the handler that answered 101. Returns when the handler uses or drops it, or when the
+    /// clock has expired and the connection is closed.
     pub(crate) async fn offer(
         connection: Connection,
         switch: Switch,
         registration: Registration,
-        among_tunnels: Permit,
+        tunnel_permit: Permit,
     ) {
         let Connection {
             stream,
@@ -73,14 +76,14 @@ impl TunnelStream {
             request,
             permit: generation,
         } = switch;
-        // the ledger knows every connection that is served: there is always one
+        // every connection that is served is registered, so this branch is never taken
         let Some(conn) = registration.conn() else {
             return;
         };
         conn.offers(request);
         let (unused, used) = token();
-        let offered = Arc::new(Mutex::new(Some(Switched {
-            socket: Arc::new(Socket {
+        let offered = Arc::new(Mutex::new(Some(OpenTunnel {
+            socket: Arc::new(TunnelSocket {
                 stream,
                 conn: conn.clone(),
                 _permit: permit,
@@ -88,14 +91,14 @@ impl TunnelStream {
             }),
             read_ahead: head,
             unused: Some(unused),
-            _among_tunnels: among_tunnels,
+            _tunnel_permit: tunnel_permit,
             _generation: generation,
         })));
         upgrade.start(Box::new(TunnelStream {
             offered: offered.clone(),
-            switched: None,
+            tunnel: None,
         }));
-        let lapsed = poll_fn(|cx| {
+        let expired = poll_fn(|cx| {
             conn.watch(cx.waker());
             let over = conn.stage() == Stage::Cut || conn.deadlines.read_overdue(now());
             if over {
@@ -104,31 +107,31 @@ impl TunnelStream {
                 Poll::Pending
             }
         });
-        future::or(used.wait(), lapsed).await;
-        if let Some(switched) = take(&offered) {
+        future::or(used.wait(), expired).await;
+        if let Some(tunnel) = take(&offered) {
             log::warn!(
                 "the handler that answered 101 to {} has not used the connection; it is closed after {}",
                 conn.endpoints.peer,
                 State::Switching.clock()
             );
-            drop(switched);
+            drop(tunnel);
         }
     }
 
-    /// The connection, once the handler uses it.
-    fn switched(&mut self) -> io::Result<&mut Switched> {
-        if self.switched.is_none() {
-            self.switched = take(&self.offered);
-            if let Some(switched) = &mut self.switched {
-                switched.socket.conn.tunnels();
-                switched.unused = None;
+    /// Takes the connection out of the offer at the first use, and returns it.
+    fn tunnel(&mut self) -> io::Result<&mut OpenTunnel> {
+        if self.tunnel.is_none() {
+            self.tunnel = take(&self.offered);
+            if let Some(tunnel) = &mut self.tunnel {
+                tunnel.socket.conn.tunnels();
+                tunnel.unused = None;
             }
         }
-        self.switched.as_mut().ok_or_else(|| {
+        self.tunnel.as_mut().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!(
-                    "closed: not used within {} of its 101",
+                    "the connection was closed, because it was not used within {} after its 101",
                     State::Switching.clock()
                 ),
             )
@@ -136,25 +139,25 @@ impl TunnelStream {
     }
 }
 
-/// Takes the connection out of the offer, if it is there still.
-fn take(offer: &Offer) -> Option<Switched> {
+/// Takes the connection out of the offer, if it is still there.
+fn take(offer: &Offer) -> Option<OpenTunnel> {
     offer.lock().take()
 }
 
 impl Drop for TunnelStream {
-    /// A connection that was never used is closed with its handler's end.
+    /// Closes a connection that the handler never used.
     fn drop(&mut self) {
         drop(take(&self.offered));
     }
 }
 
-impl Switched {
-    /// Fails once everything is cut, or the client has taken nothing for `http.write_timeout`.
-    fn stands(&self) -> io::Result<()> {
+impl OpenTunnel {
+    /// Returns an error after `Stage::Cut`, or if the client has received nothing for `http.write_timeout`.
+    fn check_open(&self) -> io::Result<()> {
         if self.socket.conn.deadlines.write_overdue(now()) {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the client took nothing for http.write_timeout",
+                "the client received nothing for http.write_timeout",
             ));
         }
         match self.socket.conn.stage() {
@@ -175,10 +178,10 @@ impl AsyncRead for TunnelStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.switched()?;
-        // reader and writer may be two tasks: each is woken
+        let this = self.tunnel()?;
+        // the reader and the writer may be two tasks, so each has a waker of its own
         this.socket.conn.watch_body(cx.waker());
-        this.stands()?;
+        this.check_open()?;
         if this.read_ahead.is_empty() {
             return this.socket.stream.poll_read(cx, buf);
         }
@@ -194,9 +197,9 @@ impl AsyncWrite for TunnelStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.switched()?;
+        let this = self.tunnel()?;
         this.socket.conn.watch(cx.waker());
-        this.stands()?;
+        this.check_open()?;
         let written = this.socket.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
         match &written {
             Poll::Ready(_) => this.socket.conn.has_written(),
@@ -210,14 +213,14 @@ impl AsyncWrite for TunnelStream {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.switched()?.socket.stream.shutdown(Shutdown::Write))
+        Poll::Ready(self.tunnel()?.socket.stream.shutdown(Shutdown::Write))
     }
 }
 
-impl Drop for Switched {
+impl Drop for OpenTunnel {
     /// Closes the connection when the handler drops it, so that the client receives what the handler wrote last.
     fn drop(&mut self) {
-        if self.stands().is_ok() {
+        if self.check_open().is_ok() {
             let socket = self.socket.clone();
             async_std::task::spawn(async move {
                 linger::close(&socket.stream, &socket.conn).await;

@@ -11,11 +11,10 @@ use super::PATIENCE;
 use crate::app::Application;
 use crate::config::{ConfigSources, LoadedConfig};
 use crate::error::{Error, Result};
-use crate::http::shared::Door;
-use crate::http::{Endpoints, RequestBody};
+use crate::http::{Client, Context, DrainSignal, Endpoints, Reply, RequestBody, Service};
 use crate::lifecycle;
 use crate::observe::metrics::Metrics;
-use crate::serve::{Dispatcher, Generation, Readiness, Reserved};
+use crate::serve::{Dispatcher, DispatcherSettings, Generation, Readiness};
 use crate::setup::Reason;
 use crate::sync::lock::{Mutex, MutexGuard};
 
@@ -43,7 +42,7 @@ impl Inside {
             body_limit: Mutex::new(loaded.config.http.body_limit),
             dispatcher: Dispatcher::new(
                 generation,
-                Reserved::of(&loaded.config, vec![]),
+                DispatcherSettings::new(&loaded.config, vec![]),
                 Metrics::new(""),
             ),
             endpoints: Arc::new(Endpoints {
@@ -57,8 +56,13 @@ impl Inside {
     pub(super) async fn send(&self, request: Asked) -> Result<Answer> {
         let limit = *lock(&self.body_limit);
         let request = request.into_request(|body| RequestBody::whole(body, limit));
-        let (reply, permit) = self.dispatcher.enter(request, &self.endpoints);
-        let response = reply.await;
+        let context = Context {
+            endpoints: self.endpoints.clone(),
+            client: Client::default(),
+            drain: DrainSignal::default(),
+        };
+        let Reply { response, permit } = self.dispatcher.call(request, context);
+        let response = response.await;
         drop(permit);
         Ok(Answer::new(response))
     }
@@ -74,14 +78,14 @@ impl Inside {
         let old = self.dispatcher.swap(next);
         *lock(&self.body_limit) = loaded.config.http.body_limit;
         self.dispatcher
-            .reserve(Reserved::of(&loaded.config, vec![]));
+            .set_settings(DispatcherSettings::new(&loaded.config, vec![]));
         lock(&self.retiring).push(spawn(async move { old.retire().await }));
         Ok(())
     }
 
     pub(super) async fn drain(&self) -> Result<()> {
         self.dispatcher.set_readiness(Readiness::Leaving);
-        self.dispatcher.tell_draining();
+        self.dispatcher.start_drain();
         let generation = self.dispatcher.generation();
         let retiring = std::mem::take(&mut *lock(&self.retiring));
         let over = async {

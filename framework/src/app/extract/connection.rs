@@ -85,7 +85,7 @@ impl<S> FromRequest<S> for Draining {
         request: &mut Request<S>,
     ) -> impl Future<Output = Result<Self, Rejection>> + Send {
         ready(Ok(Draining(
-            context(request).map(|context| context.draining.clone()),
+            context(request).and_then(|context| context.drain.token()),
         )))
     }
 }

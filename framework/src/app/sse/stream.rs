@@ -13,8 +13,9 @@ use futures_lite::{AsyncBufRead, AsyncRead, StreamExt};
 use tide::{Body, Endpoint, Request, Response};
 
 use super::Event;
-use crate::app::request::{drain_signal, DrainSignal};
+use crate::app::request::drain_signal;
 use crate::error::{BoxError, Result};
+use crate::http::DrainSignal;
 use crate::sync::lock::Mutex;
 
 /// Time without an event after which a comment is sent. The comment keeps proxies from closing the connection, and the

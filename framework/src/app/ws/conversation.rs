@@ -25,10 +25,10 @@ use tide::http::upgrade::Connection;
 use super::activity::{PartialMessage, TrackedConnection};
 use super::socket::{Code, CountedMessage, OutgoingFrame};
 use super::{Closed, Message, WebSocket};
-use crate::app::request::DrainSignal;
 use crate::error::{panic_text, Result};
 use crate::http::memory::{Exhausted, Memory};
 use crate::http::states::State;
+use crate::http::DrainSignal;
 use crate::sync::token::token;
 
 /// Time for the client to answer a close.

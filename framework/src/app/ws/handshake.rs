@@ -15,9 +15,10 @@ use tide::{Endpoint, Request, Response, StatusCode};
 
 use super::conversation::{self, Options};
 use super::WebSocket;
-use crate::app::request::{body_limit, context, drain_signal, DrainSignal};
+use crate::app::request::{body_limit, context, drain_signal};
 use crate::error::Result;
 use crate::http::memory::Memory;
+use crate::http::DrainSignal;
 
 /// Default limit on a message in bytes, if neither the route nor the settings limit a body.
 const MAX_MESSAGE: u64 = 64 << 20;

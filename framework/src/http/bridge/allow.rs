@@ -1,16 +1,17 @@
-//! `Allow`: what a 405 must say and tide does not (RFC 9110, section 15.5.6).
+//! The header `Allow` of a 405 (RFC 9110, section 15.5.6), which tide does not send.
 
 use std::collections::BTreeMap;
 
 use hyper::header::HeaderValue;
 use route_recognizer::Router;
 
-/// The methods of each known path, matched as tide's own router does.
+/// The methods of each known path. Paths are matched as tide's own router does.
 #[derive(Default)]
 pub(crate) struct Allow(BTreeMap<String, Router<()>>);
 
 impl Allow {
-    /// Of routes as `(method, path)`. One that takes every method is never the reason for a 405, and left out.
+    /// Collects the methods of `routes`, which are pairs of method and path. A route for every method never causes a
+    /// 405, so it is left out.
     pub(crate) fn of<'a>(routes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut methods = BTreeMap::new();
         for (method, path) in routes.into_iter().filter(|(method, _)| *method != "ANY") {
@@ -22,7 +23,7 @@ impl Allow {
         Allow(methods)
     }
 
-    /// The methods that are known for a path, with HEAD where there is GET; nothing where none is known.
+    /// Returns the methods of a path, with HEAD added to GET, or `None` if the path has none.
     pub(super) fn methods(&self, path: &str) -> Option<HeaderValue> {
         let known = self
             .0
@@ -33,7 +34,7 @@ impl Allow {
             names.push("HEAD");
         }
         names.sort_unstable();
-        // names of methods are tokens: they are always a valid value
+        // names of methods are tokens, which are always valid in a header
         (!names.is_empty())
             .then(|| HeaderValue::from_str(&names.join(", ")).ok())
             .flatten()
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_methods_of_a_path_are_those_of_its_routes() {
+    fn a_path_allows_the_methods_of_its_routes() {
         let allow = Allow::of([
             ("GET", "/"),
             ("POST", "/note/:id"),
@@ -53,14 +54,14 @@ mod tests {
             ("GET", "/files/*"),
             ("ANY", "/any"),
         ]);
-        let said = |path| {
+        let allowed = |path| {
             allow
                 .methods(path)
                 .map(|value| value.to_str().unwrap().to_owned())
         };
-        assert_eq!(said("/").as_deref(), Some("GET, HEAD"));
-        assert_eq!(said("/note/7").as_deref(), Some("POST, PUT"));
-        assert_eq!(said("/files/a/b").as_deref(), Some("GET, HEAD"));
-        assert_eq!((said("/any"), said("/nowhere")), (None, None));
+        assert_eq!(allowed("/").as_deref(), Some("GET, HEAD"));
+        assert_eq!(allowed("/note/7").as_deref(), Some("POST, PUT"));
+        assert_eq!(allowed("/files/a/b").as_deref(), Some("GET, HEAD"));
+        assert_eq!((allowed("/any"), allowed("/nowhere")), (None, None));
     }
 }

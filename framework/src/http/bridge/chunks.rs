@@ -1,4 +1,4 @@
-//! A response's body as it comes: tide's reader as hyper's frames.
+//! Streamed response bodies: tide's reader, converted to hyper's frames.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -12,62 +12,62 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tide::http::trailers::{Receiver, Trailers};
 
-use super::Asked;
+use super::RequestSummary;
 use crate::error::BoxError;
 use crate::http::{BodyError, Pieces};
 
-/// How much is read at a time.
+/// The size of a read in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// How much is copied at a time of a body that is in memory, and so takes more than that already.
+/// The size of a copy in bytes from a body that is in memory.
 const PIECE: usize = 256 << 10;
 
-/// A reader that has less than this in its buffer is read directly. Most have a buffer of 8 KiB in front of a file.
+/// A reader with fewer bytes than this in its buffer is read directly. A typical one has 8 KiB in front of a file.
 const SMALL: usize = 16 << 10;
 
-/// Where the bytes of an answer come from.
-pub(super) struct Source {
-    /// What was read before it was known that the rest has to be waited for.
+/// The reader and the trailers of a response.
+pub(super) struct BodySource {
+    /// Bytes that were read while the response was converted.
     first: Bytes,
-    pub(super) reader: Reader,
-    way: Way,
+    pub(super) reader: BoxReader,
+    mode: ReadMode,
     trailers: Option<Receiver>,
 }
 
-type Reader = Box<dyn AsyncBufRead + Send + Sync + Unpin>;
+type BoxReader = Box<dyn AsyncBufRead + Send + Sync + Unpin>;
 
-/// How the reader is read.
+/// The way in which the reader is read.
 #[derive(Clone, Copy)]
-enum Way {
-    /// By what it has in its buffer, as long as that is much: a body that is in memory is copied once.
+enum ReadMode {
+    /// From the reader's buffer while that is large, so that a body in memory is copied only once.
     Buffered,
-    /// By reads of our own size, which go round a buffer that is smaller than that.
+    /// By reads of [`CHUNK`] bytes, which bypass a smaller buffer of the reader.
     Direct,
 }
 
-impl Source {
+impl BodySource {
     pub(super) fn of(from: &mut tide::http::Response) -> Self {
         let trailers = from.has_trailers().then(|| from.recv_trailers());
-        Source {
+        BodySource {
             first: Bytes::new(),
             reader: from.take_body().into_reader(),
-            way: Way::Buffered,
+            mode: ReadMode::Buffered,
             trailers,
         }
     }
 
-    /// The next piece of no more than what is `left`; an empty one at the end.
+    /// Reads the next bytes, at most `left`. An empty result means the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<Bytes>> {
         if !self.first.is_empty() {
             let length = self.first.len().min(left);
             return Poll::Ready(Ok(self.first.split_to(length)));
         }
-        match self.way {
-            Way::Direct => read(&mut self.reader, cx, left.min(CHUNK)),
-            Way::Buffered => {
+        match self.mode {
+            ReadMode::Direct => read(&mut self.reader, cx, left.min(CHUNK)),
+            ReadMode::Buffered => {
                 let buffer = ready!(Pin::new(&mut self.reader).poll_fill_buf(cx))?;
                 if buffer.len() < SMALL {
-                    self.way = Way::Direct;
+                    self.mode = ReadMode::Direct;
                 }
                 let piece = Bytes::copy_from_slice(&buffer[..buffer.len().min(left).min(PIECE)]);
                 Pin::new(&mut self.reader).consume(piece.len());
@@ -76,48 +76,50 @@ impl Source {
         }
     }
 
-    /// Gives back what was read but not sent.
-    pub(super) fn put_back(&mut self, first: Bytes) {
+    /// Puts bytes in front of the reader.
+    pub(super) fn prepend(&mut self, first: Bytes) {
         self.first = first;
     }
 }
 
-/// How much of a body is still to come.
+/// The length of the part of a body that has not been read yet.
 #[derive(Clone, Copy)]
 pub(super) enum Length {
-    /// So many bytes: more are not sent, fewer are an error.
+    /// A number of bytes. More are not sent, and fewer are an error.
     Left(u64),
-    /// Until the reader ends: sent in chunks.
+    /// Until the reader ends. HTTP/1.1 sends such a body in chunks.
     Unknown,
 }
 
-/// The frames of an answer. One that fails in the middle is cut, so that the client knows, and the log says why.
+/// A response body as frames. If the reader fails, the connection is closed before the body's end, so that the client
+/// detects the failure, and the error is logged.
 pub(super) struct Chunks {
-    source: Source,
+    source: BodySource,
     length: Length,
     sent: u64,
-    part: Part,
-    asked: Asked,
+    section: Section,
+    summary: RequestSummary,
 }
 
-enum Part {
+/// The section of the body that is sent next.
+enum Section {
     Data,
     Trailers,
     End,
 }
 
 impl Chunks {
-    pub(super) fn new(source: Source, length: Length, asked: Asked) -> Self {
+    pub(super) fn new(source: BodySource, length: Length, summary: RequestSummary) -> Self {
         Chunks {
             source,
             length,
             sent: 0,
-            part: Part::Data,
-            asked,
+            section: Section::Data,
+            summary,
         }
     }
 
-    /// The next piece of the body, or `None` at its end.
+    /// Reads the next bytes of the body, at most `longest`, or `None` at its end.
     fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -133,7 +135,7 @@ impl Chunks {
         match &mut self.length {
             Length::Left(left) if taken == 0 => Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("it ended {left} bytes before its declared length"),
+                format!("the reader ended {left} bytes before the declared length"),
             ))),
             Length::Left(left) => {
                 *left -= taken.min(*left);
@@ -155,7 +157,7 @@ impl Chunks {
         Poll::Ready(trailers.map(|trailers| self.fields(&trailers)))
     }
 
-    /// It is too late for another answer: a field that may not be sent is left out, and the log says so.
+    /// Converts trailers. An invalid field is left out and logged, because the response's head has already been sent.
     fn fields(&self, trailers: &Trailers) -> HeaderMap {
         let mut fields = HeaderMap::new();
         for (name, values) in trailers.iter() {
@@ -166,8 +168,8 @@ impl Chunks {
                 match parsed {
                     Some((name, value)) => drop(fields.append(name, value)),
                     None => log::error!(
-                        "{}: the trailer {name:?} may not be sent as it is",
-                        self.asked
+                        "{}: the trailer {name:?} is not valid in HTTP; it is not sent",
+                        self.summary
                     ),
                 }
             }
@@ -176,25 +178,25 @@ impl Chunks {
     }
 
     fn fail(&mut self, error: io::Error) -> BoxError {
-        self.part = Part::End;
-        let level = if is_the_clients(&error) {
+        self.section = Section::End;
+        let level = if is_caused_by_client(&error) {
             log::Level::Debug
         } else {
             log::Level::Error
         };
         log::log!(
             level,
-            "{}: the body failed after {} bytes: {error}",
-            self.asked,
+            "{}: the response body failed after {} bytes: {error}",
+            self.summary,
             self.sent
         );
         error.into()
     }
 }
 
-/// Whether the answer fails because it is made of the request's body, and that has failed: what clients do every day
-/// has no place among a log's errors.
-fn is_the_clients(error: &io::Error) -> bool {
+/// Returns true if the response failed because the handler reads it from the request's body, and that failed. Clients
+/// cause this every day, so it is not logged as an error.
+fn is_caused_by_client(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|cause| cause.is::<BodyError>())
 }
 
@@ -211,8 +213,8 @@ impl Body for Chunks {
 
     fn is_end_stream(&self) -> bool {
         matches!(
-            (&self.part, self.length),
-            (Part::End, _) | (_, Length::Left(0))
+            (&self.section, self.length),
+            (Section::End, _) | (_, Length::Left(0))
         )
     }
 
@@ -232,42 +234,42 @@ impl Pieces for Chunks {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         loop {
-            match this.part {
-                Part::Data => match ready!(this.poll_data(cx, longest)) {
+            match this.section {
+                Section::Data => match ready!(this.poll_data(cx, longest)) {
                     Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Ok(None) => this.part = Part::Trailers,
+                    Ok(None) => this.section = Section::Trailers,
                     Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
                 },
-                Part::Trailers => {
+                Section::Trailers => {
                     let trailers = ready!(this.poll_trailers(cx));
-                    this.part = Part::End;
+                    this.section = Section::End;
                     return Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))));
                 }
-                Part::End => return Poll::Ready(None),
+                Section::End => return Poll::Ready(None),
             }
         }
     }
 }
 
 thread_local! {
-    /// Where bodies are read into: one for each thread, so that a stream that waits holds no buffer, and so that
-    /// nothing is zeroed for each read.
+    /// The buffer that bodies are read into. It belongs to the thread, so that a waiting stream holds no buffer, and so
+    /// that it is zeroed only once.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Reads once, up to `most` bytes. Readers with a buffer of their own go round it for a piece of this size.
-fn read(reader: &mut Reader, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
-    // taken, not borrowed: a reader may itself poll a body on this thread
+/// Reads once, at most `limit` bytes. A buffered reader bypasses its buffer for a read of [`CHUNK`] bytes.
+fn read(reader: &mut BoxReader, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>> {
+    // taken, not borrowed, because the reader may itself poll another body on this thread
     let mut buffer = BUFFER.take();
     buffer.resize(CHUNK, 0);
     let polled = Pin::new(reader)
-        .poll_read(cx, &mut buffer[..most])
+        .poll_read(cx, &mut buffer[..limit])
         .map(|result| {
             let taken = buffer.get(..result?);
             taken.map(Bytes::copy_from_slice).ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "a reader claims more bytes than it was asked for",
+                    "the reader returned more bytes than its buffer holds",
                 )
             })
         });

@@ -1,13 +1,13 @@
-//! Between hyper and tide: the one place where a tide server answers hyper's requests.
+//! The bridge between hyper and tide.
 //!
-//! A request goes down the list and comes back up: [`target`] checks what it is meant for, [`request`] turns its head
-//! into tide's form and [`reader`] its body, tide answers, [`outcome`] says what became of it, and [`response`] with
-//! [`chunks`], [`problem`] and [`upgrade`] turns the answer into hyper's form. Nothing else in the framework needs to
-//! know what tide looks like.
+//! A request passes through these modules in order: [`target`] checks its target and `Host`, [`request`] converts its
+//! head and [`reader`] its body, tide answers, [`outcome`] sets the status of an error and logs it, and [`response`]
+//! with [`chunks`], [`problem`] and [`upgrade`] converts the answer. No other module of `http` names tide.
 
 mod allow;
 mod chunks;
 #[cfg(fuzzing)]
+#[path = "../../../../tests/fuzz/support/bridge.rs"]
 pub(super) mod fuzz;
 mod outcome;
 mod problem;
@@ -21,8 +21,8 @@ mod upgrade;
 mod tests;
 
 pub(crate) use allow::Allow;
-pub(crate) use outcome::KeepCause;
-pub(crate) use request::Given;
+pub(crate) use outcome::CauseMiddleware;
+pub(crate) use request::RequestContext;
 
 use std::fmt;
 use std::future::ready;
@@ -33,22 +33,22 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::body::BodyLimit;
-use super::{Context, Form, Reply, RequestBody, ResponseBody, Service};
-use reader::{Body, Broken};
-use request::Arrived;
+use super::{Context, ErrorFormat, Reply, RequestBody, ResponseBody, ResponseFuture, Service};
+use reader::{IncomingBody, SharedBodyError};
+use request::TideRequest;
 
 /// A tide server as a [`Service`].
-pub(crate) struct Tide<S>(Arc<Answering<S>>);
+pub(crate) struct Tide<S>(Arc<Bridge<S>>);
 
-/// What all requests of a generation share.
-struct Answering<S> {
+/// The values that all requests of a generation share.
+struct Bridge<S> {
     server: tide::Server<S>,
     allow: Allow,
 }
 
 impl<S: Clone + Send + Sync + 'static> Tide<S> {
     pub(crate) fn new(server: tide::Server<S>, allow: Allow) -> Self {
-        Tide(Arc::new(Answering { server, allow }))
+        Tide(Arc::new(Bridge { server, allow }))
     }
 }
 
@@ -56,72 +56,78 @@ impl<S: Clone + Send + Sync + 'static> Service for Tide<S> {
     fn call(&self, request: hyper::Request<RequestBody>, context: Context) -> Reply {
         let (head, body) = request.into_parts();
         let limit = body.limit();
-        self.0.clone().answer(head, body, limit, context)
+        Reply {
+            response: self.0.clone().answer(head, body, limit, context),
+            permit: None,
+        }
     }
 }
 
-impl<S: Clone + Send + Sync + 'static> Answering<S> {
-    /// One request from its head to the head of its answer.
+impl<S: Clone + Send + Sync + 'static> Bridge<S> {
+    /// Answers one request.
     ///
-    /// What can be done at once is done before and after the future: whatever a future holds is moved with it.
+    /// The request is converted before the future is created, because every value that a future holds is moved with it.
     fn answer(
         self: Arc<Self>,
         head: Parts,
-        body: impl Body,
+        body: impl IncomingBody,
         limit: BodyLimit,
         context: Context,
-    ) -> Reply {
-        let asked = Asked::of(&head);
+    ) -> ResponseFuture {
+        let summary = RequestSummary::of(&head);
         match request::convert(head, body, limit, context) {
-            Ok(Arrived::Request { request, broken }) => Box::pin(async move {
-                let answered = self.server.respond(request).await;
-                self.finish(answered, broken, &asked)
+            Ok(TideRequest::Route {
+                request,
+                body_error,
+            }) => Box::pin(async move {
+                let result = self.server.respond(request).await;
+                self.finish(result, body_error, &summary)
             }),
-            Ok(Arrived::ServerOptions) => Box::pin(ready(problem::no_content())),
-            Err(refusal) => Box::pin(ready(problem::refuse(&refusal, &asked))),
+            Ok(TideRequest::ServerOptions) => Box::pin(ready(problem::no_content())),
+            Err(error) => Box::pin(ready(problem::reject(&error, &summary))),
         }
     }
 
     fn finish(
         &self,
-        answered: tide::http::Result<tide::http::Response>,
-        broken: Option<Broken>,
-        asked: &Asked,
+        result: tide::http::Result<tide::http::Response>,
+        body_error: Option<SharedBodyError>,
+        summary: &RequestSummary,
     ) -> hyper::Response<ResponseBody> {
-        let mut response = response::convert(outcome::settle(answered, broken, asked), asked);
+        let response = outcome::settle(result, body_error, summary);
+        let mut response = response::convert(response, summary);
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-            self.name_methods(response.headers_mut(), asked);
+            self.set_allow(response.headers_mut(), summary);
         }
         response
     }
 
-    fn name_methods(&self, headers: &mut HeaderMap, asked: &Asked) {
+    fn set_allow(&self, headers: &mut HeaderMap, summary: &RequestSummary) {
         if headers.contains_key(ALLOW) {
             return;
         }
-        let path = target::path(&asked.uri);
-        headers.extend(
-            path.and_then(|path| self.allow.methods(&path))
-                .map(|methods| (ALLOW, methods)),
-        );
+        let methods = target::path(&summary.uri).and_then(|path| self.allow.methods(&path));
+        if let Some(methods) = methods {
+            headers.insert(ALLOW, methods);
+        }
     }
 }
 
-/// What was asked, for the lines of the log, the rules of HEAD and the form of an error.
+/// The parts of a request that its answer depends on after tide has taken the request: for log lines, for HEAD, and for
+/// the format of an error.
 #[derive(Clone)]
-pub(super) struct Asked {
+pub(super) struct RequestSummary {
     method: Method,
     uri: Uri,
     version: Version,
-    /// In which form an error is to be told.
     accept: Option<HeaderValue>,
 }
 
-impl Asked {
+impl RequestSummary {
     fn of(head: &Parts) -> Self {
-        // cheap: a standard method is a number, the others share the buffer that they were parsed from
+        // cheap: a standard method is a number, and the other values share the buffer that they were parsed from
         let accept = head.headers.get(ACCEPT).cloned();
-        Asked {
+        RequestSummary {
             method: head.method.clone(),
             uri: head.uri.clone(),
             version: head.version,
@@ -129,8 +135,8 @@ impl Asked {
         }
     }
 
-    fn form(&self) -> Form {
-        Form::of(self.accept.as_ref())
+    fn error_format(&self) -> ErrorFormat {
+        ErrorFormat::of(self.accept.as_ref())
     }
 
     fn is_head(&self) -> bool {
@@ -138,7 +144,7 @@ impl Asked {
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.uri.path())
     }

@@ -1,4 +1,4 @@
-//! What became of a request: the error behind the answer, and the line of the log that names it.
+//! The error behind a response: its status, and its line in the log.
 
 use std::error::Error as StdError;
 
@@ -6,19 +6,21 @@ use tide::http::headers::CONNECTION;
 use tide::http::Response;
 use tide::{Middleware, Next, Request, StatusCode};
 
-use super::reader::Broken;
-use super::Asked;
+use super::reader::SharedBodyError;
+use super::RequestSummary;
 use crate::error::chain;
 use crate::http::BodyError;
 
-/// An error and its sources, in the extensions of the response that stands for it.
-pub(super) struct Cause(pub(super) String);
+/// The text of an error and of its sources, stored in the extensions of the error's response.
+pub(super) struct ErrorCause(pub(super) String);
 
-/// The outermost middleware: `Server::respond` gives back a response without its error, so this keeps what it said.
-pub(crate) struct KeepCause;
+/// Stores the error of a response in the response's extensions.
+///
+/// It must be the outermost middleware, because `Server::respond` returns a response without its error.
+pub(crate) struct CauseMiddleware;
 
 #[tide::utils::async_trait]
-impl<S: Clone + Send + Sync + 'static> Middleware<S> for KeepCause {
+impl<S: Clone + Send + Sync + 'static> Middleware<S> for CauseMiddleware {
     async fn handle(&self, request: Request<S>, next: Next<'_, S>) -> tide::Result {
         let mut response = next.run(request).await;
         match response.error() {
@@ -26,47 +28,53 @@ impl<S: Clone + Send + Sync + 'static> Middleware<S> for KeepCause {
                 let cause = cause(error);
                 response.insert_ext(cause);
             }
-            // a middleware between a nested application and here may have dealt with it
+            // a nested application may have stored a cause, and a middleware outside it may have handled the error
             None => {
                 AsMut::<Response>::as_mut(&mut response)
                     .ext_mut()
-                    .remove::<Cause>();
+                    .remove::<ErrorCause>();
             }
         }
         Ok(response)
     }
 }
 
-fn cause(error: &tide::Error) -> Cause {
+fn cause(error: &tide::Error) -> ErrorCause {
     let error: &(dyn StdError + 'static) = error.as_ref();
-    Cause(chain(error))
+    ErrorCause(chain(error))
 }
 
-/// Settles the status of an answer, and logs the error behind a 5xx once.
+/// Returns the response with its final status, and logs the error behind a 5xx once.
 pub(super) fn settle(
-    answered: tide::http::Result<Response>,
-    broken: Option<Broken>,
-    asked: &Asked,
+    result: tide::http::Result<Response>,
+    body_error: Option<SharedBodyError>,
+    summary: &RequestSummary,
 ) -> Response {
-    let mut response = answered.unwrap_or_else(|error| {
+    let mut response = result.unwrap_or_else(|error| {
         let mut response = Response::new(error.status());
         response.ext_mut().insert(cause(&error));
         response
     });
-    if let Some(error) = broken.and_then(|broken| broken.get().copied()) {
-        blame_body(&mut response, error);
+    if let Some(error) = body_error.and_then(|error| error.get().copied()) {
+        use_status_of(&mut response, error);
     }
     if response.status().is_server_error() {
-        if let Some(Cause(cause)) = response.ext().get() {
+        if let Some(ErrorCause(cause)) = response.ext().get() {
             let status = response.status();
-            log::error!("{asked}: {} {}: {cause}", status, status.canonical_reason());
+            log::error!(
+                "{summary}: {} {}: {cause}",
+                status,
+                status.canonical_reason()
+            );
         }
     }
     response
 }
 
-/// A handler that could not read the body and answers with an error means that error; tide would make it 422 or 500.
-fn blame_body(response: &mut Response, error: BodyError) {
+/// Gives an error response the status of the error that ended the request's body.
+///
+/// The handler could not read the body and therefore answered with an error. tide's status for it would be 422 or 500.
+fn use_status_of(response: &mut Response, error: BodyError) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return;

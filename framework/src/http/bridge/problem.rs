@@ -1,57 +1,61 @@
-//! Answers that say what went wrong, where an error came without a body.
+//! Error responses of the bridge.
 
 use hyper::header::{HeaderValue, CONNECTION, CONTENT_LENGTH};
 use hyper::StatusCode;
 
-use super::Asked;
-pub(super) use crate::http::problem::{describe, Known};
+use super::RequestSummary;
+pub(super) use crate::http::problem::{describe, ErrorInfo};
 use crate::http::ResponseBody;
 
-/// A request that no route may see, and why.
+/// The error of a request that is rejected before any route receives it.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct RequestError {
     pub(super) status: StatusCode,
     detail: &'static str,
-    then: Then,
+    connection: ConnectionAfterError,
 }
 
-/// What becomes of the connection of a request that is refused.
+/// The future of the connection after a rejected request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// It is understood what it was, and where it ends.
-    Keep,
-    /// Who sends what is no request for us may not mean what follows as one either.
+enum ConnectionAfterError {
+    /// The request is valid HTTP, so its end is known.
+    KeepAlive,
+    /// The request is malformed. The bytes behind it may not be the request that the client meant.
     Close,
 }
 
-impl Refusal {
+impl RequestError {
+    /// The error of a malformed request.
     pub(super) const fn new(status: StatusCode, detail: &'static str) -> Self {
-        Refusal {
+        RequestError {
             status,
             detail,
-            then: Then::Close,
+            connection: ConnectionAfterError::Close,
         }
     }
 
-    /// The same, for a request that is sound in itself.
-    pub(super) const fn of_sound_request(status: StatusCode, detail: &'static str) -> Self {
-        Refusal {
+    /// The error of a request that is valid HTTP but not supported.
+    pub(super) const fn unsupported(status: StatusCode, detail: &'static str) -> Self {
+        RequestError {
             status,
             detail,
-            then: Then::Keep,
+            connection: ConnectionAfterError::KeepAlive,
         }
     }
 }
 
-/// The answer to a request that went no further than the bridge.
-pub(super) fn refuse(refusal: &Refusal, asked: &Asked) -> hyper::Response<ResponseBody> {
+/// Answers a request that was rejected by the bridge.
+pub(super) fn reject(
+    error: &RequestError,
+    summary: &RequestSummary,
+) -> hyper::Response<ResponseBody> {
     log::debug!(
-        "{asked}: refused with {}: {}",
-        refusal.status,
-        refusal.detail
+        "{summary}: rejected with {}: {}",
+        error.status,
+        error.detail
     );
-    let mut response = whole(refusal.status, &Known::Detail(refusal.detail), asked);
-    if refusal.then == Then::Close {
+    let mut response = response(error.status, &ErrorInfo::Detail(error.detail), summary);
+    if error.connection == ConnectionAfterError::Close {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -59,16 +63,16 @@ pub(super) fn refuse(refusal: &Refusal, asked: &Asked) -> hyper::Response<Respon
     response
 }
 
-/// An answer that is nothing but its problem details.
-pub(super) fn whole(
+/// Returns an error response with nothing but its problem details.
+pub(super) fn response(
     status: StatusCode,
-    known: &Known<'_>,
-    asked: &Asked,
+    info: &ErrorInfo<'_>,
+    summary: &RequestSummary,
 ) -> hyper::Response<ResponseBody> {
     let mut response = hyper::Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
-    let body = describe(response.headers_mut(), status, known, asked.form());
-    if asked.is_head() {
+    let body = describe(response.headers_mut(), status, info, summary.error_format());
+    if summary.is_head() {
         response
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -78,7 +82,7 @@ pub(super) fn whole(
     response
 }
 
-/// The answer to a question about the server as a whole.
+/// Answers `OPTIONS *`.
 pub(super) fn no_content() -> hyper::Response<ResponseBody> {
     let mut response = hyper::Response::new(ResponseBody::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;

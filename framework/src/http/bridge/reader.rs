@@ -1,4 +1,4 @@
-//! A request's body as tide reads it: hyper's frames as an `AsyncBufRead`.
+//! Request bodies: hyper's frames, converted to the `AsyncBufRead` that tide reads.
 
 use std::io;
 use std::pin::{pin, Pin};
@@ -14,60 +14,59 @@ use tide::http::trailers::{self, Trailers};
 
 use crate::http::BodyError;
 
-/// What a request's body has to be to go to tide. `RequestBody` is; tests make their own.
-pub(super) trait Body:
+/// The body of a request that the bridge accepts: `RequestBody`, or a body of a test.
+pub(super) trait IncomingBody:
     http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static
 {
 }
 
-impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static> Body
-    for B
+impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static>
+    IncomingBody for B
 {
 }
 
-/// Why the body of a request could not be read, told by its reader to whoever answers.
-pub(super) type Broken = Arc<OnceLock<BodyError>>;
+/// The error that ended the request's body. The reader sets it, and the conversion of the response reads it.
+pub(super) type SharedBodyError = Arc<OnceLock<BodyError>>;
 
-/// Reads frames as they are asked for, never ahead.
-pub(super) struct Reader<B> {
+/// Reads one frame at a time, and only when tide reads.
+pub(super) struct BodyReader<B> {
     chunk: Bytes,
-    rest: Rest<B>,
-    /// Where the answer learns why reading failed.
-    broken: Broken,
+    remaining: Remaining<B>,
+    error: SharedBodyError,
     trailers: Option<trailers::Sender>,
 }
 
-/// What is still to come after the chunk at hand.
-enum Rest<B> {
+/// The rest of the body after the current chunk.
+enum Remaining<B> {
     Frames(B),
-    /// The body was dropped at once at its end: that frees the connection while the handler still works.
+    /// The body was dropped when it ended, which frees the connection while the handler still works.
     Ended,
     Failed(BodyError),
 }
 
-impl<B: Body> Reader<B> {
-    pub(super) fn new(body: B, broken: Broken, trailers: Option<trailers::Sender>) -> Self {
-        Reader {
+impl<B: IncomingBody> BodyReader<B> {
+    pub(super) fn new(body: B, error: SharedBodyError, trailers: Option<trailers::Sender>) -> Self {
+        BodyReader {
             chunk: Bytes::new(),
-            rest: Rest::Frames(body),
-            broken,
+            remaining: Remaining::Frames(body),
+            error,
             trailers,
         }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.chunk.is_empty() {
-            let body = match &mut self.rest {
-                Rest::Frames(body) => body,
-                Rest::Ended => return Poll::Ready(Ok(())),
-                Rest::Failed(error) => return Poll::Ready(Err(io_error(*error))),
+            let body = match &mut self.remaining {
+                Remaining::Frames(body) => body,
+                Remaining::Ended => return Poll::Ready(Ok(())),
+                Remaining::Failed(error) => return Poll::Ready(Err(io_error(*error))),
             };
             match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let ended = body.is_end_stream();
                     match frame.into_data() {
                         Ok(data) => self.chunk = data,
-                        Err(frame) => self.deliver(frame.into_trailers().ok(), cx),
+                        Err(frame) => self.send_trailers(frame.into_trailers().ok(), cx),
                     }
                     if ended {
                         self.end();
@@ -80,26 +79,26 @@ impl<B: Body> Reader<B> {
         Poll::Ready(Ok(()))
     }
 
-    fn deliver(&mut self, fields: Option<HeaderMap>, cx: &mut Context<'_>) {
+    fn send_trailers(&mut self, fields: Option<HeaderMap>, cx: &mut Context<'_>) {
         if let (Some(fields), Some(sender)) = (fields, self.trailers.take()) {
-            // the channel is empty and takes one: this is ready at once
+            // the channel is empty and holds one value, so the future is ready at once
             let _ = pin!(sender.send(trailers(&fields))).poll(cx);
         }
     }
 
     fn end(&mut self) {
-        self.rest = Rest::Ended;
+        self.remaining = Remaining::Ended;
         self.trailers = None;
     }
 
     fn fail(&mut self, error: BodyError) {
-        let _ = self.broken.set(error);
-        self.rest = Rest::Failed(error);
+        let _ = self.error.set(error);
+        self.remaining = Remaining::Failed(error);
         self.trailers = None;
     }
 }
 
-/// Fields that are not ASCII cannot be said in tide's types and are left out.
+/// Converts trailers. Fields that are not ASCII are left out, because tide's types cannot hold them.
 fn trailers(fields: &HeaderMap) -> Trailers {
     let mut trailers = Trailers::new();
     for (name, value) in fields {
@@ -120,7 +119,7 @@ fn io_error(error: BodyError) -> io::Error {
     io::Error::new(kind, error)
 }
 
-impl<B: Body> AsyncBufRead for Reader<B> {
+impl<B: IncomingBody> AsyncBufRead for BodyReader<B> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         ready!(this.poll_chunk(cx))?;
@@ -133,7 +132,7 @@ impl<B: Body> AsyncBufRead for Reader<B> {
     }
 }
 
-impl<B: Body> AsyncRead for Reader<B> {
+impl<B: IncomingBody> AsyncRead for BodyReader<B> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

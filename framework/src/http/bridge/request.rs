@@ -1,9 +1,8 @@
-//! A request's head, from hyper's types to tide's.
+//! Converts the head of a request from hyper's types to tide's.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use hyper::header::{HeaderValue, CONTENT_TYPE, COOKIE, UPGRADE};
 use hyper::http::request::Parts;
@@ -11,95 +10,95 @@ use hyper::{HeaderMap, StatusCode, Version};
 use tide::http::headers::{self, HeaderName, Headers};
 use tide::http::{Method, Request};
 
-use super::problem::Refusal;
-use super::reader::{Body, Broken, Reader};
+use super::problem::RequestError;
+use super::reader::{BodyReader, IncomingBody, SharedBodyError};
 use super::target::Target;
 use crate::http::body::BodyLimit;
-use crate::http::{Client, Context};
-use crate::sync::token::Token;
+use crate::http::{Client, Context, DrainSignal};
 
-/// What the framework gives a request on its way: found in its extensions.
-pub(crate) struct Given {
-    /// Who asks.
+/// The framework's values for a request, stored in its extensions.
+pub(crate) struct RequestContext {
     pub(crate) client: Client,
-    /// Told when the generation that answers is to finish.
-    pub(crate) draining: Token,
-    /// Over how long what then has to end is spread.
-    pub(crate) spread: Duration,
-    /// How much of the body is taken.
+    /// The drain of the generation that answers.
+    pub(crate) drain: DrainSignal,
+    /// The limit on the request's body.
     pub(crate) limit: BodyLimit,
 }
 
-/// A request that may be answered.
+/// A valid request.
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one for each request, moved once; a box would cost more"
+    reason = "it is moved once for each request; a box would cost more"
 )]
-pub(super) enum Arrived {
-    /// One for a route. `broken` is there where a body is.
-    Request {
+pub(super) enum TideRequest {
+    /// A request for a route. `body_error` is set if there is a body.
+    Route {
         request: Request,
-        broken: Option<Broken>,
+        body_error: Option<SharedBodyError>,
     },
-    /// `OPTIONS *`, which no route stands for.
+    /// `OPTIONS *`, which concerns the server as a whole and has no route.
     ServerOptions,
 }
 
-pub(super) fn convert<B: Body>(
+pub(super) fn convert<B: IncomingBody>(
     head: Parts,
     body: B,
     limit: BodyLimit,
     context: Context,
-) -> Result<Arrived, Refusal> {
+) -> Result<TideRequest, RequestError> {
     let method = method(&head.method)?;
     let (url, authority) = match Target::of(&head, &context.endpoints.local)? {
         Target::Resource { url, authority } => (url, authority),
-        Target::Server => return Ok(Arrived::ServerOptions),
+        Target::Server => return Ok(TideRequest::ServerOptions),
     };
     let mut request = Request::new(method, url);
     request.set_version(Some(version(head.version)));
     request.set_peer_addr(Some(context.endpoints.peer.as_str()));
     request.set_local_addr(Some(&*context.endpoints.local));
-    copy(&head.headers, request.as_mut(), head.version)?;
+    copy_headers(&head.headers, request.as_mut(), head.version)?;
     if let Some(authority) = authority {
         request.insert_header(headers::HOST, authority);
     }
-    let broken = (!body.is_end_stream()).then(|| attach(&mut request, body, &head.headers));
-    let Context {
+    let body_error =
+        (!body.is_end_stream()).then(|| attach_body(&mut request, body, &head.headers));
+    let Context { client, drain, .. } = context;
+    request.ext_mut().insert(RequestContext {
         client,
-        draining,
-        spread,
-        ..
-    } = context;
-    request.ext_mut().insert(Given {
-        client,
-        draining,
-        spread,
+        drain,
         limit,
     });
-    Ok(Arrived::Request { request, broken })
+    Ok(TideRequest::Route {
+        request,
+        body_error,
+    })
 }
 
-/// Gives the request its body, which is not polled before a handler reads it: so "100 Continue" is not sent either.
-fn attach<B: Body>(request: &mut Request, body: B, headers: &HeaderMap) -> Broken {
-    let broken = Broken::default();
+/// Sets the body of the request. It is not polled before the handler reads it, so "100 Continue" is not sent before
+/// either.
+fn attach_body<B: IncomingBody>(
+    request: &mut Request,
+    body: B,
+    headers: &HeaderMap,
+) -> SharedBodyError {
+    let body_error = SharedBodyError::default();
     let length = body
         .size_hint()
         .exact()
         .and_then(|length| usize::try_from(length).ok());
-    // only a body in chunks can have trailers, and whoever asks for them waits for the body to end
+    // only a body of unknown length can have trailers, and a handler that waits for them waits for the body's end
     let trailers = length.is_none().then(|| request.send_trailers());
-    let reader = Reader::new(body, broken.clone(), trailers);
+    let reader = BodyReader::new(body, body_error.clone(), trailers);
     request.set_body(tide::Body::from_reader(reader, length));
     if !headers.contains_key(CONTENT_TYPE) {
-        // set_body names a type where the client named none
+        // set_body sets a type even if the client sent none
         request.remove_header(headers::CONTENT_TYPE);
     }
-    broken
+    body_error
 }
 
-/// tide's methods are a closed list, and methods are case-sensitive.
-fn method(method: &hyper::Method) -> Result<Method, Refusal> {
+/// Converts a method. tide supports a closed list of methods, and parses them in any case, but methods are
+/// case-sensitive.
+fn method(method: &hyper::Method) -> Result<Method, RequestError> {
     match *method {
         hyper::Method::GET => Ok(Method::Get),
         hyper::Method::POST => Ok(Method::Post),
@@ -122,13 +121,18 @@ fn version(version: Version) -> tide::http::Version {
     }
 }
 
-const UNKNOWN_METHOD: Refusal =
-    Refusal::of_sound_request(StatusCode::NOT_IMPLEMENTED, "the method is not known here");
-const BAD_HEADER: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "a header is not plain ASCII");
+const UNKNOWN_METHOD: RequestError =
+    RequestError::unsupported(StatusCode::NOT_IMPLEMENTED, "the method is not supported");
+const BAD_HEADER: RequestError =
+    RequestError::new(StatusCode::BAD_REQUEST, "a header is not plain ASCII");
 
-fn copy(from: &HeaderMap, into: &mut Headers, version: Version) -> Result<(), Refusal> {
-    make_room(into, from.keys_len());
-    // values of one name come one after the other
+fn copy_headers(
+    from: &HeaderMap,
+    into: &mut Headers,
+    version: Version,
+) -> Result<(), RequestError> {
+    reserve(into, from.keys_len());
+    // hyper's iterator returns the values of one name in sequence
     let mut last = None;
     for (name, value) in from {
         let repeated = last.replace(name) == Some(name);
@@ -138,10 +142,10 @@ fn copy(from: &HeaderMap, into: &mut Headers, version: Version) -> Result<(), Re
             // RFC 9113, section 8.2.3: HTTP/2 may send each cookie in a field of its own
             COOKIE if version == Version::HTTP_2 => {
                 if !repeated {
-                    let crumbs = from.get_all(name).iter().map(text);
+                    let cookies = from.get_all(name).iter().map(text);
                     into.insert(
                         headers::COOKIE,
-                        crumbs.collect::<Result<Vec<_>, _>>()?.join("; "),
+                        cookies.collect::<Result<Vec<_>, _>>()?.join("; "),
                     );
                 }
             }
@@ -152,35 +156,37 @@ fn copy(from: &HeaderMap, into: &mut Headers, version: Version) -> Result<(), Re
     Ok(())
 }
 
-/// Headers with the room for as many as a browser sends. They cannot be made with it, but a copy has what its original
-/// had; filling them one by one instead would hash each name three times over.
-fn make_room(headers: &mut Headers, names: usize) {
-    static ROOMY: OnceLock<Headers> = OnceLock::new();
-    /// What fits without more room, and what fits into the room there is.
+/// Gives empty headers the capacity for the headers of a browser, so that the map does not grow step by step, which
+/// would hash each name three times.
+///
+/// http-types has no constructor with a capacity, but a clone keeps the capacity of its original.
+fn reserve(headers: &mut Headers, names: usize) {
+    static WITH_CAPACITY: OnceLock<Headers> = OnceLock::new();
+    /// The numbers of names that exceed the capacity of new headers and fit into this one.
     const WORTH_IT: RangeInclusive<usize> = 4..=14;
     if WORTH_IT.contains(&names) {
-        headers.clone_from(ROOMY.get_or_init(|| {
+        headers.clone_from(WITH_CAPACITY.get_or_init(|| {
             let mut request = Request::new(Method::Get, "http://localhost/");
             let names: Vec<String> = (0..*WORTH_IT.end())
                 .map(|number| format!("n{number}"))
                 .collect();
-            names
-                .iter()
-                .for_each(|name| request.append_header(&**name, ""));
-            names
-                .iter()
-                .for_each(|name| drop(request.remove_header(&**name)));
+            for name in &names {
+                request.append_header(&**name, "");
+            }
+            for name in &names {
+                request.remove_header(&**name);
+            }
             AsRef::<Headers>::as_ref(&request).clone()
         }));
     }
 }
 
-fn text(value: &HeaderValue) -> Result<&str, Refusal> {
+fn text(value: &HeaderValue) -> Result<&str, RequestError> {
     value.to_str().map_err(|_| BAD_HEADER)
 }
 
-/// Names that http-types knows cost nothing; any other is copied.
-fn header_name(name: &hyper::header::HeaderName) -> Result<HeaderName, Refusal> {
+/// Converts a name. A name that http-types has as a constant is not copied.
+fn header_name(name: &hyper::header::HeaderName) -> Result<HeaderName, RequestError> {
     use hyper::header as known;
     Ok(match *name {
         known::ACCEPT => headers::ACCEPT,

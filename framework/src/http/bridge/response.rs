@@ -1,4 +1,4 @@
-//! An answer, from tide's types to hyper's.
+//! Converts a response from tide's types to hyper's.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -9,38 +9,41 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{StatusCode, Version};
 use tide::http::headers::HeaderValues;
 
-use super::chunks::{Chunks, Length, Source};
-use super::outcome::Cause;
-use super::problem::{self, Known};
-use super::{upgrade, Asked};
+use super::chunks::{BodySource, Chunks, Length};
+use super::outcome::ErrorCause;
+use super::problem::{self, ErrorInfo};
+use super::{upgrade, RequestSummary};
 use crate::http::ResponseBody;
 
-/// A body up to this length is sent with its head, if it is there already.
+/// A body up to this length in bytes is sent with its head, if it can be read without waiting.
 const SHORT: usize = 64 << 10;
 
-/// The same over HTTP/2, where many responses wait for one client.
+/// The same over HTTP/2, where many responses of one connection may wait.
 const SHORT_OF_MANY: usize = 16 << 10;
 
 type Response = tide::http::Response;
 
-/// Why an answer cannot be sent as the handler meant it; the client gets a 500.
-struct Fault(String);
+/// The reason why the handler's response cannot be sent. The client receives a 500.
+struct InvalidResponse(String);
 
-pub(super) fn convert(from: Response, asked: &Asked) -> hyper::Response<ResponseBody> {
-    match try_convert(from, asked) {
+pub(super) fn convert(from: Response, summary: &RequestSummary) -> hyper::Response<ResponseBody> {
+    match try_convert(from, summary) {
         Ok(response) => response,
-        Err(Fault(why)) => {
-            log::error!("{asked}: 500 Internal Server Error: {why}");
-            problem::whole(
+        Err(InvalidResponse(reason)) => {
+            log::error!("{summary}: 500 Internal Server Error: {reason}");
+            problem::response(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                &Known::Cause(&why),
-                asked,
+                &ErrorInfo::Cause(&reason),
+                summary,
             )
         }
     }
 }
 
-fn try_convert(mut from: Response, asked: &Asked) -> Result<hyper::Response<ResponseBody>, Fault> {
+fn try_convert(
+    mut from: Response,
+    summary: &RequestSummary,
+) -> Result<hyper::Response<ResponseBody>, InvalidResponse> {
     let status = status(&from)?;
     let mut response = hyper::Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
@@ -48,52 +51,54 @@ fn try_convert(mut from: Response, asked: &Asked) -> Result<hyper::Response<Resp
     if status == StatusCode::SWITCHING_PROTOCOLS {
         response.extensions_mut().insert(upgrade::of(&mut from));
     } else if has_body(status) {
-        *response.body_mut() = body(from, &mut response, asked)?;
+        *response.body_mut() = body(from, &mut response, summary)?;
     }
     Ok(response)
 }
 
-/// A 101 needs somebody who takes the connection; every other 1xx would not be the answer, but come before it.
-fn status(from: &Response) -> Result<StatusCode, Fault> {
+/// Converts the status. A 101 needs a handler that takes the connection. Every other 1xx is an interim response, which
+/// a handler cannot send.
+fn status(from: &Response) -> Result<StatusCode, InvalidResponse> {
     let code = u16::from(from.status());
-    let status =
-        StatusCode::from_u16(code).map_err(|error| Fault(format!("status {code}: {error}")))?;
+    let status = StatusCode::from_u16(code)
+        .map_err(|error| InvalidResponse(format!("status {code}: {error}")))?;
     match status {
         StatusCode::SWITCHING_PROTOCOLS if from.has_upgrade() => Ok(status),
-        _ if status.is_informational() => {
-            Err(Fault(format!("a handler cannot answer with status {code}")))
-        }
+        _ if status.is_informational() => Err(InvalidResponse(format!(
+            "a handler cannot answer with status {code}"
+        ))),
         _ => Ok(status),
     }
 }
 
-/// RFC 9110, section 6.4.1.
+/// Returns true if a response with this status may have a body (RFC 9110, section 6.4.1).
 fn has_body(status: StatusCode) -> bool {
     !status.is_informational()
         && status != StatusCode::NO_CONTENT
         && status != StatusCode::NOT_MODIFIED
 }
 
-/// The handler's headers, without those that frame the body or belong to the connection: hyper writes these.
-fn headers(from: &Response, status: StatusCode) -> Result<HeaderMap, Fault> {
+/// Converts the headers, without the ones that frame the body or concern the connection, which hyper writes.
+fn headers(from: &Response, status: StatusCode) -> Result<HeaderMap, InvalidResponse> {
     let headers: &tide::http::Headers = from.as_ref();
-    // room for a type or a length that is added later
+    // two more for a type and a length, which may be added later
     let mut into = HeaderMap::with_capacity(headers.names().count() + 2);
     for (name, values) in headers {
-        let name = HeaderName::from_bytes(name.as_str().as_bytes())
-            .map_err(|_| Fault(format!("{:?} is not the name of a header", name.as_str())))?;
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|_| {
+            InvalidResponse(format!("{:?} is not a valid header name", name.as_str()))
+        })?;
         match name {
             header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::TE => {}
-            header::UPGRADE if !may_name_protocols(status) => {}
+            header::UPGRADE if !may_have_upgrade(status) => {}
             header::CONNECTION => {
-                if let Some(option) = connection(values, status) {
+                if let Some(option) = connection_option(values, status) {
                     into.insert(name, HeaderValue::from_static(option));
                 }
             }
             _ if name == "keep-alive" || name == "proxy-connection" => {}
             _ => {
                 for value in values {
-                    into.append(name.clone(), checked(&name, value.as_str())?);
+                    into.append(name.clone(), header_value(&name, value.as_str())?);
                 }
             }
         }
@@ -101,53 +106,54 @@ fn headers(from: &Response, status: StatusCode) -> Result<HeaderMap, Fault> {
     Ok(into)
 }
 
-/// http-types takes a value with a line break in it: sent as it is, the rest would be a header or an answer of its own.
-fn checked(name: &HeaderName, value: &str) -> Result<HeaderValue, Fault> {
-    // the value itself may be a secret, and has no place in the log
+/// Converts a value. http-types accepts a line break in a value, but the client would read the text after it as another
+/// header or another response.
+fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, InvalidResponse> {
+    // the log must not contain the value, which may be a secret
     HeaderValue::from_str(value).map_err(|_| {
-        Fault(format!(
-            "the value of the header {name} has a line break or a control character"
+        InvalidResponse(format!(
+            "the value of the header {name} contains a line break or a control character"
         ))
     })
 }
 
-fn may_name_protocols(status: StatusCode) -> bool {
+fn may_have_upgrade(status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::UPGRADE_REQUIRED
 }
 
-/// What a handler may decide about the connection: to close it, or to change its protocol.
-fn connection(values: &HeaderValues, status: StatusCode) -> Option<&'static str> {
-    let says = |option: &str| {
+/// Returns the only option of `Connection` that a handler may set: to close, or to change the protocol.
+fn connection_option(values: &HeaderValues, status: StatusCode) -> Option<&'static str> {
+    let contains = |option: &str| {
         let options = values.iter().flat_map(|value| value.as_str().split(','));
         options
             .map(str::trim)
-            .any(|said| said.eq_ignore_ascii_case(option))
+            .any(|other| other.eq_ignore_ascii_case(option))
     };
     match status {
         StatusCode::SWITCHING_PROTOCOLS => Some("upgrade"),
-        _ if says("close") => Some("close"),
-        StatusCode::UPGRADE_REQUIRED if says("upgrade") => Some("upgrade"),
+        _ if contains("close") => Some("close"),
+        StatusCode::UPGRADE_REQUIRED if contains("upgrade") => Some("upgrade"),
         _ => None,
     }
 }
 
-/// The body in its cheapest form; adds the headers that depend on it.
+/// Converts the body to its cheapest form, and adds the headers that depend on it.
 fn body(
     mut from: Response,
     into: &mut hyper::Response<ResponseBody>,
-    asked: &Asked,
-) -> Result<ResponseBody, Fault> {
+    summary: &RequestSummary,
+) -> Result<ResponseBody, InvalidResponse> {
     let status = into.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if from.len() == Some(0) && is_error {
-        let known = from
+        let info = from
             .ext()
-            .get::<Cause>()
-            .map_or(Known::Nothing, |Cause(cause)| Known::Cause(cause));
-        let details = problem::describe(into.headers_mut(), status, &known, asked.form());
-        return Ok(full(details, into, asked));
+            .get::<ErrorCause>()
+            .map_or(ErrorInfo::None, |ErrorCause(cause)| ErrorInfo::Cause(cause));
+        let details = problem::describe(into.headers_mut(), status, &info, summary.error_format());
+        return Ok(full(details, into, summary));
     }
-    if asked.is_head() {
+    if summary.is_head() {
         if let Some(length) = length_for_head(&from) {
             into.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
@@ -155,14 +161,18 @@ fn body(
     }
     match from.len() {
         Some(0) => Ok(ResponseBody::Empty),
-        // only chunks can carry trailers
-        Some(length) if !from.has_trailers() => sized(&mut from, length, asked),
-        _ => Ok(stream(Source::of(&mut from), Length::Unknown, asked)),
+        // a body of known length cannot have trailers
+        Some(length) if !from.has_trailers() => sized(&mut from, length, summary),
+        _ => Ok(stream(BodySource::of(&mut from), Length::Unknown, summary)),
     }
 }
 
-fn full(bytes: Bytes, into: &mut hyper::Response<ResponseBody>, asked: &Asked) -> ResponseBody {
-    if asked.is_head() {
+fn full(
+    bytes: Bytes,
+    into: &mut hyper::Response<ResponseBody>,
+    summary: &RequestSummary,
+) -> ResponseBody {
+    if summary.is_head() {
         into.headers_mut()
             .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         return ResponseBody::Empty;
@@ -170,79 +180,88 @@ fn full(bytes: Bytes, into: &mut hyper::Response<ResponseBody>, asked: &Asked) -
     ResponseBody::Full(bytes)
 }
 
-/// The length that GET would have: that of the body, or, where a handler made none for HEAD, what its header says.
+/// Returns the length that the response to GET would have: the body's, or the handler's `Content-Length` if it made no
+/// body for HEAD.
 fn length_for_head(from: &Response) -> Option<HeaderValue> {
     match from.len() {
         Some(0) => {
-            let said = from
+            let length = from
                 .header(tide::http::headers::CONTENT_LENGTH)?
                 .last()
                 .as_str();
-            said.parse::<u64>().ok().map(HeaderValue::from)
+            length.parse::<u64>().ok().map(HeaderValue::from)
         }
         length => length.map(HeaderValue::from),
     }
 }
 
-/// A body of known length: in one piece if it is short and there already, else as it comes.
-fn sized(from: &mut Response, length: usize, asked: &Asked) -> Result<ResponseBody, Fault> {
-    let mut source = Source::of(from);
-    let short = if asked.version == Version::HTTP_2 {
+/// Converts a body of known length. A short body that can be read without waiting becomes one buffer; any other is
+/// streamed.
+fn sized(
+    from: &mut Response,
+    length: usize,
+    summary: &RequestSummary,
+) -> Result<ResponseBody, InvalidResponse> {
+    let mut source = BodySource::of(from);
+    let short = if summary.version == Version::HTTP_2 {
         SHORT_OF_MANY
     } else {
         SHORT
     };
     if length > short {
-        return Ok(stream(source, Length::Left(length as u64), asked));
+        return Ok(stream(source, Length::Left(length as u64), summary));
     }
-    match gather(&mut source, length)? {
-        Gathered::All(bytes) => Ok(ResponseBody::Full(bytes)),
-        Gathered::Some(bytes) => {
-            source.put_back(bytes);
-            Ok(stream(source, Length::Left(length as u64), asked))
+    match prefetch(&mut source, length)? {
+        Prefetch::Complete(bytes) => Ok(ResponseBody::Full(bytes)),
+        Prefetch::Partial(bytes) => {
+            source.prepend(bytes);
+            Ok(stream(source, Length::Left(length as u64), summary))
         }
     }
 }
 
-enum Gathered {
-    All(Bytes),
-    /// What was there without waiting.
-    Some(Bytes),
+/// The result of reading a body without waiting.
+enum Prefetch {
+    Complete(Bytes),
+    /// The bytes before the first read that would have waited.
+    Partial(Bytes),
 }
 
-/// Reads what is there, up to `length`. It does not wait for more, and need not be woken: what is not all there is polled
-/// again as a stream.
-fn gather(source: &mut Source, length: usize) -> Result<Gathered, Fault> {
+/// Reads up to `length` bytes without waiting. No waker is needed, because an incomplete body is polled again as a
+/// stream.
+fn prefetch(source: &mut BodySource, length: usize) -> Result<Prefetch, InvalidResponse> {
     let mut cx = Context::from_waker(Waker::noop());
-    let mut gathered = BytesMut::new();
+    let mut bytes = BytesMut::new();
     loop {
         let chunk = match Pin::new(&mut source.reader).poll_fill_buf(&mut cx) {
             Poll::Ready(Ok([])) => {
-                let got = gathered.len();
-                return Err(Fault(format!(
-                    "the body ended after {got} of {length} bytes"
+                let read = bytes.len();
+                return Err(InvalidResponse(format!(
+                    "the response body ended after {read} of {length} bytes"
                 )));
             }
-            Poll::Ready(Ok(chunk)) => &chunk[..chunk.len().min(length - gathered.len())],
+            Poll::Ready(Ok(chunk)) => &chunk[..chunk.len().min(length - bytes.len())],
             Poll::Ready(Err(error)) => {
-                return Err(Fault(format!("the body could not be read: {error}")))
+                return Err(InvalidResponse(format!(
+                    "the response body could not be read: {error}"
+                )))
             }
-            Poll::Pending => return Ok(Gathered::Some(gathered.freeze())),
+            Poll::Pending => return Ok(Prefetch::Partial(bytes.freeze())),
         };
         let taken = chunk.len();
         if taken == length {
-            // most bodies come in one piece: one buffer of the right size, one copy
-            return Ok(Gathered::All(Bytes::copy_from_slice(chunk)));
+            // most bodies are in one piece, which takes one buffer of the right size and one copy
+            return Ok(Prefetch::Complete(Bytes::copy_from_slice(chunk)));
         }
-        gathered.reserve(length - gathered.len());
-        gathered.extend_from_slice(chunk);
+        bytes.reserve(length - bytes.len());
+        bytes.extend_from_slice(chunk);
         Pin::new(&mut source.reader).consume(taken);
-        if gathered.len() == length {
-            return Ok(Gathered::All(gathered.freeze()));
+        if bytes.len() == length {
+            return Ok(Prefetch::Complete(bytes.freeze()));
         }
     }
 }
 
-fn stream(source: Source, length: Length, asked: &Asked) -> ResponseBody {
-    ResponseBody::Stream(Box::pin(Chunks::new(source, length, asked.clone())))
+fn stream(source: BodySource, length: Length, summary: &RequestSummary) -> ResponseBody {
+    ResponseBody::Stream(Box::pin(Chunks::new(source, length, summary.clone())))
 }

@@ -1,9 +1,9 @@
-//! What a request is meant for: its target and its Host, checked, as a `Url`.
+//! Checks the target and the `Host` of a request, and converts them to a `Url`.
 //!
-//! The `Url` is never written together from what the client sent: the authority is checked character by character and
-//! parsed alone, path and query are set on the result. `url` then normalises as browsers do, before anything is
-//! routed: `/a/../b` and `/a/%2e%2e/b` are `/b`, `\` is `/`, and what may not stand in a path is percent-encoded.
-//! Slashes are kept: `//evil` is a path of two segments, never a host.
+//! The `Url` is never parsed from a concatenation of the client's strings. The authority is checked character by
+//! character and parsed alone; path and query are then set on the result. `url` normalizes the path as browsers do, and
+//! only the result is routed: `/a/../b` and `/a/%2e%2e/b` become `/b`, `\` becomes `/`, and characters that are not
+//! allowed in a path are percent-encoded. Slashes are kept: `//evil` is a path of two segments, never a host.
 
 use std::cell::RefCell;
 
@@ -12,22 +12,22 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Uri, Version};
 use tide::http::Url;
 
-use super::problem::Refusal;
+use super::problem::RequestError;
 
-/// What a request is meant for.
+/// The target of a request.
 pub(super) enum Target<'a> {
-    /// A resource. `authority` is set where the target named it itself: then it replaces what `Host` said.
+    /// A resource. `authority` is set if the target is in absolute form; then it replaces `Host`.
     Resource {
         url: Url,
         authority: Option<&'a str>,
     },
-    /// `OPTIONS *`: the server as a whole, which no route stands for.
+    /// The server as a whole: `OPTIONS *`.
     Server,
 }
 
 impl<'a> Target<'a> {
-    /// Reads the four forms of RFC 9112, section 3.2; `local` stands in where HTTP/1.0 left out `Host`.
-    pub(super) fn of(head: &'a Parts, local: &str) -> Result<Self, Refusal> {
+    /// Reads the four forms of RFC 9112, section 3.2. `local` is used if a request of HTTP/1.0 has no `Host`.
+    pub(super) fn of(head: &'a Parts, local: &str) -> Result<Self, RequestError> {
         let host = host(head)?;
         if head.method == Method::CONNECT {
             return Err(NO_PROXY);
@@ -48,7 +48,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn absolute(head: &'a Parts, scheme: &str, authority: &'a str) -> Result<Self, Refusal> {
+    fn absolute(head: &'a Parts, scheme: &str, authority: &'a str) -> Result<Self, RequestError> {
         if !is_authority(authority) {
             return Err(BAD_TARGET);
         }
@@ -65,15 +65,19 @@ impl<'a> Target<'a> {
     }
 }
 
-const BAD_HOST: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "the Host header is not valid");
-const NO_HOST: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "HTTP/1.1 requires a Host header");
-const TWO_HOSTS: Refusal = Refusal::new(StatusCode::BAD_REQUEST, "more than one Host header");
-const BAD_TARGET: Refusal =
-    Refusal::new(StatusCode::BAD_REQUEST, "the request target is not valid");
-const NO_PROXY: Refusal = Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
+const BAD_HOST: RequestError =
+    RequestError::new(StatusCode::BAD_REQUEST, "the Host header is not valid");
+const NO_HOST: RequestError =
+    RequestError::new(StatusCode::BAD_REQUEST, "HTTP/1.1 requires a Host header");
+const TWO_HOSTS: RequestError =
+    RequestError::new(StatusCode::BAD_REQUEST, "more than one Host header");
+const BAD_TARGET: RequestError =
+    RequestError::new(StatusCode::BAD_REQUEST, "the request target is not valid");
+const NO_PROXY: RequestError =
+    RequestError::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
 
-/// The one valid `Host`; only HTTP/1.0 may leave it out, and HTTP/2 names it in its target.
-fn host(head: &Parts) -> Result<Option<&str>, Refusal> {
+/// Returns the value of `Host`. Only HTTP/1.0 may omit it, and HTTP/2, whose target contains it.
+fn host(head: &Parts) -> Result<Option<&str>, RequestError> {
     let mut values = head.headers.get_all(HOST).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => valid_host(value).map(Some).ok_or(BAD_HOST),
@@ -87,7 +91,7 @@ fn valid_host(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().filter(|text| is_authority(text))
 }
 
-/// Whether this is `host` or `host:port` and nothing else: no user, no path, no space.
+/// Returns true if `text` is `host` or `host:port`, without user, path or space.
 fn is_authority(text: &str) -> bool {
     let (host_is_valid, port) = match text.strip_prefix('[') {
         Some(literal) => match literal.split_once(']') {
@@ -102,7 +106,7 @@ fn is_authority(text: &str) -> bool {
     host_is_valid && is_port(port)
 }
 
-/// Nothing, or `:` and digits, which may be missing.
+/// Returns true if `text` is empty, or `:` followed by digits or nothing.
 fn is_port(text: &str) -> bool {
     text.is_empty()
         || text
@@ -110,20 +114,20 @@ fn is_port(text: &str) -> bool {
             .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn is_all(text: &str, belongs: fn(u8) -> bool) -> bool {
-    !text.is_empty() && text.bytes().all(belongs)
+fn is_all(text: &str, is_allowed: fn(u8) -> bool) -> bool {
+    !text.is_empty() && text.bytes().all(is_allowed)
 }
 
 fn is_in_ip_literal(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')
 }
 
-/// The characters of a registered name: RFC 3986, section 3.2.2.
+/// Returns true for the characters of a registered name (RFC 3986, section 3.2.2).
 fn is_in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }
 
-/// The local end of the connection as an authority; a Unix socket has none.
+/// Returns the local address of the connection as an authority. A Unix socket has none.
 fn authority_of(local: &str) -> &str {
     if is_authority(local) {
         local
@@ -133,14 +137,14 @@ fn authority_of(local: &str) -> &str {
 }
 
 thread_local! {
-    /// The authority this thread saw last, and what it parsed to. Most servers are asked by one name.
+    /// The last authority that this thread parsed, and its URL. Clients of most servers use a single authority.
     static LAST: RefCell<Option<(String, Url)>> = const { RefCell::new(None) };
 }
 
-/// `http://AUTHORITY/`, for an authority that [`is_authority`].
+/// Returns `http://AUTHORITY/`. The authority must have passed [`is_authority`].
 fn base(authority: &str) -> Option<Url> {
     LAST.with_borrow_mut(|last| match last {
-        Some((seen, url)) if seen == authority => Some(url.clone()),
+        Some((cached, url)) if cached == authority => Some(url.clone()),
         _ => {
             let url = Url::parse(&format!("http://{authority}/")).ok()?;
             *last = Some((authority.to_owned(), url.clone()));
@@ -149,7 +153,7 @@ fn base(authority: &str) -> Option<Url> {
     })
 }
 
-/// The path that routes see.
+/// Returns the path as it is routed.
 pub(super) fn path(uri: &Uri) -> Option<String> {
     let mut url = base("localhost")?;
     url.set_path(uri.path());
@@ -185,7 +189,7 @@ mod tests {
         match Target::of(&head(method, target, hosts), "127.0.0.1:8080") {
             Ok(Target::Resource { url, .. }) => Ok(url.to_string()),
             Ok(Target::Server) => Ok("*".to_owned()),
-            Err(refusal) => Err(refusal.status),
+            Err(error) => Err(error.status),
         }
     }
 
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_missing_doubled_or_not_valid_is_400() {
+    fn a_missing_repeated_or_invalid_host_is_answered_400() {
         for hosts in [
             &[][..],
             &["a", "a"],
@@ -251,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn http_1_0_may_leave_out_host() {
+    fn a_request_of_http_1_0_may_omit_host() {
         for (local, url) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8080/x"),
             ("unix:/run/a.sock", "http://localhost/x"),
@@ -260,13 +264,13 @@ mod tests {
             head.version = Version::HTTP_10;
             match Target::of(&head, local) {
                 Ok(Target::Resource { url: found, .. }) => assert_eq!(found.as_str(), url),
-                _ => panic!("refused"),
+                _ => panic!("the request is rejected"),
             };
         }
     }
 
     #[test]
-    fn an_absolute_target_wins_over_a_host_that_must_still_be_valid() {
+    fn an_absolute_target_replaces_the_host_which_must_still_be_valid() {
         let absolute = "http://real:81/x";
         assert_eq!(url_of("GET", absolute, &["other"]).as_deref(), Ok(absolute));
         assert_eq!(
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asterisk_is_for_options_and_an_authority_for_proxies() {
+    fn an_asterisk_is_valid_for_options_only_and_an_authority_for_proxies_only() {
         assert_eq!(url_of("OPTIONS", "*", &["x"]).as_deref(), Ok("*"));
         assert_eq!(url_of("GET", "*", &["x"]), Err(StatusCode::BAD_REQUEST));
         assert_eq!(url_of("GET", "x:80", &["x"]), Err(StatusCode::BAD_REQUEST));

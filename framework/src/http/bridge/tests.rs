@@ -1,11 +1,10 @@
-//! The bridge as a whole: requests made by hand, answered by a tide server.
+//! Tests of the whole bridge: scripted requests, answered by a tide server.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::{block_on, poll_fn};
@@ -19,19 +18,19 @@ use tide::Server;
 
 use super::*;
 use crate::app::{App, RequestExt};
-use crate::http::{BodyError, Client, Endpoints, Tunnel, Upgrade};
+use crate::http::{BodyError, Client, DrainSignal, Endpoints, Tunnel, Upgrade};
 use crate::sync::token::token;
 
-/// A request body made by hand: what comes, in order. A frame of no bytes stands for a wait.
-struct Hand {
+/// A request body that returns `frames` in order. An empty frame makes the body return `Pending` once.
+struct ScriptedBody {
     frames: VecDeque<Result<Frame<Bytes>, BodyError>>,
     length: Option<u64>,
     polls: Arc<Mutex<usize>>,
 }
 
-impl Hand {
+impl ScriptedBody {
     fn of(frames: impl IntoIterator<Item = Result<Frame<Bytes>, BodyError>>) -> Self {
-        Hand {
+        ScriptedBody {
             frames: frames.into_iter().collect(),
             length: None,
             polls: Arc::default(),
@@ -39,13 +38,13 @@ impl Hand {
     }
 
     fn text(text: &'static str) -> Self {
-        let mut body = Hand::of(data(text));
+        let mut body = ScriptedBody::of(data(text));
         body.length = Some(text.len() as u64);
         body
     }
 
     fn empty() -> Self {
-        let mut body = Hand::of([]);
+        let mut body = ScriptedBody::of([]);
         body.length = Some(0);
         body
     }
@@ -58,7 +57,7 @@ fn data(text: &'static str) -> Vec<Result<Frame<Bytes>, BodyError>> {
         .collect()
 }
 
-impl http_body::Body for Hand {
+impl http_body::Body for ScriptedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -86,10 +85,10 @@ impl http_body::Body for Hand {
     }
 }
 
-/// A reader made by hand: pieces as they come. An empty piece stands for a wait, the end for an error if there is one.
-struct Pieces(VecDeque<&'static [u8]>, Option<io::ErrorKind>);
+/// A reader that returns pieces in order, then an error if there is one. An empty piece makes it return `Pending` once.
+struct ScriptedReader(VecDeque<&'static [u8]>, Option<io::ErrorKind>);
 
-impl AsyncRead for Pieces {
+impl AsyncRead for ScriptedReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
@@ -117,7 +116,7 @@ fn pieces(
     pieces: &[&'static str],
     end: Option<io::ErrorKind>,
 ) -> impl AsyncBufRead + Send + Sync + Unpin {
-    BufReader::new(Pieces(
+    BufReader::new(ScriptedReader(
         pieces.iter().map(|piece| piece.as_bytes()).collect(),
         end,
     ))
@@ -131,16 +130,15 @@ fn context() -> Context {
     Context {
         endpoints: Arc::new(endpoints),
         client: Client::default(),
-        draining: token().1,
-        spread: Duration::ZERO,
+        drain: DrainSignal::default(),
     }
 }
 
-fn get(path: &str) -> Request<Hand> {
-    request("GET", path, Hand::empty())
+fn get(path: &str) -> Request<ScriptedBody> {
+    request("GET", path, ScriptedBody::empty())
 }
 
-fn request(method: &str, path: &str, body: Hand) -> Request<Hand> {
+fn request(method: &str, path: &str, body: ScriptedBody) -> Request<ScriptedBody> {
     Request::builder()
         .method(method)
         .uri(path)
@@ -149,19 +147,19 @@ fn request(method: &str, path: &str, body: Hand) -> Request<Hand> {
         .unwrap()
 }
 
-fn answering<S: Clone>(server: &Server<S>) -> Arc<Answering<S>> {
-    Arc::new(Answering {
+fn bridge<S: Clone>(server: &Server<S>) -> Arc<Bridge<S>> {
+    Arc::new(Bridge {
         server: server.clone(),
         allow: Allow::of([("GET", "/own"), ("PUT", "/own")]),
     })
 }
 
-fn ask<S: Clone + Send + Sync + 'static>(
+fn respond<S: Clone + Send + Sync + 'static>(
     server: &Server<S>,
-    request: Request<Hand>,
+    request: Request<ScriptedBody>,
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    block_on(answering(server).answer(head, body, BodyLimit::new(Some(8)), context()))
+    block_on(bridge(server).answer(head, body, BodyLimit::new(Some(8)), context()))
 }
 
 fn server(build: impl FnOnce(&mut App)) -> Server<()> {
@@ -170,7 +168,7 @@ fn server(build: impl FnOnce(&mut App)) -> Server<()> {
     std::mem::take(app.tide_mut())
 }
 
-/// An answer that is always the same.
+/// Returns a server that answers every request with the same response.
 fn fixed(response: impl Fn() -> tide::Response + Send + Sync + 'static) -> Server<()> {
     server(|app| {
         let response = Arc::new(response);
@@ -200,7 +198,7 @@ fn problem(response: Response<ResponseBody>) -> serde_json::Value {
 }
 
 #[test]
-fn a_request_arrives_whole() {
+fn a_handler_receives_every_part_of_a_request() {
     let server = server(|app| {
         app.at("/a/:b")
             .put(|mut request: tide::Request<()>| async move {
@@ -220,7 +218,7 @@ fn a_request_arrives_whole() {
                 ))
             });
     });
-    let mut request = request("PUT", "/a/%20?c=d", Hand::text("body text"));
+    let mut request = request("PUT", "/a/%20?c=d", ScriptedBody::text("body text"));
     *request.version_mut() = Version::HTTP_10;
     request
         .headers_mut()
@@ -229,14 +227,14 @@ fn a_request_arrives_whole() {
         .headers_mut()
         .append("x-many", HeaderValue::from_static("2"));
     assert_eq!(
-        text(ask(&server, request)),
+        text(respond(&server, request)),
         "PUT http://example.com/a/%20?c=d Http1_0 \"127.0.0.1:5000\" \"127.0.0.1:8080\" %20 \
          \"[\\\"1\\\", \\\"2\\\"]\" None body text"
     );
 }
 
 #[test]
-fn an_unknown_method_is_501_and_a_method_is_case_sensitive() {
+fn an_unknown_method_is_answered_501_and_methods_are_case_sensitive() {
     let server = fixed(|| "here".into());
     for (method, status) in [
         ("BREW", 501),
@@ -245,7 +243,7 @@ fn an_unknown_method_is_501_and_a_method_is_case_sensitive() {
         ("DELETE", 200),
     ] {
         assert_eq!(
-            ask(&server, request(method, "/", Hand::empty())).status(),
+            respond(&server, request(method, "/", ScriptedBody::empty())).status(),
             status,
             "{method}"
         );
@@ -253,13 +251,13 @@ fn an_unknown_method_is_501_and_a_method_is_case_sensitive() {
 }
 
 #[test]
-fn a_header_that_is_not_ascii_is_400() {
+fn a_header_that_is_not_ascii_is_answered_400() {
     let server = fixed(|| "here".into());
     let mut request = get("/");
     request
         .headers_mut()
         .insert("x-name", HeaderValue::from_bytes(b"J\xc3\xbcrgen").unwrap());
-    let response = ask(&server, request);
+    let response = respond(&server, request);
     assert_eq!(response.status(), 400);
     assert_eq!(response.headers()[header::CONNECTION], "close");
     assert_eq!(problem(response)["detail"], "a header is not plain ASCII");
@@ -267,7 +265,10 @@ fn a_header_that_is_not_ascii_is_400() {
 
 #[test]
 fn options_of_the_whole_server_is_answered_without_a_route() {
-    let response = ask(&server(|_| {}), request("OPTIONS", "*", Hand::empty()));
+    let response = respond(
+        &server(|_| {}),
+        request("OPTIONS", "*", ScriptedBody::empty()),
+    );
     assert_eq!(response.status(), 204);
 }
 
@@ -285,15 +286,18 @@ fn http_1_0_cannot_upgrade() {
         .headers_mut()
         .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     *request.version_mut() = Version::HTTP_10;
-    assert_eq!(text(ask(&server, request)), "nothing");
+    assert_eq!(text(respond(&server, request)), "nothing");
 }
 
 #[test]
 fn a_body_is_not_polled_before_a_handler_reads_it() {
     let server = fixed(|| "not read".into());
-    let body = Hand::text("never read");
+    let body = ScriptedBody::text("never read");
     let polls = body.polls.clone();
-    assert_eq!(text(ask(&server, request("POST", "/", body))), "not read");
+    assert_eq!(
+        text(respond(&server, request("POST", "/", body))),
+        "not read"
+    );
     assert_eq!(*polls.lock().unwrap(), 0);
 }
 
@@ -314,7 +318,10 @@ fn a_body_streams_through_and_its_trailers_arrive() {
     fields.insert("x-sum", HeaderValue::from_static("42"));
     frames.push(Ok(Frame::trailers(fields)));
     assert_eq!(
-        text(ask(&server, request("POST", "/", Hand::of(frames)))),
+        text(respond(
+            &server,
+            request("POST", "/", ScriptedBody::of(frames))
+        )),
         "some text 42"
     );
 }
@@ -333,7 +340,7 @@ fn a_body_that_cannot_be_read_decides_the_status_of_an_error() {
                 assert!(source.is::<BodyError>());
                 Err::<&str, _>(error)
             });
-        app.at("/copes")
+        app.at("/recovers")
             .post(|mut request: tide::Request<()>| async move {
                 let _ = request.body_bytes().await;
                 Ok("fine")
@@ -345,8 +352,8 @@ fn a_body_that_cannot_be_read_decides_the_status_of_an_error() {
         (BodyError::Cut, 400),
         (BodyError::Stopping, 503),
     ] {
-        let body = || Hand::of(data("some").into_iter().chain([Err(error)]));
-        let response = ask(&server, request("POST", "/fails", body()));
+        let body = || ScriptedBody::of(data("some").into_iter().chain([Err(error)]));
+        let response = respond(&server, request("POST", "/fails", body()));
         assert_eq!(response.status(), status);
         assert_eq!(
             response.headers().contains_key(header::CONNECTION),
@@ -354,14 +361,14 @@ fn a_body_that_cannot_be_read_decides_the_status_of_an_error() {
         );
         assert_eq!(problem(response)["status"], status);
         assert_eq!(
-            ask(&server, request("POST", "/copes", body())).status(),
+            respond(&server, request("POST", "/recovers", body())).status(),
             200
         );
     }
 }
 
 #[test]
-fn a_route_can_move_the_limit_of_its_body() {
+fn a_route_can_change_the_limit_of_its_body() {
     use crate::app::BodyLimit as Limit;
     let server = server(|app| {
         app.at("/own").get(|request: tide::Request<()>| async move {
@@ -384,7 +391,7 @@ fn a_route_can_move_the_limit_of_its_body() {
     ] {
         let limit = BodyLimit::new(Some(8));
         let (head, body) = get(path).into_parts();
-        block_on(answering(&server).answer(head, body, limit.clone(), context()));
+        block_on(bridge(&server).answer(head, body, limit.clone(), context()));
         assert_eq!(
             format!("{limit:?}"),
             format!("{:?}", BodyLimit::new(Some(bytes))),
@@ -394,7 +401,7 @@ fn a_route_can_move_the_limit_of_its_body() {
 }
 
 #[test]
-fn a_handler_hears_that_it_is_to_finish() {
+fn a_handler_is_notified_of_the_drain() {
     let server = server(|app| {
         app.at("/").get(|request: tide::Request<()>| async move {
             let draining = request.draining();
@@ -405,20 +412,20 @@ fn a_handler_hears_that_it_is_to_finish() {
     });
     let (trigger, draining) = token();
     let context = Context {
-        draining,
+        drain: DrainSignal::new(draining, std::time::Duration::ZERO),
         ..context()
     };
     let (head, body) = get("/").into_parts();
-    let answering = answering(&server);
-    let mut answer = answering.answer(head, body, BodyLimit::new(None), context);
+    let bridge = bridge(&server);
+    let mut answer = bridge.answer(head, body, BodyLimit::new(None), context);
     assert!(block_on(futures_lite::future::poll_once(&mut answer)).is_none());
     trigger.fire();
     assert_eq!(text(block_on(answer)), "finished");
 }
 
 #[test]
-fn a_short_body_is_one_piece_and_others_stream() {
-    let whole = ask(&fixed(|| "Hello".into()), get("/"));
+fn a_short_body_becomes_one_buffer_and_any_other_is_streamed() {
+    let whole = respond(&fixed(|| "Hello".into()), get("/"));
     assert!(matches!(whole.body(), ResponseBody::Full(bytes) if bytes == "Hello"));
     assert_eq!(
         whole.headers()[header::CONTENT_TYPE],
@@ -427,19 +434,19 @@ fn a_short_body_is_one_piece_and_others_stream() {
 
     let long = "x".repeat(200_000);
     let expected = long.clone();
-    let streamed = ask(&fixed(move || long.clone().into()), get("/"));
+    let streamed = respond(&fixed(move || long.clone().into()), get("/"));
     assert!(matches!(streamed.body(), ResponseBody::Stream(_)));
     assert_eq!(streamed.body().size_hint().exact(), Some(200_000));
     assert!(text(streamed) == expected);
 
-    let unknown = ask(
+    let unknown = respond(
         &fixed(|| body(pieces(&["a", "", "b"], None), None)),
         get("/"),
     );
     assert_eq!(unknown.body().size_hint().exact(), None);
     assert_eq!(text(unknown), "ab");
 
-    let slow = ask(
+    let slow = respond(
         &fixed(|| body(pieces(&["a", "", "bc"], None), Some(2))),
         get("/"),
     );
@@ -447,10 +454,10 @@ fn a_short_body_is_one_piece_and_others_stream() {
     assert_eq!(
         text(slow),
         "ab",
-        "what is longer than its length is cut off"
+        "bytes past the declared length are not sent"
     );
 
-    let in_pieces = ask(
+    let in_pieces = respond(
         &fixed(|| body(pieces(&["a", "b", "c"], None), Some(3))),
         get("/"),
     );
@@ -465,11 +472,11 @@ fn body(
 }
 
 #[test]
-fn a_body_that_fails_or_falls_short_is_500_before_the_head_and_an_error_after_it() {
+fn a_body_that_fails_or_is_too_short_is_answered_500_before_the_head_and_is_an_error_after_it() {
     let fails = Some(io::ErrorKind::BrokenPipe);
     for (parts, end, length) in [(&["a"][..], None, 5), (&[], fails, 5)] {
         let parts: Vec<&'static str> = parts.to_vec();
-        let response = ask(
+        let response = respond(
             &fixed(move || body(pieces(&parts, end), Some(length))),
             get("/"),
         );
@@ -480,16 +487,16 @@ fn a_body_that_fails_or_falls_short_is_500_before_the_head_and_an_error_after_it
         (&["", "a"], fails, None),
     ] {
         let parts: Vec<&'static str> = parts.to_vec();
-        let response = ask(&fixed(move || body(pieces(&parts, end), length)), get("/"));
+        let response = respond(&fixed(move || body(pieces(&parts, end), length)), get("/"));
         assert_eq!(response.status(), 200);
         assert!(collect(response.into_body()).is_err());
     }
 }
 
-/// A reader that says it gave more than it was asked for, once its buffer is gone round.
-struct Liar;
+/// A reader that returns a larger number than the length of the buffer when it is read directly.
+struct OverstatingReader;
 
-impl AsyncRead for Liar {
+impl AsyncRead for OverstatingReader {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut task::Context<'_>,
@@ -499,27 +506,27 @@ impl AsyncRead for Liar {
     }
 }
 
-impl AsyncBufRead for Liar {
+impl AsyncBufRead for OverstatingReader {
     fn poll_fill_buf(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<&[u8]>> {
-        Poll::Ready(Ok(b"a word of truth"))
+        Poll::Ready(Ok(b"a short buffer"))
     }
     fn consume(self: Pin<&mut Self>, _: usize) {}
 }
 
 #[test]
-fn a_reader_that_claims_too_much_is_an_error() {
-    let response = ask(&fixed(|| body(Liar, None)), get("/"));
+fn a_reader_that_overstates_what_it_read_is_an_error() {
+    let response = respond(&fixed(|| body(OverstatingReader, None)), get("/"));
     assert!(collect(response.into_body()).is_err());
 }
 
 #[test]
 fn head_has_the_length_of_get_and_never_polls_the_body() {
-    let head = |server: &Server<()>| ask(server, request("HEAD", "/", Hand::empty()));
-    let known = head(&fixed(|| body(Liar, Some(1 << 40))));
+    let head = |server: &Server<()>| respond(server, request("HEAD", "/", ScriptedBody::empty()));
+    let known = head(&fixed(|| body(OverstatingReader, Some(1 << 40))));
     assert_eq!(known.headers()[header::CONTENT_LENGTH], "1099511627776");
     assert!(matches!(known.body(), ResponseBody::Empty));
 
-    let unknown = head(&fixed(|| body(Liar, None)));
+    let unknown = head(&fixed(|| body(OverstatingReader, None)));
     assert!(!unknown.headers().contains_key(header::CONTENT_LENGTH));
     assert!(matches!(unknown.body(), ResponseBody::Empty));
 
@@ -530,22 +537,22 @@ fn head_has_the_length_of_get_and_never_polls_the_body() {
     }));
     assert_eq!(own.headers()[header::CONTENT_LENGTH], "7");
 
-    let missing = ask(&server(|_| {}), request("HEAD", "/", Hand::empty()));
+    let missing = respond(&server(|_| {}), request("HEAD", "/", ScriptedBody::empty()));
     assert!(matches!(missing.body(), ResponseBody::Empty));
     let length = missing.headers()[header::CONTENT_LENGTH]
         .to_str()
         .unwrap()
         .to_owned();
     assert_eq!(
-        text(ask(&server(|_| {}), get("/"))).len().to_string(),
+        text(respond(&server(|_| {}), get("/"))).len().to_string(),
         length
     );
 }
 
 #[test]
-fn no_body_where_none_may_be() {
+fn a_status_without_a_body_has_no_body() {
     for status in [204, 304] {
-        let response = ask(
+        let response = respond(
             &fixed(move || {
                 tide::Response::builder(status)
                     .body("text")
@@ -562,7 +569,7 @@ fn no_body_where_none_may_be() {
 
 #[test]
 fn a_handler_cannot_break_the_framing() {
-    let response = ask(
+    let response = respond(
         &fixed(|| {
             tide::Response::builder(200)
                 .body("text")
@@ -587,13 +594,13 @@ fn a_handler_cannot_break_the_framing() {
             .build()
     });
     assert_eq!(
-        ask(&closing, get("/")).headers()[header::CONNECTION],
+        respond(&closing, get("/")).headers()[header::CONNECTION],
         "close"
     );
 }
 
 #[test]
-fn a_header_with_a_line_break_is_500() {
+fn a_header_with_a_line_break_is_answered_500() {
     for (name, value) in [("x-own", "a\r\nset-cookie: b"), ("x own", "a"), ("", "a")] {
         let server = fixed(move || {
             tide::Response::builder(200)
@@ -601,15 +608,15 @@ fn a_header_with_a_line_break_is_500() {
                 .header(name, value)
                 .build()
         });
-        let response = ask(&server, get("/"));
+        let response = respond(&server, get("/"));
         assert_eq!(response.status(), 500);
         assert!(!response.headers().contains_key(header::SET_COOKIE));
     }
 }
 
 #[test]
-fn many_values_of_a_header_stay_many() {
-    let response = ask(
+fn every_value_of_a_header_is_sent() {
+    let response = respond(
         &fixed(|| {
             let mut response = tide::Response::new(200);
             response.append_header("set-cookie", "a=1");
@@ -627,7 +634,7 @@ fn many_values_of_a_header_stay_many() {
 }
 
 #[test]
-fn trailers_follow_a_body_in_chunks() {
+fn trailers_follow_a_body_of_unknown_length() {
     let server = fixed(|| {
         let mut response = tide::Response::new(200);
         response.set_body("text");
@@ -638,7 +645,7 @@ fn trailers_follow_a_body_in_chunks() {
         block_on(sender.send(trailers));
         response
     });
-    let response = ask(&server, get("/"));
+    let response = respond(&server, get("/"));
     assert_eq!(response.body().size_hint().exact(), None);
     let (bytes, trailers) = collect(response.into_body()).unwrap();
     assert_eq!(bytes, "text");
@@ -650,12 +657,12 @@ fn trailers_follow_a_body_in_chunks() {
 }
 
 #[test]
-fn an_error_without_a_body_is_described() {
+fn an_error_without_a_body_receives_one() {
     #[derive(Debug)]
     struct Secret;
     impl std::fmt::Display for Secret {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("the database is away")
+            f.write_str("the database does not answer")
         }
     }
     impl std::error::Error for Secret {}
@@ -673,39 +680,42 @@ fn an_error_without_a_body_is_described() {
         .at("/plain")
         .get(|_| async { Ok(tide::Response::new(500)) });
 
-    let failed = ask(&server, get("/err"));
+    let failed = respond(&server, get("/err"));
     assert_eq!(failed.status(), 503);
     let failed = problem(failed);
     assert_eq!(
         (&failed["title"], &failed["status"]),
         (&"Service Unavailable".into(), &503.into())
     );
-    let cause = cfg!(debug_assertions).then_some("the database is away");
+    let cause = cfg!(debug_assertions).then_some("the database does not answer");
     assert_eq!(failed["cause"].as_str(), cause);
 
-    assert_eq!(problem(ask(&server, get("/plain")))["status"], 500);
-    assert_eq!(problem(ask(&server, get("/missing")))["title"], "Not Found");
-    let refused = ask(&server, request("POST", "/own", Hand::empty()));
-    assert_eq!(refused.headers()[header::ALLOW], "GET, HEAD, PUT");
-    assert_eq!(problem(refused)["status"], 405);
-    assert_eq!(text(ask(&server, get("/own"))), "teapot");
+    assert_eq!(problem(respond(&server, get("/plain")))["status"], 500);
+    assert_eq!(
+        problem(respond(&server, get("/missing")))["title"],
+        "Not Found"
+    );
+    let not_allowed = respond(&server, request("POST", "/own", ScriptedBody::empty()));
+    assert_eq!(not_allowed.headers()[header::ALLOW], "GET, HEAD, PUT");
+    assert_eq!(problem(not_allowed)["status"], 405);
+    assert_eq!(text(respond(&server, get("/own"))), "teapot");
 }
 
 #[test]
-fn a_server_made_elsewhere_has_its_errors_described_too() {
-    let mut given = tide::new();
-    given.at("/").get(|_| async { Ok("root") });
-    given
+fn errors_of_a_tide_server_that_the_application_created_have_a_body() {
+    let mut external = tide::new();
+    external.at("/").get(|_| async { Ok("root") });
+    external
         .at("/a//b")
         .get(|_| async { Err::<&str, _>(tide::Error::from_str(502, "upstream")) });
-    let built = App::from(given).build().unwrap();
+    let built = App::from(external).build().unwrap();
     drop(built);
-    let mut given = tide::new();
-    given
+    let mut external = tide::new();
+    external
         .at("/a//b")
         .get(|_| async { Err::<&str, _>(tide::Error::from_str(502, "upstream")) });
-    let server = crate::app::with_keep_cause(given);
-    let problem = problem(ask(&server, get("/a//b")));
+    let server = crate::app::with_cause_middleware(external);
+    let problem = problem(respond(&server, get("/a//b")));
     assert_eq!(problem["status"], 502);
     assert_eq!(
         problem["cause"].as_str(),
@@ -726,9 +736,9 @@ fn a_handler_can_take_over_the_connection() {
             async_std::task::spawn(async move {
                 use futures_lite::AsyncWriteExt;
                 let mut connection = upgrade.await.unwrap();
-                let mut said = String::new();
-                connection.read_to_string(&mut said).await.unwrap();
-                connection.write_all(b"heard").await.unwrap();
+                let mut received = String::new();
+                connection.read_to_string(&mut received).await.unwrap();
+                connection.write_all(b"received").await.unwrap();
             });
             Ok(response)
         });
@@ -737,31 +747,31 @@ fn a_handler_can_take_over_the_connection() {
         app.at("/early")
             .get(|_| async { Ok(tide::Response::new(103)) });
     });
-    let response = ask(&server, get("/ws"));
+    let response = respond(&server, get("/ws"));
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
     assert_eq!(response.headers()[header::UPGRADE], "websocket");
     assert_eq!(response.headers()[header::CONNECTION], "upgrade");
 
-    let (written, heard) = async_channel::bounded(1);
+    let (written, answer) = async_channel::bounded(1);
     let upgrade = response.extensions().get::<Upgrade>().unwrap();
-    let tunnel: Box<dyn Tunnel> = Box::new(Duplex {
+    let tunnel: Box<dyn Tunnel> = Box::new(ScriptedTunnel {
         input: Cursor::new(b"hello".to_vec()),
         written,
     });
     upgrade.start(tunnel);
-    assert_eq!(block_on(heard.recv()).unwrap(), b"heard");
+    assert_eq!(block_on(answer.recv()).unwrap(), b"received");
 
-    assert_eq!(ask(&server, get("/none")).status(), 500);
-    assert_eq!(ask(&server, get("/early")).status(), 500);
+    assert_eq!(respond(&server, get("/none")).status(), 500);
+    assert_eq!(respond(&server, get("/early")).status(), 500);
 }
 
-/// A connection made by hand.
-struct Duplex {
+/// A tunnel with scripted input. It sends each write to a channel.
+struct ScriptedTunnel {
     input: Cursor<Vec<u8>>,
     written: async_channel::Sender<Vec<u8>>,
 }
 
-impl AsyncRead for Duplex {
+impl AsyncRead for ScriptedTunnel {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
@@ -771,7 +781,7 @@ impl AsyncRead for Duplex {
     }
 }
 
-impl futures_lite::AsyncWrite for Duplex {
+impl futures_lite::AsyncWrite for ScriptedTunnel {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut task::Context<'_>,
@@ -789,7 +799,7 @@ impl futures_lite::AsyncWrite for Duplex {
 }
 
 #[test]
-fn an_upgrade_that_is_refused_tells_its_handler() {
+fn a_dropped_upgrade_resolves_the_handlers_future_without_a_connection() {
     let mut response = tide::http::Response::new(101);
     let receiver = block_on(response.recv_upgrade());
     drop(upgrade::of(&mut response));
@@ -798,10 +808,10 @@ fn an_upgrade_that_is_refused_tells_its_handler() {
 }
 
 #[test]
-fn a_body_ends_for_the_connection_when_its_last_byte_is_read() {
-    let body = Hand::text("last");
+fn a_body_is_dropped_when_its_last_byte_is_read() {
+    let body = ScriptedBody::text("last");
     let alive = Arc::downgrade(&body.polls);
-    let mut reader = reader::Reader::new(body, Default::default(), None);
+    let mut reader = reader::BodyReader::new(body, Default::default(), None);
     block_on(poll_fn(|cx| {
         Pin::new(&mut reader)
             .poll_fill_buf(cx)

@@ -44,9 +44,19 @@ pub(crate) struct Metrics {
 )]
 pub(crate) struct Gauges {
     pub(crate) generation: u64,
-    /// Connections by their state.
-    pub(crate) connections: [(&'static str, usize); 4],
-    /// Bytes that are held for clients, of `http.memory`.
+    pub(crate) connections: ConnectionGauges,
+}
+
+/// The present numbers of the connections.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(dead_code, reason = "read only by the feature `metrics`")
+)]
+pub(crate) struct ConnectionGauges {
+    /// The number of connections in each state, with the label of the state.
+    pub(crate) by_state: [(&'static str, usize); 4],
+    /// The bytes that are held for clients, out of `http.memory`.
     pub(crate) held: usize,
 }
 

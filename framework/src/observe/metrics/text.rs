@@ -234,14 +234,14 @@ impl MetricsCollector {
         let help = "Connections by state";
         let mut metric =
             to.encode_descriptor("slackwater_connections", help, None, MetricType::Gauge)?;
-        for (state, count) in self.gauges.connections {
+        for (state, count) in self.gauges.connections.by_state {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             metric
                 .encode_family(&[("state", state)])?
                 .encode_gauge(&count)?;
         }
         let help = "Bytes held for clients: unsent responses, heads, bodies and messages; http.memory limits them";
-        let held = i64::try_from(self.gauges.held).unwrap_or(i64::MAX);
+        let held = i64::try_from(self.gauges.connections.held).unwrap_or(i64::MAX);
         to.encode_descriptor(
             "slackwater_held",
             help,
@@ -274,6 +274,7 @@ impl MetricsCollector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::metrics::ConnectionGauges;
     use std::time::Duration;
 
     use crate::observe::metrics::Metrics;
@@ -287,11 +288,13 @@ mod tests {
         drop(meter);
         metrics.count(Counter::UpgradesDone);
         metrics.drained(Duration::from_millis(300));
-        let connections = [("active", 1), ("idle", 2), ("parked", 3), ("tunnel", 0)];
+        let connections = ConnectionGauges {
+            by_state: [("active", 1), ("idle", 2), ("parked", 3), ("tunnel", 0)],
+            held: 5,
+        };
         let text = metrics.text(&Gauges {
             generation: 4,
             connections,
-            held: 5,
         });
         for line in [
             "# TYPE http_requests counter",

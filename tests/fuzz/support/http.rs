@@ -1,4 +1,6 @@
-//! The doors through which the fuzz targets of `tests/fuzz` come in; compiled only for them.
+//! The entry points of the fuzz targets `bridge` and `head`.
+//!
+//! The crate slackwater includes this file as its module `http::fuzz` if it is compiled with `--cfg fuzzing`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -6,7 +8,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::block_on;
@@ -16,16 +17,19 @@ use hyper::header::{HeaderValue, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Response, StatusCode};
 
-use super::bridge::{fuzz as tide_side, Allow};
-use super::{framing, refusal, BodyError, Client, Context, Endpoints, Form, ResponseBody};
+use super::bridge::{fuzz as bridge_side, Allow};
+use super::{
+    error_response, framing, BodyError, Client, Context, DrainSignal, Endpoints, ErrorFormat,
+    ResponseBody,
+};
 use crate::sync::lock::Mutex;
-use crate::sync::token::token;
 
-/// A request and a response, both made of `input`, go through the bridge: whatever they are, what comes out can be
-/// sent, and nothing panics.
+/// Passes a request and a response, both read from `input`, through the bridge. Checks that the result can be sent and
+/// that nothing panics.
 ///
-/// `input` is a list of parts with a zero byte between them: method, target, names and values of headers up to an empty
-/// part, frames of the body up to an empty part; the same of the response, its status in place of the first two.
+/// `input` is a list of parts, separated by zero bytes: the method, the target, names and values of headers up to an empty
+/// part, and frames of the body up to an empty part; then the same for the response, with a status in place of method and
+/// target.
 pub fn bridge(input: &[u8]) {
     let mut parts = input.split(|&byte| byte == 0);
     let mut next = || parts.next().unwrap_or_default();
@@ -40,14 +44,14 @@ pub fn bridge(input: &[u8]) {
     let status = next().iter().fold(0_u16, |sum, &digit| {
         sum.wrapping_mul(10).wrapping_add(u16::from(digit) % 10)
     });
-    let plan = tide_side::Plan {
+    let response = bridge_side::ScriptedResponse {
         status,
         headers: pairs(&mut next),
         body: self::frames(&mut next),
     };
     let is_head = request.method() == hyper::Method::HEAD;
-    let response = block_on(tide_side::answer(
-        plan,
+    let response = block_on(bridge_side::answer(
+        response,
         Allow::of([("GET", "/")]),
         request,
         context(),
@@ -63,7 +67,7 @@ fn frames<'a>(next: &mut impl FnMut() -> &'a [u8]) -> Vec<&'a [u8]> {
     std::iter::from_fn(|| Some(next()).filter(|frame| !frame.is_empty())).collect()
 }
 
-/// What hyper is given can be framed, and is not framed by the handler.
+/// Checks that hyper can frame the response, and that the handler has not framed it.
 fn check(response: Response<ResponseBody>, is_head: bool) {
     let (head, mut body) = response.into_parts();
     assert!(!head.status.is_informational(), "{}", head.status);
@@ -71,9 +75,9 @@ fn check(response: Response<ResponseBody>, is_head: bool) {
     assert!(is_head || !head.headers.contains_key(CONTENT_LENGTH));
     let bodiless =
         is_head || head.status == StatusCode::NO_CONTENT || head.status == StatusCode::NOT_MODIFIED;
-    let promised = body.size_hint().exact();
+    let declared = body.size_hint().exact();
     let mut sent = 0;
-    let whole = block_on(std::future::poll_fn(|cx| loop {
+    let is_complete = block_on(std::future::poll_fn(|cx| loop {
         match task::ready!(Pin::new(&mut body).poll_frame(cx)) {
             Some(Ok(frame)) => sent += frame.data_ref().map_or(0, Bytes::len) as u64,
             Some(Err(_)) => return Poll::Ready(false),
@@ -81,25 +85,27 @@ fn check(response: Response<ResponseBody>, is_head: bool) {
         }
     }));
     assert!(!bodiless || sent == 0);
-    assert!(promised.is_none_or(|length| if whole {
+    assert!(declared.is_none_or(|length| if is_complete {
         sent == length
     } else {
         sent <= length
     }));
 }
 
-/// `input` is what a client sends: its first byte says where it is split in two, the rest goes through hyper, the check
-/// of codings and the bridge. The answers are the same as for all of it at once.
+/// Passes the bytes of a client through hyper, the check of transfer codings and the bridge, first at once, then in two
+/// pieces. Checks that the answers are the same.
+///
+/// The first byte of `input` is the position of the split. The rest are the client's bytes.
 pub fn head(input: &[u8]) {
     let Some((at, sent)) = input.split_first() else {
         return;
     };
-    // hyper looks for the preface of HTTP/2 in what has come at once
+    // hyper searches only the first read for the preface of HTTP/2
     if sent.windows(4).any(|window| window == b"PRI ") {
         return;
     }
     let at = usize::from(*at) * sent.len() / 256;
-    let (whole, split) = (talk(&[sent]), talk(&[&sent[..at], &sent[at..]]));
+    let (whole, split) = (converse(&[sent]), converse(&[&sent[..at], &sent[at..]]));
     assert_eq!(
         whole,
         split,
@@ -109,9 +115,9 @@ pub fn head(input: &[u8]) {
     );
 }
 
-/// All that is answered to these pieces, without what depends on when they come.
-fn talk(pieces: &[&[u8]]) -> Vec<u8> {
-    let answered = Arc::<Mutex<Vec<u8>>>::default();
+/// Returns the answers to these pieces, without the parts that depend on the time at which a piece arrives.
+fn converse(pieces: &[&[u8]]) -> Vec<u8> {
+    let sent = Arc::<Mutex<Vec<u8>>>::default();
     let pieces = pieces
         .iter()
         .filter(|piece| !piece.is_empty())
@@ -119,23 +125,32 @@ fn talk(pieces: &[&[u8]]) -> Vec<u8> {
     let wire = Wire {
         pieces: pieces.collect(),
         pause: false,
-        answered: answered.clone(),
+        sent: sent.clone(),
     };
     let service = hyper::service::service_fn(|request: Request<Incoming>| async {
-        if let Some(status) = framing::fault(request.headers()) {
-            return Ok::<_, Infallible>(closing(refusal(status, Form::Json)));
+        if let Some(status) = framing::error_status(request.headers()) {
+            return Ok::<_, Infallible>(with_close(error_response(status, ErrorFormat::Json)));
         }
-        let plan = tide_side::Plan {
+        let response = bridge_side::ScriptedResponse {
             status: 200,
             headers: Vec::new(),
             body: vec![b"read"],
         };
         let has_body = !request.body().is_end_stream();
-        let response =
-            tide_side::answer(plan, Allow::default(), request.map(Received), context()).await;
-        // a body that was not read to its end: whether hyper goes on behind it depends on how much of it is there
+        let response = bridge_side::answer(
+            response,
+            Allow::default(),
+            request.map(HyperBody),
+            context(),
+        )
+        .await;
+        // After a body that was not read to its end, hyper keeps the connection only if the rest has arrived already.
         let unread = has_body && response.status() != StatusCode::OK;
-        Ok(if unread { closing(response) } else { response })
+        Ok(if unread {
+            with_close(response)
+        } else {
+            response
+        })
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     let connection = builder
@@ -143,12 +158,12 @@ fn talk(pieces: &[&[u8]]) -> Vec<u8> {
         .auto_date_header(false)
         .header_read_timeout(None)
         .serve_connection(wire, service);
-    // how it ends is seen by what was answered
+    // the answers show how the connection ended
     drop(block_on(connection));
-    let all = std::mem::take(&mut *answered.lock());
+    let all = std::mem::take(&mut *sent.lock());
     let mut all = without(&all, b"HTTP/1.1 100 Continue\r\n\r\n");
-    // once a head has come in part, hyper looks at it again only when it is whole: a fault in one that never is may be
-    // answered or not. An answer of hyper's own has nothing but these headers
+    // After a partial head, hyper parses again only when the head is complete. An error in a head that is never completed
+    // may therefore be answered or not. An answer by hyper itself has only these headers.
     let last = all
         .windows(7)
         .rposition(|window| window == b"HTTP/1.")
@@ -166,7 +181,7 @@ fn talk(pieces: &[&[u8]]) -> Vec<u8> {
     all
 }
 
-fn closing(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn with_close(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     response
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -196,12 +211,11 @@ fn context() -> Context {
     Context {
         endpoints: Arc::new(endpoints),
         client: Client::default(),
-        draining: token().1,
-        spread: Duration::ZERO,
+        drain: DrainSignal::default(),
     }
 }
 
-/// A body in frames.
+/// A body that returns its frames in order. The frames `cut` and `large` are errors.
 struct Frames(VecDeque<Bytes>);
 
 impl Frames {
@@ -230,10 +244,10 @@ impl Body for Frames {
     }
 }
 
-/// A body as hyper reads it, its errors as ours.
-struct Received(Incoming);
+/// A body that hyper reads, with the framework's error type.
+struct HyperBody(Incoming);
 
-impl Body for Received {
+impl Body for HyperBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -255,12 +269,12 @@ impl Body for Received {
     }
 }
 
-/// A socket made by hand: what comes, piece by piece, then the end.
+/// A socket with scripted input: the pieces, then the end of the stream.
 struct Wire {
     pieces: VecDeque<Bytes>,
-    /// Between two pieces nothing is there for a moment.
+    /// True after a piece: the next read returns `Pending` once.
     pause: bool,
-    answered: Arc<Mutex<Vec<u8>>>,
+    sent: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Read for Wire {
@@ -292,7 +306,7 @@ impl Write for Wire {
         _: &mut task::Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.answered.lock().extend_from_slice(buf);
+        self.sent.lock().extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
 
