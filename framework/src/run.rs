@@ -259,7 +259,7 @@ impl Runner {
             Command::Reopen => self.send_command(&program, ControlCommand::Reopen),
             #[cfg(feature = "dev")]
             Command::Dev { flags } => {
-                inherited.and_then(|inherited| dev::keep(self.sources, inherited, &program, flags))
+                inherited.and_then(|inherited| dev::run(self.sources, inherited, &program, flags))
             }
             Command::Custom { name, args } => self.custom(&name, args),
         };
@@ -276,10 +276,13 @@ impl Runner {
     /// `APP dev` exits.
     #[cfg(feature = "dev")]
     fn attach_to_dev(&mut self) {
-        if let Some(link) = dev::Link::take() {
-            link.end_with_the_keeper();
-            self.sources.figment = Some(link.settings(self.sources.figment.take()));
-            self.application = Arc::new(dev::Overlaid::new(self.application.clone(), link));
+        if let Some(client) = dev::DevClient::from_environment() {
+            client.exit_with_dev();
+            self.sources.figment = Some(client.settings(self.sources.figment.take()));
+            self.application = Arc::new(dev::OverlayApplication::new(
+                self.application.clone(),
+                client,
+            ));
         }
     }
 

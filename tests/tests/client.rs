@@ -233,7 +233,7 @@ async fn the_client_of_a_spawned_process_has_the_same_methods() -> slackwater::R
     assert!(
         failing
             .to_string()
-            .contains("ended at its start: exit status: 1"),
+            .contains("exited before it sent a response: exit status: 1"),
         "{failing}"
     );
     Ok(())

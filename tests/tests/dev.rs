@@ -158,7 +158,7 @@ fn dev_serves_the_old_code_during_a_build_and_then_swaps_in_the_new_code() {
         process.log()
     );
     std::fs::remove_file(project.root().join("hold")).unwrap();
-    wait_for_log(&process, mark, "swapped, pid");
+    wait_for_log(&process, mark, "the new build is live as pid");
     // the next answer already comes from the new code
     assert!(Conn::open(&addr)
         .and_then(|mut conn| conn.ask("/"))
@@ -206,7 +206,7 @@ fn dev_reloads_settings_without_a_build_and_templates_after_a_build_without_chan
     );
     page_with(&process, &addr, "<h1 id=\"a\">");
     assert!(
-        !process.log_since(mark).contains("swapped"),
+        !process.log_since(mark).contains("the new build is live"),
         "{}",
         process.log()
     );
@@ -247,7 +247,7 @@ fn dev_starts_a_program_that_exited_again_after_the_next_change_on_the_same_sock
         .unwrap();
     let mark = process.mark();
     project.edit("src/main.rs", "the second", "the third");
-    wait_for_log(&process, mark, "swapped, pid");
+    wait_for_log(&process, mark, "the new build is live as pid");
     assert!(
         signal_to(old.parse().unwrap(), Signal::KILL),
         "{}",
@@ -295,7 +295,7 @@ fn an_open_page_shows_compiler_errors_and_reloads_after_a_swap() {
         BUILD,
         "return document.querySelector('h1').textContent === 'the second'",
     );
-    let times = wait_for_log(&process, mark, "a page shows it");
+    let times = wait_for_log(&process, mark, "a page shows the change");
     assert!(
         ["build", "start", "swap", "reload"]
             .iter()

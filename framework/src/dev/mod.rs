@@ -1,22 +1,27 @@
-//! The development loop, `APP dev`: the program serves while its next version is built beside it, and is upgraded
-//! when that passes.
+//! The development loop, `APP dev`: builds the program on each change while the previous build keeps
+//! serving, and upgrades to the new build if it succeeds.
 //!
-//! Two sides, in different processes. The [`keeper`] is what `APP dev` runs: it owns sockets and terminal, has the
-//! program as its child ([`running`] says how that stands), and knows by [`watch`] and [`build`] what to do with it;
-//! [`package`] says what to build, [`pages`] what open pages are told. In the program itself, [`link`] leads to the keeper, and [`overlay`] stands
-//! before the application and puts the script into its pages.
+//! Its two sides run in different processes:
+//!
+//! - The `dev` process runs [`dev_loop`]. It owns the sockets and the terminal and has the program as
+//!   its child ([`program`], [`launcher`]). [`watch`] classifies changed files, [`package`] and
+//!   [`build`] run cargo, and [`pages`] sends events to open pages.
+//! - The program itself wraps the application in [`overlay`], which adds a script to HTML pages. It
+//!   reaches the `dev` process through [`client`].
 
 mod build;
-mod child;
-mod keeper;
-mod link;
+mod client;
+mod dev_loop;
+mod event;
+mod launcher;
 mod overlay;
 mod package;
 mod pages;
-mod running;
-mod times;
+mod program;
+mod protocol;
+mod timings;
 mod watch;
 
-pub(crate) use keeper::keep;
-pub(crate) use link::Link;
-pub(crate) use overlay::Overlaid;
+pub(crate) use client::DevClient;
+pub(crate) use dev_loop::run;
+pub(crate) use overlay::OverlayApplication;

@@ -1,32 +1,32 @@
-// Put into pages by `APP dev`: reloads the page when another build or other settings answer, and lays what is wrong
-// with the newest code over it until that is mended. It works under a strict Content-Security-Policy: no inline style,
-// no HTML from text.
+// `APP dev` adds this script to pages. It reloads the page when another build or another generation serves, and covers
+// it with an overlay while the newest code has an error. It works under a strict Content-Security-Policy: it uses no
+// inline style and creates no HTML from text.
 (() => {
   const script = document.currentScript;
   const page = script.dataset.build;
-  const again = "slackwater-dev-reloaded-for";
+  const reloadedFor = "slackwater-dev-reloaded-for";
   let source, overlay, delay = 10;
 
-  function look() {
+  function connect() {
     if (source || document.hidden) return;
     source = new EventSource(script.dataset.events);
     source.addEventListener("live", (event) => {
       delay = 10;
       if (event.data === page) return;
-      // a copy of the page that comes out of some cache must not be asked for without end
-      if (sessionStorage.getItem(again) === event.data + location.href) {
-        return console.warn("slackwater dev: this page comes out of a cache, reload it by hand");
+      // a cache may return the old page again; do not reload it forever
+      if (sessionStorage.getItem(reloadedFor) === event.data + location.href) {
+        return console.warn("slackwater dev: this page came from a cache; reload it without the cache");
       }
-      sessionStorage.setItem(again, event.data + location.href);
+      sessionStorage.setItem(reloadedFor, event.data + location.href);
       location.reload();
     });
     source.addEventListener("failed", (event) => show(JSON.parse(event.data)));
     source.addEventListener("building", () => overlay && (overlay.note.textContent = "building…"));
     source.addEventListener("fine", hide);
-    // the end of a stream means that another process answers, or that none does
+    // the stream ends when another process or generation takes over, or when no process runs
     source.onerror = () => {
       stop();
-      setTimeout(look, delay);
+      setTimeout(connect, delay);
       delay = Math.min(2 * delay, 1000);
     };
   }
@@ -36,16 +36,16 @@
     source = undefined;
   }
 
-  // a page that nobody looks at holds no connection: a browser has six of them for all its pages together
-  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : look()));
+  // a hidden page holds no connection, because a browser opens only six to a server for all its pages
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : connect()));
   addEventListener("pagehide", stop);
-  addEventListener("pageshow", look);
+  addEventListener("pageshow", connect);
 
   function element(name, style, text) {
-    const made = document.createElement(name);
-    Object.assign(made.style, style);
-    if (text) made.textContent = text;
-    return made;
+    const created = document.createElement(name);
+    Object.assign(created.style, style);
+    if (text) created.textContent = text;
+    return created;
   }
 
   function show({ title, text }) {
@@ -55,7 +55,7 @@
       background: "rgba(20, 20, 24, .94)", color: "#e8e8e8", font: "14px/1.5 ui-monospace, Menlo, Consolas, monospace",
     });
     host.setAttribute("role", "alert");
-    const note = element("p", { color: "#9a9aa2" }, "It goes away by itself when this is mended. Escape hides it.");
+    const note = element("p", { color: "#9a9aa2" }, "This message disappears when the error is fixed. Press Escape to hide it.");
     const body = element("pre", { whiteSpace: "pre-wrap", font: "inherit", margin: "1.5em 0" });
     for (const piece of coloured(text)) body.append(piece);
     host.append(element("h1", { font: "bold 18px/1.4 system-ui, sans-serif", color: "#ff8f80", margin: "0" }, title));
@@ -71,7 +71,7 @@
 
   addEventListener("keydown", (event) => event.key === "Escape" && hide());
 
-  // the colours of a terminal (ECMA-48, SGR) as far as compilers use them
+  // converts the colours that compilers use (ECMA-48, SGR) to elements
   function coloured(text) {
     const colours = ["#888", "#ff8f80", "#9be08a", "#f2d675", "#8ab4ff", "#d9a6ff", "#7fdbe0", "#e8e8e8"];
     let style = {};
@@ -90,5 +90,5 @@
     });
   }
 
-  look();
+  connect();
 })();

@@ -1,5 +1,7 @@
-//! What is built: the package, target and profile that this program came from, asked of cargo's environment and the
-//! program's own path when it runs. Nothing of it is compiled in.
+//! Finds the package, target and profile of the running program, so that cargo builds the same program
+//! again.
+//!
+//! cargo's environment and the path of the program tell them at run time; none of them is compiled in.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,47 +10,57 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Kind};
 
-/// What `cargo run` sets for the program, and a build of its own must not see: build scripts that ask cargo to watch
-/// one of these would run each time.
-const OF_THE_PROGRAM: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+/// The prefixes of the variables that `cargo run` sets for the program. `cargo build` must not inherit
+/// them: a build script that lets cargo watch one of them would run in each build.
+const CARGO_RUN_VARIABLES: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
 
-/// How cargo is asked to build this program again.
+/// The package of this program, and the arguments with which cargo builds it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Package {
     cargo: OsString,
-    /// Where its `Cargo.toml` is.
+    /// The directory of `Cargo.toml`.
     pub(super) root: PathBuf,
-    pub(super) target: Target,
+    pub(super) target: CargoTarget,
     arguments: Vec<OsString>,
 }
 
-/// What of the package is run.
+/// The target of the package that is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum CargoTarget {
     Bin(String),
     Example(String),
 }
 
 impl Package {
-    /// The package of the running program; `flags` are what else cargo is to be told.
+    /// Returns the package of this program. `flags` are passed to cargo.
     ///
     /// # Errors
-    /// It was not started by cargo.
-    pub(super) fn running(flags: Vec<OsString>) -> Result<Self, Error> {
+    /// This program was not started by cargo.
+    pub(super) fn of_this_program(flags: Vec<OsString>) -> Result<Self, Error> {
         let Some(root) = env::var_os("CARGO_MANIFEST_DIR") else {
-            let message = "`dev` builds the program anew, and has cargo say where it is: start it with `cargo run -- dev`";
+            let message = "`dev` builds the program, and finds its package in cargo's environment: start it with `cargo run -- dev`";
             return Err(Error::new(Kind::Usage, message));
         };
         let exe = env::current_exe().map_err(|error| {
-            Error::new(Kind::Io, "`dev` cannot find out which program it is").because(error)
+            Error::new(
+                Kind::Io,
+                "`dev` cannot determine the path of its own program",
+            )
+            .because(error)
         })?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        Ok(Package::of(cargo, root.into(), &exe, is_target_dir, flags))
+        Ok(Package::from_path(
+            cargo,
+            root.into(),
+            &exe,
+            is_target_dir,
+            flags,
+        ))
     }
 
-    /// From the path of the program, `TARGET_DIR/[TRIPLE/]PROFILE/[examples/]NAME`, what cargo has to be told so that
-    /// it builds the same one. What `flags` say goes first.
-    fn of(
+    /// Derives the arguments from the path of the program,
+    /// `TARGET_DIR/[TRIPLE/]PROFILE/[examples/]NAME`. `flags` take precedence.
+    fn from_path(
         cargo: OsString,
         root: PathBuf,
         exe: &Path,
@@ -58,21 +70,22 @@ impl Package {
         let text = |part: &OsStr| part.to_string_lossy().into_owned();
         let name = exe.file_name().map(text).unwrap_or_default();
         let dir = exe.parent().unwrap_or(Path::new(""));
-        let (target, profile_dir) = match dir.ends_with("examples") {
-            true => (Target::Example(name), dir.parent().unwrap_or(dir)),
-            false => (Target::Bin(name), dir),
+        let (target, profile_dir) = if dir.ends_with("examples") {
+            (CargoTarget::Example(name), dir.parent().unwrap_or(dir))
+        } else {
+            (CargoTarget::Bin(name), dir)
         };
         let mut arguments: Vec<OsString> = Vec::new();
-        let said = |names: &[&str]| {
+        let has_flag = |names: &[&str]| {
             flags
                 .iter()
                 .any(|flag| names.iter().any(|name| is_flag(flag, name)))
         };
-        if !said(&["--bin", "--example"]) {
+        if !has_flag(&["--bin", "--example"]) {
             let (kind, name) = target.flag();
             arguments.extend([kind.into(), name.into()]);
         }
-        if !said(&["--profile", "--release", "-r"]) {
+        if !has_flag(&["--profile", "--release", "-r"]) {
             match profile_dir.file_name().map(text).as_deref() {
                 Some("debug") | None => {}
                 Some(profile) => arguments.extend(["--profile".into(), profile.into()]),
@@ -83,12 +96,12 @@ impl Package {
             if !is_target_dir(directory) {
                 continue;
             }
-            if !said(&["--target-dir"]) {
+            if !has_flag(&["--target-dir"]) {
                 arguments.extend(["--target-dir".into(), directory.into()]);
             }
             if let Some(triple) = below
                 .and_then(Path::file_name)
-                .filter(|_| !said(&["--target"]))
+                .filter(|_| !has_flag(&["--target"]))
             {
                 arguments.extend(["--target".into(), triple.into()]);
             }
@@ -103,8 +116,8 @@ impl Package {
         }
     }
 
-    /// `cargo build`, in the directory and the environment that `cargo run` had.
-    pub(super) fn build(&self) -> Command {
+    /// Returns `cargo build` with the directory and the environment of `cargo run`.
+    pub(super) fn build_command(&self) -> Command {
         let mut command = Command::new(&self.cargo);
         command.args([
             "build",
@@ -116,7 +129,7 @@ impl Package {
             .args(&self.arguments)
             .stdin(Stdio::null());
         for (name, _) in env::vars_os() {
-            if OF_THE_PROGRAM
+            if CARGO_RUN_VARIABLES
                 .iter()
                 .any(|prefix| name.to_string_lossy().starts_with(prefix))
             {
@@ -127,23 +140,25 @@ impl Package {
     }
 }
 
-impl Target {
+impl CargoTarget {
     fn flag(&self) -> (&'static str, &str) {
         match self {
-            Target::Bin(name) => ("--bin", name),
-            Target::Example(name) => ("--example", name),
+            CargoTarget::Bin(name) => ("--bin", name),
+            CargoTarget::Example(name) => ("--example", name),
         }
     }
 }
 
-fn is_flag(given: &OsStr, name: &str) -> bool {
-    let given = given.to_string_lossy();
-    given
+/// Returns true if an argument is `NAME` or `NAME=VALUE`.
+fn is_flag(argument: &OsStr, name: &str) -> bool {
+    let argument = argument.to_string_lossy();
+    argument
         .strip_prefix(name)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
-/// cargo marks the directories that it builds into, as <https://bford.info/cachedir/> says.
+/// Returns true if cargo has marked a directory as its target directory
+/// (<https://bford.info/cachedir/>).
 pub(super) fn is_target_dir(path: &Path) -> bool {
     path.join("CACHEDIR.TAG").exists()
 }
@@ -155,7 +170,7 @@ mod tests {
     fn arguments(exe: &str, flags: &[&str]) -> String {
         let flags = flags.iter().map(OsString::from).collect();
         let is_target_dir = |path: &Path| path.ends_with("target");
-        let package = Package::of(
+        let package = Package::from_path(
             "cargo".into(),
             "/shop".into(),
             exe.as_ref(),
@@ -171,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_the_program_says_what_to_build() {
+    fn the_arguments_of_cargo_follow_from_the_path_of_the_program() {
         assert_eq!(
             arguments("/w/target/debug/shop", &[]),
             "--bin shop --target-dir /w/target"
@@ -189,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_flags_say_is_not_said_twice() {
+    fn an_argument_that_is_among_the_flags_is_not_passed_twice() {
         assert_eq!(
             arguments("/w/target/release/shop", &["--release", "--features", "x"]),
             "--bin shop --target-dir /w/target --release --features x"

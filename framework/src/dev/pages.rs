@@ -1,5 +1,8 @@
-//! The open pages, as the keeper sees them: each is a connection that its generation passes on, and hears what the
-//! state of the program is. Generations tell what failed in them the same way.
+//! The socket of the `dev` process, and the connections of open pages.
+//!
+//! A page's event stream ends in the program, which opens a connection to the `dev` process for it and
+//! copies the events. The program sends its own failures to the same socket (see
+//! [`protocol`](super::protocol)).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -11,50 +14,43 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::keeper::Event;
+use super::event::LoopEvent;
+use super::protocol::{BUILT, CHILD, PAGE, REFUSED};
 use crate::error::{Error, Kind};
 
-/// What a generation says first on a connection: what the connection is for.
-pub(super) const PAGE: &str = "page";
-pub(super) const REFUSED: &str = "refused";
-pub(super) const BUILT: &str = "built";
-pub(super) const CHILD: &str = "child";
+/// The limit on a message, in bytes. The rest of a longer one is ignored.
+const MESSAGE_LIMIT: u64 = 256 << 10;
 
-/// The longest report that is read.
-const REPORT: u64 = 256 << 10;
+/// The limit on the time between two reads of a message.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// All pages that are open, and what they are to show.
+/// All open pages, and the state of their overlay.
 #[derive(Debug)]
 pub(super) struct Pages {
     directory: PathBuf,
     open: Vec<UnixStream>,
-    state: State,
+    overlay: OverlayState,
 }
 
-/// What a page shows.
+/// The state of the overlay, which covers a page while it shows an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Itself.
-    Fine,
-    /// What is wrong with the newest code.
-    Failed { title: String, text: String },
+pub(super) enum OverlayState {
+    Hidden,
+    Error { title: String, text: String },
 }
 
 impl Pages {
-    /// Opens the socket by which generations find the keeper; it is for this user alone.
+    /// Opens the socket to which the program connects. Only the current user can connect.
     ///
     /// # Errors
-    /// No directory or socket can be made.
-    pub(super) fn open(events: Sender<Event>) -> Result<Self, Error> {
+    /// The directory or the socket cannot be created.
+    pub(super) fn open(events: Sender<LoopEvent>) -> Result<Self, Error> {
         let directory = std::env::temp_dir().join(format!("slackwater-dev-{}", std::process::id()));
         let failed = |error| {
-            Error::new(
-                Kind::Io,
-                format!("no socket for the pages in {}", directory.display()),
-            )
-            .because(error)
+            let message = format!("cannot create a socket in {}", directory.display());
+            Error::new(Kind::Io, message).because(error)
         };
-        // what a process of this pid has left behind
+        // a killed process that had the same pid has left its directory
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::DirBuilder::new()
             .mode(0o700)
@@ -70,69 +66,68 @@ impl Pages {
         Ok(Pages {
             directory,
             open: Vec::new(),
-            state: State::Fine,
+            overlay: OverlayState::Hidden,
         })
     }
 
-    /// Where generations find it.
+    /// Returns the path of the socket.
     pub(super) fn socket(&self) -> PathBuf {
         self.directory.join("socket")
     }
 
-    /// A page was opened.
-    pub(super) fn welcome(&mut self, mut page: UnixStream) {
-        // one that does not read must not stop the loop
+    /// Adds an open page and sends it the state of the overlay.
+    pub(super) fn add(&mut self, mut page: UnixStream) {
+        // a page that does not read must not block the loop
         let _ = page.set_nonblocking(true);
-        if page.write_all(self.state.event().as_bytes()).is_ok() {
+        if page.write_all(self.overlay.to_sse().as_bytes()).is_ok() {
             self.open.push(page);
         }
     }
 
-    pub(super) fn show(&mut self, state: State) {
-        if self.state != state {
-            self.tell(&state.event());
-            self.state = state;
+    pub(super) fn show(&mut self, overlay: OverlayState) {
+        if self.overlay != overlay {
+            self.send(&overlay.to_sse());
+            self.overlay = overlay;
         }
     }
 
-    /// The same, unless what is shown already says more.
-    pub(super) fn show_unless_failed(&mut self, state: State) {
-        if self.state == State::Fine {
-            self.show(state);
+    /// Shows the overlay unless it already shows an error.
+    pub(super) fn show_unless_error(&mut self, overlay: OverlayState) {
+        if self.overlay == OverlayState::Hidden {
+            self.show(overlay);
         }
     }
 
-    /// What was wrong before says nothing of what comes now; pages hear of that when they look again.
-    pub(super) fn forget(&mut self) {
-        self.state = State::Fine;
+    /// Forgets the error of an earlier build. Open pages show it until they connect again.
+    pub(super) fn forget_error(&mut self) {
+        self.overlay = OverlayState::Hidden;
     }
 
-    /// A build goes on: what failed before may be mended by it.
-    pub(super) fn building(&mut self) {
-        self.tell("event: building\ndata:\n\n");
+    /// Sends the start of a build. A page that shows an error adds a note to it.
+    pub(super) fn announce_build(&mut self) {
+        self.send("event: building\ndata:\n\n");
     }
 
-    fn tell(&mut self, event: &str) {
+    fn send(&mut self, event: &str) {
         self.open
             .retain_mut(|page| page.write_all(event.as_bytes()).is_ok());
     }
 
-    /// Another program answers now: the pages are to look who it is.
-    pub(super) fn look_again(&mut self) {
+    /// Ends all event streams. The pages connect again and reload if another build answers.
+    pub(super) fn disconnect(&mut self) {
         self.open.clear();
     }
 }
 
-impl State {
-    /// As a server-sent event (<https://html.spec.whatwg.org/multipage/server-sent-events.html>). JSON has no line breaks.
-    fn event(&self) -> String {
+impl OverlayState {
+    /// Formats a [server-sent event](https://html.spec.whatwg.org/multipage/server-sent-events.html).
+    /// JSON contains no line breaks, so the data is one line.
+    fn to_sse(&self) -> String {
         match self {
-            State::Fine => "event: fine\ndata:\n\n".to_owned(),
-            State::Failed { title, text } => {
-                format!(
-                    "event: failed\ndata: {}\n\n",
-                    json!({ "title": title, "text": text })
-                )
+            OverlayState::Hidden => "event: fine\ndata:\n\n".to_owned(),
+            OverlayState::Error { title, text } => {
+                let data = json!({ "title": title, "text": text });
+                format!("event: failed\ndata: {data}\n\n")
             }
         }
     }
@@ -144,33 +139,36 @@ impl Drop for Pages {
     }
 }
 
-/// Finds out what a connection is for.
-fn receive(stream: UnixStream, events: &Sender<Event>) {
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-    let mut reader = BufReader::new(&stream).take(REPORT);
-    let mut first = String::new();
-    if reader.read_line(&mut first).is_err() {
+/// Reads one message from a connection and sends the event for it.
+fn receive(stream: UnixStream, events: &Sender<LoopEvent>) {
+    let _ = stream.set_read_timeout(Some(READ_TIMEOUT));
+    let mut reader = BufReader::new(&stream).take(MESSAGE_LIMIT);
+    let mut first_line = String::new();
+    if reader.read_line(&mut first_line).is_err() {
         return;
     }
-    match first
-        .trim_end()
-        .split_once(' ')
-        .unwrap_or((first.trim_end(), ""))
-    {
-        (PAGE, build) => {
-            let build = build.to_owned();
-            let _ = events.send(Event::Page(build, stream));
+    let first_line = first_line.trim_end();
+    let (message, argument) = first_line.split_once(' ').unwrap_or((first_line, ""));
+    let argument = argument.to_owned();
+    match message {
+        PAGE => {
+            let _ = events.send(LoopEvent::PageOpened {
+                build_id: argument,
+                page: stream,
+            });
         }
-        (REFUSED, title) => {
-            let (title, mut text) = (title.to_owned(), String::new());
+        REFUSED => {
+            let mut text = String::new();
             let _ = reader.read_to_string(&mut text);
-            let _ = events.send(Event::Refused(State::Failed { title, text }));
+            let _ = events.send(LoopEvent::StartFailed {
+                title: argument,
+                text,
+            });
         }
-        (BUILT, _) => {
-            let _ = events.send(Event::Ready(Instant::now()));
+        BUILT => {
+            let _ = events.send(LoopEvent::ApplicationBuilt(Instant::now()));
         }
-        // it only wants to know when this end is gone
-        (CHILD, _) => {
+        CHILD => {
             let _ = stream.set_read_timeout(None);
             let _ = reader.read_to_string(&mut String::new());
         }

@@ -1,4 +1,4 @@
-//! What is watched, and what a change of it calls for.
+//! Watches the files of the program with inotify and classifies changes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,49 +8,49 @@ use std::sync::mpsc::Sender;
 use notify::event::{EventKind, MetadataKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::keeper::Event;
+use super::event::LoopEvent;
 use super::package::is_target_dir;
 use crate::error::{Error, Kind};
 
 /// Directories whose files the application reads while it runs.
 const READ_AT_RUN_TIME: [&str; 4] = ["templates", "static", "assets", "public"];
 
-/// What a change calls for.
+/// The kind of a changed file. It determines the reaction of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Change {
-    /// The application has to be called anew.
+pub(super) enum ChangeKind {
+    /// A configuration file: a reload.
     Settings,
-    /// The same, after a build: a template may be compiled in or not.
+    /// A file that is read at run time or compiled in: a build, then a reload or an upgrade.
     Templates,
-    /// A build, which may find that nothing has changed.
-    ConfigSources,
+    /// A source file: a build, then an upgrade if the program has changed.
+    Sources,
 }
 
 /// The watched files and directories.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FileWatcher {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
     settings: BTreeSet<PathBuf>,
     inputs: BTreeSet<PathBuf>,
-    /// The directories of packages; all below them counts.
+    /// The directories of packages, watched with all directories below them.
     packages: BTreeSet<PathBuf>,
 }
 
-impl Watch {
-    /// Watches nothing yet; what changes comes as [`Event::Touched`].
+impl FileWatcher {
+    /// Creates a watcher of no files. Changes are sent as [`LoopEvent::FilesChanged`].
     ///
     /// # Errors
-    /// The operating system has no watches left.
-    pub(super) fn new(events: Sender<Event>) -> Result<Self, Error> {
+    /// The kernel refuses an inotify instance.
+    pub(super) fn new(events: Sender<LoopEvent>) -> Result<Self, Error> {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if let Some(event) = event.ok().filter(|event| is_change(&event.kind)) {
-                let _ = events.send(Event::Touched(event.paths));
+                let _ = events.send(LoopEvent::FilesChanged(event.paths));
             }
         });
         let watcher = watcher
             .map_err(|error| Error::new(Kind::Io, "files cannot be watched").because(error))?;
-        Ok(Watch {
+        Ok(FileWatcher {
             watcher,
             watched: BTreeSet::new(),
             settings: BTreeSet::new(),
@@ -59,102 +59,98 @@ impl Watch {
         })
     }
 
-    /// Watches a package: its directory and all below it, apart from what cargo builds and what is hidden.
-    pub(super) fn package(&mut self, root: &Path) {
+    /// Watches the directory of a package and all directories below it, except hidden ones, `node_modules`
+    /// and cargo's target directory.
+    pub(super) fn watch_package(&mut self, root: &Path) {
         let root = absolute(root);
         if self.packages.insert(root.clone()) {
-            self.tree(&root);
+            self.watch_tree(&root);
         }
     }
 
-    /// Watches the files that went into the program, wherever they are, in place of those before.
-    pub(super) fn inputs(&mut self, files: Vec<PathBuf>) {
-        self.inputs = files.into_iter().map(|file| absolute(&file)).collect();
-        let directories: BTreeSet<PathBuf> = self
-            .inputs
-            .iter()
-            .filter_map(|file| Some(file.parent()?.to_owned()))
-            .collect();
-        directories
-            .iter()
-            .for_each(|directory| self.directory(directory));
+    /// Watches the files that the compiler has read, in place of those of the previous build.
+    pub(super) fn set_inputs(&mut self, files: &[PathBuf]) {
+        self.inputs = self.watch_files(files);
     }
 
-    /// Watches the files of the settings, there or not, in place of those before.
-    pub(super) fn settings(&mut self, files: &[PathBuf]) {
-        self.settings = files.iter().map(|file| absolute(file)).collect();
-        let directories: BTreeSet<PathBuf> = self
-            .settings
-            .iter()
-            .filter_map(|file| Some(file.parent()?.to_owned()))
-            .collect();
-        directories
-            .iter()
-            .for_each(|directory| self.directory(directory));
+    /// Watches the configuration files, in place of the previous ones. A file may not exist yet.
+    pub(super) fn set_settings(&mut self, files: &[PathBuf]) {
+        self.settings = self.watch_files(files);
     }
 
-    /// What the change of `path` calls for; a new directory is watched from now on.
-    pub(super) fn changed(&mut self, path: &Path) -> Option<Change> {
+    /// Watches the directories of files, because an editor may replace a file instead of writing to it.
+    fn watch_files(&mut self, files: &[PathBuf]) -> BTreeSet<PathBuf> {
+        let files: BTreeSet<PathBuf> = files.iter().map(|file| absolute(file)).collect();
+        let directories: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+        for directory in directories {
+            self.watch_directory(directory);
+        }
+        files
+    }
+
+    /// Returns the kind of a changed file, or `None` if the change has no effect. Watches `path` if it is
+    /// a new directory.
+    pub(super) fn classify(&mut self, path: &Path) -> Option<ChangeKind> {
         if path.is_dir() {
             if self.packages.iter().any(|root| path.starts_with(root)) && !is_ignored(path) {
-                self.tree(path);
+                self.watch_tree(path);
             }
             return None;
         }
-        self.meaning(path)
+        self.kind(path)
     }
 
-    fn meaning(&self, path: &Path) -> Option<Change> {
+    fn kind(&self, path: &Path) -> Option<ChangeKind> {
         if self.settings.contains(path) {
-            return Some(Change::Settings);
+            return Some(ChangeKind::Settings);
         }
         if self.inputs.contains(path) {
-            return Some(Change::ConfigSources);
+            return Some(ChangeKind::Sources);
         }
         let below = self
             .packages
             .iter()
             .filter_map(|root| path.strip_prefix(root).ok());
-        below.filter_map(meaning_below).max()
+        below.filter_map(kind_in_package).max()
     }
 
-    fn tree(&mut self, directory: &Path) {
-        self.directory(directory);
+    fn watch_tree(&mut self, directory: &Path) {
+        self.watch_directory(directory);
         let entries = fs::read_dir(directory)
             .into_iter()
             .flatten()
             .filter_map(Result::ok);
         for entry in entries {
-            // links are not followed: they may lead in circles
+            // symbolic links are not followed, because they may form cycles
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if is_directory && !is_ignored(&entry.path()) {
-                self.tree(&entry.path());
+                self.watch_tree(&entry.path());
             }
         }
     }
 
-    fn directory(&mut self, directory: &Path) {
+    fn watch_directory(&mut self, directory: &Path) {
         match self.watcher.watch(directory, RecursiveMode::NonRecursive) {
             Ok(()) => {
                 self.watched.insert(directory.to_owned());
             }
-            // one that has gone meanwhile, or was never there
+            // the directory was removed meanwhile, or does not exist yet
             Err(_) if !directory.exists() => {}
             Err(error) => log::warn!(
-                "changes in {} will not be seen: {error}",
+                "changes in {} are not detected: {error}",
                 directory.display()
             ),
         }
     }
 
-    /// How many directories are watched.
+    /// Returns the number of watched directories.
     pub(super) fn len(&self) -> usize {
         self.watched.len()
     }
 }
 
-/// What a file means by its place in a package.
-fn meaning_below(path: &Path) -> Option<Change> {
+/// Returns the kind of a file by its path relative to its package.
+fn kind_in_package(path: &Path) -> Option<ChangeKind> {
     let name = path.file_name()?.to_str()?;
     let directories: Vec<&str> = path
         .parent()?
@@ -170,11 +166,11 @@ fn meaning_below(path: &Path) -> Option<Change> {
         return None;
     }
     if name.ends_with(".rs") || name == "Cargo.toml" || name == "Cargo.lock" {
-        return Some(Change::ConfigSources);
+        return Some(ChangeKind::Sources);
     }
     match directories.first() {
-        Some(first) if READ_AT_RUN_TIME.contains(first) => Some(Change::Templates),
-        Some(&"src") => Some(Change::ConfigSources),
+        Some(first) if READ_AT_RUN_TIME.contains(first) => Some(ChangeKind::Templates),
+        Some(&"src") => Some(ChangeKind::Sources),
         _ => None,
     }
 }
@@ -182,7 +178,7 @@ fn meaning_below(path: &Path) -> Option<Change> {
 fn is_change(kind: &EventKind) -> bool {
     match kind {
         EventKind::Create(_) | EventKind::Remove(_) => true,
-        // reading changes it too
+        // reading a file changes its access time
         EventKind::Modify(ModifyKind::Metadata(MetadataKind::AccessTime)) => false,
         EventKind::Modify(_) => true,
         EventKind::Access(_) | EventKind::Any | EventKind::Other => false,
@@ -197,7 +193,7 @@ fn is_ignored(directory: &Path) -> bool {
     name.starts_with('.') || name == "node_modules" || is_target_dir(directory)
 }
 
-/// As events name it: absolute, but with links as they are.
+/// Returns an absolute path without resolving symbolic links, which is the form in events.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -207,15 +203,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_file_means_by_its_place() {
+    fn the_path_of_a_file_determines_the_kind_of_its_change() {
         let table = [
-            ("src/main.rs", Some(Change::ConfigSources)),
-            ("src/page.html", Some(Change::ConfigSources)),
-            ("build.rs", Some(Change::ConfigSources)),
-            ("Cargo.toml", Some(Change::ConfigSources)),
-            ("tests/shop.rs", Some(Change::ConfigSources)),
-            ("templates/mail/order.html", Some(Change::Templates)),
-            ("static/style.css", Some(Change::Templates)),
+            ("src/main.rs", Some(ChangeKind::Sources)),
+            ("src/page.html", Some(ChangeKind::Sources)),
+            ("build.rs", Some(ChangeKind::Sources)),
+            ("Cargo.toml", Some(ChangeKind::Sources)),
+            ("tests/shop.rs", Some(ChangeKind::Sources)),
+            ("templates/mail/order.html", Some(ChangeKind::Templates)),
+            ("static/style.css", Some(ChangeKind::Templates)),
             ("shop.db", None),
             ("data/upload.bin", None),
             ("src/.main.rs.swp", None),
@@ -224,32 +220,32 @@ mod tests {
             (".git/index", None),
             ("templates", None),
         ];
-        for (path, meaning) in table {
-            assert_eq!(meaning_below(path.as_ref()), meaning, "{path}");
+        for (path, kind) in table {
+            assert_eq!(kind_in_package(path.as_ref()), kind, "{path}");
         }
     }
 
     #[test]
-    fn a_package_is_watched_with_what_is_made_in_it_later() {
+    fn a_package_is_watched_with_directories_that_are_created_later() {
         let root = std::env::temp_dir().join(format!("slackwater-watch-{}", std::process::id()));
         fs::create_dir_all(root.join("src")).unwrap();
         fs::create_dir_all(root.join("target/debug")).unwrap();
         fs::write(root.join("target/CACHEDIR.TAG"), "").unwrap();
-        let (events, touched) = std::sync::mpsc::channel();
-        let mut watch = Watch::new(events).unwrap();
-        watch.package(&root);
-        assert_eq!(watch.len(), 2);
+        let (events, changes) = std::sync::mpsc::channel();
+        let mut watcher = FileWatcher::new(events).unwrap();
+        watcher.watch_package(&root);
+        assert_eq!(watcher.len(), 2);
         fs::create_dir(root.join("templates")).unwrap();
-        assert_eq!(watch.changed(&root.join("templates")), None);
-        assert_eq!(watch.len(), 3);
+        assert_eq!(watcher.classify(&root.join("templates")), None);
+        assert_eq!(watcher.len(), 3);
         fs::write(root.join("templates/index.html"), "x").unwrap();
         let within = std::time::Duration::from_secs(10);
         loop {
-            let Event::Touched(paths) = touched.recv_timeout(within).unwrap() else {
+            let LoopEvent::FilesChanged(paths) = changes.recv_timeout(within).unwrap() else {
                 continue;
             };
             if paths.iter().any(|path| path.ends_with("index.html")) {
-                assert_eq!(watch.changed(&paths[0]), Some(Change::Templates));
+                assert_eq!(watcher.classify(&paths[0]), Some(ChangeKind::Templates));
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! A client of an application, wherever that runs.
+//! The public client of an application under test, and its builder.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use hyper::Method;
 
-use super::inside::Inside;
-use super::outside::Outside;
-use super::request::RequestBuilder;
+use super::backend::Backend;
+use super::in_process::InProcess;
+use super::request_builder::RequestBuilder;
+use super::spawned::Spawned;
 use crate::app::Application;
 use crate::config::ConfigSources;
 use crate::error::Result;
 
-/// Settings of an application under test, and its start.
+/// The settings of an application under test. [`start`](Builder::start) starts it.
 ///
 /// ```
 /// # use slackwater::{prelude::*, testing};
@@ -23,32 +24,33 @@ use crate::error::Result;
 /// # Ok::<_, slackwater::BoxError>(()) }).unwrap();
 /// ```
 pub struct Builder {
-    kind: Kind,
+    subject: TestSubject,
     sources: ConfigSources,
 }
 
-enum Kind {
-    Inside(Arc<dyn Application>),
-    Outside(PathBuf),
+/// An application or a program that has not been started yet.
+enum TestSubject {
+    Application(Arc<dyn Application>),
+    Program(PathBuf),
 }
 
 impl Builder {
-    pub(super) fn inside(application: Arc<dyn Application>) -> Self {
-        Builder::of(Kind::Inside(application))
+    pub(super) fn in_process(application: Arc<dyn Application>) -> Self {
+        Builder::new(TestSubject::Application(application))
     }
 
-    pub(super) fn outside(program: PathBuf) -> Self {
-        Builder::of(Kind::Outside(program))
+    pub(super) fn spawned(program: PathBuf) -> Self {
+        Builder::new(TestSubject::Program(program))
     }
 
-    fn of(kind: Kind) -> Self {
+    fn new(subject: TestSubject) -> Self {
         let mut sources = ConfigSources::new("test");
-        // a file that lies about is not meant for a test
+        // a test must not depend on a configuration file in the current directory
         sources.default_file = PathBuf::new();
-        Builder { kind, sources }
+        Builder { subject, sources }
     }
 
-    /// Sets one key, as `--set` does.
+    /// Sets one key, like the flag `--set`.
     ///
     /// ```
     /// # fn doc(builder: slackwater::testing::Builder) -> slackwater::testing::Builder {
@@ -61,23 +63,17 @@ impl Builder {
         self
     }
 
-    /// Reads this configuration file, which must exist; again at each reload.
-    ///
-    /// ```
-    /// # fn doc(builder: slackwater::testing::Builder) -> slackwater::testing::Builder {
-    /// builder.config_file("tests/shop.toml")
-    /// # }
-    /// ```
+    /// Reads a configuration file at the start and at each reload. The file must exist.
     #[must_use]
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.sources.file = Some(path.into());
         self
     }
 
-    /// Builds the application, or starts the process, and returns when it answers.
+    /// Builds the application, or starts the process and waits until it responds.
     ///
     /// # Errors
-    /// What a real start would end with.
+    /// The start of the application failed. A server reports the same error at its start.
     ///
     /// ```
     /// # use slackwater::{prelude::*, testing};
@@ -88,13 +84,15 @@ impl Builder {
     /// # });
     /// ```
     pub async fn start(self) -> Result<Client> {
-        let target = match self.kind {
-            Kind::Inside(application) => {
-                Target::Inside(Inside::start(application, self.sources).await?)
+        let backend = match self.subject {
+            TestSubject::Application(application) => {
+                Backend::InProcess(InProcess::start(application, self.sources).await?)
             }
-            Kind::Outside(program) => Target::Outside(Outside::start(program, self.sources).await?),
+            TestSubject::Program(program) => {
+                Backend::Spawned(Spawned::start(program, self.sources).await?)
+            }
         };
-        Ok(Client(target))
+        Ok(Client(backend))
     }
 }
 
@@ -106,7 +104,8 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// A client of an application under test. Dropped, it ends it: a real process is killed.
+/// A client of an application under test. Dropping it ends the application: a real process is
+/// killed.
 ///
 /// ```
 /// # use slackwater::{prelude::*, testing};
@@ -123,28 +122,16 @@ impl fmt::Debug for Builder {
 /// assert_eq!(client.post("/echo").body("hi").send().await?.text().await?, "hi");
 /// # Ok::<_, slackwater::BoxError>(()) }).unwrap();
 /// ```
-pub struct Client(pub(super) Target);
+pub struct Client(Backend);
 
-#[expect(clippy::large_enum_variant, reason = "a test has a handful of them")]
-pub(super) enum Target {
-    Inside(Inside),
-    Outside(Outside),
-}
-
-/// One function for each usual method, all alike.
+/// Defines one function for each usual method.
 macro_rules! methods {
     ($($name:ident $method:ident,)*) => {
         impl Client {
             $(
-                #[doc = concat!("A request with the method ", stringify!($method), " for a path, which may have a query.")]
-                ///
-                /// ```
-                /// # async fn doc(client: slackwater::testing::Client) -> slackwater::Result<()> {
-                #[doc = concat!("let answer = client.", stringify!($name), "(\"/todos?page=2\").send().await?;")]
-                /// # Ok(()) }
-                /// ```
+                #[doc = concat!("Builds a ", stringify!($method), " request for a path, which may have a query.")]
                 pub fn $name(&self, path: &str) -> RequestBuilder<'_> {
-                    RequestBuilder::new(self, Method::$method, path)
+                    RequestBuilder::new(&self.0, Method::$method, path)
                 }
             )*
         }
@@ -154,7 +141,7 @@ macro_rules! methods {
 methods! { get GET, post POST, put PUT, patch PATCH, delete DELETE, head HEAD, options OPTIONS, }
 
 impl Client {
-    /// A request with any method.
+    /// Builds a request with any method.
     ///
     /// ```
     /// # async fn doc(client: slackwater::testing::Client) -> slackwater::Result<()> {
@@ -162,13 +149,13 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder<'_> {
-        RequestBuilder::named(self, method, path)
+        RequestBuilder::with_method_name(&self.0, method, path)
     }
 
-    /// Loads the settings anew and puts a new generation in place of the current one, as SIGHUP does.
+    /// Reads the settings again and replaces the current generation, as SIGHUP does.
     ///
     /// # Errors
-    /// When anything about the new one failed; the current one answers on.
+    /// The new generation could not be built or started. The current one stays live.
     ///
     /// ```
     /// # async fn doc(client: slackwater::testing::Client) -> slackwater::Result<()> {
@@ -177,38 +164,24 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn reload(&self) -> Result<()> {
-        match &self.0 {
-            Target::Inside(inside) => inside.reload().await,
-            Target::Outside(outside) => outside.reload().await,
-        }
+        self.0.reload().await
     }
 
-    /// Sets one key for the generations that come after this.
+    /// Sets one key for the generations that later reloads build.
     ///
     /// # Errors
-    /// For a real process: what it was started with stays. Change its [`config_file`](Builder::config_file).
-    ///
-    /// ```
-    /// # async fn doc(client: slackwater::testing::Client) -> slackwater::Result<()> {
-    /// client.set("app.greeting", "Hi")?;
-    /// # Ok(()) }
-    /// ```
+    /// The application is a real process, whose flags cannot be changed. Change its
+    /// [`config_file`](Builder::config_file) instead.
     pub fn set(&self, key: &str, value: impl fmt::Display) -> Result<()> {
-        match &self.0 {
-            Target::Inside(inside) => inside.set(format!("{key}={value}")),
-            Target::Outside(_) => return Err(
-                "what a process was started with cannot be set anew: change its configuration file"
-                    .into(),
-            ),
-        }
-        Ok(())
+        self.0.set(format!("{key}={value}"))
     }
 
-    /// Endpoints the application as a shutdown does: tokens are told, hooks run, tasks are joined, requests finish; a real
-    /// process is sent SIGTERM. Returns when all of it is over.
+    /// Shuts the application down and returns when that is complete: draining tokens are triggered,
+    /// hooks run, tasks are joined, and requests finish. A real process is sent SIGTERM.
     ///
     /// # Errors
-    /// When that takes more than a minute, naming the tasks that still run, or a process ends with another status than 0.
+    /// The shutdown takes longer than 60 seconds (the error names the tasks that still run), or the
+    /// process exits with a status other than 0.
     ///
     /// ```
     /// # use slackwater::{prelude::*, testing};
@@ -219,23 +192,13 @@ impl Client {
     /// # Ok::<_, slackwater::BoxError>(()) }).unwrap();
     /// ```
     pub async fn drain(&self) -> Result<()> {
-        match &self.0 {
-            Target::Inside(inside) => inside.drain().await,
-            Target::Outside(outside) => outside.drain().await,
-        }
+        self.0.drain().await
     }
 
-    /// The process id of a real process.
-    ///
-    /// ```
-    /// # fn doc(client: slackwater::testing::Client) -> Option<u32> { client.pid() }
-    /// ```
+    /// Returns the process id of a real process. Returns `None` for an application in process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        match &self.0 {
-            Target::Inside(_) => None,
-            Target::Outside(outside) => Some(outside.pid()),
-        }
+        self.0.pid()
     }
 }
 

@@ -1,4 +1,7 @@
-//! Tests of an application: asked in process without a socket, or as a real process on a free port, in the same way.
+//! A client for an application's own tests.
+//!
+//! The same test code runs against the application in the test's own process, without a socket
+//! ([`client`]), or against a program that is started as a process of its own ([`process`]).
 //!
 //! ```
 //! use slackwater::{prelude::*, testing};
@@ -22,29 +25,32 @@
 //! # async fn unused() -> slackwater::Result<()> { Ok(()) } }
 //! async fn greets() -> slackwater::Result<()> {
 //!     let client = testing::client(app).set("app.greeting", "Hi").start().await?;
-//!     let answer = client.get("/greet/Ann").send().await?;
-//!     assert_eq!((answer.status(), answer.text().await?.as_str()), (200, "Hi, Ann!"));
+//!     let response = client.get("/greet/Ann").send().await?;
+//!     assert_eq!((response.status(), response.text().await?.as_str()), (200, "Hi, Ann!"));
 //!     Ok(())
 //! }
 //! # testing::block_on(greets()).unwrap();
 //! ```
 //!
-//! What a test does not give is as by default: no file, no environment. Requests go through everything that a real one
-//! goes through but the socket: limits of bodies, middleware, routes, problem details. What belongs to connections
-//! (timeouts, upgrades to WebSocket, keep-alive) needs a real process: [`process`].
+//! A setting that a test does not set has its default. An application in process reads no environment
+//! variables, and it reads a configuration file only if the test names one. A request to it passes the
+//! same limits of bodies, middleware, routes and problem details as in a server. Timeouts, keep-alive
+//! and upgrades to WebSocket belong to connections, so they need a real process.
 //!
-//! In process, a panic in a handler is the test's: it fails there. From a real process it is 500, as it is for everybody.
+//! In process, a panic in a handler fails the test. A real process responds with 500.
 
-mod answer;
+mod backend;
 mod client;
-mod inside;
-mod outside;
+mod hyper_io;
+mod in_process;
 mod request;
-mod wire;
+mod request_builder;
+mod response;
+mod spawned;
 
-pub use answer::Answer;
 pub use client::{Builder, Client};
-pub use request::RequestBuilder;
+pub use request_builder::RequestBuilder;
+pub use response::TestResponse;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -52,10 +58,10 @@ use std::time::Duration;
 
 use crate::app::IntoApplication;
 
-/// How long anything may take here: an answer, a drain, a whole test.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit on one response, one drain or one whole test.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client of `app` in this process, without a socket.
+/// Returns a builder of a client for `app` in this process, without a socket.
 ///
 /// ```
 /// use slackwater::{prelude::*, testing};
@@ -66,34 +72,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Ok::<_, slackwater::BoxError>(()) }).unwrap();
 /// ```
 pub fn client<Args>(app: impl IntoApplication<Args>) -> Builder {
-    Builder::inside(app.into_application().0)
+    Builder::in_process(app.into_application().0)
 }
 
-/// A client of a program that is started as a process of its own, on a free port.
+/// Returns a builder of a client for a program that is started as a process of its own, on a free
+/// port of the loopback interface.
 ///
 /// ```no_run
 /// # use slackwater::testing;
 /// # async fn doc() -> slackwater::Result<()> {
 /// let client = testing::process("target/debug/shop").set("app.greeting", "Hi").start().await?;
 /// assert_eq!(client.get("/greet/Ann").send().await?.text().await?, "Hi, Ann!");
-/// client.drain().await?;          // as with SIGTERM: it has to end by itself
+/// client.drain().await?;          // sends SIGTERM and waits for the exit
 /// # Ok(()) }
 /// ```
 ///
 /// In an application's own tests the program is `env!("CARGO_BIN_EXE_shop")`.
 pub fn process(program: impl Into<PathBuf>) -> Builder {
-    Builder::outside(program.into())
+    Builder::spawned(program.into())
 }
 
-/// Runs a test's future: what `#[slackwater::test]` does.
+/// Runs the future of a test. `#[slackwater::test]` expands to a call of this function.
 ///
 /// # Panics
-/// When it is not over after a minute: a test that hangs tells nothing.
-///
-/// ```
-/// assert_eq!(slackwater::testing::block_on(async { 1 + 1 }), 2);
-/// ```
+/// The future has not completed after 60 seconds.
 pub fn block_on<T>(test: impl Future<Output = T>) -> T {
-    let ended = async_std::task::block_on(async_std::future::timeout(PATIENCE, test));
-    ended.unwrap_or_else(|_| panic!("the test was not over after {PATIENCE:?}"))
+    let result = async_std::task::block_on(async_std::future::timeout(TIMEOUT, test));
+    result.unwrap_or_else(|_| panic!("the test did not complete within {TIMEOUT:?}"))
 }

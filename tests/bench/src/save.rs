@@ -160,7 +160,7 @@ impl Loop {
         let said = wait::until(BUILD, "the loop says how long it took", || {
             let log = self.process.log_since(mark);
             log.lines()
-                .find(|line| line.contains("a page shows it"))
+                .find(|line| line.contains("a page shows the change"))
                 .map(str::to_owned)
         });
         let [build, start, swap] =

@@ -1,4 +1,4 @@
-//! An answer: its head, and its body as it comes.
+//! The response to a request of the test client.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,59 +11,47 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{BoxError, Result};
 
-/// What a [`Client`](super::Client) was answered.
+/// A response that a [`Client`](super::Client) has received. Its body is read on demand.
 ///
 /// ```
 /// # async fn doc(client: slackwater::testing::Client) -> slackwater::Result<()> {
-/// let answer = client.get("/todos/1").send().await?;
-/// assert_eq!(answer.status(), 200);
-/// assert_eq!(answer.header("content-type"), Some("application/json"));
-/// let todo: serde_json::Value = answer.json().await?;
+/// let response = client.get("/todos/1").send().await?;
+/// assert_eq!(response.status(), 200);
+/// assert_eq!(response.header("content-type"), Some("application/json"));
+/// let todo: serde_json::Value = response.json().await?;
 /// # Ok(()) }
 /// ```
-pub struct Answer {
+pub struct TestResponse {
     head: Parts,
     body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
 }
 
-impl Answer {
+impl TestResponse {
     pub(super) fn new<B>(response: hyper::Response<B>) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let (head, body) = response.into_parts();
-        Answer {
+        TestResponse {
             head,
             body: Box::pin(body.map_err(Into::into)),
         }
     }
 
-    /// Its status.
-    ///
-    /// ```
-    /// # fn doc(answer: slackwater::testing::Answer) { assert_eq!(answer.status(), 200); }
-    /// ```
+    /// Returns the status code.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.head.status.as_u16()
     }
 
-    /// The first value of a header.
-    ///
-    /// ```
-    /// # fn doc(answer: slackwater::testing::Answer) { assert_eq!(answer.header("location"), Some("/todos/7")); }
-    /// ```
+    /// Returns the first value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
     }
 
-    /// All values of a header, such as `set-cookie`.
-    ///
-    /// ```
-    /// # fn doc(answer: slackwater::testing::Answer) { assert_eq!(answer.headers("set-cookie").count(), 2); }
-    /// ```
+    /// Returns all values of a header that may occur several times, such as `set-cookie`.
     pub fn headers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.head
             .headers
@@ -72,21 +60,22 @@ impl Answer {
             .filter_map(|value| value.to_str().ok())
     }
 
-    /// The next piece of the body, for one that goes on; none at its end.
+    /// Waits for the next piece of the body. Returns `None` at the end of the body. Use it for
+    /// bodies that are streams.
     ///
     /// # Errors
-    /// When the body broke off.
+    /// The body ended before it was complete.
     ///
     /// ```
-    /// # async fn doc(mut answer: slackwater::testing::Answer) -> slackwater::Result<()> {
-    /// while let Some(piece) = answer.piece().await? {
+    /// # async fn doc(mut response: slackwater::testing::TestResponse) -> slackwater::Result<()> {
+    /// while let Some(piece) = response.piece().await? {
     ///     println!("{} bytes", piece.len());
     /// }
     /// # Ok(()) }
     /// ```
     pub async fn piece(&mut self) -> Result<Option<Bytes>> {
         while let Some(frame) = self.body.frame().await {
-            // trailers are no piece of it
+            // a frame with trailers has no data
             if let Ok(data) = frame?.into_data() {
                 return Ok(Some(data));
             }
@@ -94,44 +83,26 @@ impl Answer {
         Ok(None)
     }
 
-    /// All of the body.
+    /// Reads the whole body.
     ///
     /// # Errors
-    /// When it broke off.
-    ///
-    /// ```
-    /// # async fn doc(answer: slackwater::testing::Answer) -> slackwater::Result<()> {
-    /// assert_eq!(answer.bytes().await?.len(), 5);
-    /// # Ok(()) }
-    /// ```
+    /// The body ended before it was complete.
     pub async fn bytes(self) -> Result<Bytes> {
         Ok(self.body.collect().await?.to_bytes())
     }
 
-    /// The body as text.
+    /// Reads the whole body as text.
     ///
     /// # Errors
-    /// When it broke off, or is none.
-    ///
-    /// ```
-    /// # async fn doc(answer: slackwater::testing::Answer) -> slackwater::Result<()> {
-    /// assert_eq!(answer.text().await?, "Hello");
-    /// # Ok(()) }
-    /// ```
+    /// The body ended before it was complete, or is not UTF-8.
     pub async fn text(self) -> Result<String> {
         Ok(String::from_utf8(self.bytes().await?.into())?)
     }
 
-    /// The body read as JSON.
+    /// Reads the whole body as JSON.
     ///
     /// # Errors
-    /// When it broke off, or is none that fits.
-    ///
-    /// ```
-    /// # async fn doc(answer: slackwater::testing::Answer) -> slackwater::Result<()> {
-    /// let titles: Vec<String> = answer.json().await?;
-    /// # Ok(()) }
-    /// ```
+    /// The body ended before it was complete, or is not JSON that can be deserialized into `T`.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T> {
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes)
@@ -139,9 +110,9 @@ impl Answer {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for TestResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("TestResponse")
             .field("status", &self.head.status)
             .field("headers", &self.head.headers)
             .finish_non_exhaustive()

@@ -1,11 +1,11 @@
-//! How the keeper starts the program where none runs: with the sockets that outlive it.
+//! Starts the program with the sockets that the `dev` process holds.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::link::VARIABLE;
+use super::protocol::SOCKET_VARIABLE;
 use crate::config::{ConfigSources, LoadedConfig};
 use crate::error::{Error, Kind};
 use crate::lifecycle::Newest;
@@ -14,49 +14,50 @@ use crate::socket::{InheritedSockets, Listener, Sockets, NEWEST};
 use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::{ChildEnvironment, PassedFd, Program};
 
-/// What production may set otherwise: here each new build of this very program takes over by itself.
-const OURS: [(&str, &str); 3] = [
+/// Settings that `dev` overrides, because each new build of this program takes over by itself. The
+/// configuration file may set them differently for production.
+const OVERRIDES: [(&str, &str); 3] = [
     ("UPGRADE__MODE", "auto"),
     ("UPGRADE__EXEC", ""),
     ("UPGRADE__HANDSHAKE", "slackwater"),
 ];
 
-/// All that the first of some generations is started with.
-pub(super) struct Start {
+/// Starts the program when no process of it runs.
+pub(super) struct Launcher {
     sources: ConfigSources,
     sockets: Sockets,
     listeners: Vec<Arc<Listener>>,
     program: Program,
-    keeper: PathBuf,
+    dev_socket: PathBuf,
 }
 
-impl Start {
-    /// `keeper` is where the program finds the keeper.
+impl Launcher {
+    /// `dev_socket` is the path of the socket on which the `dev` process listens.
     pub(super) fn new(
         sources: ConfigSources,
         inherited: InheritedSockets,
         program: &Program,
-        keeper: PathBuf,
+        dev_socket: PathBuf,
     ) -> Self {
         let program = program.with_arguments(arguments(&sources));
-        Start {
+        Launcher {
             sources,
             sockets: Sockets::new(inherited),
             listeners: Vec::new(),
             program,
-            keeper,
+            dev_socket,
         }
     }
 
-    /// Reads the settings as the program does, apart from `[app]`, which only it can read.
+    /// Reads the settings. The table `[app]` is not checked, because only the program can read it.
     ///
     /// # Errors
-    /// They are refused.
+    /// The settings are invalid.
     pub(super) fn load(&self) -> Result<LoadedConfig, Error> {
         self.sources.load()
     }
 
-    /// The files to watch; the default one may not be there yet.
+    /// Returns the files to watch. The default configuration file may not exist yet.
     pub(super) fn settings_files(&self, loaded: &LoadedConfig) -> Vec<PathBuf> {
         let mut files = loaded.files.clone();
         if loaded.file.is_none() {
@@ -65,20 +66,23 @@ impl Start {
         files
     }
 
-    /// Starts the program; it announces itself in `newest` when it is live.
+    /// Starts the program. It writes its pid to `newest` when it is live.
     ///
     /// # Errors
-    /// The settings are refused, a socket cannot be had, or the program cannot be started.
+    /// The settings are invalid, a socket cannot be bound, or the program cannot be started.
     pub(super) fn start(&mut self, executable: &Path, newest: &Newest) -> Result<(), Error> {
         let loaded = self.load()?;
         let config = &loaded.config;
         let acquired =
             self.sockets
                 .acquire(config.listen.as_deref(), config.backlog, &self.listeners)?;
-        acquired.notes.iter().for_each(|note| log::warn!("{note}"));
+        for note in &acquired.notes {
+            log::warn!("{note}");
+        }
         self.listeners = acquired.listeners;
-        let failed = |error| Error::new(Kind::Io, "no descriptors for the program").because(error);
-        let parcel = newest.parcel().map_err(failed)?;
+        let failed =
+            |error| Error::new(Kind::Io, "cannot create the descriptors to pass on").because(error);
+        let record = newest.parcel().map_err(failed)?;
         let sockets = self.sockets.for_new_process(&self.listeners);
         let mut passed: Vec<PassedFd<'_>> = sockets
             .iter()
@@ -88,12 +92,12 @@ impl Start {
             })
             .collect();
         passed.push(PassedFd {
-            fd: parcel.as_fd(),
+            fd: record.as_fd(),
             name: NEWEST.to_owned(),
         });
         let mut environment =
-            ChildEnvironment::for_slackwater().with(VARIABLE, self.keeper.as_os_str());
-        for (key, value) in OURS {
+            ChildEnvironment::for_slackwater().with(SOCKET_VARIABLE, self.dev_socket.as_os_str());
+        for (key, value) in OVERRIDES {
             environment = environment.with(&format!("{}{key}", self.sources.env_prefix), value);
         }
         let stdout = observe::log::original_stdout().map_err(failed)?;
@@ -106,22 +110,18 @@ impl Start {
     }
 }
 
-/// `serve`, with the flags that `dev` was given.
+/// Returns the command `serve` with the flags of `dev`.
 fn arguments(sources: &ConfigSources) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["serve".into()];
-    let file = sources
-        .file
-        .iter()
-        .flat_map(|file| ["-c".into(), file.into()]);
-    let profile = sources
-        .profile
-        .iter()
-        .flat_map(|profile| ["-p".into(), profile.into()]);
-    let sets = sources
-        .sets
-        .iter()
-        .flat_map(|set| ["--set".into(), set.into()]);
-    arguments.extend(file.chain(profile).chain(sets));
+    if let Some(file) = &sources.file {
+        arguments.extend(["-c".into(), file.into()]);
+    }
+    if let Some(profile) = &sources.profile {
+        arguments.extend(["-p".into(), profile.into()]);
+    }
+    for set in &sources.sets {
+        arguments.extend(["--set".into(), set.into()]);
+    }
     arguments
 }
 
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_given_the_flags_of_the_loop() {
+    fn the_program_gets_the_flags_of_the_loop() {
         let mut sources = ConfigSources::new("shop");
         assert_eq!(arguments(&sources), ["serve"]);
         sources.file = Some("a.toml".into());

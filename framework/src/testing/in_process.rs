@@ -1,13 +1,13 @@
-//! An application in the test's own process: its generations, without sockets.
+//! Runs an application in the test's own process, without sockets.
 
 use std::sync::Arc;
 
 use async_std::future::timeout;
 use async_std::task::{spawn, JoinHandle};
 
-use super::answer::Answer;
-use super::request::Asked;
-use super::PATIENCE;
+use super::request::TestRequest;
+use super::response::TestResponse;
+use super::TIMEOUT;
 use crate::app::Application;
 use crate::config::{ConfigSources, LoadedConfig};
 use crate::error::{Error, Result};
@@ -16,27 +16,27 @@ use crate::lifecycle;
 use crate::observe::metrics::Metrics;
 use crate::serve::{Dispatcher, DispatcherSettings, Generation, Readiness};
 use crate::setup::Reason;
-use crate::sync::lock::{Mutex, MutexGuard};
+use crate::sync::lock::Mutex;
 
-/// An application that answers in process.
-pub(super) struct Inside {
+/// An application under test in this process.
+pub(super) struct InProcess {
     application: Arc<dyn Application>,
     sources: Mutex<ConfigSources>,
     body_limit: Mutex<Option<u64>>,
     dispatcher: Dispatcher,
     endpoints: Arc<Endpoints>,
-    /// Generations that were replaced, while their hooks and tasks end.
+    /// The tasks that retire replaced generations. Each ends with its generation's hooks and tasks.
     retiring: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Inside {
+impl InProcess {
     pub(super) async fn start(
         application: Arc<dyn Application>,
         sources: ConfigSources,
     ) -> Result<Self, Error> {
         let mut loaded = sources.load()?;
         let generation = build(&*application, &mut loaded, None).await?;
-        Ok(Inside {
+        Ok(InProcess {
             application,
             sources: Mutex::new(sources),
             body_limit: Mutex::new(loaded.config.http.body_limit),
@@ -53,9 +53,9 @@ impl Inside {
         })
     }
 
-    pub(super) async fn send(&self, request: Asked) -> Result<Answer> {
-        let limit = *lock(&self.body_limit);
-        let request = request.into_request(|body| RequestBody::whole(body, limit));
+    pub(super) async fn send(&self, request: TestRequest) -> Result<TestResponse> {
+        let limit = *self.body_limit.lock();
+        let request = request.into_hyper(|body| RequestBody::whole(body, limit));
         let context = Context {
             endpoints: self.endpoints.clone(),
             client: Client::default(),
@@ -64,22 +64,24 @@ impl Inside {
         let Reply { response, permit } = self.dispatcher.call(request, context);
         let response = response.await;
         drop(permit);
-        Ok(Answer::new(response))
+        Ok(TestResponse::new(response))
     }
 
     pub(super) fn set(&self, key_and_value: String) {
-        lock(&self.sources).sets.push(key_and_value);
+        self.sources.lock().sets.push(key_and_value);
     }
 
     pub(super) async fn reload(&self) -> Result<()> {
-        let mut loaded = lock(&self.sources).load()?;
+        let mut loaded = self.sources.lock().load()?;
         let current = self.dispatcher.generation();
         let next = build(&*self.application, &mut loaded, Some(&current)).await?;
         let old = self.dispatcher.swap(next);
-        *lock(&self.body_limit) = loaded.config.http.body_limit;
+        *self.body_limit.lock() = loaded.config.http.body_limit;
         self.dispatcher
             .set_settings(DispatcherSettings::new(&loaded.config, vec![]));
-        lock(&self.retiring).push(spawn(async move { old.retire().await }));
+        self.retiring
+            .lock()
+            .push(spawn(async move { old.retire().await }));
         Ok(())
     }
 
@@ -87,18 +89,21 @@ impl Inside {
         self.dispatcher.set_readiness(Readiness::Leaving);
         self.dispatcher.start_drain();
         let generation = self.dispatcher.generation();
-        let retiring = std::mem::take(&mut *lock(&self.retiring));
-        let over = async {
-            for before in retiring {
-                before.await;
+        let retiring = std::mem::take(&mut *self.retiring.lock());
+        let shutdown = async {
+            for replaced in retiring {
+                replaced.await;
             }
             generation.retire().await;
             generation.requests.wait_until_unused().await;
         };
-        timeout(PATIENCE, over).await.map_err(|_| {
+        timeout(TIMEOUT, shutdown).await.map_err(|_| {
             let tasks: Vec<_> = generation.unfinished().collect();
             let requests = generation.requests.in_use();
-            format!("not over after {PATIENCE:?}: {requests} requests, tasks {tasks:?}")
+            format!(
+                "the shutdown did not complete within {TIMEOUT:?}; \
+                 {requests} requests in progress, unfinished tasks {tasks:?}"
+            )
         })?;
         Ok(())
     }
@@ -107,13 +112,9 @@ impl Inside {
 async fn build(
     application: &dyn Application,
     loaded: &mut LoadedConfig,
-    before: Option<&Generation>,
+    current: Option<&Generation>,
 ) -> Result<Arc<Generation>, Error> {
-    Ok(lifecycle::build(application, loaded, before, Reason::Test)
+    Ok(lifecycle::build(application, loaded, current, Reason::Test)
         .await?
         .start())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }

@@ -1,4 +1,4 @@
-//! A client's socket as hyper reads and writes it.
+//! Adapts a socket of async-io to the I/O traits of hyper.
 
 use std::io;
 use std::net::TcpStream;
@@ -9,23 +9,24 @@ use async_io::Async;
 use futures_lite::{AsyncRead, AsyncWrite};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-pub(super) struct Wire(pub(super) Async<TcpStream>);
+/// A TCP socket that hyper can read and write.
+pub(super) struct HyperIo(pub(super) Async<TcpStream>);
 
-impl Read for Wire {
+impl Read for HyperIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut chunk = [0; 8192];
-        let want = buf.remaining().min(chunk.len());
-        let n = ready!(Pin::new(&mut self.0).poll_read(cx, &mut chunk[..want]))?;
+        let limit = buf.remaining().min(chunk.len());
+        let n = ready!(Pin::new(&mut self.0).poll_read(cx, &mut chunk[..limit]))?;
         buf.put_slice(&chunk[..n]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for Wire {
+impl Write for HyperIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,11 +1,14 @@
-//! A real process under test: on a socket that the test bound for it, so that its port is known before it runs.
+//! Runs a program under test as a process of its own.
+//!
+//! The test binds the socket and passes it to the process, so the port is known before the process
+//! runs.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
-
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -16,29 +19,29 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use rustix::process::{kill_process, Pid, Signal};
 
-use super::answer::Answer;
-use super::request::Asked;
-use super::wire::Wire;
-use super::PATIENCE;
+use super::hyper_io::HyperIo;
+use super::request::TestRequest;
+use super::response::TestResponse;
+use super::TIMEOUT;
 use crate::config::ConfigSources;
 use crate::error::Result;
 use crate::sync::lock::Mutex;
 
-/// How often a process is asked whether it has ended.
-const GLANCE: Duration = Duration::from_millis(20);
+/// The interval between two checks of a process for its exit.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A process of a program under test.
-pub(super) struct Outside {
+pub(super) struct Spawned {
     program: PathBuf,
     flags: Vec<String>,
     address: SocketAddr,
     child: Mutex<Child>,
-    dir: Dir,
+    dir: TemporaryDir,
 }
 
-impl Outside {
+impl Spawned {
     pub(super) async fn start(program: PathBuf, sources: ConfigSources) -> Result<Self> {
-        let dir = Dir::new()?;
+        let dir = TemporaryDir::new()?;
         let flags = flags(&sources, &dir);
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
@@ -55,54 +58,47 @@ impl Outside {
         let child = command
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        // with the command goes our copy of the socket: what waits in it is refused when the process dies
+        // closes the test's copy of the socket, so that the kernel resets the connections in its
+        // queue when the process exits
         drop(command);
-        let outside = Outside {
+        let process = Spawned {
             program,
             flags,
             address,
             child: Mutex::new(child),
             dir,
         };
-        outside.answers().await?;
-        Ok(outside)
+        process.wait_until_it_responds().await?;
+        Ok(process)
     }
 
-    /// Waits until the process answers, or has ended.
-    async fn answers(&self) -> Result<()> {
-        let asked = async {
-            let request = http(self.address, Asked::of_server()?).await;
-            request.map(drop).map_err(|error| {
-                format!("{} did not answer: {error}", self.program.display()).into()
-            })
+    async fn wait_until_it_responds(&self) -> Result<()> {
+        let program = self.program.display();
+        let exited =
+            |status: ExitStatus| format!("{program} exited before it sent a response: {status}");
+        let response = async {
+            let response = send(self.address, TestRequest::options_of_server()?).await;
+            response
+                .map(drop)
+                .map_err(|error| format!("{program} did not respond: {error}").into())
         };
-        let ended = async {
-            let status = self.ended().await;
-            Err(format!("{} ended at its start: {status}", self.program.display()).into())
-        };
-        // a process that ends resets the connection as well: its status says more than that
-        let first = timeout(PATIENCE, future::or(ended, asked)).await;
-        match first.map_err(|_| {
-            format!(
-                "{} did not answer within {PATIENCE:?}",
-                self.program.display()
-            )
-        })? {
+        let exit = async { Err(exited(self.exit().await).into()) };
+        let first = timeout(TIMEOUT, future::or(exit, response)).await;
+        match first.map_err(|_| format!("{program} did not respond within {TIMEOUT:?}"))? {
             Ok(()) => Ok(()),
-            Err(error) => Err(match timeout(GLANCE * 10, self.ended()).await {
-                Ok(status) => {
-                    format!("{} ended at its start: {status}", self.program.display()).into()
-                }
+            // an exit also resets the connection, and the status is the better error
+            Err(error) => Err(match timeout(POLL_INTERVAL * 10, self.exit()).await {
+                Ok(status) => exited(status).into(),
                 Err(_) => error,
             }),
         }
     }
 
-    pub(super) async fn send(&self, request: Asked) -> Result<Answer> {
-        http(self.address, request).await
+    pub(super) async fn send(&self, request: TestRequest) -> Result<TestResponse> {
+        send(self.address, request).await
     }
 
-    /// As the operator would: the program's own command says how it went.
+    /// Runs the program's command `reload`, whose error output explains a refused reload.
     pub(super) async fn reload(&self) -> Result<()> {
         let mut command = Command::new(&self.program);
         command.arg("reload").args(&self.flags);
@@ -120,19 +116,20 @@ impl Outside {
         if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM)?;
         }
-        let status = timeout(PATIENCE, self.ended()).await;
-        match status.map_err(|_| format!("the process was not over after {PATIENCE:?}"))? {
+        let status = timeout(TIMEOUT, self.exit()).await;
+        match status.map_err(|_| format!("the process did not exit within {TIMEOUT:?}"))? {
             status if status.success() => Ok(()),
             status => Err(format!("the process ended with {status}").into()),
         }
     }
 
-    async fn ended(&self) -> ExitStatus {
+    /// Waits for the exit of the process.
+    async fn exit(&self) -> ExitStatus {
         loop {
             if let Ok(Some(status)) = self.child().try_wait() {
                 return status;
             }
-            Timer::after(GLANCE).await;
+            Timer::after(POLL_INTERVAL).await;
         }
     }
 
@@ -140,15 +137,15 @@ impl Outside {
         self.child().id()
     }
 
-    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+    fn child(&self) -> MutexGuard<'_, Child> {
         self.child.lock()
     }
 }
 
-impl Drop for Outside {
+impl Drop for Spawned {
     fn drop(&mut self) {
         let mut child = self.child();
-        // ended already: then there is nothing to kill
+        // kill fails if the process was already reaped
         let _ = child.kill();
         let _ = child.wait();
         drop(child);
@@ -156,8 +153,8 @@ impl Drop for Outside {
     }
 }
 
-/// Settings as flags, and a control socket of its own.
-fn flags(sources: &ConfigSources, dir: &Dir) -> Vec<String> {
+/// Returns the settings as flags, with a control socket in the process's own directory.
+fn flags(sources: &ConfigSources, dir: &TemporaryDir) -> Vec<String> {
     let control = format!("control.socket={}", dir.0.join("control").display());
     let sets = [control].into_iter().chain(sources.sets.iter().cloned());
     let mut flags: Vec<_> = sets.flat_map(|set| ["--set".to_owned(), set]).collect();
@@ -167,29 +164,29 @@ fn flags(sources: &ConfigSources, dir: &Dir) -> Vec<String> {
     flags
 }
 
-/// A request on a connection of its own.
-async fn http(address: SocketAddr, request: Asked) -> Result<Answer> {
+/// Sends a request on a connection of its own.
+async fn send(address: SocketAddr, request: TestRequest) -> Result<TestResponse> {
     let stream = Async::<TcpStream>::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(Wire(stream)).await?;
+    let (mut sender, connection) = http1::handshake(HyperIo(stream)).await?;
     async_std::task::spawn(async move {
-        // what breaks a connection is told to whoever waits for an answer on it
+        // the request or its body returns the error as well
         let _ = connection.await;
     });
-    Ok(Answer::new(
-        sender.send_request(request.into_request(Full::new)).await?,
+    Ok(TestResponse::new(
+        sender.send_request(request.into_hyper(Full::new)).await?,
     ))
 }
 
-/// A directory that is gone afterwards.
-struct Dir(PathBuf);
+/// A directory for one process. [`Spawned`] removes it when it is dropped.
+struct TemporaryDir(PathBuf);
 
-impl Dir {
+impl TemporaryDir {
     fn new() -> std::io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir =
             std::env::temp_dir().join(format!("slackwater-test-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
-        Ok(Dir(dir))
+        Ok(TemporaryDir(dir))
     }
 }
