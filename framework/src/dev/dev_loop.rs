@@ -117,7 +117,7 @@ pub(crate) fn run(
     Ok(dev_loop.run(&loaded))
 }
 
-/// Turns signals into events. From here on no signal but KILL ends this process.
+/// Turns signals into events. From here on the signals in [`PASSED_ON`] do not end this process.
 fn handle_signals(events: Sender<LoopEvent>) -> Result<(), Error> {
     let signals = SignalsInfo::<WithOrigin>::new(PASSED_ON.into_iter().chain([SIGCHLD]));
     let mut signals = signals.map_err(|error| {
@@ -290,7 +290,7 @@ impl DevLoop {
             "{title}; pid {} keeps serving",
             self.program.live_pid().unwrap_or_default()
         );
-        // the program's own report of the error is better than this one
+        // the program may have reported the error itself, with more detail
         self.pages.show_unless_error(OverlayState::Error {
             title: title.to_owned(),
             text: "The terminal shows the reason.".to_owned(),

@@ -113,7 +113,7 @@ impl Pages {
             .retain_mut(|page| page.write_all(event.as_bytes()).is_ok());
     }
 
-    /// Ends all event streams. The pages connect again and reload if another build answers.
+    /// Ends all event streams. The pages connect again and reload if another build serves.
     pub(super) fn disconnect(&mut self) {
         self.open.clear();
     }
