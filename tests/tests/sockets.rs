@@ -129,7 +129,10 @@ fn unix_sockets_are_inherited_too() {
     );
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
-    assert!(path.exists(), "the process that bound the path removes it");
+    assert!(
+        path.exists(),
+        "the process does not remove a path that it has not bound"
+    );
 }
 
 #[test]

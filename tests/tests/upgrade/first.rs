@@ -156,7 +156,7 @@ fn pid_1_stops_if_the_signal_arrives_between_live_and_accepting() {
         let held = watcher.dir().path().join("held");
         watcher.dir().write("hold", "the old process sent Live");
         signal_to(first, Signal::USR2);
-        until(LONG, "the new process is held", || {
+        until(LONG, "the new process pauses", || {
             held.exists().then_some(())
         });
         let mark = watcher.mark();
