@@ -86,7 +86,7 @@ fn hold(state: &str) {
             let process = with("idle_timeout = \"300ms\"");
             closes(&mut process.conn());
         }
-        "Parked" => {
+        "IdleWithoutTask" => {
             let process = with("idle_timeout = \"500ms\"\nidle_release = \"10ms\"");
             closes(&mut process.conn());
         }

@@ -11,10 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::StatusCode;
 
-use super::deadlines::{now, ReadState};
+use super::clock::now;
+use super::deadlines::ReadState;
 use super::memory::Held;
 use super::shared::Stage;
-use super::state::{ConnState, InFlight, WakeOnDrop};
+use super::state::{ConnState, DiscardBody, InFlight, WakeOnDrop};
 use super::Client;
 use crate::error::BoxError;
 use crate::sync::lock::{Mutex, MutexGuard};
@@ -102,7 +103,7 @@ impl RequestBody {
             UnreadBody(Arc::new(Mutex::new(Some(RemainingBody {
                 incoming,
                 asked_for: false,
-                part: InFlight::of(conn, WakeOnDrop::Connection),
+                part: InFlight::new(conn, WakeOnDrop::Connection),
             }))))
         });
         RequestBody {
@@ -232,22 +233,23 @@ impl RemainingBody {
             return Poll::Ready(Some(Err(BodyError::Stopping)));
         }
         // registered before the clock is looked at, so that no tick falls between the two
-        conn.watch_body(cx.waker());
+        conn.register_body_reader(cx.waker());
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        let waits = conn.deadlines.waiting() == ReadState::Body;
+        let waits = conn.deadlines.read_state() == ReadState::Body;
         match polled {
             Poll::Pending if !waits => {
-                conn.deadlines.wait(ReadState::Body, &conn.shared.limits());
+                conn.deadlines
+                    .set_read_state(ReadState::Body, &conn.shared.limits());
                 Poll::Pending
             }
             Poll::Pending if conn.deadlines.read_overdue(now()) => {
-                conn.body_rests();
+                conn.stop_reading_body();
                 Poll::Ready(Some(Err(BodyError::TimedOut)))
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(frame) => {
                 if waits {
-                    conn.body_rests();
+                    conn.stop_reading_body();
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Cut)))
             }
@@ -260,8 +262,8 @@ impl Drop for RequestBody {
         let shared = self.unread.as_ref().map(UnreadBody::lock);
         if let Some(rest) = shared.as_ref().and_then(|shared| shared.as_ref()) {
             let conn = rest.part.conn();
-            if conn.deadlines.waiting() == ReadState::Body {
-                conn.body_rests();
+            if conn.deadlines.read_state() == ReadState::Body {
+                conn.stop_reading_body();
             }
         }
     }
@@ -285,15 +287,15 @@ impl UnreadBody {
     }
 }
 
-impl HeldBody {
+impl DiscardBody for HeldBody {
     /// Returns true while the handler holds an unread rest.
-    pub(super) fn is_held(&self) -> bool {
+    fn is_held(&self) -> bool {
         let unread = self.0.upgrade().map(UnreadBody);
         unread.is_some_and(|unread| unread.lock().is_some())
     }
 
     /// Takes the rest away from the handler.
-    pub(super) fn discard(&self) {
+    fn discard(&self) {
         drop(
             self.0
                 .upgrade()

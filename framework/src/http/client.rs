@@ -27,7 +27,7 @@ impl Client {
     /// Resolves when the client disconnects or half-closes.
     pub(crate) fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
         // only the token: the future must not keep the state of the connection alive
-        let token = self.0.as_ref().map(|conn| conn.hung_up());
+        let token = self.0.as_ref().map(|conn| conn.half_closed());
         async move {
             match token {
                 Some(token) => token.wait().await,

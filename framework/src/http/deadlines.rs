@@ -1,62 +1,39 @@
-//! The clocks of a connection: when it must have made progress, kept as plain numbers that one ticker looks at.
+//! The deadlines of a connection, as plain numbers that one ticker inspects.
 //!
-//! A timer for each connection would be armed and disarmed at each request, and each arming may wake the reactor.
-//! Instead a connection only writes down by when something must happen; the ticker (`Connections::keep_time` of `serve`) looks at all
-//! of them a few times in the shortest limit and wakes those that are overdue.
+//! There is no timer for each connection, because each request would arm and disarm it, and arming may wake the reactor.
+//! Instead a connection only stores by when it must have read, written or answered. The ticker
+//! (`Connections::keep_time` in `serve`) inspects all connections a few times in the shortest limit and wakes the overdue
+//! ones.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::states::State;
+use super::clock::{now, Millis, NEVER};
+use super::states::TimedState;
 use crate::config;
 
-/// A moment, in milliseconds since long before the process began to count.
-pub(crate) type Millis = u64;
-
-const NEVER: Millis = Millis::MAX;
-
-/// When the process began to count. What comes from another process may be older than this one: some thirty years fit.
-const BEGINNING: Millis = 1 << 40;
-
-/// The present moment.
-pub(crate) fn now() -> Millis {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    let elapsed = BEGAN.get_or_init(Instant::now).elapsed().as_millis();
-    Millis::try_from(elapsed)
-        .unwrap_or(NEVER)
-        .saturating_add(BEGINNING)
-        .min(NEVER - 1)
-}
-
-/// The moment `limit` after `from`; never without a limit.
-pub(super) fn after(from: Millis, limit: Option<Duration>) -> Millis {
-    limit.map_or(NEVER, |limit| {
-        from.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(NEVER))
-    })
-}
-
-/// What a connection waits for from its client.
+/// The input that a connection expects from its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ReadState {
     /// The first byte of a request.
     Idle,
-    /// The rest of a head.
+    /// The rest of a request's head.
     Head,
-    /// More of a body that somebody asked for.
+    /// The next bytes of a request's body, which the handler is waiting for.
     Body,
-    /// The end of a body that a handler holds, though its answer is sent.
+    /// The rest of a body that the handler still holds after its answer was sent.
     BodyHeld,
-    /// The end of a request whose answer is a 101.
+    /// The rest of a request whose answer will be a 101.
     BeforeSwitch,
-    /// Nothing, until the handler that answered 101 uses its tunnel.
+    /// Nothing until the handler that answered 101 uses its tunnel.
     Switching,
-    /// Bytes of another protocol.
+    /// Bytes of another protocol, without a deadline.
     Tunnel,
-    /// The end of what it sends: everything was sent to it, and the connection is being closed.
+    /// The end of its stream: everything was sent to the client, and the connection is being closed.
     End,
-    /// Nothing: a handler works, or a response is on its way.
+    /// Nothing: a handler is working, or a response is being sent.
     Nothing,
 }
 
@@ -73,26 +50,27 @@ impl ReadState {
         ReadState::Nothing,
     ];
 
-    /// The state whose clock runs meanwhile.
-    pub(crate) fn state(self) -> State {
+    /// Returns the state whose clock runs while this input is expected.
+    pub(crate) fn state(self) -> TimedState {
         match self {
-            ReadState::Idle => State::Idle,
-            ReadState::Head => State::Head,
-            ReadState::Body => State::Body,
-            ReadState::BodyHeld => State::BodyHeld,
-            ReadState::BeforeSwitch => State::BeforeSwitch,
-            ReadState::Switching => State::Switching,
-            ReadState::Tunnel => State::Tunnel,
-            ReadState::End => State::Lingering,
-            ReadState::Nothing => State::Response,
+            ReadState::Idle => TimedState::Idle,
+            ReadState::Head => TimedState::Head,
+            ReadState::Body => TimedState::Body,
+            ReadState::BodyHeld => TimedState::BodyHeld,
+            ReadState::BeforeSwitch => TimedState::BeforeSwitch,
+            ReadState::Switching => TimedState::Switching,
+            ReadState::Tunnel => TimedState::Tunnel,
+            ReadState::End => TimedState::Lingering,
+            ReadState::Nothing => TimedState::Response,
         }
     }
 }
 
-/// By when a connection must have got on with reading, writing and answering.
+/// The moments by which a connection must have read, written and answered.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    waiting: AtomicU8,
+    read_state: AtomicU8,
+    /// The moment at which the connection entered its read state.
     since: AtomicU64,
     read_by: AtomicU64,
     write_by: AtomicU64,
@@ -100,79 +78,88 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Deadlines of a connection that has waited for `waiting` since `since`, and whose deadline counts from `from`.
+    /// Returns the deadlines of a connection that has been in `read_state` since `since`. The clock of that state started
+    /// at `from`.
     pub(crate) fn new(
-        waiting: ReadState,
+        read_state: ReadState,
         since: Millis,
         from: Millis,
         limits: &config::Http,
     ) -> Self {
         Deadlines {
-            waiting: AtomicU8::new(waiting as u8),
+            read_state: AtomicU8::new(read_state as u8),
             since: AtomicU64::new(since),
-            read_by: AtomicU64::new(waiting.state().deadline(from, limits)),
+            read_by: AtomicU64::new(read_state.state().deadline(from, limits)),
             write_by: AtomicU64::new(NEVER),
             answer_by: AtomicU64::new(NEVER),
         }
     }
 
-    /// What the client is to send next.
-    pub(crate) fn waiting(&self) -> ReadState {
-        let waiting = usize::from(self.waiting.load(Ordering::Relaxed));
-        ReadState::ALL[waiting.min(ReadState::ALL.len() - 1)]
+    /// Returns the input that is expected from the client.
+    pub(crate) fn read_state(&self) -> ReadState {
+        let index = usize::from(self.read_state.load(Ordering::Relaxed));
+        ReadState::ALL[index.min(ReadState::ALL.len() - 1)]
     }
 
-    /// Since when the connection waits for it.
+    /// Returns the moment at which the connection entered its read state.
     pub(crate) fn since(&self) -> Millis {
         self.since.load(Ordering::Relaxed)
     }
 
-    /// The client is to send `waiting` from now on; the clock of that state starts.
-    pub(crate) fn wait(&self, waiting: ReadState, limits: &config::Http) {
+    /// Enters a read state and starts its clock.
+    pub(crate) fn set_read_state(&self, read_state: ReadState, limits: &config::Http) {
         let since = now();
-        self.waiting.store(waiting as u8, Ordering::Relaxed);
+        self.read_state.store(read_state as u8, Ordering::Relaxed);
         self.since.store(since, Ordering::Relaxed);
-        self.read_by
-            .store(waiting.state().deadline(since, limits), Ordering::Relaxed);
+        self.read_by.store(
+            read_state.state().deadline(since, limits),
+            Ordering::Relaxed,
+        );
     }
 
-    /// The connection has been closing since `since`; its progress is checked again at `check`.
+    /// Records that the connection has been closing since `since`. Its progress is inspected at `check`.
     pub(super) fn linger(&self, since: Millis, check: Millis) {
-        self.waiting.store(ReadState::End as u8, Ordering::Relaxed);
+        self.read_state
+            .store(ReadState::End as u8, Ordering::Relaxed);
         self.since.store(since, Ordering::Relaxed);
         self.read_by.store(check, Ordering::Relaxed);
-        self.write_moved();
-        self.answered();
+        self.stop_write_clock();
+        self.stop_answer_clock();
     }
 
-    /// Nothing is expected of the client.
-    pub(crate) fn wait_for_nothing(&self) {
-        self.waiting
+    /// Stops the clock for reading, because no input is expected.
+    pub(crate) fn expect_nothing(&self) {
+        self.read_state
             .store(ReadState::Nothing as u8, Ordering::Relaxed);
         self.read_by.store(NEVER, Ordering::Relaxed);
     }
 
-    /// The client takes nothing of the response; its time counts from the first refusal.
-    pub(crate) fn write_stalled(&self, limits: impl FnOnce() -> Arc<config::Http>) {
+    /// Starts the clock for writing, because the socket accepts no bytes. A clock that already runs is not restarted.
+    pub(crate) fn start_write_clock(&self, limits: impl FnOnce() -> Arc<config::Http>) {
         if self.write_by.load(Ordering::Relaxed) == NEVER {
-            let by = State::Stalled.deadline(now(), &limits());
+            let by = TimedState::Stalled.deadline(now(), &limits());
             self.write_by.store(by, Ordering::Relaxed);
         }
     }
 
-    /// The client took something, or nothing is to be written.
-    pub(crate) fn write_moved(&self) {
+    /// Stops the clock for writing, because the socket accepted bytes or nothing is left to write.
+    pub(crate) fn stop_write_clock(&self) {
         self.write_by.store(NEVER, Ordering::Relaxed);
     }
 
-    /// `state` begins, whose end is an answer or the end of an HTTP/2 connection.
-    pub(crate) fn answer(&self, state: State, since: Millis, limits: &config::Http) {
+    /// Starts the clock of `state`, which ends with an answer. HTTP/2 connections use this clock for their own states.
+    pub(crate) fn start_answer_clock(
+        &self,
+        state: TimedState,
+        since: Millis,
+        limits: &config::Http,
+    ) {
         self.answer_by
             .store(state.deadline(since, limits), Ordering::Relaxed);
     }
 
-    /// The handler has answered, or nobody waits for it.
-    pub(crate) fn answered(&self) {
+    /// Stops the clock for the answer.
+    pub(crate) fn stop_answer_clock(&self) {
         self.answer_by.store(NEVER, Ordering::Relaxed);
     }
 
@@ -188,14 +175,18 @@ impl Deadlines {
         self.answer_by.load(Ordering::Relaxed) <= now
     }
 
-    /// Whether any of the three has run out.
+    /// Returns true if any of the three deadlines has passed.
     pub(crate) fn overdue(&self, now: Millis) -> bool {
         self.read_overdue(now) || self.write_overdue(now) || self.answer_overdue(now)
     }
 }
 
-/// How often to look, so that a limit is overrun by no more than an eighth of itself, and an idle machine sleeps.
-pub(crate) fn tick(states: impl IntoIterator<Item = State>, limits: &config::Http) -> Duration {
+/// Returns the ticker's interval: an eighth of the shortest limit of `states`, between 10 ms and 250 ms. A deadline is
+/// therefore noticed late by at most an eighth of its limit, or by 10 ms if that is longer.
+pub(crate) fn tick(
+    states: impl IntoIterator<Item = TimedState>,
+    limits: &config::Http,
+) -> Duration {
     let shortest = states
         .into_iter()
         .filter_map(|state| state.limit(limits))
@@ -214,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_never_overdue() {
+    fn a_state_without_a_limit_is_never_overdue() {
         let limits = config::Http {
             idle_timeout: None,
             idle_release: None,
@@ -224,44 +215,39 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_write_counts_from_its_first_refusal() {
+    fn the_clock_for_writing_is_not_restarted_while_it_runs() {
         let deadlines = Deadlines::new(ReadState::Nothing, 0, 0, &limits());
-        deadlines.write_stalled(|| Arc::new(limits()));
-        deadlines.write_stalled(|| unreachable!("the clock runs already"));
+        deadlines.start_write_clock(|| Arc::new(limits()));
+        deadlines.start_write_clock(|| unreachable!("the clock runs already"));
         let late = now() + 3_600_000;
         assert!(deadlines.write_overdue(late));
-        deadlines.write_moved();
+        deadlines.stop_write_clock();
         assert!(!deadlines.overdue(late));
     }
 
     #[test]
-    fn waiting_for_nothing_has_no_deadline() {
+    fn no_expected_input_means_no_deadline() {
         let deadlines = Deadlines::new(ReadState::Head, 0, 0, &limits());
         assert!(deadlines.read_overdue(3_600_000));
-        deadlines.wait_for_nothing();
-        assert_eq!(deadlines.waiting(), ReadState::Nothing);
+        deadlines.expect_nothing();
+        assert_eq!(deadlines.read_state(), ReadState::Nothing);
         assert!(!deadlines.overdue(3_600_000));
     }
 
     #[test]
-    fn whatever_is_waited_for_is_read_back() {
-        for waiting in ReadState::ALL {
-            let deadlines = Deadlines::new(waiting, 0, 0, &limits());
-            assert_eq!(deadlines.waiting(), waiting);
+    fn each_read_state_is_returned_as_it_was_set() {
+        for read_state in ReadState::ALL {
+            let deadlines = Deadlines::new(read_state, 0, 0, &limits());
+            assert_eq!(deadlines.read_state(), read_state);
         }
     }
 
     proptest! {
         #[test]
-        fn a_deadline_is_never_before_its_start(from in 0..u64::MAX, limit in proptest::option::of(0u64..u64::MAX)) {
-            prop_assert!(after(from, limit.map(Duration::from_millis)) >= from);
-        }
-
-        #[test]
-        fn a_limit_is_looked_at_at_least_every_eighth_of_it(millis in 80u64..100_000) {
+        fn the_tickers_interval_is_at_most_an_eighth_of_the_shortest_limit(millis in 80u64..100_000) {
             let limit = Duration::from_millis(millis);
             let limits = config::Http { header_timeout: Some(limit), ..limits() };
-            prop_assert!(tick([State::Head, State::Handler], &limits) <= limit / 8 + Duration::from_millis(1));
+            prop_assert!(tick([TimedState::Head, TimedState::Handler], &limits) <= limit / 8 + Duration::from_millis(1));
         }
     }
 }

@@ -20,15 +20,16 @@ use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode, Version};
 
 use super::body::{BodyError, HeldBody, RemainingBody, UnreadBody};
-use super::deadlines::{now, ReadState};
+use super::clock::now;
+use super::deadlines::ReadState;
 use super::memory::{Exhausted, Held, FREE};
 use super::sending::{OpenStream, SendBuffer, Sending};
 use super::shared::Stage;
-use super::state::{self, ConnState, InFlight, Switch, WakeOnDrop};
-use super::states::State as Timed;
+use super::state::{ConnState, InFlight, ProtocolSwitch, RequestInfo, WakeOnDrop};
+use super::states::TimedState;
 use super::{
     error_response, framing, DrainSignal, ErrorFormat, Reply, RequestBody, ResponseBody,
-    ResponseFuture,
+    ResponseFuture, RoutedService,
 };
 use crate::error::{panic_text, BoxError};
 use crate::observe::access;
@@ -43,12 +44,13 @@ const SHORT: usize = 1 << 10;
 
 /// The service of one connection.
 pub(crate) struct Exchanges {
+    dispatcher: Arc<dyn RoutedService>,
     conn: Arc<ConnState>,
 }
 
 impl Exchanges {
-    pub(crate) fn new(conn: Arc<ConnState>) -> Self {
-        Exchanges { conn }
+    pub(crate) fn new(dispatcher: Arc<dyn RoutedService>, conn: Arc<ConnState>) -> Self {
+        Exchanges { dispatcher, conn }
     }
 }
 
@@ -58,7 +60,7 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     type Future = Exchange;
 
     fn call(&self, request: Request<Incoming>) -> Exchange {
-        Exchange::begin(&self.conn, request, None)
+        Exchange::begin(&*self.dispatcher, &self.conn, request, None)
     }
 }
 
@@ -103,18 +105,20 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Hands a request in; refuses it if all places at work are taken or the memory budget has no room.
     pub(super) fn begin(
+        dispatcher: &dyn RoutedService,
         conn: &Arc<ConnState>,
         request: Request<Incoming>,
         multiplexed: Option<&Multiplexed>,
     ) -> Exchange {
         let limits = conn.shared.limits();
         let began = now();
-        conn.begin(state::Request {
+        conn.begin_request(RequestInfo {
             method: request.method().clone(),
             uri: request.uri().clone(),
             began,
         });
-        conn.deadlines.answer(Timed::Handler, began, &limits);
+        conn.deadlines
+            .start_answer_clock(TimedState::Handler, began, &limits);
         let access = conn
             .shared
             .access_log()
@@ -122,13 +126,10 @@ impl Exchange {
         let expects = request.headers().contains_key(EXPECT);
         let accept = request.headers().get(ACCEPT).cloned();
         let meter = conn.shared.metrics.is_on().then(|| {
-            let route = conn
-                .shared
-                .service()
-                .template(request.uri().path(), &conn.endpoints);
+            let route = dispatcher.template(request.uri().path(), &conn.endpoints);
             Box::new(conn.shared.metrics.meter(request.method().as_str(), route))
         });
-        let part = InFlight::of(conn, WakeOnDrop::Nobody);
+        let part = InFlight::new(conn, WakeOnDrop::Nothing);
         let too_many = || {
             let is_past = request.headers().len() > limits.max_headers;
             is_past.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -184,7 +185,7 @@ impl Exchange {
                 client: request.body().client(),
                 drain: DrainSignal::default(),
             };
-            conn.shared.service().call(request, context)
+            dispatcher.call(request, context)
         }));
         let state = match entered {
             Ok(Reply { response, permit }) => State::Handler {
@@ -300,7 +301,7 @@ impl Answer {
             "{} cannot switch protocols: {error}; answered {status}",
             named(conn)
         );
-        conn.deadlines.wait_for_nothing();
+        conn.deadlines.expect_nothing();
         Answer {
             response: error_response(status, form),
             permit: None,
@@ -332,12 +333,12 @@ impl Future for Exchange {
                             permit,
                             fate: Fate::Kept,
                         };
-                        conn.deadlines.answered();
+                        conn.deadlines.stop_answer_clock();
                         this.look_for_rest(answer)
                     }
                     Ok(Poll::Pending) if conn.deadlines.answer_overdue(now()) => {
                         let answer = overdue(conn, reply, (permit, place), form());
-                        conn.deadlines.answered();
+                        conn.deadlines.stop_answer_clock();
                         this.look_for_rest(answer)
                     }
                     Ok(Poll::Pending) => {
@@ -504,7 +505,7 @@ impl Exchange {
                     return State::Answered(answer);
                 };
                 conn.deadlines
-                    .wait(ReadState::BeforeSwitch, &conn.shared.limits());
+                    .set_read_state(ReadState::BeforeSwitch, &conn.shared.limits());
                 return State::BeforeSwitch {
                     answer,
                     rest,
@@ -562,13 +563,13 @@ impl Exchange {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if let Some(upgrade) = response.extensions_mut().remove() {
-                conn.switches(Switch {
+                conn.set_protocol_switch(ProtocolSwitch {
                     upgrade,
                     request: conn.request(),
                     permit: permit.take(),
                 });
             }
-        } else if fate == Fate::Closed || conn.stage() >= Stage::LastCall {
+        } else if fate == Fate::Closed || conn.stage() >= Stage::NoKeepAlive {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -620,9 +621,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(part) = &self.part {
             let conn = part.conn();
-            conn.deadlines.answered();
-            conn.hangs_up();
-            conn.end(self.held.take());
+            conn.deadlines.stop_answer_clock();
+            conn.on_half_close();
+            conn.end_request(self.held.take());
         }
         let cut = self
             .part
@@ -742,7 +743,7 @@ impl Drop for Sent {
         // it may be what holds the request's body
         self.body = ResponseBody::Empty;
         if let Some(part) = &self.part {
-            part.conn().end(self.held.take());
+            part.conn().end_request(self.held.take());
         }
         if let Some(access) = self.access.take() {
             access.log();

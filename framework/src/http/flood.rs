@@ -5,7 +5,7 @@
 //! worth nothing where nothing else happens on the connection. Requests, what belongs to them, and streams that are
 //! reset before they are accepted have guards of their own in h2; those that are reset later, in `h2`.
 
-use super::deadlines::{now, Millis};
+use super::clock::{now, Millis};
 
 /// So many idle frames in so long are nobody's honest business, unless more than twice their bytes were sent to the client
 /// meanwhile: acknowledging takes no more than was sent.

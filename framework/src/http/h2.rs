@@ -20,15 +20,17 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::{Method, Request, Response};
 
+use super::clock::now;
 use super::connection::Connection;
-use super::deadlines::{now, Deadlines, ReadState};
+use super::deadlines::{Deadlines, ReadState};
 use super::exchange::{Exchange, Multiplexed, Sent};
 use super::io::Io;
-use super::linger::{self, Uptake};
+use super::linger::{self, SendProgress};
 use super::sending::SendBuffer;
 use super::shared::{Shared, Stage};
 use super::state::{ConnState, InFlight, WakeOnDrop};
-use super::states::State;
+use super::states::TimedState;
+use super::RoutedService;
 use crate::config;
 use crate::error::BoxError;
 use crate::socket::{unacknowledged, Stream as Socket};
@@ -46,8 +48,12 @@ const RESET_FOR_CLIENT: usize = 128;
 
 /// Serves a connection whose preface has come, until it ends. `enlist` is shown the record of the connection, and that
 /// of each stream; what it gives is dropped with what it was given for.
-pub(crate) async fn serve<L, F>(connection: Connection, shared: &Arc<Shared>, enlist: F)
-where
+pub(crate) async fn serve<L, F>(
+    connection: Connection,
+    shared: &Arc<Shared>,
+    dispatcher: &Arc<dyn RoutedService>,
+    enlist: F,
+) where
     L: Send + Sync + Unpin + 'static,
     F: Fn(&Arc<ConnState>) -> L + Send + Sync + 'static,
 {
@@ -73,7 +79,7 @@ where
     );
     let _listed = enlist(&conn);
     // never at a boundary
-    let _part = InFlight::of(&conn, WakeOnDrop::Nobody);
+    let _part = InFlight::new(&conn, WakeOnDrop::Nothing);
     let limits = shared.limits();
     let census = Arc::new(Census {
         connection: conn.clone(),
@@ -85,6 +91,7 @@ where
         arriving: Mutex::default(),
     });
     let streams = Streams {
+        dispatcher: dispatcher.clone(),
         census: census.clone(),
         enlist,
     };
@@ -141,7 +148,7 @@ enum Phase {
     /// GOAWAY is sent; streams that are open come to their end.
     Leaving,
     /// The last one has, and the client is to take what is left of the answers, and to acknowledge the GOAWAY.
-    Left { uptake: Uptake, writes: u32 },
+    Left { progress: SendProgress, writes: u32 },
 }
 
 impl<L, F> Future for Driver<'_, http2::Connection<Io<&Socket>, Streams<F>, Spawner>>
@@ -154,14 +161,14 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
         let this = &mut *self;
         let conn = &this.census.connection;
-        conn.watch(cx.waker());
+        conn.register(cx.waker());
         let overdue = conn.deadlines.answer_overdue(now());
         if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
             return Poll::Ready(Ending::AtOnce);
         }
         match &mut this.phase {
-            Phase::Left { uptake, .. } if overdue => {
-                if !uptake.look(unacknowledged(this.socket), now()) {
+            Phase::Left { progress, .. } if overdue => {
+                if !progress.update(unacknowledged(this.socket), now()) {
                     return Poll::Ready(Ending::Lingering);
                 }
                 this.restart_clock();
@@ -186,9 +193,9 @@ where
         match &mut this.phase {
             Phase::Busy if !open => this.enter(Phase::Idle),
             Phase::Leaving if !open => {
-                let uptake = Uptake::new(unacknowledged(this.socket), now());
+                let progress = SendProgress::new(unacknowledged(this.socket), now());
                 let writes = this.census.connection.writes();
-                this.enter(Phase::Left { uptake, writes });
+                this.enter(Phase::Left { progress, writes });
             }
             Phase::Left { writes, .. } if *writes != this.census.connection.writes() => {
                 *writes = this.census.connection.writes();
@@ -214,17 +221,17 @@ impl<H> Driver<'_, H> {
         let phase = &self.phase;
         let conn = &self.census.connection;
         conn.deadlines
-            .answer(phase.state(), now(), &conn.shared.limits());
+            .start_answer_clock(phase.state(), now(), &conn.shared.limits());
     }
 }
 
 impl Phase {
-    fn state(&self) -> State {
+    fn state(&self) -> TimedState {
         match self {
-            Phase::Busy => State::Http2Busy,
-            Phase::Idle => State::Http2Idle,
-            Phase::Leaving => State::Http2Leaving,
-            Phase::Left { .. } => State::Http2Left,
+            Phase::Busy => TimedState::Http2Busy,
+            Phase::Idle => TimedState::Http2Idle,
+            Phase::Leaving => TimedState::Http2Leaving,
+            Phase::Left { .. } => TimedState::Http2Left,
         }
     }
 }
@@ -241,6 +248,7 @@ struct Census {
 /// The service of one connection.
 struct Streams<F> {
     census: Arc<Census>,
+    dispatcher: Arc<dyn RoutedService>,
     enlist: F,
 }
 
@@ -270,7 +278,12 @@ where
             census: self.census.clone(),
         };
         let method = request.method().clone();
-        let exchange = Exchange::begin(&conn, request, Some(&self.census.multiplexed));
+        let exchange = Exchange::begin(
+            &*self.dispatcher,
+            &conn,
+            request,
+            Some(&self.census.multiplexed),
+        );
         *self.census.arriving.lock() = Some(conn);
         Stream {
             exchange,
@@ -350,11 +363,11 @@ impl<L: Unpin> Body for Answer<L> {
         if let Some(conn) = conn {
             match &polled {
                 // the clock runs on: no room is as good as no window
-                Poll::Pending if this.sent.waits() => conn.cannot_write(),
-                Poll::Pending | Poll::Ready(None) => conn.deadlines.write_moved(),
+                Poll::Pending if this.sent.waits() => conn.on_write_blocked(),
+                Poll::Pending | Poll::Ready(None) => conn.deadlines.stop_write_clock(),
                 Poll::Ready(Some(_)) => {
-                    conn.deadlines.write_moved();
-                    conn.cannot_write();
+                    conn.deadlines.stop_write_clock();
+                    conn.on_write_blocked();
                 }
             }
         }
@@ -380,7 +393,7 @@ impl<S: Future<Output = ()> + Send + 'static> Executor<S> for Spawner {
         let mut stream = Box::pin(stream);
         async_std::task::spawn(poll_fn(move |cx| {
             if let Some(conn) = &conn {
-                conn.watch(cx.waker());
+                conn.register(cx.waker());
                 if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
                     // dropped, it resets the stream
                     return Poll::Ready(());

@@ -1,8 +1,8 @@
-//! Connections that are silent: an entry each in one table, all waiting in one poller, until a byte comes.
+//! Idle connections without a task: they wait in one table and one epoll instance until a byte arrives.
 //!
-//! A parked connection has no task, no parser, no buffer and no timer. Its socket waits in an epoll instance of its
-//! own (epoll(7)), and that instance's descriptor is the only thing of them all that waits in the reactor. (The
-//! `polling` crate would do, but its registration is `unsafe`; rustix's is not.)
+//! Such a connection has no task, no parser, no buffer and no timer. All of them are registered with one epoll instance
+//! (epoll(7)), and only the descriptor of that instance is registered with async-io's reactor. The instance is made with
+//! rustix, because registering with the `polling` crate needs `unsafe`.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,16 +12,16 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use slab::Slab;
 
-use super::detached::Detached;
+use super::connection::Detached;
 use crate::sync::lock::Mutex;
 
-/// All silent connections of a process.
+/// All idle connections of a process that have no task.
 pub(crate) struct IdleSet {
     poller: Async<OwnedFd>,
-    places: Mutex<Slab<Detached>>,
+    connections: Mutex<Slab<Detached>>,
 }
 
-/// How many of them are looked at in one go.
+/// The number of events that one call of epoll_wait(2) returns at most.
 const BATCH: usize = 256;
 
 impl IdleSet {
@@ -29,32 +29,33 @@ impl IdleSet {
         let poller = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
         Ok(IdleSet {
             poller,
-            places: Mutex::new(Slab::new()),
+            connections: Mutex::new(Slab::new()),
         })
     }
 
-    /// Parks a connection. One whose socket cannot be watched is closed.
-    pub(crate) fn park(&self, parked: Detached) -> io::Result<()> {
-        let mut places = self.places.lock();
-        let place = places.vacant_entry();
+    /// Adds a connection. If its socket cannot be registered, the connection is closed and the error is returned.
+    pub(crate) fn insert(&self, connection: Detached) -> io::Result<()> {
+        let mut connections = self.connections.lock();
+        let entry = connections.vacant_entry();
         let interest = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
         epoll::add(
             &self.poller,
-            &parked.stream,
-            EventData::new_u64(place.key() as u64),
+            &connection.stream,
+            EventData::new_u64(entry.key() as u64),
             interest,
         )?;
-        place.insert(parked);
+        entry.insert(connection);
         Ok(())
     }
 
-    /// How many are parked.
+    /// Returns the number of connections.
     pub(crate) fn len(&self) -> usize {
-        self.places.lock().len()
+        self.connections.lock().len()
     }
 
-    /// Waits until some of them have something to say, and hands those out. Those whose clients are gone are closed.
-    pub(crate) async fn woken(&self) -> io::Result<Vec<Detached>> {
+    /// Waits until clients have sent something, then removes and returns their connections. Connections that their clients
+    /// have closed are closed here and not returned.
+    pub(crate) async fn next_readable(&self) -> io::Result<Vec<Detached>> {
         self.poller.readable().await?;
         let mut events = Vec::with_capacity(BATCH);
         let no_wait = rustix::time::Timespec {
@@ -70,43 +71,50 @@ impl IdleSet {
             Err(error) => return Err(error.into()),
         }
         let keys = events.iter().map(|event| event.data.u64() as usize);
-        let (over, speak): (Vec<_>, Vec<_>) =
-            self.leave(keys).into_iter().partition(Detached::is_over);
-        over.into_iter().for_each(Detached::close);
-        Ok(speak)
+        let (closed, readable): (Vec<_>, Vec<_>) = self
+            .remove(keys)
+            .into_iter()
+            .partition(Detached::is_closed_by_client);
+        for connection in closed {
+            connection.close();
+        }
+        Ok(readable)
     }
 
-    /// Takes those out that `which` accepts.
-    pub(crate) fn take_all(&self, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
-        self.take(usize::MAX, which)
+    /// Removes and returns all connections for which `condition` returns true.
+    pub(crate) fn remove_if(&self, condition: impl Fn(&Detached) -> bool) -> Vec<Detached> {
+        self.remove_first(usize::MAX, condition)
     }
 
-    /// Takes as many out as there are, up to this number.
-    pub(crate) fn take_some(&self, most: usize) -> Vec<Detached> {
-        self.take(most, |_| true)
+    /// Removes and returns up to `count` connections.
+    pub(crate) fn remove_up_to(&self, count: usize) -> Vec<Detached> {
+        self.remove_first(count, |_| true)
     }
 
-    fn take(&self, most: usize, which: impl Fn(&Detached) -> bool) -> Vec<Detached> {
+    fn remove_first(&self, count: usize, condition: impl Fn(&Detached) -> bool) -> Vec<Detached> {
         let keys: Vec<usize> = {
-            let places = self.places.lock();
-            places
+            let connections = self.connections.lock();
+            connections
                 .iter()
-                .filter(|(_, parked)| which(parked))
+                .filter(|(_, connection)| condition(connection))
                 .map(|(key, _)| key)
-                .take(most)
+                .take(count)
                 .collect()
         };
-        self.leave(keys)
+        self.remove(keys)
     }
 
-    /// Takes these out of the table and out of the poller.
-    fn leave(&self, keys: impl IntoIterator<Item = usize>) -> Vec<Detached> {
-        let mut places = self.places.lock();
-        let left = keys.into_iter().filter_map(|key| places.try_remove(key));
-        // epoll follows the open description: a descriptor that is only closed may stay watched
-        left.inspect(|parked| {
-            let _ = epoll::delete(&self.poller, parked.stream.as_fd());
-        })
-        .collect()
+    /// Removes connections from the table and from the epoll instance. Keys that are not in the table are skipped.
+    fn remove(&self, keys: impl IntoIterator<Item = usize>) -> Vec<Detached> {
+        let mut connections = self.connections.lock();
+        let mut removed = Vec::new();
+        for key in keys {
+            if let Some(connection) = connections.try_remove(key) {
+                // epoll watches the open file description, which outlives a close(2) if another process has a copy
+                let _ = epoll::delete(&self.poller, connection.stream.as_fd());
+                removed.push(connection);
+            }
+        }
+        removed
     }
 }

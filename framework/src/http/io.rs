@@ -1,5 +1,8 @@
-//! hyper's view of a socket: reads through a buffer that all connections of a thread share, writes as they are, and
-//! the record is told what moved.
+//! The socket as hyper reads and writes it.
+//!
+//! Reads go through a buffer that all connections of a thread share, because hyper's cursor can only be filled by copying
+//! if `unsafe` is forbidden. Writes go directly to the socket. Each call updates the [`ConnState`]: its deadlines, and
+//! whether hyper's write buffer is empty.
 
 use std::borrow::Borrow;
 use std::cell::RefCell;
@@ -19,74 +22,78 @@ use super::state::ConnState;
 use crate::socket::{PeerState, Stream};
 use crate::sys::claims::Claim;
 
-/// As much as one read takes; hyper never asks for more at once than its `max_buf_size`.
-const CHUNK: usize = 64 << 10;
+/// The length of the shared buffer. hyper never reads more at once than its `max_buf_size`.
+const READ_BUFFER: usize = 64 << 10;
+
+/// The size of the read buffer that hyper allocates for each connection. It is not counted against the memory budget.
+const HYPER_BUFFER: usize = 8 << 10;
 
 thread_local! {
-    /// hyper's cursor can only be filled without `unsafe` by copying; the copy's source is shared by a thread's connections.
-    static CHUNKS: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+    static READ_BUFFERS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
 }
 
-/// The socket of an active connection. HTTP/2 borrows it: hyper does not give back what it was put around.
+/// The socket of an active connection.
+///
+/// `S` is the stream itself for HTTP/1.1. It is a reference for HTTP/2, because hyper does not return the socket of an HTTP/2
+/// connection.
 pub(crate) struct Io<S = Stream> {
     pub(crate) stream: S,
-    /// Read before this connection was put together, and to be read first.
+    /// Bytes that hyper receives before the first byte of the socket.
     prefix: Bytes,
     conn: Arc<ConnState>,
-    /// To be written before the first byte is read.
+    /// Present until the first read if the connection came from another process.
     pub(crate) claim: Option<Claim>,
-    opening: Opening,
+    protocol: Protocol,
     head: Head,
-    /// Those of a client that speaks HTTP/2.
+    /// Counts the frames of an HTTP/2 client; `None` for HTTP/1.1.
     #[cfg(feature = "http2")]
     frames: Option<Box<Frames>>,
 }
 
-/// What the client's first bytes say of the protocol. Asked again whenever a connection is put together: a client that
-/// rested may just as well have gone.
+/// The protocol of a connection, as far as the client's first bytes tell it.
+///
+/// It is determined anew whenever a connection becomes active, because an idle connection may not have sent a byte yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opening {
-    /// They may still become the preface of HTTP/2.
+enum Protocol {
+    /// The bytes are the start of the HTTP/2 preface, but not all of it.
     Unknown,
     Http1,
     Http2,
 }
 
-impl Opening {
-    /// RFC 9113, section 3.4.
+impl Protocol {
+    /// The preface of HTTP/2 (RFC 9113, section 3.4).
     const PREFACE: &'static [u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
     fn of(bytes: &[u8]) -> Self {
         if cfg!(not(feature = "http2")) {
-            return Opening::Http1;
+            return Protocol::Http1;
         }
         let common = bytes.len().min(Self::PREFACE.len());
         match bytes[..common] == Self::PREFACE[..common] {
-            true if common == Self::PREFACE.len() => Opening::Http2,
-            true => Opening::Unknown,
-            false => Opening::Http1,
+            true if common == Self::PREFACE.len() => Protocol::Http2,
+            true => Protocol::Unknown,
+            false => Protocol::Http1,
         }
     }
 }
 
-/// The head that is read, or whose request is being answered.
+/// The memory of a request's head, from its first byte until the request is answered.
 #[derive(Default)]
 struct Head {
     bytes: usize,
     held: Option<Held>,
 }
 
-/// The size of the buffer that hyper has for each connection that it reads from.
-const FIRST_BUFFER: usize = 8 << 10;
-
 impl Head {
-    /// Counts bytes of a head. Bytes beyond the first buffer are taken from the memory budget.
-    fn grows(&mut self, bytes: usize, conn: &ConnState) -> Result<(), Exhausted> {
-        if conn.deadlines.waiting() != ReadState::Head {
+    /// Counts bytes that were read. If they belong to a head that is longer than hyper's first buffer, they are taken
+    /// from the memory budget.
+    fn grow(&mut self, bytes: usize, conn: &ConnState) -> Result<(), Exhausted> {
+        if conn.deadlines.read_state() != ReadState::Head {
             return Ok(());
         }
         self.bytes += bytes;
-        if self.bytes <= FIRST_BUFFER {
+        if self.bytes <= HYPER_BUFFER {
             return Ok(());
         }
         let held = self.held.get_or_insert_with(|| conn.shared.memory.holder());
@@ -94,8 +101,11 @@ impl Head {
     }
 
     /// Returns the bytes to the budget once the request is answered.
-    fn settle(&mut self, conn: &ConnState) {
-        if self.bytes > 0 && conn.deadlines.waiting() != ReadState::Head && conn.quiet() {
+    fn release_if_answered(&mut self, conn: &ConnState) {
+        if self.bytes > 0
+            && conn.deadlines.read_state() != ReadState::Head
+            && conn.nothing_in_flight()
+        {
             *self = Head::default();
         }
     }
@@ -108,33 +118,34 @@ impl Io {
         conn: Arc<ConnState>,
         claim: Option<Claim>,
     ) -> Self {
-        let opening = Opening::of(&prefix);
+        let protocol = Protocol::of(&prefix);
         Io {
             stream,
             prefix,
             conn,
             claim,
-            opening,
+            protocol,
             head: Head::default(),
             #[cfg(feature = "http2")]
             frames: None,
         }
     }
 
-    /// What of the prefix hyper has not taken, in front of what it took and did not use.
-    pub(crate) fn unread(&self, taken: &[u8]) -> Bytes {
-        match (taken.is_empty(), self.prefix.is_empty()) {
+    /// Returns all bytes that no request was made of: `read_ahead`, which hyper has read but not used, and then the rest of
+    /// the prefix, which hyper has not read.
+    pub(crate) fn unread(&self, read_ahead: &[u8]) -> Bytes {
+        match (read_ahead.is_empty(), self.prefix.is_empty()) {
             (true, true) => Bytes::new(),
-            // a copy, so that hyper's buffer of 8 KiB is freed
-            (false, true) => Bytes::copy_from_slice(taken),
-            (_, false) => [taken, &self.prefix[..]].concat().into(),
+            // copied, so that hyper's buffer of 8 KiB is freed
+            (false, true) => Bytes::copy_from_slice(read_ahead),
+            (_, false) => [read_ahead, &self.prefix[..]].concat().into(),
         }
     }
 }
 
 #[cfg(feature = "http2")]
 impl<'a> Io<&'a Stream> {
-    /// One whose preface is in the prefix, and is for hyper to read.
+    /// Returns the socket of an HTTP/2 connection. The prefix starts with the preface, which hyper reads.
     pub(crate) fn of_http2(stream: &'a Stream, prefix: Bytes, conn: Arc<ConnState>) -> Self {
         let mut frames = Box::new(Frames::new());
         frames.came(&prefix);
@@ -143,7 +154,8 @@ impl<'a> Io<&'a Stream> {
             prefix,
             conn,
             claim: None,
-            opening: Opening::Http1,
+            // passes the prefix and the input to hyper without looking for a preface again
+            protocol: Protocol::Http1,
             head: Head::default(),
             frames: Some(frames),
         }
@@ -151,21 +163,22 @@ impl<'a> Io<&'a Stream> {
 }
 
 impl<S: Borrow<Stream>> Io<S> {
-    /// Keeps what came until it is known what it is.
-    fn keep(&mut self, bytes: &[u8]) {
+    /// Appends bytes to the prefix and determines the protocol again.
+    fn append_to_prefix(&mut self, bytes: &[u8]) {
         self.prefix = [&self.prefix[..], bytes].concat().into();
-        self.opening = Opening::of(&self.prefix);
+        self.protocol = Protocol::of(&self.prefix);
     }
 
-    /// While a request is answered: hears whether the client is still there.
-    fn listen(&self, cx: &mut Context<'_>) {
-        if self.conn.quiet() {
+    /// Checks whether the client has closed the connection while a request is in progress. hyper does not read then, so it
+    /// would not notice.
+    fn check_client(&self, cx: &mut Context<'_>) {
+        if self.conn.nothing_in_flight() {
             return;
         }
         match self.stream.borrow().peer_state(cx) {
             PeerState::Open => {}
-            PeerState::HalfClosed => self.conn.hangs_up(),
-            PeerState::Closed => self.conn.leaves(),
+            PeerState::HalfClosed => self.conn.on_half_close(),
+            PeerState::Closed => self.conn.on_close(),
         }
     }
 }
@@ -177,26 +190,28 @@ impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.conn.quiet() && (this.conn.wants_transfer(cx) || this.conn.outdated()) {
-            // what comes now is for whoever takes over
+        // The next request is left in the socket if another process or a parser with new limits will serve it.
+        if this.conn.nothing_in_flight()
+            && (this.conn.poll_transfer_permit(cx) || this.conn.parser_is_outdated())
+        {
             return Poll::Pending;
         }
-        if this.conn.refuses_head() {
+        if this.conn.is_head_refused() {
             return Poll::Pending;
         }
-        CHUNKS.with_borrow_mut(|chunk| loop {
-            match this.opening {
+        READ_BUFFERS.with_borrow_mut(|chunk| loop {
+            match this.protocol {
                 #[cfg(feature = "http2")]
-                Opening::Http2 => {
-                    this.conn.preface_came();
+                Protocol::Http2 => {
+                    this.conn.set_preface();
                     return Poll::Pending;
                 }
-                Opening::Http1 if !this.prefix.is_empty() => {
+                Protocol::Http1 if !this.prefix.is_empty() => {
                     let n = this.prefix.len().min(buf.remaining());
                     buf.put_slice(&this.prefix[..n]);
                     this.prefix.advance(n);
-                    this.conn.has_read();
-                    if this.head.grows(n, &this.conn).is_err() {
+                    this.conn.on_read();
+                    if this.head.grow(n, &this.conn).is_err() {
                         this.conn.refuse_head();
                         return Poll::Pending;
                     }
@@ -210,16 +225,16 @@ impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
             let want = buf.remaining().min(chunk.len());
             let n = ready!(this.stream.borrow().poll_read(cx, &mut chunk[..want]))?;
             if n == 0 {
-                // whatever it was to become, it does not
-                if std::mem::replace(&mut this.opening, Opening::Http1) == Opening::Unknown
+                // the client has closed after a part of the preface: hyper reads that part as HTTP/1.1 and rejects it
+                if std::mem::replace(&mut this.protocol, Protocol::Http1) == Protocol::Unknown
                     && !this.prefix.is_empty()
                 {
                     continue;
                 }
                 return Poll::Ready(Ok(()));
             }
-            this.conn.has_read();
-            if this.head.grows(n, &this.conn).is_err() {
+            this.conn.on_read();
+            if this.head.grow(n, &this.conn).is_err() {
                 this.conn.refuse_head();
                 return Poll::Pending;
             }
@@ -227,14 +242,14 @@ impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
             if let Some(frames) = &mut this.frames {
                 frames.came(&chunk[..n]);
                 if frames.are_a_flood() {
-                    let why = "a flood of frames that ask for nothing";
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+                    let error = "the client sends too many frames that do not belong to a request";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
             }
-            if this.opening == Opening::Unknown {
-                this.opening = Opening::of(&chunk[..n]);
-                if !this.prefix.is_empty() || this.opening != Opening::Http1 {
-                    this.keep(&chunk[..n]);
+            if this.protocol == Protocol::Unknown {
+                this.protocol = Protocol::of(&chunk[..n]);
+                if !this.prefix.is_empty() || this.protocol != Protocol::Http1 {
+                    this.append_to_prefix(&chunk[..n]);
                     continue;
                 }
             }
@@ -256,7 +271,7 @@ impl<S: Borrow<Stream> + Unpin> Write for Io<S> {
     fn poll_write_vectored(
         #[cfg_attr(
             not(feature = "http2"),
-            expect(unused_mut, reason = "nothing is counted")
+            expect(unused_mut, reason = "frames are counted for HTTP/2 only")
         )]
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -268,8 +283,8 @@ impl<S: Borrow<Stream> + Unpin> Write for Io<S> {
             frames.sent(*bytes);
         }
         match &written {
-            Poll::Ready(_) => self.conn.has_written(),
-            Poll::Pending => self.conn.cannot_write(),
+            Poll::Ready(_) => self.conn.on_written(),
+            Poll::Pending => self.conn.on_write_blocked(),
         }
         written
     }
@@ -280,13 +295,13 @@ impl<S: Borrow<Stream> + Unpin> Write for Io<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.head.settle(&this.conn);
+        this.head.release_if_answered(&this.conn);
         self.conn.set_flushed(true);
-        self.listen(cx);
+        self.check_client(cx);
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing: how a connection ends is decided by whoever has taken it apart.
+    /// Does nothing. The task that takes the connection apart decides how it is closed.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,11 +1,12 @@
 //! Closes a connection so that the client receives everything that was sent.
 //!
-//! close(2) with unread input, or input that arrives after close(2), makes the kernel reset the connection and drop
-//! what is still in the send queue. So every connection ends here, whatever its protocol: the write side is shut down,
-//! and input is read and discarded until the client closes its own side. A client that does not close has
-//! the time of [`State::Lingering`] from the moment that it took the last byte; one that takes nothing has `http.write_timeout`.
+//! If a socket is closed with unread input, or if input arrives after close(2), the kernel resets the connection and drops
+//! the send queue. Therefore connections of every protocol are closed here: the write side is shut down, and input is read
+//! and discarded until the client closes its side. A client that does not close has the time of
+//! [`TimedState::Lingering`] after it has acknowledged the last byte. A client that acknowledges nothing has
+//! `http.write_timeout`.
 //!
-//! The connection keeps its seat and its entry in the ledger meanwhile: a shutdown waits for it, and cuts it at
+//! The connection keeps its permit and its registration meanwhile, so that a shutdown waits for it and ends the wait at
 //! [`Stage::Cut`].
 
 use std::future::poll_fn;
@@ -13,51 +14,51 @@ use std::net::Shutdown;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::clock::{after, now, Millis};
 use super::connection::Connection;
-use super::deadlines::{after, now, Millis};
 use super::shared::Stage;
 use super::state::ConnState;
-use super::states::State;
+use super::states::TimedState;
 use crate::config;
 use crate::socket::{unacknowledged, Stream};
 
-/// How often the send queue is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval at which the send queue is read.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is written to a client whose head did not come in time (RFC 9110, section 15.5.9).
-pub(crate) const HEAD_OVERDUE: &[u8] =
+/// The response to a client whose head was not complete in time (RFC 9110, section 15.5.9).
+pub(crate) const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// The response to a client whose head has no room in the memory budget (RFC 9110, section 15.6.4).
-pub(crate) const NO_ROOM: &[u8] =
+pub(crate) const SERVICE_UNAVAILABLE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Shuts the write side down, then reads and discards until the client closes, or no longer takes bytes, or everything
-/// is cut. `record` is the connection's in the ledger.
+/// Shuts the write side down, then reads and discards input until the client closes, its time is over, or [`Stage::Cut`] is
+/// reached.
 pub(crate) async fn close(stream: &Stream, conn: &ConnState) {
-    // the send queue is not looked at before the first LOOK is over: most clients have closed by then
-    linger(stream, conn, u32::MAX, State::Lingering).await;
+    // the length of the send queue is not read before the first interval ends, because most clients have closed by then
+    linger(stream, conn, u32::MAX, TimedState::Lingering).await;
 }
 
-/// Does the same between two requests, for a shorter time if nothing is left in the send queue.
+/// Closes an idle connection in the same way, but waits for a shorter time if the send queue is empty.
 pub(crate) async fn close_idle(stream: &Stream, conn: &ConnState) {
     match unacknowledged(stream) {
-        // a request may be on its way, and must not meet a reset that the client takes for the loss of an answer
-        0 => linger(stream, conn, 0, State::LingeringIdle).await,
-        left => linger(stream, conn, left, State::Lingering).await,
+        // not closed at once: a request may be on its way, and a reset would look to the client like a lost answer
+        0 => linger(stream, conn, 0, TimedState::LingeringIdle).await,
+        left => linger(stream, conn, left, TimedState::Lingering).await,
     }
 }
 
-async fn linger(stream: &Stream, conn: &ConnState, left: u32, state: State) {
+async fn linger(stream: &Stream, conn: &ConnState, left: u32, state: TimedState) {
     if conn.stage() == Stage::Cut || stream.shutdown(Shutdown::Write).is_err() {
         return;
     }
     let began = now();
-    let mut uptake = Uptake::new(left, began);
-    conn.lingers(began, after(began, Some(LOOK)));
+    let mut progress = SendProgress::new(left, began);
+    conn.linger(began, after(began, Some(CHECK_INTERVAL)));
     let mut discarded = [0; 4096];
     poll_fn(|cx| {
-        conn.watch(cx.waker());
+        conn.register(cx.waker());
         if conn.stage() == Stage::Cut {
             return Poll::Ready(());
         }
@@ -68,20 +69,21 @@ async fn linger(stream: &Stream, conn: &ConnState, left: u32, state: State) {
         }
         let now = now();
         if conn.deadlines.read_overdue(now) {
-            uptake.look(unacknowledged(stream), now);
-            if uptake.deadline(state, &conn.shared.limits()) <= now {
+            progress.update(unacknowledged(stream), now);
+            if progress.deadline(state, &conn.shared.limits()) <= now {
                 return Poll::Ready(());
             }
-            conn.lingers(began, after(now, Some(LOOK)));
+            conn.linger(began, after(now, Some(CHECK_INTERVAL)));
         }
         Poll::Pending
     })
     .await;
-    // another process may hold a copy of the socket
+    // close(2) does not end the connection if another process holds a copy of the socket
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Writes a response to a head that is not read to its end, then closes. Bytes that do not fit the socket at once are not sent.
+/// Answers a head that was not read to its end, then closes the connection. Bytes of the response that do not fit into the
+/// send queue are not sent.
 pub(crate) async fn refuse_head(connection: &Connection, conn: &ConnState, response: &[u8]) {
     let sent = rustix::net::send(
         &connection.stream,
@@ -93,21 +95,21 @@ pub(crate) async fn refuse_head(connection: &Connection, conn: &ConnState, respo
     }
 }
 
-/// The client's progress in taking what was sent, as the send queue shows it from one look to the next.
-pub(super) struct Uptake {
-    /// The bytes that were not acknowledged at the last look.
+/// The client's progress in acknowledging bytes, measured by the length of the send queue.
+pub(super) struct SendProgress {
+    /// The bytes that were not acknowledged at the last update.
     left: u32,
-    /// When the client was last seen to have taken some.
+    /// The moment of the last update at which the client had acknowledged bytes.
     moved: Millis,
 }
 
-impl Uptake {
+impl SendProgress {
     pub(super) fn new(left: u32, now: Millis) -> Self {
-        Uptake { left, moved: now }
+        SendProgress { left, moved: now }
     }
 
-    /// Returns true if the client has taken bytes since the last look.
-    pub(super) fn look(&mut self, left: u32, now: Millis) -> bool {
+    /// Returns true if the client has acknowledged bytes since the last update.
+    pub(super) fn update(&mut self, left: u32, now: Millis) -> bool {
         let has_moved = left < self.left;
         if has_moved {
             self.moved = now;
@@ -116,11 +118,11 @@ impl Uptake {
         has_moved
     }
 
-    /// Returns the moment at which waiting for the client is over.
-    fn deadline(&self, state: State, limits: &config::Http) -> Millis {
+    /// Returns the moment at which the wait for the client ends.
+    fn deadline(&self, state: TimedState, limits: &config::Http) -> Millis {
         match self.left {
             0 => state.deadline(self.moved, limits),
-            _ => State::Stalled.deadline(self.moved, limits),
+            _ => TimedState::Stalled.deadline(self.moved, limits),
         }
     }
 }
@@ -141,37 +143,42 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_taken_everything_has_two_seconds_to_close() {
-        let mut uptake = Uptake::new(u32::MAX, 0);
-        assert!(uptake.look(0, 500));
-        assert!(!uptake.look(0, 1000));
-        assert_eq!(uptake.deadline(State::Lingering, &stalled()), 2500);
+    fn a_client_that_has_acknowledged_everything_has_two_seconds_to_close() {
+        let mut progress = SendProgress::new(u32::MAX, 0);
+        assert!(progress.update(0, 500));
+        assert!(!progress.update(0, 1000));
+        assert_eq!(progress.deadline(TimedState::Lingering, &stalled()), 2500);
     }
 
     #[test]
-    fn a_client_of_an_idle_connection_has_half_a_second() {
-        let mut uptake = Uptake::new(0, 0);
-        assert!(!uptake.look(0, 500));
-        assert_eq!(uptake.deadline(State::LingeringIdle, &stalled()), 500);
+    fn a_client_of_an_idle_connection_has_half_a_second_to_close() {
+        let mut progress = SendProgress::new(0, 0);
+        assert!(!progress.update(0, 500));
+        assert_eq!(
+            progress.deadline(TimedState::LingeringIdle, &stalled()),
+            500
+        );
     }
 
     #[test]
-    fn a_client_that_takes_bytes_is_waited_for_as_long_as_it_does() {
-        let mut uptake = Uptake::new(u32::MAX, 0);
-        for look in 1..100 {
-            assert!(uptake.look(10_000 - look, u64::from(look) * 500));
-            assert!(uptake.deadline(State::Lingering, &stalled()) > u64::from(look + 1) * 500);
+    fn the_wait_goes_on_as_long_as_the_client_acknowledges_bytes() {
+        let mut progress = SendProgress::new(u32::MAX, 0);
+        for check in 1..100 {
+            assert!(progress.update(10_000 - check, u64::from(check) * 500));
+            assert!(
+                progress.deadline(TimedState::Lingering, &stalled()) > u64::from(check + 1) * 500
+            );
         }
     }
 
     #[test]
-    fn a_client_that_takes_nothing_has_the_write_timeout() {
-        let mut uptake = Uptake::new(u32::MAX, 0);
-        uptake.look(10_000, 500);
-        uptake.look(10_000, 20_000);
-        assert_eq!(uptake.deadline(State::Lingering, &stalled()), 30_500);
+    fn a_client_that_acknowledges_nothing_has_the_write_timeout() {
+        let mut progress = SendProgress::new(u32::MAX, 0);
+        progress.update(10_000, 500);
+        progress.update(10_000, 20_000);
+        assert_eq!(progress.deadline(TimedState::Lingering, &stalled()), 30_500);
         assert_eq!(
-            uptake.deadline(State::Lingering, &limits(None)),
+            progress.deadline(TimedState::Lingering, &limits(None)),
             after(0, None)
         );
     }

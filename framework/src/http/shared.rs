@@ -1,30 +1,29 @@
-//! What all connections of a process share: the way to the application, the limits, and how far a drain has come.
+//! State that all connections of a process share: the limits, the stage of a drain, metrics and the memory budget.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::Arc;
 
 use super::memory::Memory;
 use super::transfer::TransferLimits;
-use super::{Endpoints, Service};
 use crate::config;
 use crate::observe::metrics::Metrics;
 use crate::sync::lock::RwLock;
 
-/// How far the connections are told to go on: the later, the less.
+/// The stage of a drain, which decides how connections go on. Each stage from `NoKeepAlive` on includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// Keep-alive as usual.
+    /// No drain: connections are kept alive.
     Open,
-    /// The same, but a connection at a boundary is given back when it has a place on the way to another process.
+    /// Connections are kept alive. A connection between two requests moves to another process when it gets a permit.
     HandOver,
-    /// An idle connection may send one last request; every answer carries `Connection: close`.
-    LastCall,
-    /// Idle connections close; what has begun goes on.
+    /// Each answer carries `Connection: close`. An idle connection may send one more request.
+    NoKeepAlive,
+    /// Idle connections are closed. Requests in progress continue.
     CloseIdle,
-    /// Bodies are waited for no longer: handlers are told to come to an end.
+    /// Reading a request's body fails, so that handlers end.
     Stop,
-    /// Everything ends here.
+    /// All connections are closed at once.
     Cut,
 }
 
@@ -32,48 +31,36 @@ impl Stage {
     const ALL: [Stage; 6] = [
         Stage::Open,
         Stage::HandOver,
-        Stage::LastCall,
+        Stage::NoKeepAlive,
         Stage::CloseIdle,
         Stage::Stop,
         Stage::Cut,
     ];
 }
 
-/// The service behind all connections of a process, which also names the route of a path.
-pub(crate) trait RoutedService: Service {
-    /// Returns the template of the route that a path leads to, for the metrics.
-    fn template(&self, path: &str, endpoints: &Endpoints) -> Arc<str>;
-}
-
-/// What all connections share.
+/// State that all connections of a process share.
 pub(crate) struct Shared {
     stage: AtomicU8,
     limits: RwLock<Arc<config::Http>>,
-    /// Counts the changes of what hyper is told once, when it is put around a socket.
-    parsers: AtomicU32,
+    /// Counts the changes of limits that hyper accepts only when it is put around a socket.
+    parser_version: AtomicU32,
     access_log: AtomicBool,
-    service: Arc<dyn RoutedService>,
-    /// The places on the way to another process, while connections are handed over.
+    /// Limits the connections that move to another process at the same time.
     pub(crate) transfer_limits: TransferLimits,
     pub(crate) metrics: Arc<Metrics>,
-    /// Bytes that are held for all clients together.
+    /// The budget for bytes that are held for clients.
     pub(crate) memory: Arc<Memory>,
 }
 
 impl Shared {
-    pub(crate) fn new(
-        service: Arc<dyn RoutedService>,
-        limits: config::Http,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn new(limits: config::Http, metrics: Arc<Metrics>) -> Self {
         let memory = Memory::new(limits.memory());
         Shared {
             memory,
             stage: AtomicU8::new(Stage::Open as u8),
             limits: RwLock::new(Arc::new(limits)),
-            parsers: AtomicU32::new(0),
+            parser_version: AtomicU32::new(0),
             access_log: AtomicBool::new(false),
-            service,
             transfer_limits: TransferLimits::new(),
             metrics,
         }
@@ -87,25 +74,26 @@ impl Shared {
         self.stage.store(stage as u8, Ordering::Release);
     }
 
-    /// The limits in force; they change at a reload, so nobody keeps them past a request.
+    /// Returns the limits in force. A reload replaces them, so do not keep the result longer than one request.
     pub(crate) fn limits(&self) -> Arc<config::Http> {
         self.limits.read().clone()
     }
 
     pub(crate) fn set_limits(&self, limits: config::Http) {
         let mut current = self.limits.write();
-        let parsed_alike = (current.max_headers, current.max_header_bytes)
+        let same_parser = (current.max_headers, current.max_header_bytes)
             == (limits.max_headers, limits.max_header_bytes);
         self.memory.set_limit(limits.memory());
         *current = Arc::new(limits);
-        if !parsed_alike {
-            self.parsers.fetch_add(1, Ordering::Release);
+        if !same_parser {
+            self.parser_version.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// A number that is another one once heads are to be parsed within other limits.
-    pub(crate) fn parser(&self) -> u32 {
-        self.parsers.load(Ordering::Acquire)
+    /// Returns the version of the parser's limits. It changes when a reload changes `http.max_headers` or
+    /// `http.max_header_bytes`.
+    pub(crate) fn parser_version(&self) -> u32 {
+        self.parser_version.load(Ordering::Acquire)
     }
 
     pub(crate) fn access_log(&self) -> bool {
@@ -114,9 +102,5 @@ impl Shared {
 
     pub(crate) fn set_access_log(&self, on: bool) {
         self.access_log.store(on, Ordering::Relaxed);
-    }
-
-    pub(crate) fn service(&self) -> &dyn RoutedService {
-        &*self.service
     }
 }

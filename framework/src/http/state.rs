@@ -1,4 +1,7 @@
-//! What the parts of one connection know of each other: socket, service and bodies write here, the connection reads.
+//! The state of one active connection, shared by its task, its socket, the service and the bodies.
+//!
+//! The socket, the service and the bodies write to it; the connection's task reads it. The registry of all connections holds
+//! it too, to count connections, to wake them and to list them in the report of a shutdown.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,8 +10,8 @@ use std::task::{Context, Waker};
 use atomic_waker::AtomicWaker;
 use hyper::{Method, Uri};
 
-use super::body::HeldBody;
-use super::deadlines::{Deadlines, Millis, ReadState};
+use super::clock::Millis;
+use super::deadlines::{Deadlines, ReadState};
 use super::shared::{Shared, Stage};
 use super::transfer::TransferPermit;
 use super::{Endpoints, Upgrade};
@@ -16,71 +19,84 @@ use crate::sync::limiter::Permit;
 use crate::sync::lock::Mutex;
 use crate::sync::token::{token, Token, Trigger};
 
-/// The record of a connection that is being served.
+/// The state of an active connection, or of one stream of an HTTP/2 connection.
 pub(crate) struct ConnState {
     pub(crate) shared: Arc<Shared>,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) accepted: Millis,
     pub(crate) deadlines: Deadlines,
-    /// Which limits hyper was put around the socket with.
-    parser: u32,
-    /// Requests handed to the service since this record was made.
-    calls: AtomicU32,
-    /// Services, request bodies and response bodies that are not over: at 0 the connection is at a boundary.
-    live: AtomicU32,
-    /// Counts writes to the socket.
+    /// The version of the limits that hyper was created with.
+    parser_version: u32,
+    /// The number of requests that the service has received from this connection.
+    requests: AtomicU32,
+    /// The number of [`InFlight`] guards. The connection cannot be at a boundary before this is 0.
+    in_flight: AtomicU32,
+    /// The number of writes to the socket.
     #[cfg(feature = "http2")]
     writes: AtomicU32,
-    /// Whether the last thing done to the socket was a flush, that is: nothing is left to be written.
+    /// True if the last call on the socket was a flush: hyper's write buffer is empty.
     flushed: AtomicBool,
-    /// Whether the client has begun with the preface of HTTP/2.
+    /// True if the client has sent the preface of HTTP/2.
     #[cfg(feature = "http2")]
     preface: AtomicBool,
-    /// The request that is being answered; for the report of a shutdown.
-    request: Mutex<Option<Request>>,
-    /// Bodies that handlers keep though the answers are sent.
-    held: Mutex<Vec<HeldBody>>,
-    transfer: Mutex<TransferPermit>,
-    /// Set with a 101: what takes the socket over once that has been written.
-    switch: Mutex<Option<Switch>>,
-    /// Told when the client has ended what it sends, or is gone; made when somebody asks or tells.
-    hung_up: OnceLock<(Trigger, Token)>,
-    /// Whether nothing that is sent reaches the client any more.
-    gone: AtomicBool,
-    /// Set when the memory budget has no room for the rest of a head.
+    /// The request that is being answered.
+    request: Mutex<Option<RequestInfo>>,
+    /// Request bodies that handlers hold after their answers were sent.
+    held_bodies: Mutex<Vec<Box<dyn DiscardBody>>>,
+    transfer_permit: Mutex<TransferPermit>,
+    /// Set by an answer with status 101 and taken when that answer was written.
+    protocol_switch: Mutex<Option<ProtocolSwitch>>,
+    /// Triggered when the client closes its sending side or the connection. Most connections never need it, so it is created
+    /// on first use.
+    half_closed: OnceLock<(Trigger, Token)>,
+    /// True if the client has closed the connection and receives nothing more.
+    closed_by_client: AtomicBool,
+    /// True if the memory budget has no room for the rest of a head.
     head_refused: AtomicBool,
     task: AtomicWaker,
     body_reader: AtomicWaker,
 }
 
-/// A request as a report names it.
+/// The request that is being answered, for the report of a shutdown.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct RequestInfo {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) began: Millis,
 }
 
-/// A request that was answered with a 101, and who goes on from there.
-pub(crate) struct Switch {
+/// The data that a connection needs after it has answered 101.
+pub(crate) struct ProtocolSwitch {
+    /// The handler's callback, which receives the connection.
     pub(crate) upgrade: Upgrade,
-    /// What the tunnel goes by in the report of a shutdown.
-    pub(crate) request: Option<Request>,
-    /// Keeps the generation that answered for as long as the tunnel stands.
+    /// The request that was answered with the 101. It names the tunnel in the report of a shutdown.
+    pub(crate) request: Option<RequestInfo>,
+    /// Keeps the generation that answered until the tunnel ends.
     pub(crate) permit: Option<Permit>,
 }
 
-/// One thing that keeps a connection from its boundary, for as long as it is held.
+/// A request body that a handler may hold after its answer was sent.
+pub(crate) trait DiscardBody: Send + Sync + 'static {
+    /// Returns true while the handler holds the body and has not read it to its end.
+    fn is_held(&self) -> bool;
+
+    /// Takes the body away from the handler. Its next read fails.
+    fn discard(&self);
+}
+
+/// Keeps a connection from being at a boundary until it is dropped. The service and both bodies of a request hold one each.
 pub(crate) struct InFlight {
     conn: Arc<ConnState>,
     wakes: WakeOnDrop,
 }
 
-/// Whether the end of a part must wake the connection, or can only come while the connection is polled anyway.
+/// The task that is woken when an [`InFlight`] guard is dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WakeOnDrop {
+    /// The connection's task.
     Connection,
-    Nobody,
+    /// None, because the guard is dropped only while the connection's task is polled.
+    Nothing,
 }
 
 impl ConnState {
@@ -95,150 +111,155 @@ impl ConnState {
             endpoints: endpoints.clone(),
             accepted,
             deadlines,
-            parser: shared.parser(),
-            calls: AtomicU32::new(0),
-            live: AtomicU32::new(0),
+            parser_version: shared.parser_version(),
+            requests: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
             #[cfg(feature = "http2")]
             writes: AtomicU32::new(0),
             flushed: AtomicBool::new(false),
             #[cfg(feature = "http2")]
             preface: AtomicBool::new(false),
             request: Mutex::new(None),
-            held: Mutex::default(),
-            transfer: Mutex::default(),
-            switch: Mutex::new(None),
-            hung_up: OnceLock::new(),
-            gone: AtomicBool::new(false),
+            held_bodies: Mutex::default(),
+            transfer_permit: Mutex::default(),
+            protocol_switch: Mutex::new(None),
+            half_closed: OnceLock::new(),
+            closed_by_client: AtomicBool::new(false),
             head_refused: AtomicBool::new(false),
             task: AtomicWaker::new(),
             body_reader: AtomicWaker::new(),
         })
     }
 
-    /// A request begins: nothing more is expected of the client until somebody wants its body.
-    pub(crate) fn begin(&self, request: Request) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.deadlines.wait_for_nothing();
+    /// Records that the service has received a request. No byte is expected from the client until the handler reads the body.
+    pub(crate) fn begin_request(&self, request: RequestInfo) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.deadlines.expect_nothing();
         *self.request.lock() = Some(request);
     }
 
-    /// The answer to it has been handed to the socket; `held` is a body that the handler keeps all the same.
-    pub(crate) fn end(&self, held: Option<HeldBody>) {
+    /// Records that the answer was passed to the socket. `held` is the request's body if the handler still holds it.
+    pub(crate) fn end_request(&self, held: Option<impl DiscardBody>) {
         *self.request.lock() = None;
-        let mut bodies = self.held.lock();
-        bodies.extend(held);
-        bodies.retain(HeldBody::is_held);
-        if !bodies.is_empty() && self.deadlines.waiting() == ReadState::Nothing {
+        let mut bodies = self.held_bodies.lock();
+        if let Some(held) = held {
+            bodies.push(Box::new(held));
+        }
+        bodies.retain(|body| body.is_held());
+        if !bodies.is_empty() && self.deadlines.read_state() == ReadState::Nothing {
             self.deadlines
-                .wait(ReadState::BodyHeld, &self.shared.limits());
+                .set_read_state(ReadState::BodyHeld, &self.shared.limits());
         }
     }
 
-    /// The reader of a body wants nothing more of it for now.
-    pub(crate) fn body_rests(&self) {
-        if self.asks() {
-            self.deadlines.wait_for_nothing();
+    /// Records that the handler does not wait for a byte of the request's body at the moment.
+    pub(crate) fn stop_reading_body(&self) {
+        if self.has_request() {
+            self.deadlines.expect_nothing();
         } else {
             self.deadlines
-                .wait(ReadState::BodyHeld, &self.shared.limits());
+                .set_read_state(ReadState::BodyHeld, &self.shared.limits());
         }
     }
 
-    /// Returns true if a body is held past its time, and no answer is in the making that may need it.
-    pub(crate) fn holds_too_long(&self, now: Millis) -> bool {
+    /// Returns true if a handler has held a body for too long after its answer, and no later request is being answered
+    /// that may need the body.
+    pub(crate) fn is_held_body_overdue(&self, now: Millis) -> bool {
         matches!(
-            self.deadlines.waiting(),
+            self.deadlines.read_state(),
             ReadState::Body | ReadState::BodyHeld
         ) && self.deadlines.read_overdue(now)
-            && !self.asks()
+            && !self.has_request()
     }
 
-    /// Takes the bodies away from handlers that keep them. The connection then ends or goes on without them.
-    pub(crate) fn take_held(&self) {
-        self.deadlines.wait_for_nothing();
-        let held = std::mem::take(&mut *self.held.lock());
-        held.iter().for_each(HeldBody::discard);
+    /// Takes all held bodies away from their handlers, so that the connection can go on or end.
+    pub(crate) fn discard_held_bodies(&self) {
+        self.deadlines.expect_nothing();
+        let held = std::mem::take(&mut *self.held_bodies.lock());
+        for body in held {
+            body.discard();
+        }
     }
 
-    /// The answer is a 101, and the whole request has been read.
-    pub(crate) fn switches(&self, switch: Switch) {
+    /// Records that the answer is a 101. The whole request must have been read.
+    pub(crate) fn set_protocol_switch(&self, switch: ProtocolSwitch) {
         self.deadlines
-            .wait(ReadState::Switching, &self.shared.limits());
-        *self.switch.lock() = Some(switch);
+            .set_read_state(ReadState::Switching, &self.shared.limits());
+        *self.protocol_switch.lock() = Some(switch);
     }
 
-    /// What takes the socket over, if a 101 was the last answer.
-    pub(crate) fn switched(&self) -> Option<Switch> {
-        self.switch.lock().take()
+    /// Takes the protocol switch, if the last answer was a 101.
+    pub(crate) fn take_protocol_switch(&self) -> Option<ProtocolSwitch> {
+        self.protocol_switch.lock().take()
     }
 
-    /// A tunnel is offered to the handler of this request.
-    pub(crate) fn offers(&self, request: Option<Request>) {
+    /// Sets the request that a tunnel is listed with.
+    pub(crate) fn set_request(&self, request: Option<RequestInfo>) {
         *self.request.lock() = request;
     }
 
-    /// The handler uses its tunnel: from now on only writes have a limit.
-    pub(crate) fn tunnels(&self) {
+    /// Records that the handler uses its tunnel. From then on only writes have a deadline.
+    pub(crate) fn start_tunnel(&self) {
         self.deadlines
-            .wait(ReadState::Tunnel, &self.shared.limits());
+            .set_read_state(ReadState::Tunnel, &self.shared.limits());
     }
 
-    /// The connection has been closing since `since`; its progress is checked again at `check`.
-    pub(crate) fn lingers(&self, since: Millis, check: Millis) {
-        self.end(None);
+    /// Records that the connection has been closing since `since`. Its progress is inspected at `check`.
+    pub(crate) fn linger(&self, since: Millis, check: Millis) {
+        *self.request.lock() = None;
         self.deadlines.linger(since, check);
     }
 
-    /// Told when the client has ended what it sends, or is gone.
-    pub(crate) fn hung_up(&self) -> Token {
-        self.hung_up.get_or_init(token).1.clone()
+    /// Returns a token that is triggered when the client closes its sending side or the connection.
+    pub(crate) fn half_closed(&self) -> Token {
+        self.half_closed.get_or_init(token).1.clone()
     }
 
-    /// The client has ended what it sends. It may still wait for its answer.
-    pub(crate) fn hangs_up(&self) {
-        self.hung_up.get_or_init(token).0.fire();
+    /// Records that the client has closed its sending side. It may still wait for its answer.
+    pub(crate) fn on_half_close(&self) {
+        self.half_closed.get_or_init(token).0.fire();
     }
 
-    /// The client is gone: there is nobody to answer.
-    pub(crate) fn leaves(&self) {
-        self.gone.store(true, Ordering::Relaxed);
-        self.hangs_up();
+    /// Records that the client has closed the connection.
+    pub(crate) fn on_close(&self) {
+        self.closed_by_client.store(true, Ordering::Relaxed);
+        self.on_half_close();
     }
 
-    pub(crate) fn gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+    pub(crate) fn is_closed_by_client(&self) -> bool {
+        self.closed_by_client.load(Ordering::Relaxed)
     }
 
-    /// The rest of the head is not read; the connection is told so and closed.
+    /// Stops reading the head. The connection's task then answers 503 and closes the connection.
     pub(crate) fn refuse_head(&self) {
         self.head_refused.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn refuses_head(&self) -> bool {
+    pub(crate) fn is_head_refused(&self) -> bool {
         self.head_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether a request is being answered.
-    pub(crate) fn asks(&self) -> bool {
+    /// Returns true if a request is being answered, or if the connection is a tunnel.
+    pub(crate) fn has_request(&self) -> bool {
         self.request.lock().is_some()
     }
 
-    pub(crate) fn request(&self) -> Option<Request> {
+    pub(crate) fn request(&self) -> Option<RequestInfo> {
         self.request.lock().clone()
     }
 
-    pub(crate) fn calls(&self) -> u32 {
-        self.calls.load(Ordering::Relaxed)
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
     }
 
-    /// Whether no request is in the service, no body on its way.
-    pub(crate) fn quiet(&self) -> bool {
-        self.live.load(Ordering::Acquire) == 0
+    /// Returns true if no request is in the service and both bodies have been dropped.
+    pub(crate) fn nothing_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) == 0
     }
 
-    /// The client speaks HTTP/2.
+    /// Records that the client speaks HTTP/2.
     #[cfg(feature = "http2")]
-    pub(crate) fn preface_came(&self) {
+    pub(crate) fn set_preface(&self) {
         self.preface.store(true, Ordering::Relaxed);
     }
 
@@ -247,12 +268,16 @@ impl ConnState {
         self.preface.load(Ordering::Relaxed)
     }
 
-    /// Bytes have come from the client.
-    pub(crate) fn has_read(&self) {
-        match self.deadlines.waiting() {
-            ReadState::Idle => self.deadlines.wait(ReadState::Head, &self.shared.limits()),
-            ReadState::Body => self.deadlines.wait(ReadState::Body, &self.shared.limits()),
-            // the whole of these has one deadline
+    /// Updates the deadlines after bytes were read.
+    pub(crate) fn on_read(&self) {
+        match self.deadlines.read_state() {
+            ReadState::Idle => self
+                .deadlines
+                .set_read_state(ReadState::Head, &self.shared.limits()),
+            ReadState::Body => self
+                .deadlines
+                .set_read_state(ReadState::Body, &self.shared.limits()),
+            // these have one deadline from their start to their end
             ReadState::Head
             | ReadState::BodyHeld
             | ReadState::BeforeSwitch
@@ -261,12 +286,12 @@ impl ConnState {
         }
     }
 
-    /// The client took bytes (or may at once).
-    pub(crate) fn has_written(&self) {
+    /// Updates the deadlines after bytes were written or a write failed.
+    pub(crate) fn on_written(&self) {
         self.flushed.store(false, Ordering::Relaxed);
         #[cfg(feature = "http2")]
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.deadlines.write_moved();
+        self.deadlines.stop_write_clock();
     }
 
     /// Returns a number that changes with each write to the socket.
@@ -275,10 +300,10 @@ impl ConnState {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// The client takes no bytes at the moment.
-    pub(crate) fn cannot_write(&self) {
+    /// Starts the deadline for writing, because the socket accepts no bytes at the moment.
+    pub(crate) fn on_write_blocked(&self) {
         self.flushed.store(false, Ordering::Relaxed);
-        self.deadlines.write_stalled(|| self.shared.limits());
+        self.deadlines.start_write_clock(|| self.shared.limits());
     }
 
     pub(crate) fn set_flushed(&self, flushed: bool) {
@@ -289,55 +314,58 @@ impl ConnState {
         self.flushed.load(Ordering::Relaxed)
     }
 
-    /// Nothing is live: from now on the client is expected to send a request.
-    pub(crate) fn becomes_idle(&self) {
-        self.deadlines.wait(ReadState::Idle, &self.shared.limits());
+    /// Starts the deadline for the next request.
+    pub(crate) fn expect_request(&self) {
+        self.deadlines
+            .set_read_state(ReadState::Idle, &self.shared.limits());
     }
 
     pub(crate) fn stage(&self) -> Stage {
         self.shared.stage()
     }
 
-    /// Whether the next request is for a parser with other limits.
-    pub(crate) fn outdated(&self) -> bool {
-        self.parser != self.shared.parser()
+    /// Returns true if a reload has changed limits that hyper accepts only when it is put around a socket.
+    pub(crate) fn parser_is_outdated(&self) -> bool {
+        self.parser_version != self.shared.parser_version()
     }
 
-    /// Whether the next request is for another process: connections are handed over, and there is a place for this one.
-    /// If there is none yet, `cx` is woken when there may be.
-    pub(crate) fn wants_transfer(&self, cx: &mut Context<'_>) -> bool {
+    /// Returns true if connections are handed over and this one has a transfer permit, so that its next request must be
+    /// left to the other process. Otherwise the task of `cx` is woken when a permit is available.
+    pub(crate) fn poll_transfer_permit(&self, cx: &mut Context<'_>) -> bool {
         if self.stage() != Stage::HandOver {
             return false;
         }
-        let mut transfer = self.transfer.lock();
-        // asked again: after a change of the stage nobody takes a place that `stays` has not heard of
+        let mut permit = self.transfer_permit.lock();
+        // Read the stage again under the lock. A change of the stage takes all transfer permits back, and a permit that is
+        // acquired after that would never be released.
         self.stage() == Stage::HandOver
-            && transfer.poll(&self.shared.transfer_limits, self.deadlines.since(), cx)
+            && permit.poll(&self.shared.transfer_limits, self.deadlines.since(), cx)
     }
 
-    /// Whether it has a place on the way to another process.
-    pub(crate) fn has_place(&self) -> bool {
-        matches!(*self.transfer.lock(), TransferPermit::Leaves(_))
+    pub(crate) fn has_transfer_permit(&self) -> bool {
+        matches!(*self.transfer_permit.lock(), TransferPermit::Acquired(_))
     }
 
-    /// Gives up the place on the way to another process, or the wait for one, and hands the place out.
-    pub(crate) fn stays(&self) -> Option<Permit> {
-        let mut transfer = self.transfer.lock();
-        match std::mem::take(&mut *transfer) {
-            TransferPermit::Leaves(place) => Some(place),
-            TransferPermit::Waits(_) | TransferPermit::Stays => None,
+    /// Takes the transfer permit if the connection has one, and stops waiting for one otherwise.
+    pub(crate) fn take_transfer_permit(&self) -> Option<Permit> {
+        let mut permit = self.transfer_permit.lock();
+        match std::mem::take(&mut *permit) {
+            TransferPermit::Acquired(permit) => Some(permit),
+            TransferPermit::Waiting(_) | TransferPermit::NotRequested => None,
         }
     }
 
-    pub(crate) fn watch(&self, waker: &Waker) {
+    /// Registers the waker of the connection's task.
+    pub(crate) fn register(&self, waker: &Waker) {
         self.task.register(waker);
     }
 
-    pub(crate) fn watch_body(&self, waker: &Waker) {
+    /// Registers the waker of the task that reads the request's body.
+    pub(crate) fn register_body_reader(&self, waker: &Waker) {
         self.body_reader.register(waker);
     }
 
-    /// Has the connection, and whoever reads its body, look at the clock and the stage.
+    /// Wakes the connection's task and the reader of its body, so that they check the deadlines and the stage.
     pub(crate) fn wake(&self) {
         self.task.wake();
         self.body_reader.wake();
@@ -345,8 +373,8 @@ impl ConnState {
 }
 
 impl InFlight {
-    pub(crate) fn of(conn: &Arc<ConnState>, wakes: WakeOnDrop) -> Self {
-        conn.live.fetch_add(1, Ordering::AcqRel);
+    pub(crate) fn new(conn: &Arc<ConnState>, wakes: WakeOnDrop) -> Self {
+        conn.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight {
             conn: conn.clone(),
             wakes,
@@ -360,7 +388,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.conn.live.fetch_sub(1, Ordering::AcqRel);
+        self.conn.in_flight.fetch_sub(1, Ordering::AcqRel);
         if self.wakes == WakeOnDrop::Connection {
             self.conn.task.wake();
         }

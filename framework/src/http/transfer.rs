@@ -1,64 +1,59 @@
-//! Transfer for another process: few at a time, so that a client whose connection is on its way does not wait for a crowd
-//! of others. Who finds no place is served where it is.
+//! Limits the number of connections that move to another process at the same time.
+//!
+//! A client whose connection is on its way waits until the other process has received it, together with all connections
+//! sent before. Therefore only a few are on their way at once. The others are served in this process until they get a permit.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::deadlines::{now, Millis};
-use super::detached::Detached;
+use super::clock::{now, Millis};
 use crate::sync::limiter::{Limiter, Permit};
 
-/// How many are on their way at a time that may be in the middle of a conversation.
+/// The number of busy connections on their way at the same time. Their clients probably send another request soon.
 const BUSY_AT_A_TIME: usize = 8;
 
-/// The same for those that have been silent for a while.
-const SILENT_AT_A_TIME: usize = 50;
+/// The number of idle connections on their way at the same time.
+const IDLE_AT_A_TIME: usize = 50;
 
-/// How long that while is, in milliseconds.
-const SILENT: Millis = 100;
+/// The milliseconds after the last request until a connection counts as idle rather than busy.
+const IDLE_AFTER: Millis = 100;
 
-/// The places on the way to another process.
+/// The permits for moving connections to another process.
 pub(crate) struct TransferLimits {
     busy: Arc<Limiter>,
-    silent: Arc<Limiter>,
+    idle: Arc<Limiter>,
 }
 
-/// A connection that leaves, and its place on the way until the other process has it.
-pub(crate) struct Transfer {
-    pub(crate) connection: Detached,
-    pub(crate) place: Permit,
-}
-
-/// How far a connection has come that is to leave.
+/// The transfer permit of one connection.
 #[derive(Default)]
 pub(crate) enum TransferPermit {
     #[default]
-    Stays,
-    Waits(Pin<Box<dyn Future<Output = Permit> + Send>>),
-    Leaves(Permit),
+    NotRequested,
+    Waiting(Pin<Box<dyn Future<Output = Permit> + Send>>),
+    Acquired(Permit),
 }
 
 impl TransferLimits {
     pub(super) fn new() -> Self {
         TransferLimits {
             busy: Limiter::new(BUSY_AT_A_TIME),
-            silent: Limiter::new(SILENT_AT_A_TIME),
+            idle: Limiter::new(IDLE_AT_A_TIME),
         }
     }
 
-    /// Waits for a place for a silent one, and takes what others there are.
-    pub(crate) async fn take_silent(&self) -> Vec<Permit> {
-        let mut transfer_limits = vec![self.silent.acquire().await];
-        transfer_limits.extend(std::iter::from_fn(|| self.silent.try_acquire()));
-        transfer_limits
+    /// Waits for a permit for an idle connection. Returns it together with all others that are free.
+    pub(crate) async fn acquire_idle(&self) -> Vec<Permit> {
+        let mut permits = vec![self.idle.acquire().await];
+        permits.extend(std::iter::from_fn(|| self.idle.try_acquire()));
+        permits
     }
 
-    /// Those for a connection that has been idle since then.
-    fn of(&self, since: Millis) -> &Arc<Limiter> {
-        if now().saturating_sub(since) > SILENT {
-            &self.silent
+    /// Returns the limiter for a connection whose last request ended at `since`.
+    fn limiter(&self, since: Millis) -> &Arc<Limiter> {
+        if now().saturating_sub(since) > IDLE_AFTER {
+            &self.idle
         } else {
             &self.busy
         }
@@ -66,20 +61,21 @@ impl TransferLimits {
 }
 
 impl TransferPermit {
-    /// Whether a connection that has been idle since then has a place; if not, `cx` is woken when it may have one.
+    /// Returns true once the permit is acquired. Requests it first if necessary; `since` is the moment at which the
+    /// connection became idle. After `false` the task of `cx` is woken when the permit is available.
     pub(super) fn poll(
         &mut self,
-        transfer_limits: &TransferLimits,
+        limits: &TransferLimits,
         since: Millis,
         cx: &mut Context<'_>,
     ) -> bool {
-        if let TransferPermit::Stays = self {
-            let transfer_limits = transfer_limits.of(since).clone();
-            *self = TransferPermit::Waits(Box::pin(async move { transfer_limits.acquire().await }));
+        if let TransferPermit::NotRequested = self {
+            let limiter = limits.limiter(since).clone();
+            *self = TransferPermit::Waiting(Box::pin(async move { limiter.acquire().await }));
         }
-        if let TransferPermit::Waits(place) = self {
-            match place.as_mut().poll(cx) {
-                Poll::Ready(place) => *self = TransferPermit::Leaves(place),
+        if let TransferPermit::Waiting(permit) = self {
+            match permit.as_mut().poll(cx) {
+                Poll::Ready(permit) => *self = TransferPermit::Acquired(permit),
                 Poll::Pending => return false,
             }
         }
@@ -93,37 +89,37 @@ mod tests {
     use std::task::Waker;
 
     #[test]
-    fn one_that_finds_no_place_waits_until_one_is_given_back_and_keeps_none_from_the_silent() {
-        let (transfer_limits, mut cx) = (TransferLimits::new(), Context::from_waker(Waker::noop()));
+    fn a_busy_connection_waits_for_a_free_permit_and_takes_none_of_the_idle_ones() {
+        let (limits, mut cx) = (TransferLimits::new(), Context::from_waker(Waker::noop()));
         let since = now();
-        let mut transfer: Vec<TransferPermit> = (0..=BUSY_AT_A_TIME)
+        let mut permits: Vec<TransferPermit> = (0..=BUSY_AT_A_TIME)
             .map(|_| TransferPermit::default())
             .collect();
-        let mut last = transfer.pop().unwrap();
-        assert!(transfer
+        let mut last = permits.pop().unwrap();
+        assert!(permits
             .iter_mut()
-            .all(|one| one.poll(&transfer_limits, since, &mut cx)));
-        assert!(!last.poll(&transfer_limits, since, &mut cx));
+            .all(|permit| permit.poll(&limits, since, &mut cx)));
+        assert!(!last.poll(&limits, since, &mut cx));
         assert_eq!(
-            futures_lite::future::block_on(transfer_limits.take_silent()).len(),
-            SILENT_AT_A_TIME
+            futures_lite::future::block_on(limits.acquire_idle()).len(),
+            IDLE_AT_A_TIME
         );
-        transfer.pop();
-        assert!(last.poll(&transfer_limits, since, &mut cx));
+        permits.pop();
+        assert!(last.poll(&limits, since, &mut cx));
     }
 
     #[test]
-    fn whoever_gives_up_waiting_leaves_the_place_to_the_next() {
-        let (transfer_limits, mut cx) = (TransferLimits::new(), Context::from_waker(Waker::noop()));
+    fn a_connection_that_stops_waiting_leaves_its_permit_to_the_next_one() {
+        let (limits, mut cx) = (TransferLimits::new(), Context::from_waker(Waker::noop()));
         let since = now();
-        let mut transfer: Vec<TransferPermit> = (0..BUSY_AT_A_TIME + 2)
+        let mut permits: Vec<TransferPermit> = (0..BUSY_AT_A_TIME + 2)
             .map(|_| TransferPermit::default())
             .collect();
-        transfer.iter_mut().for_each(|one| {
-            one.poll(&transfer_limits, since, &mut cx);
-        });
-        let (mut next, gives_up) = (transfer.pop().unwrap(), transfer.pop().unwrap());
-        drop((transfer.pop(), gives_up));
-        assert!(next.poll(&transfer_limits, since, &mut cx));
+        for permit in &mut permits {
+            permit.poll(&limits, since, &mut cx);
+        }
+        let (mut next, stopped) = (permits.pop().unwrap(), permits.pop().unwrap());
+        drop((permits.pop(), stopped));
+        assert!(next.poll(&limits, since, &mut cx));
     }
 }

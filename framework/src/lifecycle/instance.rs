@@ -12,9 +12,8 @@ use super::handover::ReceivedConnection;
 use super::machine::Phase;
 use super::reload::{CurrentGeneration, NextGeneration};
 use crate::config::{self, LoadedConfig, SettingChange};
-use crate::http::detached::Detached;
+use crate::http::connection::{Detached, Transfer};
 use crate::http::idle::IdleSet;
-use crate::http::transfer::Transfer;
 use crate::observe::metrics::Metrics;
 use crate::serve::{
     empty_queue, Acceptor, Connections, Cut, Dispatcher, DispatcherSettings, Generation,

@@ -15,8 +15,7 @@ use super::machine::MessageKind;
 use super::old_peer_reader::OldPeer;
 use super::sender::{ConnectionSender, CopyRetention, ACK_TIMEOUT};
 use crate::error::{Error, Kind};
-use crate::http::detached::Detached;
-use crate::http::transfer::Transfer;
+use crate::http::connection::{Detached, Transfer};
 use crate::observe::metrics::Metrics;
 use crate::sync::limiter::Limiter;
 

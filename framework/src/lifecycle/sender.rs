@@ -19,17 +19,16 @@ use event_listener::Event;
 use futures_lite::future;
 
 use super::handover::{Batch, Channel, ConnectionRecord, FullBatch};
-use crate::http::deadlines::now;
-use crate::http::detached::Detached;
-use crate::http::states::State;
-use crate::http::transfer::Transfer;
+use crate::http::clock::now;
+use crate::http::connection::{Detached, Transfer};
+use crate::http::states::TimedState;
 use crate::http::Endpoints;
 use crate::sync::limiter::{Limiter, Permit};
 use crate::sync::lock::{Mutex, MutexGuard};
 use crate::sys::claims::Claims;
 
 /// The time that the other process has to acknowledge a batch of connections, or to answer a probe.
-pub(super) const ACK_TIMEOUT: Duration = State::HandedOver.fixed();
+pub(super) const ACK_TIMEOUT: Duration = TimedState::HandedOver.fixed();
 
 /// The sender of connections to one process.
 pub(super) struct ConnectionSender {
@@ -189,7 +188,10 @@ impl UnconfirmedQueue {
 
 impl Unconfirmed {
     fn new(transfer: Transfer, claim: u32) -> io::Result<(Self, UnackedSocket)> {
-        let Transfer { connection, place } = transfer;
+        let Transfer {
+            connection,
+            permit: place,
+        } = transfer;
         let Detached {
             stream,
             endpoints,

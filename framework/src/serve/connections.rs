@@ -13,17 +13,18 @@ use super::dispatcher::Dispatcher;
 use super::registry::{Cut, Registry};
 use super::tunnel::TunnelStream;
 use crate::config;
-use crate::http::connection::{self, Connection, Outcome};
-use crate::http::deadlines::{now, tick, Deadlines, ReadState};
-use crate::http::detached::Detached;
+use crate::http::active::{self, Outcome};
+use crate::http::clock::now;
+use crate::http::connection::{Connection, Detached, Transfer};
+use crate::http::deadlines::{tick, Deadlines, ReadState};
 #[cfg(feature = "http2")]
 use crate::http::h2;
 use crate::http::idle::IdleSet;
 use crate::http::shared::{Shared, Stage};
 use crate::http::state::ConnState;
-use crate::http::states::State;
-use crate::http::transfer::Transfer;
-use crate::http::{linger, Endpoints};
+use crate::http::states::TimedState;
+
+use crate::http::{linger, Endpoints, RoutedService};
 use crate::observe::metrics::{ConnectionGauges, Counter, Metrics};
 use crate::socket::Stream;
 use crate::sync::limiter::{Limiter, Permit};
@@ -32,6 +33,8 @@ use crate::sync::lock::Mutex;
 /// All connections of a process.
 pub(crate) struct Connections {
     pub(crate) shared: Arc<Shared>,
+    /// Calls the live generation for each request.
+    dispatcher: Arc<dyn RoutedService>,
     pub(crate) permits: Arc<Limiter>,
     /// The permits of connections that have switched to another protocol.
     tunnels: Arc<Limiter>,
@@ -98,7 +101,7 @@ impl Connections {
         );
         // not the connections themselves, which own the dispatcher
         let (active, switched, parked) = (registry.clone(), tunnels.clone(), idle.clone());
-        let shared = Arc::new(Shared::new(dispatcher.clone(), limits, metrics));
+        let shared = Arc::new(Shared::new(limits, metrics));
         let memory = shared.memory.clone();
         dispatcher.set_connection_gauges(move || ConnectionGauges {
             by_state: count(&active, &switched, &parked).by_state(),
@@ -106,6 +109,7 @@ impl Connections {
         });
         Arc::new(Connections {
             shared,
+            dispatcher,
             permits: Limiter::new(permits),
             tunnels,
             registry,
@@ -143,7 +147,7 @@ impl Connections {
     /// A connection without received bytes is not read here, because reading would claim it, and the other process could
     /// not take back a claimed connection.
     pub(crate) fn serve_received(self: &Arc<Self>, connection: Detached) {
-        if self.shared.stage() == Stage::Open && !connection.speaks() {
+        if self.shared.stage() == Stage::Open && !connection.has_input() {
             self.insert_idle(connection);
         } else {
             self.attach(connection);
@@ -167,25 +171,29 @@ impl Connections {
 
     async fn serve(self: Arc<Self>, connection: Connection) {
         let registration = self.registry.registration();
-        match connection::serve(connection, &self.shared, |conn| registration.set(conn)).await {
+        match active::serve(connection, &self.shared, &self.dispatcher, |conn| {
+            registration.set(conn);
+        })
+        .await
+        {
             Outcome::Idle(connection) => {
                 drop(registration);
                 self.detach(connection, Self::insert_idle);
             }
-            Outcome::Leaving(connection, place) => {
+            Outcome::HandOver(connection, permit) => {
                 drop(registration);
                 self.detach(connection, |connections, connection| {
-                    connections.send(Transfer { connection, place });
+                    connections.send(Transfer { connection, permit });
                 });
             }
             Outcome::HeadOverdue(connection) => {
                 if let Some(conn) = registration.conn() {
-                    linger::refuse_head(&connection, &conn, linger::HEAD_OVERDUE).await;
+                    linger::refuse_head(&connection, &conn, linger::REQUEST_TIMEOUT).await;
                 }
             }
             Outcome::HeadRefused(connection) => {
                 if let Some(conn) = registration.conn() {
-                    linger::refuse_head(&connection, &conn, linger::NO_ROOM).await;
+                    linger::refuse_head(&connection, &conn, linger::SERVICE_UNAVAILABLE).await;
                 }
             }
             Outcome::Answered(connection) => {
@@ -193,7 +201,7 @@ impl Connections {
                     linger::close(&connection.stream, &conn).await;
                 }
             }
-            Outcome::Switched(connection, switch) => {
+            Outcome::ProtocolSwitch(connection, switch) => {
                 TunnelStream::offer(
                     connection,
                     switch,
@@ -211,15 +219,15 @@ impl Connections {
                     registration.set(conn);
                     registration
                 };
-                h2::serve(connection, &self.shared, register).await;
+                h2::serve(connection, &self.shared, &self.dispatcher, register).await;
             }
-            Outcome::Over => {}
+            Outcome::Closed => {}
         }
     }
 
     /// Takes the socket out of the reactor, then calls `then`.
     fn detach(self: &Arc<Self>, connection: Connection, then: impl FnOnce(&Arc<Self>, Detached)) {
-        match Detached::of(connection) {
+        match connection.detach() {
             Ok(connection) => then(self, connection),
             Err(error) => {
                 log::warn!(
@@ -231,16 +239,16 @@ impl Connections {
 
     /// Inserts an idle connection into the idle set, or closes it if its time is over.
     fn insert_idle(self: &Arc<Self>, connection: Detached) {
-        let timeout = State::Parked.deadline(connection.since, &self.shared.limits());
+        let timeout = TimedState::IdleWithoutTask.deadline(connection.since, &self.shared.limits());
         if self.shared.stage() >= Stage::CloseIdle || timeout <= now() {
             return self.close(connection);
         }
-        if let Err(error) = self.idle.park(connection) {
+        if let Err(error) = self.idle.insert(connection) {
             log::warn!("an idle connection cannot be registered with epoll: {error}; it is closed");
         }
         // the stage may have changed after the check above
         match self.shared.stage() {
-            Stage::Open | Stage::LastCall => {}
+            Stage::Open | Stage::NoKeepAlive => {}
             Stage::HandOver => self.hand_over_idle(),
             Stage::CloseIdle | Stage::Stop | Stage::Cut => {
                 self.close_idle_if(|_| true);
@@ -283,7 +291,7 @@ impl Connections {
 
     /// Closes the selected connections of the idle set, and returns their number.
     fn close_idle_if(self: &Arc<Self>, is_selected: impl Fn(&Detached) -> bool) -> usize {
-        let selected = self.idle.take_all(is_selected);
+        let selected = self.idle.remove_if(is_selected);
         let count = selected.len();
         for idle in selected {
             self.close(idle);
@@ -312,16 +320,16 @@ impl Connections {
         let connections = self.clone();
         async_std::task::spawn(async move {
             loop {
-                let permits = connections.shared.transfer_limits.take_silent().await;
+                let permits = connections.shared.transfer_limits.acquire_idle().await;
                 if connections.shared.stage() != Stage::HandOver {
                     return;
                 }
-                let idle = connections.idle.take_some(permits.len());
+                let idle = connections.idle.remove_up_to(permits.len());
                 if idle.is_empty() {
                     return;
                 }
-                for (connection, place) in idle.into_iter().zip(permits) {
-                    connections.send(Transfer { connection, place });
+                for (connection, permit) in idle.into_iter().zip(permits) {
+                    connections.send(Transfer { connection, permit });
                 }
             }
         });
@@ -345,7 +353,7 @@ impl Connections {
     /// Serves the connections of the idle set that become readable. It never returns.
     pub(crate) async fn serve_woken(self: Arc<Self>) {
         loop {
-            match self.idle.woken().await {
+            match self.idle.next_readable().await {
                 Ok(woken) => {
                     for connection in woken {
                         self.attach(connection);
@@ -369,16 +377,18 @@ impl Connections {
             let http = &*limits;
             // If no connection has a task, only the timeout of the idle set is left, which is long.
             let idle_tick = async {
-                Timer::after(tick([State::Parked], http)).await;
+                Timer::after(tick([TimedState::IdleWithoutTask], http)).await;
             };
             future::or(self.registry.occupied(), idle_tick).await;
             if self.registry.len() > 0 {
-                let states = State::ALL.iter().map(|(state, _)| *state);
+                let states = TimedState::ALL.iter().map(|(state, _)| *state);
                 Timer::after(tick(states, http)).await;
             }
             let now = now();
             self.registry.wake_overdue(now).await;
-            self.close_idle_if(|idle| State::Parked.deadline(idle.since, &limits) <= now);
+            self.close_idle_if(|idle| {
+                TimedState::IdleWithoutTask.deadline(idle.since, &limits) <= now
+            });
         }
     }
 
@@ -393,7 +403,7 @@ impl Connections {
 
     /// Adds `Connection: close` to every response from now on. Idle connections may send one more request.
     pub(crate) fn announce_close(&self) {
-        self.shared.set_stage(Stage::LastCall);
+        self.shared.set_stage(Stage::NoKeepAlive);
     }
 
     /// Closes idle connections. Returns the number of them that were in the idle set.

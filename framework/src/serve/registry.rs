@@ -7,8 +7,9 @@ use event_listener::Event;
 use futures_lite::future::yield_now;
 use slab::Slab;
 
-use crate::http::deadlines::{now, Millis, ReadState};
-use crate::http::state::{ConnState, Request};
+use crate::http::clock::{now, Millis};
+use crate::http::deadlines::ReadState;
+use crate::http::state::{ConnState, RequestInfo};
 use crate::sync::lock::Mutex;
 
 /// The number of connections that are woken before other tasks run.
@@ -78,7 +79,7 @@ impl Registry {
     pub(crate) fn wake_all(&self) {
         let states = self.states.lock();
         for (_, conn) in &*states {
-            conn.stays();
+            conn.take_transfer_permit();
             conn.wake();
         }
     }
@@ -112,7 +113,7 @@ impl Registry {
     /// Returns the number of connections with a request in progress.
     pub(crate) fn active(&self) -> usize {
         let states = self.states.lock();
-        states.iter().filter(|(_, conn)| conn.asks()).count()
+        states.iter().filter(|(_, conn)| conn.has_request()).count()
     }
 
     /// Returns the connection whose request is the oldest.
@@ -170,8 +171,8 @@ impl Drop for Registration {
 }
 
 impl Cut {
-    fn of(conn: &ConnState, request: Option<&Request>, now: Millis) -> Self {
-        let closing = conn.deadlines.waiting() == ReadState::End;
+    fn of(conn: &ConnState, request: Option<&RequestInfo>, now: Millis) -> Self {
+        let closing = conn.deadlines.read_state() == ReadState::End;
         let began = match request {
             Some(request) => request.began,
             None if closing => conn.deadlines.since(),

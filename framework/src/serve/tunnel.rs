@@ -14,12 +14,12 @@ use futures_lite::future;
 use futures_lite::io::{AsyncRead, AsyncWrite};
 
 use super::registry::Registration;
+use crate::http::clock::now;
 use crate::http::connection::Connection;
-use crate::http::deadlines::now;
 use crate::http::linger;
 use crate::http::shared::Stage;
-use crate::http::state::{ConnState, Switch};
-use crate::http::states::State;
+use crate::http::state::{ConnState, ProtocolSwitch};
+use crate::http::states::TimedState;
 use crate::socket::Stream;
 use crate::sync::limiter::Permit;
 use crate::sync::lock::Mutex;
@@ -27,7 +27,7 @@ use crate::sync::token::{token, Trigger};
 
 /// The stream that the handler of an upgrade reads from and writes to.
 ///
-/// The connection is offered until the handler first reads or writes. The clock of `State::Switching` runs until then;
+/// The connection is offered until the handler first reads or writes. The clock of `TimedState::Switching` runs until then;
 /// when it expires, the connection is closed.
 pub(crate) struct TunnelStream {
     offered: Offer,
@@ -61,7 +61,7 @@ impl TunnelStream {
     /// clock has expired and the connection is closed.
     pub(crate) async fn offer(
         connection: Connection,
-        switch: Switch,
+        switch: ProtocolSwitch,
         registration: Registration,
         tunnel_permit: Permit,
     ) {
@@ -71,7 +71,7 @@ impl TunnelStream {
             head,
             ..
         } = connection;
-        let Switch {
+        let ProtocolSwitch {
             upgrade,
             request,
             permit: generation,
@@ -80,7 +80,7 @@ impl TunnelStream {
         let Some(conn) = registration.conn() else {
             return;
         };
-        conn.offers(request);
+        conn.set_request(request);
         let (unused, used) = token();
         let offered = Arc::new(Mutex::new(Some(OpenTunnel {
             socket: Arc::new(TunnelSocket {
@@ -99,7 +99,7 @@ impl TunnelStream {
             tunnel: None,
         }));
         let expired = poll_fn(|cx| {
-            conn.watch(cx.waker());
+            conn.register(cx.waker());
             let over = conn.stage() == Stage::Cut || conn.deadlines.read_overdue(now());
             if over {
                 Poll::Ready(())
@@ -112,7 +112,7 @@ impl TunnelStream {
             log::warn!(
                 "the handler that answered 101 to {} has not used the connection; it is closed after {}",
                 conn.endpoints.peer,
-                State::Switching.clock()
+                TimedState::Switching.clock()
             );
             drop(tunnel);
         }
@@ -123,7 +123,7 @@ impl TunnelStream {
         if self.tunnel.is_none() {
             self.tunnel = take(&self.offered);
             if let Some(tunnel) = &mut self.tunnel {
-                tunnel.socket.conn.tunnels();
+                tunnel.socket.conn.start_tunnel();
                 tunnel.unused = None;
             }
         }
@@ -132,7 +132,7 @@ impl TunnelStream {
                 io::ErrorKind::TimedOut,
                 format!(
                     "the connection was closed, because it was not used within {} after its 101",
-                    State::Switching.clock()
+                    TimedState::Switching.clock()
                 ),
             )
         })
@@ -165,7 +165,7 @@ impl OpenTunnel {
                 io::ErrorKind::ConnectionAborted,
                 "the server has stopped",
             )),
-            Stage::Open | Stage::HandOver | Stage::LastCall | Stage::CloseIdle | Stage::Stop => {
+            Stage::Open | Stage::HandOver | Stage::NoKeepAlive | Stage::CloseIdle | Stage::Stop => {
                 Ok(())
             }
         }
@@ -180,7 +180,7 @@ impl AsyncRead for TunnelStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.tunnel()?;
         // the reader and the writer may be two tasks, so each has a waker of its own
-        this.socket.conn.watch_body(cx.waker());
+        this.socket.conn.register_body_reader(cx.waker());
         this.check_open()?;
         if this.read_ahead.is_empty() {
             return this.socket.stream.poll_read(cx, buf);
@@ -198,12 +198,12 @@ impl AsyncWrite for TunnelStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.tunnel()?;
-        this.socket.conn.watch(cx.waker());
+        this.socket.conn.register(cx.waker());
         this.check_open()?;
         let written = this.socket.stream.poll_write(cx, &[io::IoSlice::new(buf)]);
         match &written {
-            Poll::Ready(_) => this.socket.conn.has_written(),
-            Poll::Pending => this.socket.conn.cannot_write(),
+            Poll::Ready(_) => this.socket.conn.on_written(),
+            Poll::Pending => this.socket.conn.on_write_blocked(),
         }
         written
     }

@@ -27,12 +27,12 @@ use super::socket::{Code, CountedMessage, OutgoingFrame};
 use super::{Closed, Message, WebSocket};
 use crate::error::{panic_text, Result};
 use crate::http::memory::{Exhausted, Memory};
-use crate::http::states::State;
+use crate::http::states::TimedState;
 use crate::http::DrainSignal;
 use crate::sync::token::token;
 
 /// Time for the client to answer a close.
-const CLOSE_TIMEOUT: Duration = State::WebSocketClosing.fixed();
+const CLOSE_TIMEOUT: Duration = TimedState::WebSocketClosing.fixed();
 
 /// Size of tungstenite's read buffer and write buffer in bytes. Larger messages get their own buffers.
 const BUFFER: usize = 4 << 10;

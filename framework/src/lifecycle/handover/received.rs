@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::wire::ConnectionRecord;
-use crate::http::deadlines::now;
-use crate::http::detached::Detached;
+use crate::http::clock::now;
+use crate::http::connection::Detached;
 use crate::http::Endpoints;
 use crate::sync::limiter::Permit;
 use crate::sys::claims::{Claim, Claims};
