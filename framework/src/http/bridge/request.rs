@@ -162,7 +162,7 @@ fn copy_headers(
 /// http-types has no constructor with a capacity, but a clone keeps the capacity of its original.
 fn reserve(headers: &mut Headers, names: usize) {
     static WITH_CAPACITY: OnceLock<Headers> = OnceLock::new();
-    /// The numbers of names that exceed the capacity of new headers and fit into this one.
+    /// The numbers of names that exceed the capacity of new headers and fit into the larger capacity.
     const WORTH_IT: RangeInclusive<usize> = 4..=14;
     if WORTH_IT.contains(&names) {
         headers.clone_from(WITH_CAPACITY.get_or_init(|| {
