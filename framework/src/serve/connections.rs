@@ -158,7 +158,7 @@ impl Connections {
         match connection.attach() {
             Ok(connection) => self.spawn(connection),
             Err(error) => {
-                log::warn!("a connection cannot be registered with epoll: {error}; it is closed")
+                log::warn!("a connection cannot be registered with epoll: {error}; it is closed");
             }
         }
     }
