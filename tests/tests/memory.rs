@@ -1,4 +1,4 @@
-//! The memory budget: what all clients together make the server hold is bounded, whatever each of them is allowed.
+//! The memory budget (`http.memory`): a limit on the memory that the server holds for all clients together.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(60);
 const EXHAUSTED: &str = "memory budget is exhausted";
 const RECOVERED: &str = "memory budget has room again";
 
-/// No client is ended by time while a test looks at it.
+/// Long timeouts, so that no connection times out during a test.
 const PATIENT: &str = "header_timeout = \"1h\"\nbody_timeout = \"1h\"\nwrite_timeout = \"1h\"\n";
 
 fn with_memory(launch: Launch, memory: &str) -> Process {
@@ -27,7 +27,7 @@ fn with_memory(launch: Launch, memory: &str) -> Process {
 fn tcp(process: &Process) -> std::net::SocketAddr {
     match process.addr() {
         Addr::Tcp(addr) => addr,
-        other => panic!("{other} is no address for these clients"),
+        other => panic!("these clients need a TCP address, not {other}"),
     }
 }
 
@@ -40,8 +40,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An HTTP/2 client that asks for `path` on so many streams, takes one byte of each, and is silent.
-fn takes_nothing(process: &Process, streams: u32, path: &str) -> Conn {
+/// Connects an HTTP/2 client that requests `path` on `streams` streams, receives one byte of each, and then stalls.
+fn stalled_client(process: &Process, streams: u32, path: &str) -> Conn {
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     // SETTINGS_INITIAL_WINDOW_SIZE = 1
     sent.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]));
@@ -57,7 +57,7 @@ fn takes_nothing(process: &Process, streams: u32, path: &str) -> Conn {
     conn
 }
 
-/// Those of the connections that were answered or closed.
+/// Returns the indexes of the connections that received a response or were closed.
 fn answered(conns: &[Conn]) -> Vec<usize> {
     let is_answered = |conn: &Conn| conn.glance() != Fate::KeptOpen;
     (0..conns.len())
@@ -65,8 +65,8 @@ fn answered(conns: &[Conn]) -> Vec<usize> {
         .collect()
 }
 
-/// Waits until resident memory no longer grows, and gives it.
-fn settled(process: &Process) -> u64 {
+/// Waits until resident memory no longer grows, and returns it in KiB.
+fn settled_rss(process: &Process) -> u64 {
     let mut last = 0;
     until(LONG, "memory no longer grows", || {
         std::thread::sleep(Duration::from_millis(500));
@@ -78,22 +78,25 @@ fn settled(process: &Process) -> u64 {
 }
 
 #[test]
-fn http_2_clients_that_take_nothing_make_the_server_hold_no_more_than_the_budget() {
+fn memory_held_for_stalled_http_2_clients_stays_within_the_budget() {
     const CONNECTIONS: u64 = 20;
     const BUDGET_KIB: u64 = 8 << 10;
-    /// A stream takes 8 KiB of the budget, and the handler puts a buffer of 8 KiB before its source.
-    const OF_HANDLERS_KIB: u64 = BUDGET_KIB;
-    /// Four streams and a piece of each connection are beyond the budget, and the answers 503 are not counted.
-    const A_CONNECTION_KIB: u64 = 512;
+    /// The buffers of the handlers: 8 KiB for each stream, which itself takes 8 KiB from the budget.
+    const HANDLERS_KIB: u64 = BUDGET_KIB;
+    /// Memory of a connection that is not counted: its four guaranteed streams, its guaranteed piece, and responses 503.
+    const CONNECTION_KIB: u64 = 512;
     let process = with_memory(Launch::playground(), "8MiB");
     let before = process.proc().rss_kib();
     let stalled: Vec<_> = (0..CONNECTIONS)
-        .map(|_| takes_nothing(&process, 128, "/bytes/100000000"))
+        .map(|_| stalled_client(&process, 128, "/bytes/100000000"))
         .collect();
     process.wait_for_log(0, EXHAUSTED);
-    let grown = settled(&process) - before;
-    let bound = BUDGET_KIB + OF_HANDLERS_KIB + CONNECTIONS * A_CONNECTION_KIB;
-    assert!(grown <= bound, "{grown} KiB of {bound}");
+    let grown = settled_rss(&process) - before;
+    let bound = BUDGET_KIB + HANDLERS_KIB + CONNECTIONS * CONNECTION_KIB;
+    assert!(
+        grown <= bound,
+        "memory grew by {grown} KiB, more than {bound} KiB"
+    );
 
     assert_eq!(process.get("/"), "Hello, world!");
     assert_eq!(process.get("/bytes/300000").len(), 300_000);
@@ -103,7 +106,7 @@ fn http_2_clients_that_take_nothing_make_the_server_hold_no_more_than_the_budget
         .unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(tcp(&process)).await.unwrap();
-        // its connection gets nothing but what is guaranteed, and reads two bodies in turn
+        // this connection gets only its guaranteed share, and receives two bodies, one after the other
         let (requests, connection) = Builder::new()
             .handshake::<_, bytes::Bytes>(stream)
             .await
@@ -131,25 +134,28 @@ fn http_2_clients_that_take_nothing_make_the_server_hold_no_more_than_the_budget
 }
 
 #[test]
-fn short_answers_that_are_not_taken_are_counted_as_well() {
+fn short_responses_to_stalled_clients_are_counted() {
     let process = with_memory(Launch::playground(), "2MiB");
     let before = process.proc().rss_kib();
     let stalled: Vec<_> = (0..10)
-        .map(|_| takes_nothing(&process, 128, "/bytes/60000"))
+        .map(|_| stalled_client(&process, 128, "/bytes/60000"))
         .collect();
     process.wait_for_log(0, EXHAUSTED);
-    let grown = settled(&process) - before;
+    let grown = settled_rss(&process) - before;
     let bound = 2 * (2 << 10) + 10 * 512;
-    assert!(grown <= bound, "{grown} KiB of {bound}");
+    assert!(
+        grown <= bound,
+        "memory grew by {grown} KiB, more than {bound} KiB"
+    );
     drop(stalled);
     process.wait_for_log(0, RECOVERED);
 }
 
 #[test]
-fn a_connection_that_takes_nothing_has_no_new_streams_while_the_budget_is_exhausted() {
+fn a_stalled_connection_gets_no_new_streams_while_the_budget_is_exhausted() {
     let process = with_memory(Launch::playground(), "1MiB");
     let stalled: Vec<_> = (0..4)
-        .map(|_| takes_nothing(&process, 100, "/bytes/1000000"))
+        .map(|_| stalled_client(&process, 100, "/bytes/1000000"))
         .collect();
     process.wait_for_log(0, EXHAUSTED);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -164,16 +170,16 @@ fn a_connection_that_takes_nothing_has_no_new_streams_while_the_budget_is_exhaus
             .await
             .unwrap();
         tokio::spawn(connection);
-        let ask = || async {
+        let request = || async {
             let request = Request::get("http://localhost/bytes/1000000")
                 .body(())
                 .unwrap();
             let mut requests = requests.clone().ready().await.unwrap();
             requests.send_request(request, true).unwrap().0.await
         };
-        let mut first = ask().await.unwrap().into_body();
+        let mut first = request().await.unwrap().into_body();
         assert_eq!(first.data().await.unwrap().unwrap().len(), 1);
-        assert_eq!(ask().await.unwrap().status(), 503);
+        assert_eq!(request().await.unwrap().status(), 503);
     });
     drop(stalled);
     let line = process.wait_for_log(0, RECOVERED);
@@ -181,19 +187,19 @@ fn a_connection_that_takes_nothing_has_no_new_streams_while_the_budget_is_exhaus
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_ended_by_the_write_timeout_and_its_share_returns() {
+fn a_stalled_client_is_disconnected_after_the_write_timeout_and_its_memory_is_returned() {
     let process = Launch::playground()
         .settings("[http]\nmemory = \"1MiB\"\nwrite_timeout = \"500ms\"\n")
         .serve();
     let _stalled: Vec<_> = (0..4)
-        .map(|_| takes_nothing(&process, 128, "/bytes/1000000"))
+        .map(|_| stalled_client(&process, 128, "/bytes/1000000"))
         .collect();
     process.wait_for_log(0, EXHAUSTED);
     process.wait_for_log(0, RECOVERED);
 }
 
 #[test]
-fn websocket_messages_past_the_budget_are_1013() {
+fn websocket_messages_past_the_budget_are_closed_with_1013() {
     let process = with_memory(Launch::playground(), "1MiB");
     let open = || {
         let stream = TcpStream::connect(tcp(&process)).unwrap();
@@ -201,7 +207,7 @@ fn websocket_messages_past_the_budget_are_1013() {
         let url = format!("ws://{}/ws", tcp(&process));
         tungstenite::client(url, stream).unwrap().0
     };
-    // a message of 1 MiB of which 400,000 bytes come, masked with nothing
+    // 400,000 bytes of a message of 1 MiB, with a mask of zeros
     let begin = |client: &mut WebSocket<TcpStream>| {
         let mut bytes = b"\x82\xff\0\0\0\0\0\x10\0\0\0\0\0\0".to_vec();
         bytes.resize(bytes.len() + 400_000, b'x');
@@ -210,7 +216,7 @@ fn websocket_messages_past_the_budget_are_1013() {
     let mut clients: Vec<_> = (0..3).map(|_| open()).collect();
     let mut echo = open();
     for client in &mut clients {
-        // one that is refused early cannot take all of it
+        // writing fails if the server has already refused the message
         let _ = begin(client);
         client.get_mut().set_nonblocking(true).unwrap();
     }
@@ -229,7 +235,7 @@ fn websocket_messages_past_the_budget_are_1013() {
 }
 
 #[test]
-fn bodies_that_are_collected_past_the_budget_are_503() {
+fn collected_bodies_past_the_budget_get_503() {
     let process = with_memory(Launch::fixture(), "1MiB");
     let post = |sent: usize| {
         let mut conn = process.conn();
@@ -255,7 +261,7 @@ fn bodies_that_are_collected_past_the_budget_are_503() {
 }
 
 #[test]
-fn heads_past_the_budget_are_503() {
+fn heads_past_the_budget_get_503() {
     let settings = "max_header_bytes = \"120KiB\"\n";
     let process = Launch::playground()
         .settings(&format!("[http]\nmemory = \"1MiB\"\n{settings}{PATIENT}"))
@@ -274,7 +280,7 @@ fn heads_past_the_budget_are_503() {
     assert_eq!((answer.status, answer.closes()), (503, true));
     process.wait_for_log(0, EXHAUSTED);
     assert_eq!(process.get("/"), "Hello, world!");
-    // the others are within the budget and go on
+    // the other requests are within the budget and continue
     let refused = answered(&conns);
     for (number, conn) in conns.iter_mut().enumerate() {
         if !refused.contains(&number) && conn.send("\r\n\r\n").is_ok() {

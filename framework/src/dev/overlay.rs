@@ -21,7 +21,7 @@ use super::protocol::PAGE;
 use crate::app::{Application, ApplicationParts, BoxFuture, Hook};
 use crate::config::LoadedConfig;
 use crate::error::{BoxError, Error};
-use crate::http::{Context, Pieces, Reply, RequestBody, ResponseBody, Service};
+use crate::http::{BoundedBody, Context, Reply, RequestBody, ResponseBody, Service};
 use crate::setup::{Reason, Setup};
 use inject::{with_script, Injection};
 
@@ -31,7 +31,7 @@ const SCRIPT: &str = "/__slackwater/dev.js";
 const EVENTS: &str = "/__slackwater/dev";
 
 /// The frames of the event stream are a few bytes long, so `longest` has no effect.
-impl<S> Pieces for StreamBody<S>
+impl<S> BoundedBody for StreamBody<S>
 where
     StreamBody<S>: Body<Data = Bytes, Error = BoxError> + Send,
 {

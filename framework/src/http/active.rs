@@ -20,7 +20,7 @@ use hyper::server::conn::http1;
 use super::clock::now;
 use super::connection::Connection;
 use super::deadlines::{Deadlines, ReadState};
-use super::exchange::Exchanges;
+use super::exchange::ExchangeService;
 use super::io::Io;
 use super::shared::{Shared, Stage};
 use super::state::{ConnState, ProtocolSwitch};
@@ -74,7 +74,7 @@ pub(crate) async fn serve(
 /// A connection with hyper around its socket.
 struct ActiveConnection {
     /// `None` after the socket was taken.
-    hyper: Option<http1::Connection<Io, Exchanges>>,
+    hyper: Option<http1::Connection<Io, ExchangeService>>,
     conn: Arc<ConnState>,
     permit: Option<Permit>,
 }
@@ -110,7 +110,7 @@ impl ActiveConnection {
         };
         let conn = ConnState::new(shared, &endpoints, accepted, deadlines);
         let io = Io::new(stream, head, conn.clone(), claim);
-        let exchanges = Exchanges::new(dispatcher.clone(), conn.clone());
+        let exchanges = ExchangeService::new(dispatcher.clone(), conn.clone());
         // read the limits after the ConnState was created: it notices every change from its creation on
         let hyper = builder(&shared.limits()).serve_connection(io, exchanges);
         ActiveConnection {

@@ -1,4 +1,4 @@
-//! Bodies on their way through: a request's with its limit and its time, a response's in the cheapest form it has.
+//! The bodies of requests, with their limit and timeout, and the bodies of responses.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,42 +13,53 @@ use hyper::StatusCode;
 
 use super::clock::now;
 use super::deadlines::ReadState;
-use super::memory::Held;
+use super::memory::HeldBytes;
 use super::shared::Stage;
 use super::state::{ConnState, DiscardBody, InFlight, WakeOnDrop};
 use super::Client;
 use crate::error::BoxError;
 use crate::sync::lock::{Mutex, MutexGuard};
 
-/// The body of a request: frames as hyper reads them, up to a limit that a route may move.
+/// The body of a request, up to a limit that a route may change.
 ///
-/// Dropped before its end, it leaves the rest to the exchange that it belongs to.
+/// A body that is dropped before its end leaves its unread bytes to its exchange.
 pub(crate) struct RequestBody {
-    unread: Option<UnreadBody>,
+    source: Source,
     client: Client,
-    /// All of it, where no connection brings it.
-    #[cfg(feature = "testing")]
-    whole: Option<Bytes>,
     limit: BodyLimit,
-    taken: u64,
+    /// Bytes that the handler has read.
+    read: u64,
 }
 
-/// The unread rest of a request's body, shared by the handler that reads it and the exchange that it belongs to.
+/// The origin of a request body's bytes.
+enum Source {
+    /// Nothing is left to read.
+    Ended,
+    Connection(UnreadBody),
+    /// Bytes of a request that came over no connection.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "constructed by the in-process test client")
+    )]
+    Memory(Bytes),
+}
+
+/// The unread bytes of a request's body, shared by the handler that reads it and by its exchange.
 #[derive(Clone)]
 pub(crate) struct UnreadBody(Arc<Mutex<Option<RemainingBody>>>);
 
-/// The unread rest of a request's body whose handler has answered and still holds it.
+/// The unread bytes of a request's body that a handler still holds after its response.
 pub(crate) struct HeldBody(Weak<Mutex<Option<RemainingBody>>>);
 
-/// What is still to be read of a request's body.
+/// The part of a request's body that hyper has not handed out yet.
 pub(crate) struct RemainingBody {
     pub(crate) incoming: Incoming,
-    /// Whether anybody has asked for a byte; a client that sent `Expect: 100-continue` waits for that.
-    pub(crate) asked_for: bool,
-    part: InFlight,
+    /// Set by the first poll. hyper then sends `100 Continue` to a client that expects it.
+    pub(crate) was_polled: bool,
+    in_flight: InFlight,
 }
 
-/// How many bytes of a body are taken. Shared with the request, so that a route or a middleware can move it
+/// The limit on the length of a body. It is shared with the request, so that a route or a middleware can change it
 /// before the first byte is read.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimit(Arc<Limit>);
@@ -56,8 +67,8 @@ pub(crate) struct BodyLimit(Arc<Limit>);
 #[derive(Debug)]
 struct Limit {
     bytes: AtomicU64,
-    /// Memory of a body that was collected for the handler, until the request is dropped.
-    collected: OnceLock<Held>,
+    /// Memory of a body that was collected for the handler. It is counted until the request is dropped.
+    collected: OnceLock<HeldBytes>,
 }
 
 impl BodyLimit {
@@ -67,16 +78,20 @@ impl BodyLimit {
             collected: OnceLock::new(),
         }))
     }
-    /// Counts a collected body until the request is dropped.
-    pub(crate) fn keep(&self, collected: Held) {
+
+    /// Keeps a collected body counted until the request is dropped.
+    pub(crate) fn count_collected(&self, collected: HeldBytes) {
         // a body is collected once
         let _ = self.0.collected.set(collected);
     }
-    /// `None`: any length.
+
+    /// Returns the limit in bytes, or `None` without a limit.
     #[cfg(feature = "ws")]
     pub(crate) fn get(&self) -> Option<u64> {
         Some(self.0.bytes.load(Ordering::Relaxed)).filter(|limit| *limit < u64::MAX)
     }
+
+    /// Changes the limit; `None` accepts any length.
     pub(crate) fn set(&self, limit: Option<u64>) {
         self.0
             .bytes
@@ -84,62 +99,68 @@ impl BodyLimit {
     }
 }
 
-/// Why a request's body could not be read to its end.
+/// The reason why a request's body could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// More than the limit: 413.
+    /// The body is longer than the limit: 413.
     TooLarge,
-    /// No byte for `http.body_timeout`: 408.
+    /// The client sent no byte for `http.body_timeout`: 408.
     TimedOut,
-    /// The client is gone, or what it sent is no body.
+    /// The client disconnected, or sent a malformed body: 400.
     Cut,
-    /// The server stops and waits no longer.
+    /// The server is shutting down and stopped waiting for the client: 503.
     Stopping,
 }
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, conn: &Arc<ConnState>, limit: Option<u64>) -> Self {
-        let unread = (!incoming.is_end_stream()).then(|| {
-            UnreadBody(Arc::new(Mutex::new(Some(RemainingBody {
+        let source = if incoming.is_end_stream() {
+            Source::Ended
+        } else {
+            Source::Connection(UnreadBody(Arc::new(Mutex::new(Some(RemainingBody {
                 incoming,
-                asked_for: false,
-                part: InFlight::new(conn, WakeOnDrop::Connection),
-            }))))
-        });
+                was_polled: false,
+                in_flight: InFlight::new(conn, WakeOnDrop::Connection),
+            })))))
+        };
         RequestBody {
-            unread,
+            source,
             client: Client::of(conn),
-            #[cfg(feature = "testing")]
-            whole: None,
             limit: BodyLimit::new(limit),
-            taken: 0,
+            read: 0,
         }
     }
 
-    /// A body that is there already and belongs to no connection.
+    /// Creates the body of a request that came over no connection.
     #[cfg(feature = "testing")]
-    pub(crate) fn whole(bytes: Bytes, limit: Option<u64>) -> Self {
-        let whole = Some(bytes).filter(|bytes| !bytes.is_empty());
+    pub(crate) fn in_memory(bytes: Bytes, limit: Option<u64>) -> Self {
+        let source = if bytes.is_empty() {
+            Source::Ended
+        } else {
+            Source::Memory(bytes)
+        };
         RequestBody {
-            unread: None,
+            source,
             client: Client::default(),
-            whole,
             limit: BodyLimit::new(limit),
-            taken: 0,
+            read: 0,
         }
     }
 
-    /// The unread rest, for the exchange; `None` where nothing is to be read.
-    pub(crate) fn unread(&self) -> Option<UnreadBody> {
-        self.unread.clone()
+    /// Returns the unread bytes for the exchange; `None` where nothing is left to read.
+    pub(crate) fn unread_body(&self) -> Option<UnreadBody> {
+        match &self.source {
+            Source::Connection(unread) => Some(unread.clone()),
+            Source::Ended | Source::Memory(_) => None,
+        }
     }
 
-    /// Who sends it.
+    /// Returns the client that sends the body.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// The handle by which a route moves the limit.
+    /// Returns a handle that changes the limit.
     pub(crate) fn limit(&self) -> BodyLimit {
         self.limit.clone()
     }
@@ -153,86 +174,83 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let limit = self.limit.0.bytes.load(Ordering::Relaxed);
-        #[cfg(feature = "testing")]
-        if let Some(whole) = self.whole.take() {
-            let within = whole.len() as u64 <= limit;
-            return Poll::Ready(Some(if within {
-                Ok(Frame::data(whole))
+        let this = &mut *self;
+        let limit = this.limit.0.bytes.load(Ordering::Relaxed);
+        let polled = match &mut this.source {
+            Source::Ended => None,
+            Source::Connection(unread) => {
+                let mut shared = unread.lock();
+                let Some(remaining) = shared.as_mut() else {
+                    // the connection has taken the body from this reader
+                    return Poll::Ready(Some(Err(BodyError::Cut)));
+                };
+                if !remaining.was_polled && remaining.incoming.size_hint().lower() > limit {
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                }
+                remaining.was_polled = true;
+                let polled = ready!(remaining.poll(cx));
+                match &polled {
+                    None => *shared = None,
+                    Some(Ok(frame)) => {
+                        let metrics = &remaining.in_flight.conn().shared.metrics;
+                        metrics.received(data_length(frame));
+                    }
+                    Some(Err(_)) => {}
+                }
+                polled
+            }
+            Source::Memory(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+        };
+        if polled.is_none() || matches!(this.source, Source::Memory(_)) {
+            this.source = Source::Ended;
+        }
+        Poll::Ready(polled.map(|frame| {
+            let frame = frame?;
+            this.read += data_length(&frame);
+            if this.read <= limit {
+                Ok(frame)
             } else {
                 Err(BodyError::TooLarge)
-            }));
-        }
-        let this = &mut *self;
-        let Some(unread) = &this.unread else {
-            return Poll::Ready(None);
-        };
-        let mut shared = unread.lock();
-        let Some(rest) = shared.as_mut() else {
-            // taken away: the connection has gone on without this reader
-            return Poll::Ready(Some(Err(BodyError::Cut)));
-        };
-        if !rest.asked_for && rest.incoming.size_hint().lower() > limit {
-            return Poll::Ready(Some(Err(BodyError::TooLarge)));
-        }
-        rest.asked_for = true;
-        match ready!(rest.poll(cx)) {
-            None => {
-                *shared = None;
-                drop(shared);
-                this.unread = None;
-                Poll::Ready(None)
             }
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                rest.part.conn().shared.metrics.received(bytes);
-                this.taken += bytes;
-                let within = this.taken <= limit;
-                Poll::Ready(Some(if within {
-                    Ok(frame)
-                } else {
-                    Err(BodyError::TooLarge)
-                }))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-        }
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        #[cfg(feature = "testing")]
-        if self.whole.is_some() {
-            return false;
+        match &self.source {
+            Source::Ended => true,
+            Source::Connection(unread) => unread
+                .lock()
+                .as_ref()
+                .is_some_and(|remaining| remaining.incoming.is_end_stream()),
+            Source::Memory(_) => false,
         }
-        let ended = |rest: &RemainingBody| rest.incoming.is_end_stream();
-        self.unread
-            .as_ref()
-            .is_none_or(|unread| unread.lock().as_ref().is_some_and(ended))
     }
 
     fn size_hint(&self) -> SizeHint {
-        #[cfg(feature = "testing")]
-        if let Some(whole) = &self.whole {
-            return SizeHint::with_exact(whole.len() as u64);
+        match &self.source {
+            Source::Ended => SizeHint::with_exact(0),
+            Source::Connection(unread) => unread
+                .lock()
+                .as_ref()
+                .map(|remaining| remaining.incoming.size_hint())
+                .unwrap_or_default(),
+            Source::Memory(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
-        let hint = |unread: &UnreadBody| {
-            let shared = unread.lock();
-            shared.as_ref().map(|rest| rest.incoming.size_hint())
-        };
-        self.unread.as_ref().map_or_else(
-            || SizeHint::with_exact(0),
-            |unread| hint(unread).unwrap_or_default(),
-        )
     }
 }
 
+fn data_length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
+}
+
 impl RemainingBody {
-    /// The next frame, in time.
+    /// Polls the next frame, and fails if the client sends nothing for `http.body_timeout`.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let conn = self.part.conn();
+        let conn = self.in_flight.conn();
         if conn.stage() >= Stage::Stop {
             return Poll::Ready(Some(Err(BodyError::Stopping)));
         }
-        // registered before the clock is looked at, so that no tick falls between the two
+        // registered before the deadline is checked, so that a wake-up between the two is not lost
         conn.register_body_reader(cx.waker());
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         let waits = conn.deadlines.read_state() == ReadState::Body;
@@ -259,9 +277,11 @@ impl RemainingBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let shared = self.unread.as_ref().map(UnreadBody::lock);
-        if let Some(rest) = shared.as_ref().and_then(|shared| shared.as_ref()) {
-            let conn = rest.part.conn();
+        let Source::Connection(unread) = &self.source else {
+            return;
+        };
+        if let Some(remaining) = &*unread.lock() {
+            let conn = remaining.in_flight.conn();
             if conn.deadlines.read_state() == ReadState::Body {
                 conn.stop_reading_body();
             }
@@ -274,38 +294,38 @@ impl UnreadBody {
         self.0.lock()
     }
 
-    /// Takes the rest away from the handler, which may still hold it.
+    /// Takes the unread bytes away from the handler, which may still hold the body.
     pub(super) fn take(&self) -> Option<RemainingBody> {
         self.lock().take()
     }
 
-    /// Returns the rest if the handler has dropped its body, and else what it holds.
-    pub(super) fn returned(self) -> Result<Option<RemainingBody>, HeldBody> {
+    /// Returns the unread bytes if the handler has dropped the body.
+    ///
+    /// # Errors
+    /// Returns the held body if the handler has not dropped it.
+    pub(super) fn reclaim(self) -> Result<Option<RemainingBody>, HeldBody> {
         Arc::try_unwrap(self.0)
-            .map(|rest| rest.into_inner())
+            .map(|remaining| remaining.into_inner())
             .map_err(|shared| HeldBody(Arc::downgrade(&shared)))
     }
 }
 
 impl DiscardBody for HeldBody {
-    /// Returns true while the handler holds an unread rest.
+    /// Returns true while the handler holds unread bytes.
     fn is_held(&self) -> bool {
         let unread = self.0.upgrade().map(UnreadBody);
         unread.is_some_and(|unread| unread.lock().is_some())
     }
 
-    /// Takes the rest away from the handler.
+    /// Takes the unread bytes away from the handler and drops them.
     fn discard(&self) {
-        drop(
-            self.0
-                .upgrade()
-                .and_then(|shared| UnreadBody(shared).take()),
-        );
+        let unread = self.0.upgrade().map(UnreadBody);
+        drop(unread.and_then(|unread| unread.take()));
     }
 }
 
 impl BodyError {
-    /// The status of an answer to a request whose body is at fault.
+    /// Returns the status of the response to the request.
     pub(crate) fn status(self) -> StatusCode {
         match self {
             BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -320,44 +340,47 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             BodyError::TooLarge => "the request body is larger than the limit",
-            BodyError::TimedOut => "no byte of the request body came in time",
-            BodyError::Cut => "the request body ended early",
-            BodyError::Stopping => "the server stops",
+            BodyError::TimedOut => {
+                "the client sent no byte of the request body for http.body_timeout"
+            }
+            BodyError::Cut => "the client disconnected or sent a malformed request body",
+            BodyError::Stopping => "the server is shutting down",
         })
     }
 }
 
 impl std::error::Error for BodyError {}
 
-/// The body of a response, in the cheapest form that it has.
+/// The body of a response.
 pub(crate) enum ResponseBody {
-    /// No bytes at all.
+    /// A body without bytes.
     Empty,
-    /// All of it at once: sent with the head in one write.
+    /// A whole body. It is sent with the head in one write.
     Full(Bytes),
-    /// Frames as they come; Content-Length where its size hint is exact, chunks otherwise.
-    Stream(Pin<Box<dyn Pieces>>),
+    /// A body that is produced while it is sent: with `Content-Length` if its size hint is exact, and otherwise chunked.
+    Stream(Pin<Box<dyn BoundedBody>>),
 }
 
-/// A body that makes its frames no longer than there is room for.
-pub(crate) trait Pieces: Body<Data = Bytes, Error = BoxError> + Send {
-    /// The next frame, of at most `longest` bytes. A longer one is accepted and split, but is in memory whole.
+/// A body that can produce frames of bounded length.
+pub(crate) trait BoundedBody: Body<Data = Bytes, Error = BoxError> + Send {
+    /// Polls the next frame, which should have at most `max_length` bytes. The caller splits a longer frame, but the
+    /// whole frame stays in memory until then.
     fn poll_piece(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        longest: usize,
+        max_length: usize,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 }
 
 impl ResponseBody {
-    /// The next frame; if the body is made while it is sent, of at most `longest` bytes.
+    /// Polls the next frame, which has at most `max_length` bytes if the body is produced while it is sent.
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
-        longest: usize,
+        max_length: usize,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
-            ResponseBody::Stream(body) => body.as_mut().poll_piece(cx, longest),
+            ResponseBody::Stream(body) => body.as_mut().poll_piece(cx, max_length),
             ResponseBody::Empty | ResponseBody::Full(_) => Pin::new(self).poll_frame(cx),
         }
     }

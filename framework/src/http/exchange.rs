@@ -1,9 +1,9 @@
-//! One request and its answer, as hyper's service sees them: the handler's run to its end, its panic, its time, and
-//! what becomes of a body that nobody read.
+//! One request and its response: runs the handler, catches its panic, enforces its timeout, and discards a request body
+//! that the handler did not read.
 //!
-//! A 101 is sent only after the whole request has been read (RFC 9110, section 7.8): what comes behind a request that has
-//! not ended is its body, and not the other protocol. A client that sent `Expect: 100-continue` is therefore sent the 100
-//! first, as that section demands; refusing it would refuse handshakes that are sound.
+//! The response 101 is sent only after the whole request was read (RFC 9110, section 7.8), because bytes that follow an
+//! unfinished request belong to its body and not to the new protocol. A client that sent `Expect: 100-continue` receives
+//! the 100 first, as that section requires.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -22,8 +22,9 @@ use hyper::{Request, Response, StatusCode, Version};
 use super::body::{BodyError, HeldBody, RemainingBody, UnreadBody};
 use super::clock::now;
 use super::deadlines::ReadState;
-use super::memory::{Exhausted, Held, FREE};
-use super::sending::{OpenStream, SendBuffer, Sending};
+use super::memory::{HeldBytes, MemoryExhausted, UNCOUNTED};
+use super::pieces::BodySplitter;
+use super::send_buffer::{OpenStream, SendBuffer};
 use super::shared::Stage;
 use super::state::{ConnState, InFlight, ProtocolSwitch, RequestInfo, WakeOnDrop};
 use super::states::TimedState;
@@ -36,26 +37,26 @@ use crate::observe::access;
 use crate::observe::metrics::Meter;
 use crate::sync::limiter::{Limiter, Permit};
 
-/// How much of a body that nobody wants is read, so that the connection can be kept.
-const UNWANTED: u64 = 64 << 10;
+/// Bytes of an unread request body that are discarded to keep the connection open. A longer body closes it.
+const MAX_DISCARDED: u64 = 64 << 10;
 
-/// A whole body up to this length is not counted over HTTP/2, so that an ordinary small answer costs nothing more.
-const SHORT: usize = 1 << 10;
+/// The longest whole body that is not counted over HTTP/2, so that an ordinary small response costs nothing more.
+const MAX_UNCOUNTED_BODY: usize = 1 << 10;
 
 /// The service of one connection.
-pub(crate) struct Exchanges {
+pub(crate) struct ExchangeService {
     dispatcher: Arc<dyn RoutedService>,
     conn: Arc<ConnState>,
 }
 
-impl Exchanges {
+impl ExchangeService {
     pub(crate) fn new(dispatcher: Arc<dyn RoutedService>, conn: Arc<ConnState>) -> Self {
-        Exchanges { dispatcher, conn }
+        ExchangeService { dispatcher, conn }
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Exchanges {
-    type Response = Response<Sent>;
+impl hyper::service::Service<Request<Incoming>> for ExchangeService {
+    type Response = Response<OutgoingBody>;
     type Error = Infallible;
     type Future = Exchange;
 
@@ -64,34 +65,35 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     }
 }
 
-/// What the exchanges of an HTTP/2 connection share.
-pub(super) struct Multiplexed {
-    /// Handlers, with those whose streams were reset: h2 does not count resets of streams that it has handed out
-    /// (CVE-2023-44487).
-    pub(super) at_work: Arc<Limiter>,
-    /// Response bytes that the client has not taken.
+/// The limits that all exchanges of an HTTP/2 connection share.
+pub(super) struct Http2Limits {
+    /// Running handlers, including those whose streams were reset: h2 does not count resets of streams that it has
+    /// handed out (CVE-2023-44487).
+    pub(super) handlers: Arc<Limiter>,
+    /// Response bytes that the client has not received.
     pub(super) send_buffer: Arc<SendBuffer>,
 }
 
-/// What a handler holds until it ends, also if its client does not wait for it.
-struct AtWork {
-    /// A place among the handlers of this client, if they are counted.
-    _place: Option<Permit>,
+/// Resources that a handler occupies until it ends, even if its client has disconnected.
+struct HandlerResources {
+    /// A permit of [`Http2Limits::handlers`]. `None` over HTTP/1.1, where one handler runs at a time.
+    _permit: Option<Permit>,
     /// The memory of the request's head.
-    _head: Option<Held>,
+    _head: Option<HeldBytes>,
 }
 
-/// The future of one answer.
+/// The future of one response.
 pub(crate) struct Exchange {
-    /// `None` once the answer is on its way.
-    part: Option<InFlight>,
+    /// `None` once the response was returned to hyper.
+    in_flight: Option<InFlight>,
     version: Version,
-    /// The request's body, which the handler reads.
+    /// The request's body until the handler has responded.
     unread: Option<UnreadBody>,
-    /// The same, once the handler has answered and still holds it.
+    /// The request's body, if the handler has responded and still holds it.
     held: Option<HeldBody>,
-    expects: bool,
-    /// In which form an error is to be told.
+    /// True if the client sent `Expect`.
+    expects_continue: bool,
+    /// The request's `Accept`, which selects the format of an error response.
     accept: Option<HeaderValue>,
     access: Option<Box<access::AccessEntry>>,
     meter: Option<Box<Meter>>,
@@ -99,16 +101,17 @@ pub(crate) struct Exchange {
     send_buffer: Option<Arc<SendBuffer>>,
     /// The share of an HTTP/2 stream in the memory budget.
     stream: Option<OpenStream>,
-    state: State,
+    state: ExchangeState,
 }
 
 impl Exchange {
-    /// Hands a request in; refuses it if all places at work are taken or the memory budget has no room.
+    /// Calls the handler. Responds with an error instead if the head is invalid, if the HTTP/2 connection has too many
+    /// running handlers, or if the memory budget has no room.
     pub(super) fn begin(
         dispatcher: &dyn RoutedService,
         conn: &Arc<ConnState>,
         request: Request<Incoming>,
-        multiplexed: Option<&Multiplexed>,
+        http2: Option<&Http2Limits>,
     ) -> Exchange {
         let limits = conn.shared.limits();
         let began = now();
@@ -123,28 +126,28 @@ impl Exchange {
             .shared
             .access_log()
             .then(|| Box::new(access::AccessEntry::new(&conn.endpoints.peer, &request)));
-        let expects = request.headers().contains_key(EXPECT);
+        let expects_continue = request.headers().contains_key(EXPECT);
         let accept = request.headers().get(ACCEPT).cloned();
         let meter = conn.shared.metrics.is_on().then(|| {
             let route = dispatcher.template(request.uri().path(), &conn.endpoints);
             Box::new(conn.shared.metrics.meter(request.method().as_str(), route))
         });
-        let part = InFlight::new(conn, WakeOnDrop::Nothing);
+        let in_flight = InFlight::new(conn, WakeOnDrop::Nothing);
         let too_many = || {
             let is_past = request.headers().len() > limits.max_headers;
             is_past.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
         };
-        let place = multiplexed.and_then(|multiplexed| multiplexed.at_work.try_acquire());
-        let send_buffer = multiplexed.map(|multiplexed| multiplexed.send_buffer.clone());
-        // that of HTTP/1.1 is counted where it is read
+        let handler_permit = http2.and_then(|http2| http2.handlers.try_acquire());
+        let send_buffer = http2.map(|http2| http2.send_buffer.clone());
         let stream = send_buffer.as_ref().map(SendBuffer::open_stream);
-        let head = match multiplexed {
+        let head = match http2 {
             Some(_) => hold_head(conn, &request),
+            // over HTTP/1.1 `io` counts the head while it is read
             None => Ok(None),
         };
         let no_room = || {
             let is_refused = head.is_err()
-                || multiplexed.is_some() && place.is_none()
+                || http2.is_some() && handler_permit.is_none()
                 || matches!(stream, Some(None));
             is_refused.then_some(StatusCode::SERVICE_UNAVAILABLE)
         };
@@ -152,17 +155,17 @@ impl Exchange {
             .or_else(too_many)
             .or_else(no_room)
         {
-            let state = State::Answered(Answer {
+            let state = ExchangeState::Done(PreparedResponse {
                 response: error_response(status, ErrorFormat::of(accept.as_ref())),
                 permit: None,
-                fate: Fate::Closed,
+                persistence: Persistence::Close,
             });
             return Exchange {
-                part: Some(part),
+                in_flight: Some(in_flight),
                 version: request.version(),
                 unread: None,
                 held: None,
-                expects,
+                expects_continue,
                 accept,
                 access,
                 meter,
@@ -171,15 +174,15 @@ impl Exchange {
                 state,
             };
         }
-        let place = AtWork {
-            _place: place,
+        let resources = HandlerResources {
+            _permit: handler_permit,
             _head: head.unwrap_or_default(),
         };
         let version = request.version();
         let request = request.map(|incoming| RequestBody::new(incoming, conn, limits.body_limit));
-        let mut unread = request.body().unread();
-        // the adapter's own part of the call may panic as well as its future
-        let entered = catch_unwind(AssertUnwindSafe(|| {
+        let mut unread = request.body().unread_body();
+        // the call itself may panic as well as the future that it returns
+        let called = catch_unwind(AssertUnwindSafe(|| {
             let context = super::Context {
                 endpoints: conn.endpoints.clone(),
                 client: request.body().client(),
@@ -187,28 +190,25 @@ impl Exchange {
             };
             dispatcher.call(request, context)
         }));
-        let state = match entered {
-            Ok(Reply { response, permit }) => State::Handler {
+        let state = match called {
+            Ok(Reply { response, permit }) => ExchangeState::Handler {
                 reply: response,
                 permit,
-                place,
+                resources,
             },
             Err(panic) => {
-                // nobody reads the rest of the body any more
+                // the handler has dropped the body, and the connection is closed
                 unread = None;
-                State::Answered(Answer::to_panic(
-                    conn,
-                    &*panic,
-                    ErrorFormat::of(accept.as_ref()),
-                ))
+                let form = ErrorFormat::of(accept.as_ref());
+                ExchangeState::Done(PreparedResponse::after_panic(conn, &*panic, form))
             }
         };
         Exchange {
-            part: Some(part),
+            in_flight: Some(in_flight),
             version,
             unread,
             held: None,
-            expects,
+            expects_continue,
             accept,
             access,
             meter,
@@ -219,8 +219,11 @@ impl Exchange {
     }
 }
 
-/// Takes the memory of a head from the budget, if it is a long one.
-fn hold_head<B>(conn: &ConnState, request: &Request<B>) -> Result<Option<Held>, Exhausted> {
+/// Takes the memory of a long head from the budget. Returns `None` for a short head.
+fn hold_head<B>(
+    conn: &ConnState,
+    request: &Request<B>,
+) -> Result<Option<HeldBytes>, MemoryExhausted> {
     let fields: usize = request
         .headers()
         .iter()
@@ -231,196 +234,199 @@ fn hold_head<B>(conn: &ConnState, request: &Request<B>) -> Result<Option<Held>, 
             .uri()
             .path_and_query()
             .map_or(0, |path| path.as_str().len());
-    if bytes <= FREE {
+    if bytes <= UNCOUNTED {
         return Ok(None);
     }
-    let mut held = conn.shared.memory.holder();
+    let mut held = HeldBytes::new(&conn.shared.memory);
     held.resize(bytes)?;
     Ok(Some(held))
 }
 
-enum State {
-    /// The handler works.
+enum ExchangeState {
+    /// The handler runs.
     Handler {
         reply: ResponseFuture,
         permit: Option<Permit>,
-        place: AtWork,
+        resources: HandlerResources,
     },
-    /// It has answered, and the unread rest of the request is looked at.
+    /// The handler has responded, and the unread part of the request's body is discarded.
     Discarding {
-        answer: Answer,
-        rest: RemainingBody,
-        taken: u64,
-        asked: bool,
+        prepared: PreparedResponse,
+        remaining: RemainingBody,
+        discarded: u64,
+        was_pending: bool,
     },
-    /// It has answered 101, and the rest of the request is read to its end.
+    /// The handler has responded with 101, and the request is read to its end.
     BeforeSwitch {
-        answer: Answer,
-        rest: RemainingBody,
-        taken: u64,
+        prepared: PreparedResponse,
+        remaining: RemainingBody,
+        discarded: u64,
     },
-    /// All is known.
-    Answered(Answer),
+    /// The response can be sent.
+    Done(PreparedResponse),
+    /// The response was returned to hyper.
     Over,
 }
 
-struct Answer {
+/// A response that is not sent yet.
+struct PreparedResponse {
     response: Response<ResponseBody>,
+    /// Keeps the generation that responds.
     permit: Option<Permit>,
-    fate: Fate,
+    persistence: Persistence,
 }
 
-/// What becomes of the connection after an answer, as far as this exchange is concerned.
+/// The use of the connection after the response (RFC 9112, section 9.3).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Kept,
-    Closed,
+enum Persistence {
+    KeepAlive,
+    Close,
 }
 
-impl Answer {
-    fn to_panic(conn: &ConnState, panic: &(dyn Any + Send), form: ErrorFormat) -> Self {
+impl PreparedResponse {
+    /// Logs the panic of a handler and prepares 500.
+    fn after_panic(conn: &ConnState, panic: &(dyn Any + Send), form: ErrorFormat) -> Self {
         log::error!(
-            "{} panicked: {}; answered 500, the process goes on",
-            named(conn),
+            "the handler of {} panicked: {}; the response is 500 and the process continues",
+            describe_request(conn),
             panic_text(panic)
         );
         let response = error_response(StatusCode::INTERNAL_SERVER_ERROR, form);
-        Answer {
+        PreparedResponse {
             response,
             permit: None,
-            fate: Fate::Closed,
+            persistence: Persistence::Close,
         }
     }
-}
 
-impl Answer {
-    /// The answer where a handler has answered 101 and the rest of the request could not be read.
-    fn in_place_of_101(conn: &ConnState, error: BodyError, form: ErrorFormat) -> Self {
+    /// Prepares an error in place of 101, because the request could not be read to its end.
+    fn after_failed_switch(conn: &ConnState, error: BodyError, form: ErrorFormat) -> Self {
         let status = error.status();
         log::info!(
-            "{} cannot switch protocols: {error}; answered {status}",
-            named(conn)
+            "{} cannot switch protocols: {error}; the response is {status}",
+            describe_request(conn)
         );
         conn.deadlines.expect_nothing();
-        Answer {
+        PreparedResponse {
             response: error_response(status, form),
             permit: None,
-            fate: Fate::Closed,
+            persistence: Persistence::Close,
         }
     }
 }
 
 impl Future for Exchange {
-    type Output = Result<Response<Sent>, Infallible>;
+    type Output = Result<Response<OutgoingBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            let Some(part) = &this.part else {
+            let Some(in_flight) = &this.in_flight else {
                 return Poll::Pending;
             };
-            let conn = part.conn();
+            let conn = in_flight.conn();
             let form = || ErrorFormat::of(this.accept.as_ref());
-            this.state = match std::mem::replace(&mut this.state, State::Over) {
-                State::Handler {
+            this.state = match std::mem::replace(&mut this.state, ExchangeState::Over) {
+                ExchangeState::Handler {
                     mut reply,
                     permit,
-                    place,
+                    resources,
                 } => match catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx))) {
                     Ok(Poll::Ready(response)) => {
-                        let answer = Answer {
+                        let prepared = PreparedResponse {
                             response,
                             permit,
-                            fate: Fate::Kept,
+                            persistence: Persistence::KeepAlive,
                         };
                         conn.deadlines.stop_answer_clock();
-                        this.look_for_rest(answer)
+                        this.handle_unread_body(prepared)
                     }
                     Ok(Poll::Pending) if conn.deadlines.answer_overdue(now()) => {
-                        let answer = overdue(conn, reply, (permit, place), form());
+                        let prepared = time_out(conn, reply, (permit, resources), form());
                         conn.deadlines.stop_answer_clock();
-                        this.look_for_rest(answer)
+                        this.handle_unread_body(prepared)
                     }
                     Ok(Poll::Pending) => {
-                        this.state = State::Handler {
+                        this.state = ExchangeState::Handler {
                             reply,
                             permit,
-                            place,
+                            resources,
                         };
                         return Poll::Pending;
                     }
                     Err(panic) => {
-                        let mut answer = Answer::to_panic(conn, &*panic, form());
-                        answer.permit = permit;
-                        // nobody reads the rest of the body any more
+                        let mut prepared = PreparedResponse::after_panic(conn, &*panic, form());
+                        prepared.permit = permit;
+                        // the handler has dropped the body, and the connection is closed
                         this.unread = None;
-                        State::Answered(answer)
+                        ExchangeState::Done(prepared)
                     }
                 },
-                State::Discarding {
-                    mut answer,
-                    mut rest,
-                    mut taken,
-                    mut asked,
-                } => match poll_rest(&mut rest, &mut taken, &mut asked, cx) {
-                    Poll::Ready(fate) => {
-                        answer.fate = fate;
-                        State::Answered(answer)
+                ExchangeState::Discarding {
+                    mut prepared,
+                    mut remaining,
+                    mut discarded,
+                    mut was_pending,
+                } => match poll_discard(&mut remaining, &mut discarded, &mut was_pending, cx) {
+                    Poll::Ready(persistence) => {
+                        prepared.persistence = persistence;
+                        ExchangeState::Done(prepared)
                     }
                     Poll::Pending => {
-                        this.state = State::Discarding {
-                            answer,
-                            rest,
-                            taken,
-                            asked,
+                        this.state = ExchangeState::Discarding {
+                            prepared,
+                            remaining,
+                            discarded,
+                            was_pending,
                         };
                         return Poll::Pending;
                     }
                 },
-                State::BeforeSwitch {
-                    answer,
-                    mut rest,
-                    mut taken,
-                } => match poll_to_the_end(conn, &mut rest, &mut taken, cx) {
-                    Poll::Ready(Ok(())) => State::Answered(answer),
+                ExchangeState::BeforeSwitch {
+                    prepared,
+                    mut remaining,
+                    mut discarded,
+                } => match poll_discard_all(conn, &mut remaining, &mut discarded, cx) {
+                    Poll::Ready(Ok(())) => ExchangeState::Done(prepared),
                     Poll::Ready(Err(error)) => {
-                        State::Answered(Answer::in_place_of_101(conn, error, form()))
+                        let prepared = PreparedResponse::after_failed_switch(conn, error, form());
+                        ExchangeState::Done(prepared)
                     }
                     Poll::Pending => {
-                        this.state = State::BeforeSwitch {
-                            answer,
-                            rest,
-                            taken,
+                        this.state = ExchangeState::BeforeSwitch {
+                            prepared,
+                            remaining,
+                            discarded,
                         };
                         return Poll::Pending;
                     }
                 },
-                State::Answered(answer) => return Poll::Ready(Ok(this.send(answer))),
-                State::Over => return Poll::Pending,
+                ExchangeState::Done(prepared) => return Poll::Ready(Ok(this.send(prepared))),
+                ExchangeState::Over => return Poll::Pending,
             };
         }
     }
 }
 
-/// Reads the rest of a request that is answered 101, within the limits of a body that nobody wants.
-fn poll_to_the_end(
+/// Discards the rest of a request before a 101, up to [`MAX_DISCARDED`] bytes and within `http.body_timeout`.
+fn poll_discard_all(
     conn: &ConnState,
-    rest: &mut RemainingBody,
-    taken: &mut u64,
+    remaining: &mut RemainingBody,
+    discarded: &mut u64,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), BodyError>> {
     loop {
         if conn.stage() >= Stage::Stop {
             return Poll::Ready(Err(BodyError::Stopping));
         }
-        if taken.saturating_add(rest.incoming.size_hint().lower()) > UNWANTED {
+        if discarded.saturating_add(remaining.incoming.size_hint().lower()) > MAX_DISCARDED {
             return Poll::Ready(Err(BodyError::TooLarge));
         }
-        match Pin::new(&mut rest.incoming).poll_frame(cx) {
+        match Pin::new(&mut remaining.incoming).poll_frame(cx) {
             Poll::Ready(None) => return Poll::Ready(Ok(())),
             Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Cut)),
             Poll::Ready(Some(Ok(frame))) => {
-                *taken += frame.data_ref().map_or(0, |data| data.len() as u64);
+                *discarded += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
             Poll::Pending if conn.deadlines.read_overdue(now()) => {
                 return Poll::Ready(Err(BodyError::TimedOut))
@@ -430,28 +436,30 @@ fn poll_to_the_end(
     }
 }
 
-/// Reads what has already come of an unwanted body. hyper hands out a frame only between two polls, so the first
-/// "nothing yet" is asked about once more.
-fn poll_rest(
-    rest: &mut RemainingBody,
-    taken: &mut u64,
-    asked: &mut bool,
+/// Discards the part of an unread body that has already arrived.
+///
+/// hyper hands out a frame only between two polls of the connection. Therefore the first `Pending` polls once more, and
+/// only the second in a row means that no frame is there.
+fn poll_discard(
+    remaining: &mut RemainingBody,
+    discarded: &mut u64,
+    was_pending: &mut bool,
     cx: &mut Context<'_>,
-) -> Poll<Fate> {
+) -> Poll<Persistence> {
     loop {
-        match Pin::new(&mut rest.incoming).poll_frame(cx) {
-            Poll::Ready(None) => return Poll::Ready(Fate::Kept),
-            Poll::Ready(Some(Err(_))) => return Poll::Ready(Fate::Closed),
+        match Pin::new(&mut remaining.incoming).poll_frame(cx) {
+            Poll::Ready(None) => return Poll::Ready(Persistence::KeepAlive),
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(Persistence::Close),
             Poll::Ready(Some(Ok(frame))) => {
-                *asked = false;
-                *taken += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if *taken > UNWANTED {
-                    return Poll::Ready(Fate::Closed);
+                *was_pending = false;
+                *discarded += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if *discarded > MAX_DISCARDED {
+                    return Poll::Ready(Persistence::Close);
                 }
             }
-            Poll::Pending if *asked => return Poll::Ready(Fate::Closed),
+            Poll::Pending if *was_pending => return Poll::Ready(Persistence::Close),
             Poll::Pending => {
-                *asked = true;
+                *was_pending = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -459,100 +467,100 @@ fn poll_rest(
     }
 }
 
-/// The answer where the handler took longer than `http.request_timeout`. The handler itself goes on alone.
-fn overdue(
+/// Prepares 503 for a handler that exceeds `http.request_timeout`. The handler continues in a task of its own.
+fn time_out(
     conn: &ConnState,
     reply: ResponseFuture,
-    permits: (Option<Permit>, AtWork),
+    resources: (Option<Permit>, HandlerResources),
     form: ErrorFormat,
-) -> Answer {
+) -> PreparedResponse {
     log::warn!(
-        "{} took longer than http.request_timeout; answered 503, the handler goes on",
-        named(conn)
+        "the handler of {} exceeded http.request_timeout; the response is 503 and the handler continues",
+        describe_request(conn)
     );
-    detach(reply, permits);
-    Answer {
+    detach(reply, resources);
+    PreparedResponse {
         response: error_response(StatusCode::SERVICE_UNAVAILABLE, form),
         permit: None,
-        fate: Fate::Kept,
+        persistence: Persistence::KeepAlive,
     }
 }
 
-/// Lets a handler that nobody waits for run to its end; its generation stays for it.
-fn detach(reply: ResponseFuture, permits: (Option<Permit>, AtWork)) {
+/// Runs a handler to its end in a task of its own, with its permit, so that its generation waits for it.
+fn detach(reply: ResponseFuture, resources: (Option<Permit>, HandlerResources)) {
     async_std::task::spawn(async move {
-        let caught = AssertUnwindSafe(reply);
-        if let Err(panic) = futures_lite::FutureExt::catch_unwind(caught).await {
+        let reply = AssertUnwindSafe(reply);
+        if let Err(panic) = futures_lite::FutureExt::catch_unwind(reply).await {
             log::error!(
-                "a handler whose client is gone panicked: {}",
+                "a handler panicked after its client had disconnected or its request had timed out: {}",
                 panic_text(&*panic)
             );
         }
-        drop(permits);
+        drop(resources);
     });
 }
 
 impl Exchange {
-    /// Decides what an unread rest of the request means for the answer and for the connection.
-    fn look_for_rest(&mut self, mut answer: Answer) -> State {
-        let Some(part) = &self.part else {
-            return State::Over;
+    /// Decides what happens to an unread request body: it is discarded, left to the handler, or closes the connection.
+    fn handle_unread_body(&mut self, mut prepared: PreparedResponse) -> ExchangeState {
+        let Some(in_flight) = &self.in_flight else {
+            return ExchangeState::Over;
         };
-        let conn = part.conn();
-        if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let conn = in_flight.conn();
+        if prepared.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if self.version == Version::HTTP_11 {
-                let Some(rest) = self.unread.take().and_then(|unread| unread.take()) else {
-                    return State::Answered(answer);
+                let Some(remaining) = self.unread.take().and_then(|unread| unread.take()) else {
+                    return ExchangeState::Done(prepared);
                 };
                 conn.deadlines
                     .set_read_state(ReadState::BeforeSwitch, &conn.shared.limits());
-                return State::BeforeSwitch {
-                    answer,
-                    rest,
-                    taken: 0,
+                return ExchangeState::BeforeSwitch {
+                    prepared,
+                    remaining,
+                    discarded: 0,
                 };
             }
-            // RFC 9110, section 7.8, and RFC 9113, section 8.6: no other version has a 101
-            answer.response = error_response(
+            // RFC 9110, section 7.8, and RFC 9113, section 8.6: only HTTP/1.1 has the status 101
+            prepared.response = error_response(
                 StatusCode::UPGRADE_REQUIRED,
                 ErrorFormat::of(self.accept.as_ref()),
             );
         }
-        let rest = match self.unread.take().map(UnreadBody::returned) {
-            Some(Ok(Some(rest))) => rest,
+        let remaining = match self.unread.take().map(UnreadBody::reclaim) {
+            Some(Ok(Some(remaining))) => remaining,
             Some(Err(held)) => {
                 self.held = Some(held);
-                return State::Answered(answer);
+                return ExchangeState::Done(prepared);
             }
-            Some(Ok(None)) | None => return State::Answered(answer),
+            Some(Ok(None)) | None => return ExchangeState::Done(prepared),
         };
-        let waits_for_continue = self.expects && !rest.asked_for;
-        if waits_for_continue || rest.incoming.size_hint().lower() > UNWANTED {
-            answer.fate = Fate::Closed;
-            return State::Answered(answer);
+        let waits_for_continue = self.expects_continue && !remaining.was_polled;
+        if waits_for_continue || remaining.incoming.size_hint().lower() > MAX_DISCARDED {
+            prepared.persistence = Persistence::Close;
+            return ExchangeState::Done(prepared);
         }
-        State::Discarding {
-            answer,
-            rest,
-            taken: 0,
-            asked: false,
+        ExchangeState::Discarding {
+            prepared,
+            remaining,
+            discarded: 0,
+            was_pending: false,
         }
     }
 
-    /// Puts the answer on its way.
-    fn send(&mut self, answer: Answer) -> Response<Sent> {
-        let Answer {
+    /// Completes the response for hyper.
+    fn send(&mut self, prepared: PreparedResponse) -> Response<OutgoingBody> {
+        let PreparedResponse {
             mut response,
             mut permit,
-            fate,
-        } = answer;
-        let conn = match &self.part {
-            Some(part) => part.conn().clone(),
+            persistence,
+        } = prepared;
+        let conn = match &self.in_flight {
+            Some(in_flight) => in_flight.conn().clone(),
             None => {
-                return response.map(|_| Sent {
+                return response.map(|_| OutgoingBody {
                     body: ResponseBody::Empty,
-                    sending: None,
-                    part: None,
+                    splitter: None,
+                    in_flight: None,
                     held: None,
                     _permit: None,
                     _stream: None,
@@ -569,27 +577,27 @@ impl Exchange {
                     permit: permit.take(),
                 });
             }
-        } else if fate == Fate::Closed || conn.stage() >= Stage::NoKeepAlive {
+        } else if persistence == Persistence::Close || conn.stage() >= Stage::NoKeepAlive {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let access = self.access.take().map(|mut entry| {
-            entry.set_status(response.status());
-            entry
-        });
-        let part = self.part.take();
-        let meter = self.meter.take().map(|mut meter| {
+        let mut access = self.access.take();
+        if let Some(access) = &mut access {
+            access.set_status(response.status());
+        }
+        let mut meter = self.meter.take();
+        if let Some(meter) = &mut meter {
             meter.set_status(response.status().as_u16());
-            meter
-        });
+        }
+        let in_flight = self.in_flight.take();
         let held = self.held.take();
-        let sending = sending(&conn, self.send_buffer.as_ref(), response.body());
+        let splitter = splitter(&conn, self.send_buffer.as_ref(), response.body());
         let stream = self.stream.take();
-        response.map(|body| Sent {
+        response.map(|body| OutgoingBody {
             body,
-            sending,
-            part,
+            splitter,
+            in_flight,
             held,
             _permit: permit,
             _stream: stream,
@@ -599,62 +607,66 @@ impl Exchange {
     }
 }
 
-/// The count of a body's unsent bytes. Short bodies of one connection have a bound of their own and are not counted.
-fn sending(
+/// Returns the splitter that counts a body's unsent bytes, or `None` if they are not counted.
+///
+/// Complete bodies are not counted over HTTP/1.1, where a connection sends one at a time and the bridge makes none that
+/// is longer than 64 KiB. Over HTTP/2 the limit is [`MAX_UNCOUNTED_BODY`].
+fn splitter(
     conn: &ConnState,
     send_buffer: Option<&Arc<SendBuffer>>,
     body: &ResponseBody,
-) -> Option<Box<Sending>> {
+) -> Option<Box<BodySplitter>> {
     match (body, send_buffer) {
         (ResponseBody::Empty, _) | (ResponseBody::Full(_), None) => None,
-        (ResponseBody::Full(bytes), Some(_)) if bytes.len() <= SHORT => None,
-        (_, Some(buffer)) => Some(Box::new(Sending::of(buffer))),
+        (ResponseBody::Full(bytes), Some(_)) if bytes.len() <= MAX_UNCOUNTED_BODY => None,
+        (_, Some(buffer)) => Some(Box::new(BodySplitter::shared(buffer))),
         (ResponseBody::Stream(_), None) => {
             let limit = conn.shared.limits().send_buffer;
-            Some(Box::new(Sending::alone(&conn.shared.memory, limit)))
+            Some(Box::new(BodySplitter::exclusive(
+                &conn.shared.memory,
+                limit,
+            )))
         }
     }
 }
 
 impl Drop for Exchange {
-    /// hyper drops the service's future when the client is gone: a handler that has begun runs to its end.
+    /// Detaches a running handler, which then runs to its end. hyper drops the exchange when the client disconnects.
     fn drop(&mut self) {
-        if let Some(part) = &self.part {
-            let conn = part.conn();
+        let mut is_cut = false;
+        if let Some(in_flight) = &self.in_flight {
+            let conn = in_flight.conn();
+            is_cut = conn.stage() == Stage::Cut;
             conn.deadlines.stop_answer_clock();
             conn.on_half_close();
             conn.end_request(self.held.take());
         }
-        let cut = self
-            .part
-            .as_ref()
-            .is_some_and(|part| part.conn().stage() == Stage::Cut);
-        if let (Some(access), false) = (self.access.take(), cut) {
+        if is_cut {
+            return;
+        }
+        if let Some(access) = self.access.take() {
             access.log();
         }
-        if let (
-            State::Handler {
-                reply,
-                permit,
-                place,
-            },
-            false,
-        ) = (std::mem::replace(&mut self.state, State::Over), cut)
+        if let ExchangeState::Handler {
+            reply,
+            permit,
+            resources,
+        } = std::mem::replace(&mut self.state, ExchangeState::Over)
         {
-            detach(reply, (permit, place));
+            detach(reply, (permit, resources));
         }
     }
 }
 
-/// A response's body on its way; the exchange is over when it is dropped.
-pub(crate) struct Sent {
+/// The body of a response that hyper sends. Dropping it ends the exchange.
+pub(crate) struct OutgoingBody {
     body: ResponseBody,
-    /// Absent where the body's unsent bytes are not counted.
-    sending: Option<Box<Sending>>,
-    part: Option<InFlight>,
+    /// `None` where the body's unsent bytes are not counted.
+    splitter: Option<Box<BodySplitter>>,
+    in_flight: Option<InFlight>,
     /// The request's body, if the handler holds it.
     held: Option<HeldBody>,
-    /// Keeps the generation that answers until its last byte is handed on.
+    /// Keeps the generation that responds until hyper has received the last byte.
     _permit: Option<Permit>,
     _stream: Option<OpenStream>,
     access: Option<Box<access::AccessEntry>>,
@@ -662,29 +674,31 @@ pub(crate) struct Sent {
 }
 
 #[cfg(feature = "http2")]
-impl Sent {
-    /// For the answer to a HEAD, which has all but this. (HTTP/1.1 leaves that to hyper.)
-    pub(super) fn empty(&mut self) {
+impl OutgoingBody {
+    /// Removes the body from the response to a HEAD request. (hyper does this over HTTP/1.1.)
+    pub(super) fn remove_body(&mut self) {
         self.body = ResponseBody::Empty;
-        self.sending = None;
+        self.splitter = None;
     }
 
-    /// Returns true while the body waits for the client to take earlier bytes.
-    pub(super) fn waits(&self) -> bool {
-        self.sending.as_ref().is_some_and(|sending| sending.waits())
-    }
-}
-
-impl Sent {
-    /// Bytes that were polled from the body and not handed out yet.
-    fn rest(&self) -> u64 {
-        self.sending
+    /// Returns true while the body waits for the client to receive earlier bytes.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.splitter
             .as_ref()
-            .map_or(0, |sending| sending.rest() as u64)
+            .is_some_and(|splitter| splitter.waits_for_room())
     }
 }
 
-impl Body for Sent {
+impl OutgoingBody {
+    /// Returns the number of bytes that were polled from the body and are not handed out yet.
+    fn remaining(&self) -> u64 {
+        self.splitter
+            .as_ref()
+            .map_or(0, |splitter| splitter.remaining() as u64)
+    }
+}
+
+impl Body for OutgoingBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -693,17 +707,17 @@ impl Body for Sent {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let polled = catch_unwind(AssertUnwindSafe(|| match &mut this.sending {
-            Some(sending) => sending.poll_frame(&mut this.body, cx),
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut this.splitter {
+            Some(splitter) => splitter.poll_frame(&mut this.body, cx),
             None => Pin::new(&mut this.body).poll_frame(cx),
         }));
         let frame = match polled {
             Ok(poll) => ready!(poll),
             Err(panic) => {
-                if let Some(part) = &this.part {
+                if let Some(in_flight) = &this.in_flight {
                     log::error!(
-                        "the body of {} panicked: {}; the answer is cut",
-                        named(part.conn()),
+                        "the response body of {} panicked: {}; the response is cut off and the process continues",
+                        describe_request(in_flight.conn()),
                         panic_text(&*panic)
                     );
                 }
@@ -712,38 +726,41 @@ impl Body for Sent {
         };
         if let Some(Ok(frame)) = &frame {
             let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-            this.access
-                .iter_mut()
-                .for_each(|access| access.add_bytes(bytes));
-            this.meter.iter().for_each(|meter| meter.add_bytes(bytes));
+            if let Some(access) = &mut this.access {
+                access.add_bytes(bytes);
+            }
+            if let Some(meter) = &this.meter {
+                meter.add_bytes(bytes);
+            }
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest() == 0 && self.body.is_end_stream()
+        self.remaining() == 0 && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let rest = self.rest();
-        if rest > 0 {
-            let upper = hint.upper().map(|upper| upper.saturating_add(rest));
-            let lower = hint.lower().saturating_add(rest);
-            hint = SizeHint::new();
-            hint.set_lower(lower);
-            upper.into_iter().for_each(|upper| hint.set_upper(upper));
+        let remaining = self.remaining();
+        let body = self.body.size_hint();
+        if remaining == 0 {
+            return body;
+        }
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(remaining));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(remaining));
         }
         hint
     }
 }
 
-impl Drop for Sent {
+impl Drop for OutgoingBody {
     fn drop(&mut self) {
-        // it may be what holds the request's body
+        // dropped first, because it may hold the request's body
         self.body = ResponseBody::Empty;
-        if let Some(part) = &self.part {
-            part.conn().end_request(self.held.take());
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.conn().end_request(self.held.take());
         }
         if let Some(access) = self.access.take() {
             access.log();
@@ -751,7 +768,7 @@ impl Drop for Sent {
     }
 }
 
-fn named(conn: &ConnState) -> String {
+fn describe_request(conn: &ConnState) -> String {
     match conn.request() {
         Some(request) => format!(
             "{} {} from {}",

@@ -1,9 +1,11 @@
-//! HTTP/2 by prior knowledge (RFC 9113, section 3.3): a connection with many exchanges at once.
+//! HTTP/2 with prior knowledge (RFC 9113, section 3.3): a connection with many exchanges at once.
 //!
-//! Each stream has a record of its own, in the ledger beside that of its connection: so it has the limits and timeouts
-//! of any request, is named in a shutdown's report, and is waited for. What differs is the end: such a connection cannot
-//! be taken apart between two requests, so it never travels or parks. It is told to go with GOAWAY, its streams finish,
-//! and its client comes back on another.
+//! Each stream has a [`ConnState`] and a registration of its own, beside those of its connection. Thus a stream has the
+//! limits and timeouts of any request, is named in the report of a shutdown, and delays the shutdown until it ends.
+//!
+//! Unlike an HTTP/1.1 connection, an HTTP/2 connection cannot be taken apart between two requests. It therefore never
+//! becomes idle without a task and never moves to another process. The server sends GOAWAY instead, waits for the open
+//! streams, and closes; the client opens a new connection.
 
 use std::convert::Infallible;
 use std::future::{poll_fn, Future};
@@ -23,10 +25,10 @@ use hyper::{Method, Request, Response};
 use super::clock::now;
 use super::connection::Connection;
 use super::deadlines::{Deadlines, ReadState};
-use super::exchange::{Exchange, Multiplexed, Sent};
+use super::exchange::{Exchange, Http2Limits, OutgoingBody};
 use super::io::Io;
 use super::linger::{self, SendProgress};
-use super::sending::SendBuffer;
+use super::send_buffer::SendBuffer;
 use super::shared::{Shared, Stage};
 use super::state::{ConnState, InFlight, WakeOnDrop};
 use super::states::TimedState;
@@ -38,21 +40,24 @@ use crate::sync::limiter::Limiter;
 use crate::sync::lock::Mutex;
 use crate::sys::claims::Claim;
 
-/// How much of one answer is kept for a client that does not take it.
+/// Bytes of one response that h2 may buffer while the client's window is full.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// Streams that a client opened and reset before they were looked at, and streams that it broke: past so many the
-/// connection is refused (CVE-2023-44487, CVE-2025-8671).
-const RESET_BY_CLIENT: usize = 20;
-const RESET_FOR_CLIENT: usize = 128;
+/// Streams that the client reset before the server accepted them. More close the connection (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
 
-/// Serves a connection whose preface has come, until it ends. `enlist` is shown the record of the connection, and that
-/// of each stream; what it gives is dropped with what it was given for.
+/// Streams that the server reset because the client broke the protocol. More close the connection (CVE-2025-8671).
+const MAX_LOCAL_RESETS: usize = 128;
+
+/// Serves a connection whose preface was received, until it ends.
+///
+/// `register` registers the state of the connection and of each stream. The returned registration is dropped when the
+/// connection or the stream ends.
 pub(crate) async fn serve<L, F>(
     connection: Connection,
     shared: &Arc<Shared>,
     dispatcher: &Arc<dyn RoutedService>,
-    enlist: F,
+    register: F,
 ) where
     L: Send + Sync + Unpin + 'static,
     F: Fn(&Arc<ConnState>) -> L + Send + Sync + 'static,
@@ -66,7 +71,7 @@ pub(crate) async fn serve<L, F>(
         claim,
         ..
     } = connection;
-    // before the first byte is written: hyper writes its SETTINGS before it reads
+    // the claim is written before the first byte of the response; hyper writes SETTINGS before it reads
     if let Some(Err(error)) = claim.map(Claim::write) {
         log::warn!("{error}; the connection from {} is closed", endpoints.peer);
         return;
@@ -77,252 +82,256 @@ pub(crate) async fn serve<L, F>(
         accepted,
         Deadlines::new(ReadState::Nothing, accepted, accepted, &shared.limits()),
     );
-    let _listed = enlist(&conn);
-    // never at a boundary
-    let _part = InFlight::new(&conn, WakeOnDrop::Nothing);
+    let _registration = register(&conn);
+    // keeps the connection from being taken for one between two requests
+    let _in_flight = InFlight::new(&conn, WakeOnDrop::Nothing);
     let limits = shared.limits();
-    let census = Arc::new(Census {
+    let state = Arc::new(Http2State {
         connection: conn.clone(),
         streams: AtomicUsize::new(0),
-        multiplexed: Multiplexed {
-            at_work: Limiter::new(limits.max_streams.saturating_mul(2)),
+        limits: Http2Limits {
+            handlers: Limiter::new(limits.max_streams.saturating_mul(2)),
             send_buffer: SendBuffer::new(&shared.memory, limits.send_buffer, limits.max_streams),
         },
-        arriving: Mutex::default(),
+        new_stream: Mutex::default(),
     });
-    let streams = Streams {
+    let service = StreamService {
         dispatcher: dispatcher.clone(),
-        census: census.clone(),
-        enlist,
+        state: state.clone(),
+        register,
     };
-    let ending = {
+    let closing = {
         let io = Io::of_http2(&stream, head, conn.clone());
-        let hyper = builder(&limits, census.clone()).serve_connection(io, streams);
+        let hyper = builder(&limits, state.clone()).serve_connection(io, service);
         let hyper = pin!(hyper);
-        let driver = Driver {
+        let driver = Http2Driver {
             hyper,
             socket: &stream,
-            census,
-            phase: Phase::Busy,
+            state,
+            phase: Http2Phase::Busy,
         };
         driver.await
     };
-    if ending == Ending::Lingering {
+    if closing == Closing::Linger {
         linger::close(&stream, &conn).await;
     }
 }
 
-fn builder(limits: &config::Http, census: Arc<Census>) -> http2::Builder<Spawner> {
-    let mut builder = http2::Builder::new(Spawner(census));
+fn builder(limits: &config::Http, state: Arc<Http2State>) -> http2::Builder<StreamSpawner> {
+    let mut builder = http2::Builder::new(StreamSpawner(state));
     builder
         .max_concurrent_streams(u32::try_from(limits.max_streams).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(RESET_BY_CLIENT)
-        .max_local_error_reset_streams(RESET_FOR_CLIENT);
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS);
     builder
 }
 
-/// Polls hyper, and keeps the time of the connection as a whole.
-struct Driver<'a, H> {
+/// The future of a connection: polls hyper and enforces the timeouts of the connection as a whole.
+struct Http2Driver<'a, H> {
     hyper: Pin<&'a mut H>,
     socket: &'a Socket,
-    census: Arc<Census>,
-    phase: Phase,
+    state: Arc<Http2State>,
+    phase: Http2Phase,
 }
 
-/// How a connection is closed.
+/// The way in which a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// The client is to receive all that was written: an answer, a GOAWAY.
-    Lingering,
-    /// The client takes nothing, or everything is cut.
-    AtOnce,
+enum Closing {
+    /// The socket stays open until the client has received everything, for example a response or a GOAWAY.
+    Linger,
+    /// The socket closes now, because the client receives nothing or the shutdown is out of time.
+    Immediate,
 }
 
-enum Phase {
+enum Http2Phase {
     /// Streams are open.
     Busy,
-    /// None is: so for `http.idle_timeout` at most.
+    /// No stream is open. `http.idle_timeout` ends the phase.
     Idle,
-    /// GOAWAY is sent; streams that are open come to their end.
-    Leaving,
-    /// The last one has, and the client is to take what is left of the answers, and to acknowledge the GOAWAY.
-    Left { progress: SendProgress, writes: u32 },
+    /// GOAWAY was sent, and streams are open.
+    Draining,
+    /// GOAWAY was sent, and the last stream has ended. The client receives the rest of the responses and acknowledges
+    /// the GOAWAY.
+    Drained { progress: SendProgress, writes: u32 },
 }
 
-impl<L, F> Future for Driver<'_, http2::Connection<Io<&Socket>, Streams<F>, Spawner>>
+impl<L, F> Future
+    for Http2Driver<'_, http2::Connection<Io<&Socket>, StreamService<F>, StreamSpawner>>
 where
     L: Send + Sync + Unpin + 'static,
     F: Fn(&Arc<ConnState>) -> L + Send + Sync + 'static,
 {
-    type Output = Ending;
+    type Output = Closing;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closing> {
         let this = &mut *self;
-        let conn = &this.census.connection;
+        let conn = &this.state.connection;
         conn.register(cx.waker());
         let overdue = conn.deadlines.answer_overdue(now());
         if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
-            return Poll::Ready(Ending::AtOnce);
+            return Poll::Ready(Closing::Immediate);
         }
         match &mut this.phase {
-            Phase::Left { progress, .. } if overdue => {
+            Http2Phase::Drained { progress, .. } if overdue => {
                 if !progress.update(unacknowledged(this.socket), now()) {
-                    return Poll::Ready(Ending::Lingering);
+                    return Poll::Ready(Closing::Linger);
                 }
-                this.restart_clock();
+                this.restart_deadline();
             }
-            Phase::Busy | Phase::Idle if overdue || conn.stage() != Stage::Open => {
+            Http2Phase::Busy | Http2Phase::Idle if overdue || conn.stage() != Stage::Open => {
                 this.hyper.as_mut().graceful_shutdown();
-                this.enter(Phase::Leaving);
+                this.enter(Http2Phase::Draining);
             }
-            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left { .. } => {}
+            Http2Phase::Busy
+            | Http2Phase::Idle
+            | Http2Phase::Draining
+            | Http2Phase::Drained { .. } => {}
         }
-        let conn = &this.census.connection;
+        let conn = &this.state.connection;
         if let Poll::Ready(end) = this.hyper.as_mut().poll(cx) {
             if let Err(error) = end {
                 log::debug!(
-                    "an HTTP/2 connection from {} ended: {error}",
+                    "the HTTP/2 connection from {} ended with an error: {error}",
                     conn.endpoints.peer
                 );
             }
-            return Poll::Ready(Ending::Lingering);
+            return Poll::Ready(Closing::Linger);
         }
-        let open = this.census.streams.load(Ordering::Acquire) > 0;
+        let open = this.state.streams.load(Ordering::Acquire) > 0;
         match &mut this.phase {
-            Phase::Busy if !open => this.enter(Phase::Idle),
-            Phase::Leaving if !open => {
+            Http2Phase::Busy if !open => this.enter(Http2Phase::Idle),
+            Http2Phase::Draining if !open => {
                 let progress = SendProgress::new(unacknowledged(this.socket), now());
-                let writes = this.census.connection.writes();
-                this.enter(Phase::Left { progress, writes });
+                let writes = this.state.connection.writes();
+                this.enter(Http2Phase::Drained { progress, writes });
             }
-            Phase::Left { writes, .. } if *writes != this.census.connection.writes() => {
-                *writes = this.census.connection.writes();
-                this.restart_clock();
+            Http2Phase::Drained { writes, .. } if *writes != this.state.connection.writes() => {
+                *writes = this.state.connection.writes();
+                this.restart_deadline();
             }
-            Phase::Idle if open => this.enter(Phase::Busy),
-            Phase::Busy | Phase::Idle | Phase::Leaving | Phase::Left { .. } => {}
+            Http2Phase::Idle if open => this.enter(Http2Phase::Busy),
+            Http2Phase::Busy
+            | Http2Phase::Idle
+            | Http2Phase::Draining
+            | Http2Phase::Drained { .. } => {}
         }
         Poll::Pending
     }
 }
 
-impl<H> Driver<'_, H> {
-    /// Begins a phase, and its clock.
-    fn enter(&mut self, phase: Phase) {
+impl<H> Http2Driver<'_, H> {
+    /// Enters a phase and starts its deadline.
+    fn enter(&mut self, phase: Http2Phase) {
         self.phase = phase;
-        self.restart_clock();
+        self.restart_deadline();
     }
 
-    /// Starts the clock of the phase anew. It is the clock of answers, which an HTTP/2 connection as a whole has no other
-    /// use for.
-    fn restart_clock(&self) {
+    /// Restarts the deadline of the phase. It occupies the deadline of responses in [`Deadlines`], because only streams have
+    /// responses.
+    fn restart_deadline(&self) {
         let phase = &self.phase;
-        let conn = &self.census.connection;
+        let conn = &self.state.connection;
         conn.deadlines
             .start_answer_clock(phase.state(), now(), &conn.shared.limits());
     }
 }
 
-impl Phase {
+impl Http2Phase {
     fn state(&self) -> TimedState {
         match self {
-            Phase::Busy => TimedState::Http2Busy,
-            Phase::Idle => TimedState::Http2Idle,
-            Phase::Leaving => TimedState::Http2Leaving,
-            Phase::Left { .. } => TimedState::Http2Left,
+            Http2Phase::Busy => TimedState::Http2Busy,
+            Http2Phase::Idle => TimedState::Http2Idle,
+            Http2Phase::Draining => TimedState::Http2Leaving,
+            Http2Phase::Drained { .. } => TimedState::Http2Left,
         }
     }
 }
 
-/// What the parts of a connection know of its streams.
-struct Census {
+/// The state that the driver, the service and the streams of one connection share.
+struct Http2State {
     connection: Arc<ConnState>,
+    /// The number of open streams.
     streams: AtomicUsize,
-    multiplexed: Multiplexed,
-    /// The stream that hyper has just called the service for, and is about to spawn.
-    arriving: Mutex<Option<Arc<ConnState>>>,
+    limits: Http2Limits,
+    /// The stream for which hyper has called the service, and which it spawns next.
+    new_stream: Mutex<Option<Arc<ConnState>>>,
 }
 
 /// The service of one connection.
-struct Streams<F> {
-    census: Arc<Census>,
+struct StreamService<F> {
     dispatcher: Arc<dyn RoutedService>,
-    enlist: F,
+    state: Arc<Http2State>,
+    register: F,
 }
 
-impl<L, F> hyper::service::Service<Request<Incoming>> for Streams<F>
+impl<L, F> hyper::service::Service<Request<Incoming>> for StreamService<F>
 where
     L: Send + Sync + Unpin + 'static,
     F: Fn(&Arc<ConnState>) -> L,
 {
-    type Response = Response<Answer<L>>;
+    type Response = Response<StreamBody<L>>;
     type Error = Infallible;
-    type Future = Stream<L>;
+    type Future = StreamFuture<L>;
 
-    fn call(&self, request: Request<Incoming>) -> Stream<L> {
+    fn call(&self, request: Request<Incoming>) -> StreamFuture<L> {
         let ConnState {
             shared, endpoints, ..
-        } = &*self.census.connection;
+        } = &*self.state.connection;
         let conn = ConnState::new(
             shared,
             endpoints,
             now(),
             Deadlines::new(ReadState::Nothing, 0, 0, &shared.limits()),
         );
-        self.census.streams.fetch_add(1, Ordering::AcqRel);
-        let place = Place {
+        self.state.streams.fetch_add(1, Ordering::AcqRel);
+        let guard = StreamGuard {
             conn: conn.clone(),
-            _line: (self.enlist)(&conn),
-            census: self.census.clone(),
+            _registration: (self.register)(&conn),
+            state: self.state.clone(),
         };
         let method = request.method().clone();
-        let exchange = Exchange::begin(
-            &*self.dispatcher,
-            &conn,
-            request,
-            Some(&self.census.multiplexed),
-        );
-        *self.census.arriving.lock() = Some(conn);
-        Stream {
+        let exchange = Exchange::begin(&*self.dispatcher, &conn, request, Some(&self.state.limits));
+        *self.state.new_stream.lock() = Some(conn);
+        StreamFuture {
             exchange,
             method,
-            place: Some(place),
+            guard: Some(guard),
         }
     }
 }
 
-/// A stream's line in the ledger, and its share of the count.
-struct Place<L> {
+/// Keeps a stream registered and counted.
+struct StreamGuard<L> {
     conn: Arc<ConnState>,
-    _line: L,
-    census: Arc<Census>,
+    _registration: L,
+    state: Arc<Http2State>,
 }
 
-impl<L> Drop for Place<L> {
+impl<L> Drop for StreamGuard<L> {
     fn drop(&mut self) {
-        if self.census.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.census.connection.wake();
+        if self.state.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.state.connection.wake();
         }
     }
 }
 
-/// The future of one answer.
-struct Stream<L> {
+/// The future of one response.
+struct StreamFuture<L> {
     exchange: Exchange,
     method: Method,
-    place: Option<Place<L>>,
+    guard: Option<StreamGuard<L>>,
 }
 
-impl<L: Unpin> Future for Stream<L> {
-    type Output = Result<Response<Answer<L>>, Infallible>;
+impl<L: Unpin> Future for StreamFuture<L> {
+    type Output = Result<Response<StreamBody<L>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(Pin::new(&mut self.exchange).poll(cx))?;
-        let place = self.place.take();
+        let guard = self.guard.take();
         if self.method == Method::HEAD {
-            // RFC 9110, section 9.3.2: as the answer to a GET, and no content
+            // RFC 9110, section 9.3.2: the head of the response to GET, without its content
             let length = response
                 .body()
                 .size_hint()
@@ -334,22 +343,23 @@ impl<L: Unpin> Future for Stream<L> {
                     .entry(CONTENT_LENGTH)
                     .or_insert_with(|| length.into());
             }
-            response.body_mut().empty();
+            response.body_mut().remove_body();
         }
-        // RFC 9113, section 8.2.2: a connection is not an answer's to close
+        // RFC 9113, section 8.2.2: HTTP/2 has no `Connection` field
         response.headers_mut().remove(CONNECTION);
-        Poll::Ready(Ok(response.map(|sent| Answer { sent, place })))
+        Poll::Ready(Ok(response.map(|body| StreamBody { body, guard })))
     }
 }
 
-/// A response's body on its way. hyper asks for the next piece when the client has room for one: what is asked for no
-/// more has stalled.
-struct Answer<L> {
-    sent: Sent,
-    place: Option<Place<L>>,
+/// The response body of a stream.
+///
+/// hyper polls for the next frame when the client's window has room. A body that is not polled has therefore stalled.
+struct StreamBody<L> {
+    body: OutgoingBody,
+    guard: Option<StreamGuard<L>>,
 }
 
-impl<L: Unpin> Body for Answer<L> {
+impl<L: Unpin> Body for StreamBody<L> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -358,12 +368,12 @@ impl<L: Unpin> Body for Answer<L> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let conn = this.place.as_ref().map(|place| &*place.conn);
-        let polled = Pin::new(&mut this.sent).poll_frame(cx);
+        let conn = this.guard.as_ref().map(|guard| &*guard.conn);
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
         if let Some(conn) = conn {
             match &polled {
-                // the clock runs on: no room is as good as no window
-                Poll::Pending if this.sent.waits() => conn.on_write_blocked(),
+                // a full send buffer stalls the stream like a full window does
+                Poll::Pending if this.body.waits_for_room() => conn.on_write_blocked(),
                 Poll::Pending | Poll::Ready(None) => conn.deadlines.stop_write_clock(),
                 Poll::Ready(Some(_)) => {
                     conn.deadlines.stop_write_clock();
@@ -375,27 +385,27 @@ impl<L: Unpin> Body for Answer<L> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.sent.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.sent.size_hint()
+        self.body.size_hint()
     }
 }
 
-/// Runs streams, each until it ends, stalls or is cut.
+/// Spawns a task for each stream. The task ends when the stream ends or stalls, or when the shutdown is out of time.
 #[derive(Clone)]
-struct Spawner(Arc<Census>);
+struct StreamSpawner(Arc<Http2State>);
 
-impl<S: Future<Output = ()> + Send + 'static> Executor<S> for Spawner {
+impl<S: Future<Output = ()> + Send + 'static> Executor<S> for StreamSpawner {
     fn execute(&self, stream: S) {
-        let conn = self.0.arriving.lock().take();
+        let conn = self.0.new_stream.lock().take();
         let mut stream = Box::pin(stream);
         async_std::task::spawn(poll_fn(move |cx| {
             if let Some(conn) = &conn {
                 conn.register(cx.waker());
                 if conn.stage() == Stage::Cut || conn.deadlines.write_overdue(now()) {
-                    // dropped, it resets the stream
+                    // dropping hyper's future resets the stream
                     return Poll::Ready(());
                 }
             }

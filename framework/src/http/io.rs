@@ -16,8 +16,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::deadlines::ReadState;
 #[cfg(feature = "http2")]
-use super::flood::Frames;
-use super::memory::{Exhausted, Held};
+use super::flood::FrameCounter;
+use super::memory::{HeldBytes, MemoryExhausted};
 use super::state::ConnState;
 use crate::socket::{PeerState, Stream};
 use crate::sys::claims::Claim;
@@ -47,7 +47,7 @@ pub(crate) struct Io<S = Stream> {
     head: Head,
     /// Counts the frames of an HTTP/2 client; `None` for HTTP/1.1.
     #[cfg(feature = "http2")]
-    frames: Option<Box<Frames>>,
+    frames: Option<Box<FrameCounter>>,
 }
 
 /// The protocol of a connection, as far as the client's first bytes tell it.
@@ -82,13 +82,13 @@ impl Protocol {
 #[derive(Default)]
 struct Head {
     bytes: usize,
-    held: Option<Held>,
+    held: Option<HeldBytes>,
 }
 
 impl Head {
     /// Counts bytes that were read. If they belong to a head that is longer than hyper's first buffer, they are taken
     /// from the memory budget.
-    fn grow(&mut self, bytes: usize, conn: &ConnState) -> Result<(), Exhausted> {
+    fn grow(&mut self, bytes: usize, conn: &ConnState) -> Result<(), MemoryExhausted> {
         if conn.deadlines.read_state() != ReadState::Head {
             return Ok(());
         }
@@ -96,7 +96,9 @@ impl Head {
         if self.bytes <= HYPER_BUFFER {
             return Ok(());
         }
-        let held = self.held.get_or_insert_with(|| conn.shared.memory.holder());
+        let held = self
+            .held
+            .get_or_insert_with(|| HeldBytes::new(&conn.shared.memory));
         held.resize(self.bytes)
     }
 
@@ -147,8 +149,8 @@ impl Io {
 impl<'a> Io<&'a Stream> {
     /// Returns the socket of an HTTP/2 connection. The prefix starts with the preface, which hyper reads.
     pub(crate) fn of_http2(stream: &'a Stream, prefix: Bytes, conn: Arc<ConnState>) -> Self {
-        let mut frames = Box::new(Frames::new());
-        frames.came(&prefix);
+        let mut frames = Box::new(FrameCounter::new());
+        frames.count_received(&prefix);
         Io {
             stream,
             prefix,
@@ -240,8 +242,8 @@ impl<S: Borrow<Stream> + Unpin> Read for Io<S> {
             }
             #[cfg(feature = "http2")]
             if let Some(frames) = &mut this.frames {
-                frames.came(&chunk[..n]);
-                if frames.are_a_flood() {
+                frames.count_received(&chunk[..n]);
+                if frames.is_flood() {
                     let error = "the client sends too many frames that do not belong to a request";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
@@ -280,7 +282,7 @@ impl<S: Borrow<Stream> + Unpin> Write for Io<S> {
         let written = self.stream.borrow().poll_write(cx, bufs);
         #[cfg(feature = "http2")]
         if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, &written) {
-            frames.sent(*bytes);
+            frames.count_sent(*bytes);
         }
         match &written {
             Poll::Ready(_) => self.conn.on_written(),

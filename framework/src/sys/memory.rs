@@ -1,21 +1,25 @@
-//! The memory that this process may use: the limits of its cgroup and of all cgroups above it, and the machine's.
+//! Determines the memory that this process may use: the least of the limits of its cgroup, of the cgroups above it, and
+//! of the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The least of these limits in bytes; `None` where the system names none.
+/// Returns the least of these limits in bytes, or `None` if none can be read.
 pub(crate) fn available() -> Option<u64> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let of_cgroup = files(&cgroups)
+    let cgroup_limits = limit_files(&cgroups)
         .into_iter()
         .filter_map(|file| limit(&fs::read_to_string(file).ok()?));
     let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    of_cgroup.chain(total(&machine)).min()
+    cgroup_limits.chain(machine_total(&machine)).min()
 }
 
-/// The files that may hold a limit, by the lines of /proc/self/cgroup: `ID:CONTROLLERS:PATH`, for version 2 `0::PATH`.
-/// A path of the host that a container does not see is skipped when it is read; the root of its mount is not.
-fn files(cgroups: &str) -> Vec<PathBuf> {
+/// Returns the files that may contain a limit, from the lines of /proc/self/cgroup: `ID:CONTROLLERS:PATH`, or `0::PATH` in
+/// version 2.
+///
+/// In a container the paths may be those of the host. Such files do not exist and are skipped later, but the root of the
+/// mount exists and has the container's limit.
+fn limit_files(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -38,13 +42,13 @@ fn files(cgroups: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A number of bytes, or `max`. Version 1 writes "no limit" as a number that is larger than any machine.
+/// Parses a number of bytes. The text `max` means no limit. Version 1 writes "no limit" as a number that is larger than any machine.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// `MemTotal` of /proc/meminfo.
-fn total(meminfo: &str) -> Option<u64> {
+/// Returns `MemTotal` of /proc/meminfo in bytes.
+fn machine_total(meminfo: &str) -> Option<u64> {
     let line = meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -67,26 +71,26 @@ mod tests {
             "/sys/fs/cgroup/memory.max",
         ];
         let cgroups = "5:cpu,memory:/docker/1\n3:pids:/x\nnonsense\n0::/a.slice/b.service\n";
-        assert_eq!(files(cgroups), expected.map(PathBuf::from));
+        assert_eq!(limit_files(cgroups), expected.map(PathBuf::from));
         assert_eq!(
-            files("0::/\n"),
+            limit_files("0::/\n"),
             [PathBuf::from("/sys/fs/cgroup/memory.max")]
         );
     }
 
     #[test]
-    fn numbers_are_read_and_words_are_no_limit() {
+    fn numbers_are_limits_and_other_texts_are_none() {
         assert_eq!(limit("536870912\n"), Some(512 << 20));
         assert_eq!(limit("max\n"), None);
         assert_eq!(
-            total("MemTotal:       16384 kB\nMemFree: 1 kB\n"),
+            machine_total("MemTotal:       16384 kB\nMemFree: 1 kB\n"),
             Some(16 << 20)
         );
-        assert_eq!(total(""), None);
+        assert_eq!(machine_total(""), None);
     }
 
     #[test]
-    fn this_machine_has_memory() {
+    fn the_limit_of_this_machine_is_read() {
         assert!(available().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

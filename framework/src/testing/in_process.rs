@@ -55,7 +55,7 @@ impl InProcess {
 
     pub(super) async fn send(&self, request: TestRequest) -> Result<TestResponse> {
         let limit = *self.body_limit.lock();
-        let request = request.into_hyper(|body| RequestBody::whole(body, limit));
+        let request = request.into_hyper(|body| RequestBody::in_memory(body, limit));
         let context = Context {
             endpoints: self.endpoints.clone(),
             client: Client::default(),

@@ -11,7 +11,7 @@ use tide::{Request, StatusCode};
 use super::FromRequest;
 use crate::app::request::context;
 use crate::app::Rejection;
-use crate::http::memory::Held;
+use crate::http::memory::HeldBytes;
 use crate::http::BodyError;
 
 /// Limit on the buffer that is allocated in advance, from the length that the client announces.
@@ -64,7 +64,7 @@ pub(super) fn bytes<S>(
         let mut collected = Collected {
             bytes: Vec::new(),
             length: body.len(),
-            held: memory.map(|memory| memory.holder()),
+            held: memory.map(|memory| HeldBytes::new(&memory)),
         };
         collected.make_room(body.len().unwrap_or(0).min(MAX_PREALLOCATED))?;
         let mut reader = body.into_reader();
@@ -79,7 +79,7 @@ pub(super) fn bytes<S>(
             reader.consume(taken);
         }
         if let (Some(limit), Some(held)) = (limit, collected.held) {
-            limit.keep(held);
+            limit.count_collected(held);
         }
         Ok(collected.bytes)
     }
@@ -89,7 +89,7 @@ pub(super) fn bytes<S>(
 struct Collected {
     bytes: Vec<u8>,
     length: Option<usize>,
-    held: Option<Held>,
+    held: Option<HeldBytes>,
 }
 
 impl Collected {

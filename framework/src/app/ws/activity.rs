@@ -11,7 +11,7 @@ use std::task::{ready, Context, Poll};
 use futures_lite::{AsyncRead, AsyncWrite};
 use tide::http::upgrade::Connection;
 
-use crate::http::memory::{Exhausted, Held};
+use crate::http::memory::{HeldBytes, MemoryExhausted};
 use crate::sync::lock::Mutex;
 
 /// A connection that sets a flag and counts when bytes are received.
@@ -23,25 +23,25 @@ pub(super) struct TrackedConnection {
 
 /// The bytes that were received since the last complete message.
 #[derive(Default)]
-pub(super) struct PartialMessage(Mutex<(usize, Option<Held>)>);
+pub(super) struct PartialMessage(Mutex<(usize, Option<HeldBytes>)>);
 
 impl PartialMessage {
     /// Counts the bytes in a memory budget, if there is one.
-    pub(super) fn new(held: Option<Held>) -> Arc<Self> {
+    pub(super) fn new(held: Option<HeldBytes>) -> Arc<Self> {
         Arc::new(PartialMessage(Mutex::new((0, held))))
     }
 
-    fn add(&self, bytes: usize) -> Result<(), Exhausted> {
+    fn add(&self, bytes: usize) -> Result<(), MemoryExhausted> {
         let (received, held) = &mut *self.0.lock();
         *received = received.saturating_add(bytes);
         held.as_mut().map_or(Ok(()), |held| held.resize(*received))
     }
 
     /// Returns the complete message's share of the budget, and starts counting the next message.
-    pub(super) fn complete(&self) -> Option<Held> {
+    pub(super) fn complete(&self) -> Option<HeldBytes> {
         let (received, held) = &mut *self.0.lock();
         *received = 0;
-        let next = held.as_ref().map(Held::another);
+        let next = held.as_ref().map(HeldBytes::new_in_same_budget);
         std::mem::replace(held, next)
     }
 }

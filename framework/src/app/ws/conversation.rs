@@ -26,7 +26,7 @@ use super::activity::{PartialMessage, TrackedConnection};
 use super::socket::{Code, CountedMessage, OutgoingFrame};
 use super::{Closed, Message, WebSocket};
 use crate::error::{panic_text, Result};
-use crate::http::memory::{Exhausted, Memory};
+use crate::http::memory::{HeldBytes, Memory, MemoryExhausted};
 use crate::http::states::TimedState;
 use crate::http::DrainSignal;
 use crate::sync::token::token;
@@ -155,7 +155,7 @@ async fn converse(
         .max_message_size(Some(*max_message))
         .max_frame_size(Some(*max_message));
     let received = Arc::new(AtomicBool::new(true));
-    let partial = PartialMessage::new(memory.as_ref().map(|memory| memory.holder()));
+    let partial = PartialMessage::new(memory.as_ref().map(HeldBytes::new));
     let connection = TrackedConnection {
         connection,
         received: received.clone(),
@@ -226,7 +226,11 @@ fn receive_error(error: &Error) -> CloseCause {
         }
         Error::Capacity(_) => CloseCause::Violation(frame(TOO_BIG, "message too long")),
         Error::Utf8(_) => CloseCause::Violation(frame(NOT_UTF8, "a text message is not UTF-8")),
-        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Exhausted>()) => {
+        Error::Io(error)
+            if error
+                .get_ref()
+                .is_some_and(|error| error.is::<MemoryExhausted>()) =>
+        {
             CloseCause::Violation(frame(TRY_LATER, &error.to_string()))
         }
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseCause::Lost,

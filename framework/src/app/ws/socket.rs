@@ -5,7 +5,7 @@ use std::fmt;
 use async_tungstenite::tungstenite;
 use bytes::Bytes;
 
-use crate::http::memory::Held;
+use crate::http::memory::HeldBytes;
 
 /// A complete message, assembled from its fragments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Message {
 pub(super) struct CountedMessage {
     pub(super) message: Message,
     /// The message's share of the memory budget, until the handler receives it.
-    pub(super) _held: Option<Held>,
+    pub(super) _held: Option<HeldBytes>,
 }
 
 /// An open WebSocket.

@@ -14,7 +14,7 @@ use tide::http::trailers::{Receiver, Trailers};
 
 use super::RequestSummary;
 use crate::error::BoxError;
-use crate::http::{BodyError, Pieces};
+use crate::http::{BodyError, BoundedBody};
 
 /// The size of a read in bytes.
 const CHUNK: usize = 64 << 10;
@@ -226,7 +226,7 @@ impl Body for Chunks {
     }
 }
 
-impl Pieces for Chunks {
+impl BoundedBody for Chunks {
     fn poll_piece(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
