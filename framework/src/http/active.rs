@@ -29,7 +29,7 @@ use super::RoutedService;
 use crate::config;
 use crate::sync::limiter::Permit;
 
-/// The reason why serving a connection ended, with the connection if it still exists.
+/// The reason for which serving a connection ended, with the connection if it is still open.
 pub(crate) enum Outcome {
     /// The connection is idle: no byte arrived for `http.idle_release`, or idle connections are being closed.
     Idle(Connection),
@@ -111,7 +111,7 @@ impl ActiveConnection {
         let conn = ConnState::new(shared, &endpoints, accepted, deadlines);
         let io = Io::new(stream, head, conn.clone(), claim);
         let exchanges = ExchangeService::new(dispatcher.clone(), conn.clone());
-        // read the limits after the ConnState was created: it notices every change from its creation on
+        // The limits are read after ConnState has stored their version, so that a change in between is noticed.
         let hyper = builder(&shared.limits()).serve_connection(io, exchanges);
         ActiveConnection {
             hyper: Some(hyper),

@@ -57,7 +57,7 @@ impl Detached {
         self.try_map_stream(Stream::new)
     }
 
-    /// Returns true if the client has sent bytes that no request was made of yet.
+    /// Returns true if bytes of the next request have arrived.
     pub(crate) fn has_input(&self) -> bool {
         !self.head.is_empty() || matches!(self.peek(), Ok(1))
     }

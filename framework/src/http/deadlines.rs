@@ -72,6 +72,7 @@ pub(crate) struct Deadlines {
     read_state: AtomicU8,
     /// The moment at which the connection entered its read state.
     since: AtomicU64,
+    /// The three deadlines. Each is [`NEVER`] while its clock does not run.
     read_by: AtomicU64,
     write_by: AtomicU64,
     answer_by: AtomicU64,

@@ -41,7 +41,7 @@ pub(crate) struct Io<S = Stream> {
     /// Bytes that hyper receives before the first byte of the socket.
     prefix: Bytes,
     conn: Arc<ConnState>,
-    /// Present until the first read if the connection came from another process.
+    /// Present if the connection came from another process. It is written before the first byte is read.
     pub(crate) claim: Option<Claim>,
     protocol: Protocol,
     head: Head,
@@ -55,7 +55,7 @@ pub(crate) struct Io<S = Stream> {
 /// It is determined anew whenever a connection becomes active, because an idle connection may not have sent a byte yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
-    /// The bytes are the start of the HTTP/2 preface, but not all of it.
+    /// No byte has arrived, or the bytes are an incomplete preface of HTTP/2.
     Unknown,
     Http1,
     Http2,
@@ -86,7 +86,7 @@ struct Head {
 }
 
 impl Head {
-    /// Counts bytes that were read. If they belong to a head that is longer than hyper's first buffer, they are taken
+    /// Counts bytes that were read. If they belong to a head that is longer than hyper's buffer, they are taken
     /// from the memory budget.
     fn grow(&mut self, bytes: usize, conn: &ConnState) -> Result<(), MemoryExhausted> {
         if conn.deadlines.read_state() != ReadState::Head {
@@ -133,8 +133,8 @@ impl Io {
         }
     }
 
-    /// Returns all bytes that no request was made of: `read_ahead`, which hyper has read but not used, and then the rest of
-    /// the prefix, which hyper has not read.
+    /// Returns the bytes of the next requests: `read_ahead`, which hyper has read but not parsed, and then the rest of the
+    /// prefix, which hyper has not read.
     pub(crate) fn unread(&self, read_ahead: &[u8]) -> Bytes {
         match (read_ahead.is_empty(), self.prefix.is_empty()) {
             (true, true) => Bytes::new(),

@@ -50,7 +50,7 @@ states! {
         Setting("http.idle_release, http.idle_timeout", |http| {
             http.idle_release.into_iter().chain(http.idle_timeout).min()
         });
-    IdleWithoutTask, "as `Idle`, in the `IdleSet`: the connection has no task and no buffer",
+    IdleWithoutTask, "an idle connection in the `IdleSet`, without a task and without buffers",
         Setting("http.idle_timeout", |http| http.idle_timeout);
     Head, "a part of a request's head has arrived",
         Setting("http.header_timeout", |http| http.header_timeout);

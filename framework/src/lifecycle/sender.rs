@@ -190,7 +190,7 @@ impl Unconfirmed {
     fn new(transfer: Transfer, claim: u32) -> io::Result<(Self, UnackedSocket)> {
         let Transfer {
             connection,
-            permit: place,
+            permit: transfer_permit,
         } = transfer;
         let Detached {
             stream,
@@ -210,7 +210,7 @@ impl Unconfirmed {
         let unacked = UnackedSocket {
             socket: socket.clone(),
             _permit: permit,
-            _transfer_permit: place,
+            _transfer_permit: transfer_permit,
         };
         Ok((
             Unconfirmed {
