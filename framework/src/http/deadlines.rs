@@ -1,4 +1,4 @@
-//! The deadlines of a connection, as plain numbers that one ticker inspects.
+//! The deadlines of a connection, as plain numbers. A single ticker inspects them.
 //!
 //! There is no timer for each connection, because each request would arm and disarm it, and arming may wake the reactor.
 //! Instead a connection only stores by when it must have read, written or answered. The ticker

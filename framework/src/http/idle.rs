@@ -21,7 +21,7 @@ pub(crate) struct IdleSet {
     connections: Mutex<Slab<Detached>>,
 }
 
-/// The number of events that one call of epoll_wait(2) returns at most.
+/// The largest number of events for each call of epoll_wait(2).
 const BATCH: usize = 256;
 
 impl IdleSet {

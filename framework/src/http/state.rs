@@ -329,8 +329,8 @@ impl ConnState {
         self.parser_version != self.shared.parser_version()
     }
 
-    /// Returns true if connections are handed over and this one has a transfer permit, so that its next request must be
-    /// left to the other process. Otherwise the task of `cx` is woken when a permit is available.
+    /// Returns true if connections are handed over and the connection has a transfer permit. The other process then serves
+    /// its next request. Otherwise the task of `cx` is woken when a permit is available.
     pub(crate) fn poll_transfer_permit(&self, cx: &mut Context<'_>) -> bool {
         if self.stage() != Stage::HandOver {
             return false;
