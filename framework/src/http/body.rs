@@ -24,7 +24,7 @@ use crate::sync::lock::{Mutex, MutexGuard};
 ///
 /// A body that is dropped before its end leaves its unread bytes to its exchange.
 pub(crate) struct RequestBody {
-    source: Source,
+    source: BodySource,
     client: Client,
     limit: BodyLimit,
     /// Bytes that the handler has read.
@@ -32,7 +32,7 @@ pub(crate) struct RequestBody {
 }
 
 /// The origin of a request body's bytes.
-enum Source {
+enum BodySource {
     /// Nothing is left to read.
     Ended,
     Connection(UnreadBody),
@@ -41,7 +41,7 @@ enum Source {
         not(feature = "testing"),
         expect(dead_code, reason = "constructed by the in-process test client")
     )]
-    Memory(Bytes),
+    InMemory(Bytes),
 }
 
 /// The unread bytes of a request's body, shared by the handler that reads it and by its exchange.
@@ -115,9 +115,9 @@ pub(crate) enum BodyError {
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, conn: &Arc<ConnState>, limit: Option<u64>) -> Self {
         let source = if incoming.is_end_stream() {
-            Source::Ended
+            BodySource::Ended
         } else {
-            Source::Connection(UnreadBody(Arc::new(Mutex::new(Some(RemainingBody {
+            BodySource::Connection(UnreadBody(Arc::new(Mutex::new(Some(RemainingBody {
                 incoming,
                 was_polled: false,
                 in_flight: InFlight::new(conn, WakeOnDrop::Connection),
@@ -135,9 +135,9 @@ impl RequestBody {
     #[cfg(feature = "testing")]
     pub(crate) fn in_memory(bytes: Bytes, limit: Option<u64>) -> Self {
         let source = if bytes.is_empty() {
-            Source::Ended
+            BodySource::Ended
         } else {
-            Source::Memory(bytes)
+            BodySource::InMemory(bytes)
         };
         RequestBody {
             source,
@@ -150,8 +150,8 @@ impl RequestBody {
     /// Returns the unread bytes for the exchange; `None` where nothing is left to read.
     pub(crate) fn unread_body(&self) -> Option<UnreadBody> {
         match &self.source {
-            Source::Connection(unread) => Some(unread.clone()),
-            Source::Ended | Source::Memory(_) => None,
+            BodySource::Connection(unread) => Some(unread.clone()),
+            BodySource::Ended | BodySource::InMemory(_) => None,
         }
     }
 
@@ -177,8 +177,8 @@ impl Body for RequestBody {
         let this = &mut *self;
         let limit = this.limit.0.bytes.load(Ordering::Relaxed);
         let polled = match &mut this.source {
-            Source::Ended => None,
-            Source::Connection(unread) => {
+            BodySource::Ended => None,
+            BodySource::Connection(unread) => {
                 let mut shared = unread.lock();
                 let Some(remaining) = shared.as_mut() else {
                     // the connection has taken the body from this reader
@@ -199,10 +199,10 @@ impl Body for RequestBody {
                 }
                 polled
             }
-            Source::Memory(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            BodySource::InMemory(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
         };
-        if polled.is_none() || matches!(this.source, Source::Memory(_)) {
-            this.source = Source::Ended;
+        if polled.is_none() || matches!(this.source, BodySource::InMemory(_)) {
+            this.source = BodySource::Ended;
         }
         Poll::Ready(polled.map(|frame| {
             let frame = frame?;
@@ -217,29 +217,30 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Ended => true,
-            Source::Connection(unread) => unread
+            BodySource::Ended => true,
+            BodySource::Connection(unread) => unread
                 .lock()
                 .as_ref()
                 .is_some_and(|remaining| remaining.incoming.is_end_stream()),
-            Source::Memory(_) => false,
+            BodySource::InMemory(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Ended => SizeHint::with_exact(0),
-            Source::Connection(unread) => unread
+            BodySource::Ended => SizeHint::with_exact(0),
+            BodySource::Connection(unread) => unread
                 .lock()
                 .as_ref()
                 .map(|remaining| remaining.incoming.size_hint())
                 .unwrap_or_default(),
-            Source::Memory(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodySource::InMemory(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }
 
-fn data_length(frame: &Frame<Bytes>) -> u64 {
+/// Returns the length of a frame's data, or 0 for trailers.
+pub(super) fn data_length(frame: &Frame<Bytes>) -> u64 {
     frame.data_ref().map_or(0, |data| data.len() as u64)
 }
 
@@ -277,7 +278,7 @@ impl RemainingBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let Source::Connection(unread) = &self.source else {
+        let BodySource::Connection(unread) = &self.source else {
             return;
         };
         if let Some(remaining) = &*unread.lock() {

@@ -1,5 +1,5 @@
-//! One request and its response: runs the handler, catches its panic, enforces its timeout, and discards a request body
-//! that the handler did not read.
+//! Serves one request: runs the handler, catches its panic, enforces its timeout, and discards a request body that the
+//! handler did not read.
 //!
 //! The response 101 is sent only after the whole request was read (RFC 9110, section 7.8), because bytes that follow an
 //! unfinished request belong to its body and not to the new protocol. A client that sent `Expect: 100-continue` receives
@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode, Version};
 
-use super::body::{BodyError, HeldBody, RemainingBody, UnreadBody};
+use super::body::{data_length, BodyError, HeldBody, RemainingBody, UnreadBody};
 use super::clock::now;
 use super::deadlines::ReadState;
 use super::memory::{HeldBytes, MemoryExhausted, UNCOUNTED};
@@ -82,7 +82,7 @@ struct HandlerResources {
     _head: Option<HeldBytes>,
 }
 
-/// The future of one response.
+/// A request and its response: the future that hyper polls for the response.
 pub(crate) struct Exchange {
     /// `None` once the response was returned to hyper.
     in_flight: Option<InFlight>,
@@ -242,6 +242,7 @@ fn hold_head<B>(
     Ok(Some(held))
 }
 
+/// The progress of an exchange.
 enum ExchangeState {
     /// The handler runs.
     Handler {
@@ -426,7 +427,7 @@ fn poll_discard_all(
             Poll::Ready(None) => return Poll::Ready(Ok(())),
             Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Cut)),
             Poll::Ready(Some(Ok(frame))) => {
-                *discarded += frame.data_ref().map_or(0, |data| data.len() as u64);
+                *discarded += data_length(&frame);
             }
             Poll::Pending if conn.deadlines.read_overdue(now()) => {
                 return Poll::Ready(Err(BodyError::TimedOut))
@@ -452,7 +453,7 @@ fn poll_discard(
             Poll::Ready(Some(Err(_))) => return Poll::Ready(Persistence::Close),
             Poll::Ready(Some(Ok(frame))) => {
                 *was_pending = false;
-                *discarded += frame.data_ref().map_or(0, |data| data.len() as u64);
+                *discarded += data_length(&frame);
                 if *discarded > MAX_DISCARDED {
                     return Poll::Ready(Persistence::Close);
                 }
@@ -725,7 +726,7 @@ impl Body for OutgoingBody {
             }
         };
         if let Some(Ok(frame)) = &frame {
-            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let bytes = data_length(frame);
             if let Some(access) = &mut this.access {
                 access.add_bytes(bytes);
             }

@@ -71,7 +71,7 @@ pub(crate) async fn serve<L, F>(
         claim,
         ..
     } = connection;
-    // the claim is written before the first byte of the response; hyper writes SETTINGS before it reads
+    // the claim must be written before the first byte to the client, and hyper writes SETTINGS before it reads
     if let Some(Err(error)) = claim.map(Claim::write) {
         log::warn!("{error}; the connection from {} is closed", endpoints.peer);
         return;
@@ -83,7 +83,7 @@ pub(crate) async fn serve<L, F>(
         Deadlines::new(ReadState::Nothing, accepted, accepted, &shared.limits()),
     );
     let _registration = register(&conn);
-    // keeps the connection from being taken for one between two requests
+    // held to the end, because an HTTP/2 connection is never at a request boundary
     let _in_flight = InFlight::new(&conn, WakeOnDrop::Nothing);
     let limits = shared.limits();
     let state = Arc::new(Http2State {
@@ -145,6 +145,7 @@ enum Closing {
     Immediate,
 }
 
+/// A phase of a connection. Each has a deadline in [`State`].
 enum Http2Phase {
     /// Streams are open.
     Busy,
@@ -228,8 +229,8 @@ impl<H> Http2Driver<'_, H> {
         self.restart_deadline();
     }
 
-    /// Restarts the deadline of the phase. It occupies the deadline of responses in [`Deadlines`], because only streams have
-    /// responses.
+    /// Restarts the deadline of the phase. It uses the deadline for responses in [`Deadlines`], which is free here because
+    /// each stream has deadlines of its own.
     fn restart_deadline(&self) {
         let phase = &self.phase;
         let conn = &self.state.connection;
