@@ -83,7 +83,7 @@ fn memory_held_for_stalled_http_2_clients_stays_within_the_budget() {
     const BUDGET_KIB: u64 = 8 << 10;
     /// The buffers of the handlers: 8 KiB for each stream, which itself takes 8 KiB from the budget.
     const HANDLERS_KIB: u64 = BUDGET_KIB;
-    /// Memory of a connection that is not counted: its four guaranteed streams, its guaranteed piece, and responses 503.
+    /// Uncounted memory of a connection: four guaranteed streams, a guaranteed piece, and responses 503.
     const CONNECTION_KIB: u64 = 512;
     let process = with_memory(Launch::playground(), "8MiB");
     let before = process.proc().rss_kib();

@@ -358,7 +358,7 @@ pub(crate) enum ResponseBody {
     Empty,
     /// A whole body. It is sent with the head in one write.
     Full(Bytes),
-    /// A body that is produced while it is sent: with `Content-Length` if its size hint is exact, and otherwise chunked.
+    /// A body that is produced while it is sent. It has `Content-Length` if its size hint is exact, or else is chunked.
     Stream(Pin<Box<dyn BoundedBody>>),
 }
 
@@ -374,7 +374,7 @@ pub(crate) trait BoundedBody: Body<Data = Bytes, Error = BoxError> + Send {
 }
 
 impl ResponseBody {
-    /// Polls the next frame, which has at most `max_length` bytes if the body is produced while it is sent.
+    /// Polls the next frame. A body that is produced while it is sent makes it at most `max_length` bytes long.
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,

@@ -2,7 +2,7 @@
 //! handler did not read.
 //!
 //! The response 101 is sent only after the whole request was read (RFC 9110, section 7.8), because bytes that follow an
-//! unfinished request belong to its body and not to the new protocol. A client that sent `Expect: 100-continue` receives
+//! unfinished request belong to its body and not to the new protocol. A client that sent `Expect: 100-continue` gets
 //! the 100 first, as that section requires.
 
 use std::any::Any;

@@ -1,9 +1,9 @@
 //! Detects HTTP/2 clients that send many frames without effect.
 //!
 //! The server acknowledges each PING and SETTINGS (CVE-2019-9512, CVE-2019-9515), processes each PRIORITY
-//! (CVE-2019-9513), and skips frames of unknown types (RFC 9113, section 5.5). Each costs little, but a connection that
-//! sends hardly anything else only costs. h2 itself limits requests with their frames, and streams that are reset before
-//! they are accepted. [`h2`](super::h2) limits streams that are reset later.
+//! (CVE-2019-9513), and skips frames of unknown types (RFC 9113, section 5.5). Such a frame costs little, but a client
+//! that sends hardly anything else is an attack on the server's time. The crate h2 limits the frames of requests, and
+//! the streams that are reset before they are accepted. [`super::h2`] limits the streams that are reset later.
 
 use super::clock::{now, Millis};
 

@@ -229,8 +229,8 @@ impl<H> Http2Driver<'_, H> {
         self.restart_deadline();
     }
 
-    /// Restarts the deadline of the phase. It uses the deadline for responses in [`Deadlines`], which is free here because
-    /// each stream has deadlines of its own.
+    /// Restarts the deadline of the phase. It uses the deadline for responses in [`Deadlines`], which is free here: each
+    /// stream has deadlines of its own.
     fn restart_deadline(&self) {
         let phase = &self.phase;
         let conn = &self.state.connection;

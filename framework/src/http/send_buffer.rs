@@ -34,7 +34,7 @@ pub(crate) struct SendBuffer {
     pub(super) memory: Arc<Memory>,
     shares: Shares,
     /// A lock and not an atomic. A stream must not add its bytes before it has taken them from the process: other
-    /// streams would find the buffer full, begin to wait, need to be woken when the attempt fails, and then wake others.
+    /// streams would find the buffer full, wait, be woken when the attempt fails, and then wake others in turn.
     used: Mutex<usize>,
     /// Open streams that are counted.
     streams: AtomicUsize,

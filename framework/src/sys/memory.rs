@@ -1,10 +1,9 @@
-//! Determines the memory that this process may use: the least of the limits of its cgroup, of the cgroups above it, and
-//! of the machine.
+//! Determines the memory that this process may use from the limits of its cgroups and of the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the least of these limits in bytes, or `None` if none can be read.
+/// Returns the least limit in bytes, or `None` if no limit can be read.
 pub(crate) fn available() -> Option<u64> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let cgroup_limits = limit_files(&cgroups)
@@ -14,11 +13,11 @@ pub(crate) fn available() -> Option<u64> {
     cgroup_limits.chain(machine_total(&machine)).min()
 }
 
-/// Returns the files that may contain a limit, from the lines of /proc/self/cgroup: `ID:CONTROLLERS:PATH`, or `0::PATH` in
-/// version 2.
+/// Returns the files that may contain a limit.
 ///
-/// In a container the paths may be those of the host. Such files do not exist and are skipped later, but the root of the
-/// mount exists and has the container's limit.
+/// The lines of /proc/self/cgroup are `ID:CONTROLLERS:PATH`, or `0::PATH` in version 2. In a container the paths may be
+/// those of the host. Such files do not exist and are skipped later, but the root of the mount exists and has the
+/// container's limit.
 fn limit_files(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {
@@ -42,7 +41,8 @@ fn limit_files(cgroups: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Parses a number of bytes. The text `max` means no limit. Version 1 writes "no limit" as a number that is larger than any machine.
+/// Parses a number of bytes. The text `max` means no limit. Version 1 has no such text: without a limit it writes a
+/// number that is larger than the memory of any machine.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
