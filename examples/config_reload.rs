@@ -1,5 +1,6 @@
-//! Settings that change while it serves: `cargo run --example config_reload`, write `[app] greeting = "Hi"` (in two lines)
-//! into `slackwater.toml`, and `kill -HUP` it. A mistake in the file is told with its line, and changes nothing.
+//! Reloading settings: run `cargo run --example config_reload`, write `[app]` and `greeting = "Hi"` (two lines) into
+//! `slackwater.toml`, and send SIGHUP to the process. If the file has an error, the log names the line, and the
+//! application keeps its settings.
 
 use slackwater::prelude::*;
 
@@ -23,7 +24,7 @@ async fn greet(name: String, State(greeting): State<String>) -> String {
     format!("{greeting}, {name}!\n")
 }
 
-/// Called at the start and for each reload, with the settings of then.
+/// Builds the application at the start and at each reload, with the settings of that moment.
 #[slackwater::main]
 async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<String>> {
     log::info!(
@@ -31,12 +32,12 @@ async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<String>
         setup.generation(),
         settings.greeting
     );
-    let polite = !settings.greeting.is_empty();
+    let has_greeting = !settings.greeting.is_empty();
     let mut app = App::with_state(settings.greeting);
     app.mount("/", routes![greet]);
-    // what must hold before it goes live; else the generation before serves on
+    // if this fails, the reload is refused and the previous generation continues to serve
     app.on_ready(move || async move {
-        if polite {
+        if has_greeting {
             Ok(())
         } else {
             Err("the greeting is empty".into())

@@ -1,4 +1,4 @@
-//! A form and a cookie: `cargo run --example forms`, then open <http://localhost:8080>.
+//! A form and a cookie: run `cargo run --example forms`, then open <http://localhost:8080>.
 
 use serde::Deserialize;
 use slackwater::prelude::*;
@@ -42,7 +42,7 @@ async fn logout(mut cookies: Cookies) -> (Cookies, Redirect<&'static str>) {
     (cookies, Redirect::see_other("/"))
 }
 
-/// What a visitor wrote is text, whatever it looks like.
+/// Escapes a visitor's input for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -1,6 +1,6 @@
-//! A shutdown that cuts nothing: `cargo run --example graceful_shutdown -- --set shutdown.grace=20s` (a debug build waits less
-//! than a second unless it is told to), `curl localhost:8080/slow` and Ctrl-C at once. The answer still comes, the background
-//! task ends, and then the process does; `[shutdown]` says how long each may take.
+//! A graceful shutdown: run `cargo run --example graceful_shutdown -- --set shutdown.grace=20s` (the default of a debug build
+//! is less than a second), then `curl localhost:8080/slow`, and press Ctrl-C immediately. The process sends the answer, waits
+//! for the background task, and exits. The settings in `[shutdown]` limit these waits.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use async_std::future::timeout;
 use async_std::task::sleep;
 use slackwater::prelude::*;
 
-/// It finishes: nothing has to be done for that.
+/// Finishes during the shutdown without further code.
 #[get("/slow")]
 async fn slow() -> &'static str {
     sleep(Duration::from_secs(2)).await;
     "done\n"
 }
 
-/// It would go on for ever, and so listens for the end.
+/// Would run forever, and therefore waits for the shutdown.
 #[get("/wait")]
 async fn wait(draining: Draining) -> &'static str {
     draining.wait().await;
@@ -27,12 +27,12 @@ async fn app() -> slackwater::Result<App> {
     let mut app = App::new();
     app.mount("/", routes![slow, wait]);
     app.task("sweeper", |stop| async move {
-        // a turn each minute, until it is told to stop
+        // runs once a minute until the shutdown
         while timeout(Duration::from_secs(60), stop.wait()).await.is_err() {
             log::info!("swept");
         }
-        log::info!("the sweeper has put its broom away");
+        log::info!("the sweeper has stopped");
     });
-    app.on_drain(|| async { log::info!("no new requests come") });
+    app.on_drain(|| async { log::info!("the server accepts no new requests") });
     Ok(app)
 }

@@ -1,4 +1,4 @@
-//! The smallest application: `cargo run --example hello`, then `curl localhost:8080`.
+//! The smallest application: run `cargo run --example hello`, then `curl localhost:8080`.
 
 use slackwater::prelude::*;
 

@@ -1,1 +1,1 @@
-//! One file an example: run one with `cargo run --example NAME`.
+//! Each file is an example. Run it with `cargo run --example NAME`.

@@ -1,6 +1,6 @@
-//! Everything at once: what benchmarks and trials run, and where each capability can be seen at work.
+//! An application with all kinds of routes, for benchmarks and tests.
 //!
-//! `cargo run --example playground`, then change `[app] greeting` in `slackwater.toml` and send it a SIGHUP.
+//! Run `cargo run --example playground`, then change `[app] greeting` in `slackwater.toml` and send SIGHUP.
 
 use std::pin::Pin;
 use std::str::FromStr;
@@ -26,17 +26,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[serde(default)]
 struct Settings {
     greeting: String,
-    /// How long a start takes: `"500ms"`.
+    /// The duration of a start: `"500ms"`.
     start_delay: String,
-    /// `true`, or what it fails with.
+    /// Makes the start fail: `true`, or the error message.
     fail_start: Fail,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
 enum Fail {
-    Whether(bool),
-    With(String),
+    Flag(bool),
+    Message(String),
 }
 
 impl Default for Settings {
@@ -44,15 +44,15 @@ impl Default for Settings {
         Settings {
             greeting: "Hello".into(),
             start_delay: "0s".into(),
-            fail_start: Fail::Whether(false),
+            fail_start: Fail::Flag(false),
         }
     }
 }
 
-/// What handlers know. tide clones it for each request: so it is one pointer.
-type Playground = Arc<Shown>;
+/// The state of the handlers: an `Arc`, because tide clones the state for each request.
+type Playground = Arc<Content>;
 
-struct Shown {
+struct Content {
     greeting: String,
     generation: u64,
     build: String,
@@ -69,11 +69,11 @@ async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Playgro
     )
     .await;
     match settings.fail_start {
-        Fail::Whether(false) => {}
-        Fail::Whether(true) => return Err("fail_start is set".into()),
-        Fail::With(message) => return Err(message.into()),
+        Fail::Flag(false) => {}
+        Fail::Flag(true) => return Err("fail_start is set".into()),
+        Fail::Message(message) => return Err(message.into()),
     }
-    let mut app = App::with_state(Arc::new(Shown {
+    let mut app = App::with_state(Arc::new(Content {
         greeting: settings.greeting,
         generation: setup.generation(),
         build: std::env::var("PLAYGROUND_BUILD").unwrap_or_else(|_| "unnamed".into()),
@@ -97,11 +97,11 @@ fn routes(app: &mut App<Playground>) {
     app.at("/stream/:n").get(stream);
     app.at("/events").get(sse::endpoint(events));
     app.at("/ws").get(ws::endpoint(echo_messages));
-    app.at("/panic").get(fall_over);
+    app.at("/panic").get(always_panics);
 }
 
 async fn generation(request: Request) -> tide::Result<Body> {
-    let Shown {
+    let Content {
         greeting,
         generation,
         build,
@@ -126,18 +126,18 @@ async fn slow(request: Request) -> tide::Result<&'static str> {
     Ok("slept")
 }
 
-/// Sends the body back while it comes.
+/// Streams the body back.
 async fn echo(mut request: Request) -> tide::Result<Body> {
     Ok(request.take_body())
 }
 
-/// Counts the body's bytes and keeps none of them.
+/// Counts the bytes of the body and discards them.
 async fn upload(request: Request) -> tide::Result<String> {
     let bytes = io::copy(request, io::sink()).await?;
     Ok(bytes.to_string())
 }
 
-/// So many bytes, made as they are sent.
+/// Answers with `n` bytes, generated while they are sent.
 async fn bytes(request: Request) -> tide::Result<Body> {
     let n = parameter(&request, "n")?;
     Ok(Body::from_reader(
@@ -154,7 +154,7 @@ async fn stream(request: Request) -> tide::Result<Body> {
     Ok(Body::from_reader(BufReader::new(ticking), None))
 }
 
-/// A body that comes in pieces, one with each tick.
+/// A body that is sent in chunks, one at each tick.
 struct Ticking {
     tick: Interval,
     left: usize,
@@ -175,7 +175,7 @@ impl Read for Ticking {
     }
 }
 
-/// Server-sent events, one a second, until the client goes or the generation finishes.
+/// Sends an event each second until the client disconnects or the generation ends.
 async fn events(_: Request, events: Events) -> slackwater::Result<()> {
     for n in 0_u64.. {
         events.send(Event::data(n.to_string()).name("tick")).await?;
@@ -184,7 +184,7 @@ async fn events(_: Request, events: Events) -> slackwater::Result<()> {
     Ok(())
 }
 
-/// A WebSocket that sends back what it is sent.
+/// Echoes the messages of a WebSocket.
 async fn echo_messages(_: Request, mut socket: WebSocket) -> slackwater::Result<()> {
     while let Some(message) = socket.recv().await {
         socket.send(message).await?;
@@ -192,11 +192,11 @@ async fn echo_messages(_: Request, mut socket: WebSocket) -> slackwater::Result<
     Ok(())
 }
 
-async fn fall_over(_: Request) -> tide::Result {
-    panic!("as asked");
+async fn always_panics(_: Request) -> tide::Result {
+    panic!("requested by the client");
 }
 
-/// A segment of the path as a number; 400 if it is none.
+/// Parses a path parameter as a number; answers 400 if it is not a number.
 fn parameter<N: FromStr>(request: &Request, name: &str) -> tide::Result<N> {
     let text = request.param(name)?;
     text.parse().map_err(|_| {

@@ -1,6 +1,6 @@
-//! A socket that somebody else holds: `systemfd --no-pid -s http::8080 -- cargo run --example socket_activation`, or
-//! `systemd-socket-activate -l 8080 target/debug/examples/socket_activation`. The first request starts it, and while it is
-//! away, connections wait. Nothing here says so: an inherited socket is served in place of `listen`.
+//! Socket activation: `systemfd --no-pid -s http::8080 -- cargo run --example socket_activation`, or `systemd-socket-activate
+//! -l 8080 target/debug/examples/socket_activation`. With the second, the first connection starts the program. While the
+//! program is stopped, connections wait in the socket's queue. It needs no code: an inherited socket replaces `listen`.
 
 use slackwater::prelude::*;
 

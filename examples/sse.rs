@@ -1,5 +1,5 @@
-//! Server-sent events: `cargo run --example sse`, then `curl -N localhost:8080/clock`. A reload or a stop ends the stream in
-//! the orderly way, and clients come back.
+//! Server-sent events: run `cargo run --example sse`, then `curl -N localhost:8080/clock`. A reload or a shutdown ends the
+//! stream properly, and clients reconnect.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! State: what handlers share. `cargo run --example state`, then `curl localhost:8080/visits` a few times.
+//! State that handlers share: run `cargo run --example state`, then `curl localhost:8080/visits` a few times.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use slackwater::prelude::*;
 
-/// One pointer: the state is cloned for each request.
+/// An `Arc`, because the state is cloned for each request.
 #[derive(Clone, Default)]
 struct Visits(Arc<AtomicU64>);
 
@@ -17,7 +17,7 @@ async fn visits(State(visits): State<Visits>) -> String {
 
 #[slackwater::main]
 async fn app(_: (), setup: Setup) -> slackwater::Result<App<Visits>> {
-    // the next generation finds it again: a reload forgets no visit
+    // a reload reuses this value, so the counter continues
     let visits = setup
         .reuse("visits", (), |()| async {
             Ok::<_, Infallible>(Visits::default())

@@ -1,4 +1,5 @@
-//! An application and its tests: `cargo test --example testing`. They ask it in this process, without a socket.
+//! An application and its tests: `cargo test --example testing`. The tests run the application in their process, without a
+//! socket.
 
 use slackwater::prelude::*;
 
@@ -25,7 +26,7 @@ mod tests {
     use slackwater::testing;
 
     #[slackwater::test]
-    async fn it_greets_as_it_is_set_to() -> slackwater::Result<()> {
+    async fn a_reload_changes_the_greeting() -> slackwater::Result<()> {
         let client = testing::client(app)
             .set("app.greeting", "Hi")
             .start()
@@ -43,9 +44,9 @@ mod tests {
         Ok(())
     }
 
-    /// A route is a function as well.
+    /// Calls the route directly: a route remains an ordinary function.
     #[slackwater::test]
-    async fn a_route_is_called() {
+    async fn a_route_can_be_called_as_a_function() {
         assert_eq!(greet("Ann".into(), State("Hey".into())).await, "Hey, Ann!");
     }
 }

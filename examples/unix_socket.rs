@@ -1,5 +1,5 @@
-//! A Unix socket as the default, and a `main` of one's own: `cargo run --example unix_socket`, then
-//! `curl --unix-socket /tmp/slackwater-example.sock http://localhost/`. `--set listen=127.0.0.1:8080` still wins.
+//! A Unix socket as the default address, and a custom `main`: run `cargo run --example unix_socket`, then
+//! `curl --unix-socket /tmp/slackwater-example.sock http://localhost/`. `--set listen=127.0.0.1:8080` overrides the default.
 
 use std::process::ExitCode;
 

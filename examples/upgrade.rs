@@ -1,5 +1,6 @@
-//! New code without a failed request: `cargo run --example upgrade`, change what `version` answers, `cargo build --example
-//! upgrade`, and `kill -USR2` it. The new process takes over sockets and connections; if it cannot start, nothing changes.
+//! Upgrading without a failed request: run `cargo run --example upgrade`, change the answer of `version`, run `cargo build
+//! --example upgrade`, and send SIGUSR2 to the process. The new process takes over sockets and connections. If it cannot
+//! start, the old process continues to serve.
 
 use slackwater::prelude::*;
 
@@ -10,10 +11,10 @@ async fn version() -> String {
 
 #[slackwater::main]
 async fn app(_: (), setup: Setup) -> slackwater::Result<App> {
-    log::info!("built because of: {:?}", setup.reason());
+    log::info!("reason for this build: {:?}", setup.reason());
     let mut app = App::new();
     app.mount("/", routes![version]);
-    // an upgrade is refused where this fails: the old process serves on
+    // if this fails, the upgrade is refused and the old process continues to serve
     app.on_ready(|| async { Ok(()) });
     Ok(app)
 }

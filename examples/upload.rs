@@ -1,4 +1,4 @@
-//! An upload of any length, piece by piece into a file: `cargo run --example upload`, then
+//! An upload of any length, streamed into a file: run `cargo run --example upload`, then
 //! `curl -T some.iso localhost:8080/files/some.iso` and `curl localhost:8080/files/some.iso`.
 
 use async_std::{fs, io};
@@ -9,12 +9,12 @@ use slackwater::{Body, BodyLimit, Rejection};
 struct Dir(String);
 
 impl Dir {
-    /// Where a file of this name is. A name that leads elsewhere is none.
+    /// Returns the path of a file. Rejects names that lead out of the directory.
     fn path(&self, name: &str) -> Result<String, Rejection> {
         match name {
-            "" | "." | ".." => Err(Rejection::not_found("this is no name of a file")),
+            "" | "." | ".." => Err(Rejection::not_found("this is not a valid file name")),
             _ if name.contains(['/', '\0']) => {
-                Err(Rejection::not_found("this is no name of a file"))
+                Err(Rejection::not_found("this is not a valid file name"))
             }
             _ => Ok(format!("{}/{name}", self.0)),
         }

@@ -1,5 +1,5 @@
-//! A WebSocket that sends back what it is sent: `cargo run --example websocket`, then open <http://localhost:8080>. When the
-//! process leaves, the socket is closed with 1012, "service restart", and a client knows that it may come back.
+//! A WebSocket that echoes messages: run `cargo run --example websocket`, then open <http://localhost:8080>. When the process
+//! drains, it closes the socket with code 1012 ("service restart"), so that the client reconnects.
 
 use slackwater::prelude::*;
 use slackwater::ws::Upgrade;

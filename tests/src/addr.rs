@@ -1,15 +1,15 @@
-//! Where a server listens, as a client needs it.
+//! The address of a server, TCP or Unix.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Where a server listens.
+/// An address to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addr {
     /// A TCP address.
     Tcp(SocketAddr),
-    /// A Unix socket's path.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 

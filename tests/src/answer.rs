@@ -1,39 +1,39 @@
-//! An HTTP/1 answer as it came over the wire.
+//! An HTTP/1 answer as it was received.
 
 use crate::tally::Failure;
 
-/// An answer: its head, and of its body what has been read.
+/// An answer: its head, and the part of its body that was read so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// `HTTP/1.1` or `HTTP/1.0`.
     pub version: String,
-    /// The three digits.
+    /// The status code.
     pub status: u16,
-    /// Names as they were written, in their order.
+    /// Headers in the order received. Names keep their case.
     pub headers: Vec<(String, String)>,
-    /// Without the framing of chunks.
+    /// The body without chunk framing.
     pub body: Vec<u8>,
 }
 
-/// How the end of a body is found.
+/// The delimiter of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none.
+    /// No body.
     Empty,
-    /// So many bytes.
+    /// A length in bytes.
     Length(usize),
-    /// Chunks until the empty one.
+    /// Chunks up to the empty one.
     Chunked,
-    /// All until the connection ends.
+    /// The end of the connection.
     UntilClose,
 }
 
 impl Answer {
-    /// Reads a head, without the empty line that ends it.
+    /// Parses a head, without the empty line that ends it.
     ///
     /// # Errors
     ///
-    /// [`Failure::Malformed`] where it is none.
+    /// [`Failure::Malformed`] if the bytes are not an HTTP/1 head.
     pub fn parse(head: &[u8]) -> Result<Self, Failure> {
         let text = std::str::from_utf8(head).map_err(|_| Failure::Malformed)?;
         let mut lines = text.split("\r\n");
@@ -59,7 +59,7 @@ impl Answer {
         })
     }
 
-    /// The first value of a header, by its name in any case.
+    /// Returns the first value of a header. The case of `name` does not matter.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -68,19 +68,19 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as text.
+    /// Returns the body as text; invalid UTF-8 is replaced.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; null where it is none.
+    /// Parses the body as JSON; returns null if it is not JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether the server announced that it closes the connection after this answer.
+    /// Returns true if the server announced that it closes the connection after this answer.
     #[must_use]
     pub fn closes(&self) -> bool {
         match self.header("connection") {
@@ -90,17 +90,17 @@ impl Answer {
         }
     }
 
-    /// Whether the status is of the 2xx kind.
+    /// Returns true if the status is 2xx.
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// How its body is delimited, for an answer to anything but HEAD.
+    /// Returns the delimiter of the body. Do not call this for an answer to HEAD.
     ///
     /// # Errors
     ///
-    /// [`Failure::Malformed`] for a length that is no number, or both a length and chunks.
+    /// [`Failure::Malformed`] if the length is not a number, or if both a length and chunked encoding are given.
     pub fn framing(&self) -> Result<Framing, Failure> {
         let chunked = self
             .header("transfer-encoding")
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_with_its_framing() {
+    fn a_head_is_parsed_with_its_framing() {
         let answer =
             Answer::parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: Close").unwrap();
         assert_eq!(
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_malformed() {
+    fn bytes_that_are_not_a_head_are_malformed() {
         for head in [
             &b"HTP/1.1 200 OK"[..],
             b"HTTP/1.1 abc",

@@ -1,4 +1,4 @@
-//! Balancers of others, as Debian packages them, in front of programs under test: HAProxy and nginx.
+//! HAProxy and nginx, as Debian packages them, in front of the programs under test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::conn::Conn;
 use crate::dir::Dir;
 use crate::wait;
 
-/// How long one may take to begin, and to end.
+/// The longest time in which a balancer starts or stops.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A balancer that runs, in a directory of its own.
+/// A running balancer in its own directory.
 #[derive(Debug)]
 pub struct Balancer {
     child: Child,
@@ -23,21 +23,21 @@ pub struct Balancer {
     addr: Addr,
 }
 
-/// Which one.
+/// The balancer program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// With [`Checks`] of its own: a server that is not ready is asked for nothing.
+    /// Runs health checks, see [`Checks`], and sends no request to a server that is not ready.
     HaProxy,
-    /// Without: a server that refuses is passed over for a moment.
+    /// Runs no health checks. After a refused connection it skips that server for a second.
     Nginx,
 }
 
-/// How often `HaProxy` asks a server whether it is ready, over a connection that it opens for that.
+/// The interval of HAProxy's health checks. Each check opens a connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
-    /// Often enough to notice one that is about to stop.
+    /// Every 100 ms, so that HAProxy notices a server that is about to stop.
     Often,
-    /// When it begins.
+    /// Once, at the start.
     Once,
 }
 
@@ -49,11 +49,11 @@ impl Kind {
         }
     }
 
-    /// Where it is installed.
+    /// Returns the path of the installed program.
     ///
     /// # Errors
     ///
-    /// When it is not.
+    /// Returns the missing Debian package if it is not installed.
     pub fn installed(self) -> Result<PathBuf, String> {
         let (path, package) = self.program();
         let missing = || format!("{path} is missing: apt-get install {package}");
@@ -65,11 +65,11 @@ impl Kind {
 }
 
 impl Balancer {
-    /// Starts one that listens at `addr` and asks `servers` in turn, over connections that it keeps.
+    /// Starts a balancer that listens on `addr` and forwards to `servers` in turn over kept-alive connections.
     ///
     /// # Panics
     ///
-    /// When it does not begin to listen.
+    /// Panics if the balancer does not answer in time.
     #[must_use]
     pub fn start(kind: Kind, addr: &Addr, servers: &[Addr], checks: Checks) -> Self {
         let dir = Dir::new();
@@ -103,23 +103,27 @@ impl Balancer {
             dir,
             addr: addr.clone(),
         };
-        let asked = || Conn::open(addr).and_then(|mut conn| conn.ask("/pid")).ok();
-        let answers = wait::maybe(PATIENCE, || asked().filter(|answer| answer.status == 200));
+        let fetch = || {
+            Conn::open(addr)
+                .and_then(|mut conn| conn.fetch("/pid"))
+                .ok()
+        };
+        let answers = wait::maybe(PATIENCE, || fetch().filter(|answer| answer.status == 200));
         assert!(
             answers.is_some(),
-            "the balancer does not answer:\n{}",
+            "the balancer does not answer; its output:\n{}",
             balancer.output()
         );
         balancer
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     #[must_use]
     pub fn addr(&self) -> &Addr {
         &self.addr
     }
 
-    /// What it has written.
+    /// Returns its output so far.
     #[must_use]
     pub fn output(&self) -> String {
         self.dir.read("output") + &self.dir.read("error.log")
@@ -128,7 +132,7 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        // nginx ends its worker when it is told to stop, not when it is killed
+        // nginx stops its worker on SIGTERM, but a SIGKILL of the master leaves the worker running
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM);
         }

@@ -1,4 +1,4 @@
-//! A real browser: Chromium without a window, driven over WebDriver (<https://www.w3.org/TR/webdriver2/>).
+//! A real browser: headless Chromium, controlled over WebDriver (<https://www.w3.org/TR/webdriver2/>).
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -12,10 +12,10 @@ use crate::dir::Dir;
 use crate::tools;
 use crate::wait;
 
-/// How long a browser may take to start, on a machine that is busy with other tests.
+/// The longest time in which a browser starts on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(60);
 
-/// What it is started with: without a window, without what it would ask the network for.
+/// Chromium's flags: no window, no background network traffic.
 const FLAGS: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -27,7 +27,7 @@ const FLAGS: [&str; 8] = [
     "--disable-sync",
 ];
 
-/// A browser with one page; ended in `Drop`.
+/// A browser with one page. `Drop` ends it.
 #[derive(Debug)]
 pub struct Browser {
     driver: Child,
@@ -37,15 +37,15 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts it.
+    /// Starts the browser.
     ///
     /// # Errors
     ///
-    /// When Debian's packages chromium and chromium-driver are not installed.
+    /// Returns the missing package if Debian's chromium or chromium-driver is not installed.
     ///
     /// # Panics
     ///
-    /// When it is installed and does not start.
+    /// Panics if the browser is installed and does not start.
     pub fn start() -> Result<Self, String> {
         let (chromium, driver) = tools::chromium()?;
         let profile = Dir::new();
@@ -57,9 +57,10 @@ impl Browser {
             .stdout(output)
             .stderr(Stdio::null());
         let driver = command.spawn().expect("chromedriver starts");
-        let port = wait::until(START, "chromedriver says its port", || {
-            let said = profile.read("output");
-            said.rsplit_once("on port ")?
+        let port = wait::until(START, "chromedriver prints its port", || {
+            let output = profile.read("output");
+            output
+                .rsplit_once("on port ")?
                 .1
                 .split_once('.')?
                 .0
@@ -74,14 +75,14 @@ impl Browser {
             profile.path().join("user").display()
         ));
         let options = json!({ "binary": chromium, "args": args });
-        let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options } } });
+        let capabilities = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options } } });
         let mut browser = Browser {
             driver,
             addr,
             session: String::new(),
             _profile: profile,
         };
-        let session = browser.command("POST", "/session", &wanted);
+        let session = browser.command("POST", "/session", &capabilities);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
         Ok(browser)
     }
@@ -91,7 +92,7 @@ impl Browser {
         self.command("POST", &self.path("url"), &json!({ "url": url }));
     }
 
-    /// Runs a function's body in the page; gives what it returns, or null if the page is about to be another.
+    /// Runs the body of a function in the page. Returns its result, or null if the page is being replaced.
     #[must_use]
     pub fn run(&self, script: &str) -> Value {
         self.try_command(
@@ -102,16 +103,16 @@ impl Browser {
         .unwrap_or_default()
     }
 
-    /// Waits until `script` gives `true` in the page.
+    /// Waits until `script` returns `true` in the page.
     ///
     /// # Panics
     ///
-    /// When it does not within `within`.
+    /// Panics if that takes longer than `within`.
     pub fn until(&self, within: Duration, script: &str) {
         let page = "return document.documentElement.outerHTML";
         wait::maybe(within, || (self.run(script) == true).then_some(())).unwrap_or_else(|| {
             panic!(
-                "within {within:?}: {script}: did not happen; the page:\n{}",
+                "{script} did not return true within {within:?}; the page:\n{}",
                 self.run(page)
             )
         });
@@ -147,7 +148,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // this ends the browser; the driver is its parent and would leave it behind
+        // the end of the session ends the browser; killing the driver alone would leave it running
         let _ = self.try_command("DELETE", &format!("/session/{}", self.session), &json!({}));
         let _ = self.driver.kill();
         let _ = self.driver.wait();

@@ -1,4 +1,4 @@
-//! One client connection, byte by byte: what is sent in which pieces, what comes back, how it ends.
+//! A client connection: sends bytes in chosen pieces, reads answers, reports how the connection ended.
 
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -14,23 +14,23 @@ use crate::addr::Addr;
 use crate::answer::{Answer, Framing};
 use crate::tally::Failure;
 
-/// How long a client waits for anything unless told otherwise.
+/// The default timeout of a client for each wait.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What became of a connection.
+/// The state of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Open, and nothing to read.
-    KeptOpen,
-    /// Ended in the orderly way.
+pub enum SocketState {
+    /// Open, with nothing to read.
+    Open,
+    /// Closed by the server with a FIN.
     Closed,
-    /// Reset.
+    /// Reset by the server.
     Reset,
-    /// Open, with bytes that nobody had asked for.
+    /// Open, with bytes received that belong to no request.
     Sent(Vec<u8>),
 }
 
-/// A connection as a client has it.
+/// A client's side of a connection.
 #[derive(Debug)]
 pub struct Conn {
     fd: OwnedFd,
@@ -39,20 +39,20 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Connects, with [`PATIENCE`].
+    /// Connects with the timeout [`PATIENCE`].
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// Returns the kind of failure.
     pub fn open(addr: &Addr) -> Result<Self, Failure> {
         Conn::open_patient(addr, PATIENCE)
     }
 
-    /// Connects; every later wait ends after `patience`.
+    /// Connects with the timeout `patience`, which also limits every later wait.
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// Returns the kind of failure.
     pub fn open_patient(addr: &Addr, patience: Duration) -> Result<Self, Failure> {
         let fd: OwnedFd = match addr {
             Addr::Tcp(addr) => TcpStream::connect_timeout(addr, patience).and_then(|stream| {
@@ -77,11 +77,11 @@ impl Conn {
         set_socket_timeout(&self.fd, Timeout::Send, Some(wait)).map_err(failure)
     }
 
-    /// A second handle on the same connection, to send on while this one receives.
+    /// Returns a second handle on the connection, so that a second thread can receive while the first sends.
     ///
     /// # Errors
     ///
-    /// When there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> Result<Self, Failure> {
         let fd = self
             .fd
@@ -94,11 +94,11 @@ impl Conn {
         })
     }
 
-    /// Sends all of it.
+    /// Sends all bytes.
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// Returns the kind of failure.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         let mut rest = bytes.as_ref();
         while !rest.is_empty() {
@@ -111,11 +111,11 @@ impl Conn {
         Ok(())
     }
 
-    /// Sends it in pieces of `size` bytes, a segment each, with `pause` between them.
+    /// Sends the bytes in pieces of `size`, one segment for each, with `pause` between them.
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// Returns the kind of failure.
     pub fn send_in_pieces(
         &mut self,
         bytes: &[u8],
@@ -133,7 +133,7 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// Returns the kind of failure.
     pub fn get(&mut self, path: &str) -> Result<(), Failure> {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
@@ -142,26 +142,26 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Why there was none.
-    pub fn ask(&mut self, path: &str) -> Result<Answer, Failure> {
+    /// Returns the kind of failure if there is no answer.
+    pub fn fetch(&mut self, path: &str) -> Result<Answer, Failure> {
         self.get(path)?;
         self.answer()
     }
 
-    /// Says that nothing more will be sent, and goes on receiving.
+    /// Closes the sending side. Receiving remains possible.
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// Returns the kind of failure.
     pub fn half_close(&mut self) -> Result<(), Failure> {
         shutdown(&self.fd, Shutdown::Write).map_err(failure)
     }
 
-    /// Reads one whole answer. Answers of the 1xx kind are answers too.
+    /// Reads one whole answer. A 1xx answer counts as an answer.
     ///
     /// # Errors
     ///
-    /// Why there was none, or not all of it.
+    /// Returns the kind of failure if the answer is missing or incomplete.
     pub fn answer(&mut self) -> Result<Answer, Failure> {
         let mut answer = self.head()?;
         self.body(&mut answer)?;
@@ -172,7 +172,7 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Why there was none, or not all of it.
+    /// Returns the kind of failure if the answer is missing or incomplete.
     pub fn head(&mut self) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.patience;
         let end = self.find(b"\r\n\r\n", deadline)?;
@@ -181,11 +181,11 @@ impl Conn {
         Ok(answer)
     }
 
-    /// Reads the body that belongs to a head, into it: after an error it holds what has come.
+    /// Reads the body of an answer into it. After an error `answer` holds the bytes received so far.
     ///
     /// # Errors
     ///
-    /// Why it is not all there.
+    /// Returns the kind of failure if it is incomplete.
     pub fn body(&mut self, answer: &mut Answer) -> Result<(), Failure> {
         match answer.framing()? {
             Framing::Empty => Ok(()),
@@ -207,11 +207,11 @@ impl Conn {
         }
     }
 
-    /// Reads so many bytes and keeps none of them.
+    /// Reads and discards `length` bytes.
     ///
     /// # Errors
     ///
-    /// Why they did not all come.
+    /// Returns the kind of failure if fewer bytes were received.
     pub fn discard(&mut self, length: u64) -> Result<(), Failure> {
         let mut missing = length;
         loop {
@@ -227,11 +227,11 @@ impl Conn {
         }
     }
 
-    /// Reads one chunk of a chunked body; `None` after the last.
+    /// Reads one chunk of a chunked body; returns `None` at the last, empty chunk.
     ///
     /// # Errors
     ///
-    /// Why it is not all there.
+    /// Returns the kind of failure if it is incomplete.
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let end = self
             .find(b"\r\n", Instant::now() + self.patience)
@@ -250,48 +250,48 @@ impl Conn {
         }
     }
 
-    /// Ends the connection without ceremony: the other side finds it reset. On a Unix socket it is closed.
+    /// Resets the connection (RST). A Unix socket is closed instead.
     ///
     /// # Panics
     ///
-    /// When the system does not have it.
+    /// Panics if the socket option is refused.
     pub fn reset(self) {
         set_socket_linger(&self.fd, Some(Duration::ZERO)).expect("a socket that does not linger");
     }
 
-    /// What becomes of the connection within `wait`, when nothing is asked on it.
+    /// Waits for data or for the end of the connection, at most `wait`, and returns its state. Sends nothing.
     #[must_use]
-    pub fn fate(&mut self, wait: Duration) -> Fate {
+    pub fn state_after(&mut self, wait: Duration) -> SocketState {
         if !self.unread.is_empty() {
-            return Fate::Sent(std::mem::take(&mut self.unread));
+            return SocketState::Sent(std::mem::take(&mut self.unread));
         }
-        let fate = match self.limit(wait).and_then(|()| self.receive()) {
-            Ok(()) => Fate::Sent(std::mem::take(&mut self.unread)),
-            Err(Failure::ClosedBeforeAnswer) => Fate::Closed,
-            Err(Failure::TimedOut) => Fate::KeptOpen,
-            Err(_) => Fate::Reset,
+        let state = match self.limit(wait).and_then(|()| self.receive()) {
+            Ok(()) => SocketState::Sent(std::mem::take(&mut self.unread)),
+            Err(Failure::ClosedBeforeAnswer) => SocketState::Closed,
+            Err(Failure::TimedOut) => SocketState::Open,
+            Err(_) => SocketState::Reset,
         };
-        // a connection that can no longer be waited on shows it at the next use
+        // if the timeout cannot be restored, the next use of the connection fails
         let _ = self.limit(self.patience);
-        fate
+        state
     }
 
-    /// What is known of the connection now, without taking anything from it.
+    /// Returns the present state of the connection without waiting and without consuming data.
     #[must_use]
-    pub fn glance(&self) -> Fate {
+    pub fn state(&self) -> SocketState {
         if !self.unread.is_empty() {
-            return Fate::Sent(self.unread.clone());
+            return SocketState::Sent(self.unread.clone());
         }
         let mut byte = [0];
         match recv(&self.fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Fate::Closed,
-            Ok(_) => Fate::Sent(byte.to_vec()),
-            Err(Errno::AGAIN | Errno::INTR) => Fate::KeptOpen,
-            Err(_) => Fate::Reset,
+            Ok((_, 0)) => SocketState::Closed,
+            Ok(_) => SocketState::Sent(byte.to_vec()),
+            Err(Errno::AGAIN | Errno::INTR) => SocketState::Open,
+            Err(_) => SocketState::Reset,
         }
     }
 
-    /// Moves `length` bytes to `into`.
+    /// Moves `length` bytes into `into`.
     fn take(&mut self, length: usize, into: &mut Vec<u8>) -> Result<(), Failure> {
         let deadline = Instant::now() + self.patience;
         let mut missing = length;
@@ -306,7 +306,7 @@ impl Conn {
         }
     }
 
-    /// Receives until `pattern` is there; gives its place.
+    /// Receives until `pattern` is in the buffer; returns its offset.
     fn find(&mut self, pattern: &[u8], deadline: Instant) -> Result<usize, Failure> {
         let mut seen = 0;
         loop {
@@ -314,14 +314,14 @@ impl Conn {
             if let Some(place) = fresh.position(|window| window == pattern) {
                 return Ok(seen + place);
             }
-            let begun = !self.unread.is_empty();
+            let is_inside = !self.unread.is_empty();
             seen = self.unread.len().saturating_sub(pattern.len() - 1);
             self.fill(deadline)
-                .map_err(|failure| if begun { inside(failure) } else { failure })?;
+                .map_err(|failure| if is_inside { inside(failure) } else { failure })?;
         }
     }
 
-    /// Receives once, unless it took too long already.
+    /// Receives once, unless the deadline has passed.
     fn fill(&mut self, deadline: Instant) -> Result<(), Failure> {
         if Instant::now() > deadline {
             return Err(Failure::TimedOut);
@@ -345,7 +345,7 @@ impl Conn {
     }
 }
 
-/// An end inside an answer is another failure than one before it.
+/// Converts the failure "closed before the answer" to "cut in the middle", because a part of the answer was received.
 fn inside(failure: Failure) -> Failure {
     if failure == Failure::ClosedBeforeAnswer {
         Failure::CutInTheMiddle
@@ -361,16 +361,16 @@ fn failure(error: Errno) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stand_in::StandIn;
+    use crate::faulty_server::FaultyServer;
 
-    fn conn(server: &StandIn) -> Conn {
+    fn conn(server: &FaultyServer) -> Conn {
         Conn::open_patient(&server.addr(), Duration::from_millis(500)).unwrap()
     }
 
     #[test]
-    fn every_failure_is_told_apart() {
-        let server = StandIn::start();
-        let mut found = Vec::new();
+    fn every_kind_of_failure_is_distinguished() {
+        let server = FaultyServer::start();
+        let mut failures = Vec::new();
         for path in [
             "/gone",
             "/cut",
@@ -379,11 +379,11 @@ mod tests {
             "/silent",
             "/malformed",
         ] {
-            found.push(conn(&server).ask(path).unwrap_err());
+            failures.push(conn(&server).fetch(path).unwrap_err());
         }
         use Failure::{ClosedBeforeAnswer, CutInTheMiddle, Malformed, Reset, TimedOut};
         assert_eq!(
-            found,
+            failures,
             [
                 ClosedBeforeAnswer,
                 CutInTheMiddle,
@@ -396,8 +396,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_refused() {
-        let addr = StandIn::start().addr();
+    fn a_connection_without_a_listener_is_refused() {
+        let addr = FaultyServer::start().addr();
         assert_eq!(Conn::open(&addr).unwrap_err(), Failure::Refused);
         assert_eq!(
             Conn::open(&Addr::Unix("/nonexistent/socket".into())).unwrap_err(),
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn answers_are_read_one_after_another() {
-        let server = StandIn::start();
+        let server = FaultyServer::start();
         let mut conn = conn(&server);
         conn.send_in_pieces(
             b"GET / HTTP/1.1\r\n\r\nGET /chunks HTTP/1.1\r\n\r\n",
@@ -415,16 +415,16 @@ mod tests {
             Duration::ZERO,
         )
         .unwrap();
-        assert_eq!(conn.answer().unwrap().text(), "stand-in");
+        assert_eq!(conn.answer().unwrap().text(), "faulty");
         assert_eq!(conn.answer().unwrap().text(), "one two three");
         assert_eq!(
-            (conn.glance(), conn.fate(Duration::from_millis(20))),
-            (Fate::KeptOpen, Fate::KeptOpen)
+            (conn.state(), conn.state_after(Duration::from_millis(20))),
+            (SocketState::Open, SocketState::Open)
         );
-        assert_eq!(conn.ask("/until-close").unwrap().text(), "all of it");
+        assert_eq!(conn.fetch("/until-close").unwrap().text(), "all of it");
         assert_eq!(
-            (conn.glance(), conn.fate(Duration::from_millis(20))),
-            (Fate::Closed, Fate::Closed)
+            (conn.state(), conn.state_after(Duration::from_millis(20))),
+            (SocketState::Closed, SocketState::Closed)
         );
     }
 }

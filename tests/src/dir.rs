@@ -1,41 +1,41 @@
-//! A directory that a test has for itself, gone when the test is.
+//! A temporary directory of one test, removed at the end of the test.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 
-/// A fresh, empty directory; removed with all its content in `Drop`.
+/// A new, empty directory. `Drop` removes it with its content.
 #[derive(Debug)]
 pub struct Dir(PathBuf);
 
 impl Dir {
-    /// Makes one below the machine's directory for temporary files. Its path is short enough for a Unix socket's.
+    /// Creates a directory below the system's temporary directory. Its path is short enough for a Unix socket in it.
     ///
     /// # Panics
     ///
-    /// When it cannot be made.
+    /// Panics if it cannot be created.
     #[must_use]
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("slackwater-{}-{number}", process::id()));
         fs::create_dir_all(&path)
-            .unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+            .unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()));
         Dir(path)
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Writes a file in it, whole or not at all to whoever reads meanwhile.
+    /// Writes a file in it atomically: concurrent readers see the old content or the new.
     ///
     /// # Panics
     ///
-    /// When it cannot be written.
+    /// Panics if it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let (path, fresh) = (self.0.join(name), self.0.join(format!(".{name}.new")));
         fs::write(&fresh, text)
@@ -44,25 +44,26 @@ impl Dir {
         path
     }
 
-    /// Puts `program` in it under another name, in place of what was there: as a deploy does, by a rename.
+    /// Installs `program` in it as `name` and replaces an existing file by a rename, as a deployment does.
     ///
     /// # Panics
     ///
-    /// When it cannot be put there.
+    /// Panics if it cannot be installed.
     pub fn install(&self, program: &Path, name: &str) -> PathBuf {
         let (path, fresh) = (self.0.join(name), self.0.join(format!("{name}.new")));
         let _ = fs::remove_file(&fresh);
-        // a hard link is no copy: nothing is open for writing when another test forks. Across file systems there is none
+        // a hard link instead of a copy: no file is open for writing while another test forks (ETXTBSY). A symbolic link
+        // replaces it across file systems
         fs::hard_link(program, &fresh)
             .or_else(|_| symlink(program, &fresh))
             .and_then(|()| fs::rename(&fresh, &path))
             .unwrap_or_else(|error| panic!("cannot install {}: {error}", path.display()));
-        // a rename onto another link of the same file does nothing
+        // a rename onto a link to the same file does nothing and leaves the temporary name
         let _ = fs::remove_file(&fresh);
         path
     }
 
-    /// What a file in it holds; nothing when there is none.
+    /// Returns the content of a file in it, or an empty string if the file does not exist.
     #[must_use]
     pub fn read(&self, name: &str) -> String {
         fs::read(self.0.join(name))
@@ -79,7 +80,7 @@ impl Default for Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // what is left behind harms nobody, and a panic here would hide the test's own
+        // a leftover directory is harmless, and a panic here would hide the panic of the test
         let _ = fs::remove_dir_all(&self.0);
     }
 }

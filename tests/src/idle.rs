@@ -1,50 +1,50 @@
-//! Many connections that are only open, and whether they still are.
+//! A set of idle connections, and how many of them are still open.
 
 use crate::addr::Addr;
-use crate::conn::{Conn, Fate, PATIENCE};
+use crate::conn::{Conn, SocketState, PATIENCE};
 use crate::tally::{Failure, Tally};
 use crate::wait;
 
-/// What an idle connection has done before it fell idle.
+/// The history of a connection before it became idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Before {
-    /// One request, which was answered: a kept-alive connection.
+pub enum History {
+    /// A request that was answered: a kept-alive connection.
     OneRequest,
-    /// Nothing: a connection that was opened ahead.
-    Nothing,
+    /// No request: a connection opened in advance.
+    NoRequest,
 }
 
 /// A set of idle connections.
 #[derive(Debug)]
-pub struct Idle(Vec<Conn>);
+pub struct IdleConnections(Vec<Conn>);
 
-/// The fates of a set of idle connections.
+/// The number of connections in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fates {
-    /// Still open.
+pub struct StateCounts {
+    /// Open, with nothing to read.
     pub open: usize,
-    /// Closed in order.
+    /// Closed with a FIN.
     pub closed: usize,
     /// Reset.
     pub reset: usize,
-    /// With bytes to read that nobody had asked for.
-    pub spoken: usize,
+    /// Open, with bytes received that belong to no request.
+    pub with_data: usize,
 }
 
-impl Idle {
+impl IdleConnections {
     /// Opens `count` connections, one after another.
     ///
     /// # Panics
     ///
-    /// When one cannot be opened or its request is not answered.
+    /// Panics if a connection cannot be opened or its request is not answered.
     #[must_use]
-    pub fn open(addr: &Addr, count: usize, before: Before) -> Self {
+    pub fn open(addr: &Addr, count: usize, history: History) -> Self {
         let open = |number| {
             let mut conn = Conn::open(addr)
                 .unwrap_or_else(|failure| panic!("idle connection {number}: {failure:?}"));
-            if before == Before::OneRequest {
+            if history == History::OneRequest {
                 let answer = conn
-                    .ask("/")
+                    .fetch("/")
                     .unwrap_or_else(|failure| panic!("idle connection {number}: {failure:?}"));
                 assert!(
                     answer.is_success() && !answer.closes(),
@@ -53,77 +53,78 @@ impl Idle {
             }
             conn
         };
-        Idle((0..count).map(open).collect())
+        IdleConnections((0..count).map(open).collect())
     }
 
-    /// How many there are, open or not.
+    /// Returns the number of connections, open or not.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// What has become of them so far.
+    /// Counts the connections by their present state.
     #[must_use]
-    pub fn fates(&self) -> Fates {
-        let mut fates = Fates::default();
+    pub fn states(&self) -> StateCounts {
+        let mut counts = StateCounts::default();
         for conn in &self.0 {
-            match conn.glance() {
-                Fate::KeptOpen => fates.open += 1,
-                Fate::Closed => fates.closed += 1,
-                Fate::Reset => fates.reset += 1,
-                Fate::Sent(_) => fates.spoken += 1,
+            match conn.state() {
+                SocketState::Open => counts.open += 1,
+                SocketState::Closed => counts.closed += 1,
+                SocketState::Reset => counts.reset += 1,
+                SocketState::Sent(_) => counts.with_data += 1,
             }
         }
-        fates
+        counts
     }
 
-    /// Asks once on each, and counts those that were closed or do not answer.
+    /// Sends one request on each connection, and counts answers and failures.
     #[must_use]
-    pub fn ask_all(&mut self, path: &str) -> Tally {
-        self.ask_each(path, |_| true)
+    pub fn fetch_all(&mut self, path: &str) -> Tally {
+        self.fetch_each(path, |_| true)
     }
 
-    /// Asks `/pid` on each; one that is answered by another process than `pid` counts as malformed.
+    /// Requests `/pid` on each connection. An answer from another process than `pid` counts as malformed.
     #[must_use]
-    pub fn ask_all_of(&mut self, pid: u32) -> Tally {
-        self.ask_each("/pid", |body| body == pid.to_string())
+    pub fn fetch_all_from(&mut self, pid: u32) -> Tally {
+        self.fetch_each("/pid", |body| body == pid.to_string())
     }
 
-    /// Asks on each until all are answered by `pid`: a connection that waits for a place on the way to another process is
-    /// answered where it is.
+    /// Repeats a request on every connection until `pid` answers all of them.
+    ///
+    /// A connection that has not been handed over yet is answered by its present process.
     ///
     /// # Panics
     ///
-    /// When they are not within [`PATIENCE`], and at once when anything fails.
-    pub fn arrive_at(&mut self, pid: u32) {
+    /// Panics if that takes longer than [`PATIENCE`], or if any request fails.
+    pub fn wait_served_by(&mut self, pid: u32) {
         wait::until(
             PATIENCE,
-            "all connections to be answered by the newest process",
+            "the newest process answers all connections",
             || {
                 let mut all = true;
-                let answered = self.ask_each("/pid", |body| {
+                let tally = self.fetch_each("/pid", |body| {
                     all &= body == pid.to_string();
                     body.parse::<u32>().is_ok()
                 });
-                answered.assert_flawless();
+                tally.assert_flawless();
                 all.then_some(())
             },
         );
     }
 
-    fn ask_each(&mut self, path: &str, mut right: impl FnMut(&str) -> bool) -> Tally {
+    fn fetch_each(&mut self, path: &str, mut is_right: impl FnMut(&str) -> bool) -> Tally {
         let mut tally = Tally::default();
         for (number, conn) in self.0.iter_mut().enumerate() {
-            let begun = std::time::Instant::now();
-            let outcome = match conn.glance() {
-                Fate::KeptOpen => conn.ask(path),
-                Fate::Closed => Err(Failure::ClosedWhileIdle),
-                Fate::Reset => Err(Failure::Reset),
-                Fate::Sent(_) => Err(Failure::Malformed),
+            let start = std::time::Instant::now();
+            let outcome = match conn.state() {
+                SocketState::Open => conn.fetch(path),
+                SocketState::Closed => Err(Failure::ClosedWhileIdle),
+                SocketState::Reset => Err(Failure::Reset),
+                SocketState::Sent(_) => Err(Failure::Malformed),
             };
             match outcome {
-                Ok(answer) if answer.is_success() && right(&answer.text()) => {
-                    tally.answer(begun.elapsed());
+                Ok(answer) if answer.is_success() && is_right(&answer.text()) => {
+                    tally.answer(start.elapsed());
                 }
                 Ok(answer) if answer.is_success() => {
                     tally.failure(Failure::Malformed, || {
@@ -143,28 +144,28 @@ impl Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stand_in::{soon, StandIn};
+    use crate::faulty_server::{soon, FaultyServer};
 
     #[test]
-    fn idle_connections_are_seen_open_and_still_answer() {
-        let server = StandIn::start();
-        let mut idle = Idle::open(&server.addr(), 20, Before::OneRequest);
+    fn idle_connections_are_counted_as_open_and_still_answer() {
+        let server = FaultyServer::start();
+        let mut idle = IdleConnections::open(&server.addr(), 20, History::OneRequest);
         assert_eq!(
-            idle.fates(),
-            Fates {
+            idle.states(),
+            StateCounts {
                 open: 20,
-                ..Fates::default()
+                ..StateCounts::default()
             }
         );
-        idle.ask_all("/").assert_flawless();
+        idle.fetch_all("/").assert_flawless();
     }
 
     #[test]
     fn an_idle_connection_that_is_closed_is_counted() {
-        let server = StandIn::start();
-        let mut idle = Idle::open(&server.addr(), 3, Before::Nothing);
-        assert_eq!(idle.ask_all("/once").answered(), 3);
-        soon("the server closes them", || idle.fates().closed == 3);
-        assert_eq!(idle.ask_all("/").count(Failure::ClosedWhileIdle), 3);
+        let server = FaultyServer::start();
+        let mut idle = IdleConnections::open(&server.addr(), 3, History::NoRequest);
+        assert_eq!(idle.fetch_all("/once").answered(), 3);
+        soon("the server closes them", || idle.states().closed == 3);
+        assert_eq!(idle.fetch_all("/").count(Failure::ClosedWhileIdle), 3);
     }
 }

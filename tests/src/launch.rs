@@ -1,4 +1,4 @@
-//! How a program under test is started: settings, environment, inherited sockets, a directory of its own.
+//! Starts a program under test with its settings, environment, inherited sockets and working directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,13 +12,13 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 
 use crate::dir::Dir;
-use crate::process::{Finished, Process};
+use crate::process::{Process, ProgramOutput};
 use crate::program;
 
-/// The settings file that every program under test finds in its working directory.
+/// The name of the settings file in the program's working directory.
 pub const SETTINGS: &str = "slackwater.toml";
 
-/// A program with all that it is started with. Can be started more than once.
+/// The program to start and its surroundings. Can be started more than once.
 #[derive(Clone, Debug)]
 pub struct Launch {
     program: PathBuf,
@@ -27,25 +27,25 @@ pub struct Launch {
     sockets: Vec<(String, Arc<OwnedFd>)>,
     settings: Option<String>,
     stdout: Option<Arc<OwnedFd>>,
-    /// Where in the directory it works.
-    place: PathBuf,
+    /// The working directory, relative to `dir`.
+    subdirectory: PathBuf,
     dir: Arc<Dir>,
 }
 
 impl Launch {
-    /// The playground, on a free port of the loopback, logging JSON lines.
+    /// Starts the playground on a free loopback port, with a log of JSON lines.
     #[must_use]
     pub fn playground() -> Self {
         Launch::program(&program::playground()).settings("")
     }
 
-    /// The fixture of this package, on a free port of the loopback, logging JSON lines.
+    /// Starts the fixture of this package on a free loopback port, with a log of JSON lines.
     #[must_use]
     pub fn fixture() -> Self {
         Launch::program(&program::fixture()).settings("")
     }
 
-    /// Any program: no arguments, no settings, a clean environment and an empty directory to work in.
+    /// Starts any program: no arguments, no settings, a clean environment, an empty working directory.
     #[must_use]
     pub fn program(path: &Path) -> Self {
         Launch {
@@ -55,56 +55,56 @@ impl Launch {
             sockets: vec![],
             settings: None,
             stdout: None,
-            place: PathBuf::new(),
+            subdirectory: PathBuf::new(),
             dir: Arc::new(Dir::new()),
         }
     }
 
-    /// The variable by which a program and whatever it starts can be found: it holds the directory.
+    /// The environment variable that marks a program and its descendants. Its value is the directory of the launch.
     pub(crate) const MARKER: &str = "TESTED_IN";
 
-    /// Starts this in place of the program: a path, relative to the directory, or a name to be found in PATH.
+    /// Replaces the program: a path relative to the directory, or a name that is looked up in PATH.
     #[must_use]
-    pub fn called(mut self, program: impl Into<PathBuf>) -> Self {
+    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
         self
     }
 
-    /// Has it work in a new directory of this name within the one that it has for itself. Settings stay outside.
+    /// Sets the working directory to a new subdirectory. The settings file stays in the parent.
     ///
     /// # Panics
     ///
-    /// When it cannot be made.
+    /// Panics if it cannot be created.
     #[must_use]
-    pub fn works_in(mut self, name: &str) -> Self {
+    pub fn in_subdirectory(mut self, name: &str) -> Self {
         let path = self.dir.path().join(name);
         std::fs::create_dir(&path)
-            .unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
-        self.place = name.into();
+            .unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()));
+        self.subdirectory = name.into();
         self
     }
 
-    /// Settings to be found in [`SETTINGS`], after [`ANY_PORT`].
+    /// Sets the content of [`SETTINGS`]: [`ANY_PORT`], then `text`.
     #[must_use]
     pub fn settings(self, text: &str) -> Self {
         self.whole_settings(&format!("{ANY_PORT}{text}"))
     }
 
-    /// All of [`SETTINGS`], with nothing added.
+    /// Sets the content of [`SETTINGS`] to exactly `text`.
     #[must_use]
     pub fn whole_settings(mut self, text: &str) -> Self {
         self.settings = Some(text.to_owned());
         self
     }
 
-    /// No [`SETTINGS`] at all.
+    /// Writes no [`SETTINGS`] file.
     #[must_use]
     pub fn no_settings(mut self) -> Self {
         self.settings = None;
         self
     }
 
-    /// More arguments.
+    /// Appends arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args
@@ -112,19 +112,20 @@ impl Launch {
         self
     }
 
-    /// An environment variable.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.into(), value.as_ref().to_owned()));
         self
     }
 
-    /// A socket to be inherited as the next of `LISTEN_FDS`, under a name of `LISTEN_FDNAMES`. The caller keeps its own
-    /// handle, and with it the socket.
+    /// Passes a socket to the program as the next of `LISTEN_FDS`, with a name in `LISTEN_FDNAMES`.
+    ///
+    /// The caller keeps its own handle, so the socket stays open when the program exits.
     ///
     /// # Panics
     ///
-    /// When there is no descriptor left.
+    /// Panics if no descriptor is left.
     #[must_use]
     pub fn socket(mut self, name: &str, socket: &impl AsFd) -> Self {
         let fd = socket
@@ -135,11 +136,11 @@ impl Launch {
         self
     }
 
-    /// Where its standard output goes instead of the file that the test reads.
+    /// Redirects standard output. Without this it goes to the file that the test reads.
     ///
     /// # Panics
     ///
-    /// When there is no descriptor left.
+    /// Panics if no descriptor is left.
     #[must_use]
     pub fn stdout(mut self, to: &impl AsFd) -> Self {
         self.stdout = Some(Arc::new(
@@ -150,17 +151,17 @@ impl Launch {
         self
     }
 
-    /// The directory that the program will work in.
+    /// Returns the directory of the launch.
     #[must_use]
     pub fn dir(&self) -> &Dir {
         &self.dir
     }
 
-    /// Starts it to serve. See [`Process::ready`].
+    /// Starts the program without waiting for it. See [`Process::ready`].
     ///
     /// # Panics
     ///
-    /// When it cannot be started.
+    /// Panics if it cannot be started.
     #[must_use]
     pub fn start(&self) -> Process {
         let output =
@@ -169,11 +170,11 @@ impl Launch {
         Process::new(child, self.dir.clone())
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the program and waits until it is ready.
     ///
     /// # Panics
     ///
-    /// When it cannot be started or is not ready in time.
+    /// Panics if it cannot be started or is not ready in time.
     #[must_use]
     pub fn serve(&self) -> Process {
         let mut process = self.start();
@@ -181,17 +182,17 @@ impl Launch {
         process
     }
 
-    /// Runs it to its end.
+    /// Runs the program until it exits.
     ///
     /// # Panics
     ///
-    /// When it cannot be started or does not end within `within`; it is killed then.
+    /// Panics if it cannot be started or does not exit within `within`; in the second case it is killed.
     #[must_use]
-    pub fn run(&self, within: Duration) -> Finished {
+    pub fn run(&self, within: Duration) -> ProgramOutput {
         let file = |name| File::create(self.dir.path().join(name)).expect("a file for its output");
         let child = self.spawn(file("stdout"), file("stderr"));
         let status = Process::new(child, self.dir.clone()).wait_exit(within);
-        Finished {
+        ProgramOutput {
             status,
             stdout: self.dir.read("stdout"),
             stderr: self.dir.read("stderr"),
@@ -214,15 +215,15 @@ impl Launch {
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
     }
 
-    /// The program with its arguments, its environment and its directory.
+    /// Returns the command with its arguments, environment and working directory.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)
-            .current_dir(self.dir.path().join(&self.place))
+            .current_dir(self.dir.path().join(&self.subdirectory))
             .env_clear();
-        for kept in ["PATH", "HOME", "TMPDIR"] {
-            command.envs(std::env::var_os(kept).map(|value| (kept, value)));
+        for name in ["PATH", "HOME", "TMPDIR"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.env(Launch::MARKER, self.dir.path());
         command
@@ -253,7 +254,7 @@ impl Launch {
             .map(|(name, _)| name.as_str())
             .collect::<Vec<_>>()
             .join(":");
-        // LISTEN_PID stays unset: it cannot be known before the child exists
+        // LISTEN_PID stays unset, because the pid is not known before the fork
         command
             .env("LISTEN_FDS", self.sockets.len().to_string())
             .env("LISTEN_FDNAMES", names);
@@ -261,5 +262,5 @@ impl Launch {
     }
 }
 
-/// The line that puts a program under test on a free port.
+/// The settings line with which a program listens on a free port.
 pub const ANY_PORT: &str = "listen = \"127.0.0.1:0\"\n";

@@ -1,23 +1,28 @@
-//! The harness: starts real processes, loads them over real sockets, and tells every way to fail apart.
+//! The harness of the process tests: starts real processes, loads them over real sockets, and counts each kind of failure.
 //!
-//! | module | for |
+//! | module | content |
 //! |---|---|
-//! | [`process`] | a program under test in a directory of its own: started, awaited, signalled, killed and reaped |
-//! | [`launch`] | how such a program is started: settings, environment, inherited sockets |
-//! | [`lineage`] | a program and its successors over upgrades, followed by pid |
-//! | [`conn`] | one connection, byte by byte: what is sent in which pieces, what comes back, how it ends |
-//! | [`load`] | many clients at once, until told to stop |
-//! | [`passengers`] | clients that an upgrade finds in the middle of something |
-//! | [`idle`] | many connections that are only open, and whether they still are |
-//! | [`balancer`] | HAProxy and nginx in front of programs under test |
-//! | [`operator`] | somebody at a terminal, with the application's own commands |
-//! | [`tally`] | what became of all requests, each failure by its kind |
-//! | [`raw`] | the table of raw requests, each with its one right answer |
-//! | [`plain`] | hyper and nothing else, to compare with |
-//! | [`said`] | the words of a process' log that tests wait for |
-//! | [`project`] | a package outside of this workspace, built against it |
-//! | [`browser`] | Chromium, driven over WebDriver |
-//! | [`tools`] | the tools of others: systemfd, systemd, cargo-watch, cargo-generate, Chromium |
+//! | [`launch`] | starts a program: settings, environment, inherited sockets |
+//! | [`process`] | a running program in its own directory: waits for it, signals, kills and reaps it |
+//! | [`process_chain`] | a program and the processes that replace it in upgrades, followed by pid |
+//! | [`proc`] | readings from `/proc`: memory, threads, descriptors, state |
+//! | [`log_texts`] | the texts in a process's log that tests wait for |
+//! | [`operator`] | runs the application's own commands, as an operator at a terminal does |
+//! | [`conn`] | a client connection: sends bytes in chosen pieces, reads answers, reports how the connection ended |
+//! | [`answer`] | an HTTP/1 answer |
+//! | [`idle`] | a set of idle connections, and how many of them are still open |
+//! | [`load`] | many concurrent clients |
+//! | [`in_flight`] | clients in the middle of a request or a pipeline while an upgrade runs |
+//! | [`tally`] | counts of answers and failures, each failure by its kind |
+//! | [`raw`] | the table of raw requests, each with the one correct answer |
+//! | [`plain_hyper`] | a server on hyper alone, for comparison with slackwater |
+//! | [`faulty_server`] | a server that fails on demand; the harness is tested against it |
+//! | [`balancer`] | HAProxy and nginx in front of the programs under test |
+//! | [`project`] | a package outside this workspace, built against this checkout |
+//! | [`program`] | the paths of the programs under test |
+//! | [`browser`] | Chromium, controlled over WebDriver |
+//! | [`tools`] | external tools: systemfd, systemd, cargo-watch, cargo-generate, Chromium |
+//! | [`addr`], [`dir`], [`wait`] | addresses, temporary directories, waiting with a deadline |
 
 pub mod addr;
 pub mod answer;
@@ -25,20 +30,20 @@ pub mod balancer;
 pub mod browser;
 pub mod conn;
 pub mod dir;
+pub mod faulty_server;
 pub mod idle;
+pub mod in_flight;
 pub mod launch;
-pub mod lineage;
 pub mod load;
+pub mod log_texts;
 pub mod operator;
-pub mod passengers;
-pub mod plain;
+pub mod plain_hyper;
 pub mod proc;
 pub mod process;
+pub mod process_chain;
 pub mod program;
 pub mod project;
 pub mod raw;
-pub mod said;
-pub mod stand_in;
 pub mod tally;
 pub mod tools;
 pub mod wait;

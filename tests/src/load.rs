@@ -1,4 +1,4 @@
-//! Many clients at once, each asking as fast as it is told to, until all are told to stop.
+//! Many concurrent clients that send requests until they are stopped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::addr::Addr;
-use crate::conn::{Conn, Fate, PATIENCE};
+use crate::conn::{Conn, SocketState, PATIENCE};
 use crate::tally::{Failure, Tally};
 use crate::wait;
 
-/// How a client asks.
+/// The pattern in which a client sends requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// One request after another on one connection.
+    /// Sends one request after another on one connection.
     KeepAlive,
-    /// Each request on a connection of its own, which the server is asked to close.
+    /// Opens a connection for each request, which carries `Connection: close`.
     NewConnection,
-    /// One connection, with so long between an answer and the next request.
+    /// Uses one connection and pauses between an answer and the next request.
     Thinking(Duration),
 }
 
-/// A load to be put on a server.
+/// The description of a load: a server, a path, and clients.
 #[derive(Clone, Debug)]
 pub struct Load {
     addr: Addr,
@@ -32,7 +32,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// On the server at `addr`, asking for `/`; with no clients yet.
+    /// Creates a load of `GET /` on the server at `addr`, without clients.
     #[must_use]
     pub fn on(addr: &Addr) -> Self {
         Load {
@@ -44,38 +44,38 @@ impl Load {
         }
     }
 
-    /// Adds `count` clients of a kind.
+    /// Adds `count` clients with this pattern.
     #[must_use]
     pub fn clients(mut self, count: usize, pattern: Pattern) -> Self {
         self.clients.extend(std::iter::repeat_n(pattern, count));
         self
     }
 
-    /// What they ask for.
+    /// Sets the path of the requests.
     #[must_use]
     pub fn path(mut self, path: &str) -> Self {
         path.clone_into(&mut self.path);
         self
     }
 
-    /// How long a client waits for an answer, a connection included.
+    /// Sets the timeout of a client for a connection and for an answer. Default: [`PATIENCE`].
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// When they stop though nobody told them to.
+    /// Sets the time after which the clients stop by themselves. Default: 120 seconds.
     #[must_use]
     pub fn at_most(mut self, at_most: Duration) -> Self {
         self.at_most = at_most;
         self
     }
 
-    /// Starts them, a thread each.
+    /// Starts the clients, one thread for each.
     #[must_use]
-    pub fn start(self) -> Running {
-        let orders = Arc::new(Orders {
+    pub fn start(self) -> RunningLoad {
+        let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             answered: AtomicU64::new(0),
         });
@@ -87,41 +87,41 @@ impl Load {
                 patience: self.patience,
                 pattern: *pattern,
                 end,
-                orders: orders.clone(),
+                shared: shared.clone(),
                 tally: Tally::default(),
             };
             thread::spawn(move || client.run())
         };
         let threads = self.clients.iter().map(spawn).collect();
-        Running { orders, threads }
+        RunningLoad { shared, threads }
     }
 }
 
 #[derive(Debug)]
-struct Orders {
+struct Shared {
     stop: AtomicBool,
     answered: AtomicU64,
 }
 
-/// A load that is on; it ends when it is told to stop or dropped.
+/// A running load. It ends with [`stop`](Self::stop) or when it is dropped.
 #[derive(Debug)]
-pub struct Running {
-    orders: Arc<Orders>,
+pub struct RunningLoad {
+    shared: Arc<Shared>,
     threads: Vec<JoinHandle<Tally>>,
 }
 
-impl Running {
-    /// How many requests were answered so far.
+impl RunningLoad {
+    /// Returns the number of requests answered so far.
     #[must_use]
     pub fn answered(&self) -> u64 {
-        self.orders.answered.load(Ordering::Relaxed)
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
-    /// Waits until `more` requests were answered from now on.
+    /// Waits until `more` further requests are answered.
     ///
     /// # Panics
     ///
-    /// When they are not within `within`.
+    /// Panics if that takes longer than `within`.
     pub fn wait_for(&self, more: u64, within: Duration) {
         let goal = self.answered() + more;
         wait::until(within, &format!("{more} more answers under load"), || {
@@ -129,14 +129,14 @@ impl Running {
         });
     }
 
-    /// Tells all clients to stop after their present request and sums up what happened to them.
+    /// Stops all clients after their present request and returns the sum of their tallies.
     #[must_use]
     pub fn stop(mut self) -> Tally {
         self.finish()
     }
 
     fn finish(&mut self) -> Tally {
-        self.orders.stop.store(true, Ordering::Release);
+        self.shared.stop.store(true, Ordering::Release);
         let mut sum = Tally::default();
         for thread in self.threads.drain(..) {
             match thread.join() {
@@ -148,12 +148,12 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningLoad {
     fn drop(&mut self) {
         if !thread::panicking() {
             let _ = self.finish();
         }
-        self.orders.stop.store(true, Ordering::Release);
+        self.shared.stop.store(true, Ordering::Release);
     }
 }
 
@@ -163,29 +163,29 @@ struct Client {
     patience: Duration,
     pattern: Pattern,
     end: Instant,
-    orders: Arc<Orders>,
+    shared: Arc<Shared>,
     tally: Tally,
 }
 
 impl Client {
     fn run(mut self) -> Tally {
-        let begun = Instant::now();
-        let mut kept = None;
+        let start = Instant::now();
+        let mut connection = None;
         while !self.is_over() {
-            match self.turn(&mut kept) {
+            match self.request_once(&mut connection) {
                 Ok(took) => {
-                    self.orders.answered.fetch_add(1, Ordering::Relaxed);
+                    self.shared.answered.fetch_add(1, Ordering::Relaxed);
                     self.tally.answer(took);
                 }
                 Err(failure) => {
                     let about = format!(
                         "{:?} client, {:?} after its start",
                         self.pattern,
-                        begun.elapsed()
+                        start.elapsed()
                     );
                     self.tally.failure(failure, || about);
-                    kept = None;
-                    // a server that is gone is not asked a million times
+                    connection = None;
+                    // do not retry in a busy loop while the server is down
                     thread::sleep(Duration::from_millis(5));
                 }
             }
@@ -194,34 +194,34 @@ impl Client {
     }
 
     fn is_over(&self) -> bool {
-        self.orders.stop.load(Ordering::Acquire) || Instant::now() >= self.end
+        self.shared.stop.load(Ordering::Acquire) || Instant::now() >= self.end
     }
 
-    /// One request, on the connection that was kept or on a new one.
-    fn turn(&mut self, kept: &mut Option<Conn>) -> Result<Duration, Failure> {
-        let begun = Instant::now();
-        let mut conn = match kept.take() {
+    /// Sends one request, on the kept connection or on a new one.
+    fn request_once(&mut self, connection: &mut Option<Conn>) -> Result<Duration, Failure> {
+        let start = Instant::now();
+        let mut conn = match connection.take() {
             Some(conn) => conn,
             None => Conn::open_patient(&self.addr, self.patience)?,
         };
-        conn.send(self.request())?;
+        conn.send(self.head())?;
         let answer = conn.answer()?;
-        let took = begun.elapsed();
-        let verdict = if answer.is_success() {
+        let took = start.elapsed();
+        let outcome = if answer.is_success() {
             Ok(took)
         } else {
             Err(Failure::BadStatus(answer.status))
         };
         match self.pattern {
             Pattern::NewConnection => {}
-            _ if answer.closes() => self.tally.polite_close(),
-            Pattern::KeepAlive => *kept = Some(conn),
-            Pattern::Thinking(pause) => *kept = self.think(conn, pause),
+            _ if answer.closes() => self.tally.announced_close(),
+            Pattern::KeepAlive => *connection = Some(conn),
+            Pattern::Thinking(pause) => *connection = self.think(conn, pause),
         }
-        verdict
+        outcome
     }
 
-    fn request(&self) -> String {
+    fn head(&self) -> String {
         let close = if self.pattern == Pattern::NewConnection {
             "Connection: close\r\n"
         } else {
@@ -233,18 +233,19 @@ impl Client {
         )
     }
 
-    /// Leaves the connection idle for a while; it is lost where the server closed it meanwhile.
+    /// Leaves the connection idle for `pause`. Returns `None` and counts a failure if the server closed it meanwhile.
     fn think(&mut self, mut conn: Conn, pause: Duration) -> Option<Conn> {
-        match conn.fate(pause) {
-            Fate::KeptOpen => return Some(conn),
-            Fate::Closed => self
+        match conn.state_after(pause) {
+            SocketState::Open => return Some(conn),
+            SocketState::Closed => self
                 .tally
                 .failure(Failure::ClosedWhileIdle, || format!("within {pause:?}")),
-            Fate::Reset => self.tally.failure(Failure::Reset, || "while idle".into()),
-            Fate::Sent(bytes) => {
+            SocketState::Reset => self.tally.failure(Failure::Reset, || "while idle".into()),
+            SocketState::Sent(bytes) => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                self.tally
-                    .failure(Failure::Malformed, || format!("unasked: {text:?}"));
+                self.tally.failure(Failure::Malformed, || {
+                    format!("without a request: {text:?}")
+                });
             }
         }
         None
@@ -254,9 +255,9 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stand_in::StandIn;
+    use crate::faulty_server::FaultyServer;
 
-    fn load(server: &StandIn, path: &str, pattern: Pattern) -> Tally {
+    fn load(server: &FaultyServer, path: &str, pattern: Pattern) -> Tally {
         let running = Load::on(&server.addr())
             .path(path)
             .patience(Duration::from_millis(300))
@@ -267,8 +268,8 @@ mod tests {
     }
 
     #[test]
-    fn clients_ask_until_they_are_told_to_stop() {
-        let server = StandIn::start();
+    fn clients_send_requests_until_they_are_stopped() {
+        let server = FaultyServer::start();
         let running = Load::on(&server.addr())
             .clients(3, Pattern::KeepAlive)
             .clients(2, Pattern::Thinking(Duration::from_millis(5)))
@@ -278,11 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_close_is_no_failure_and_a_silent_one_is() {
-        let server = StandIn::start();
-        let polite = load(&server, "/close", Pattern::KeepAlive);
-        assert!(polite.polite_closes() > 0, "{polite}");
-        polite.assert_flawless();
+    fn an_unannounced_close_is_a_failure_and_an_announced_one_is_not() {
+        let server = FaultyServer::start();
+        let announced = load(&server, "/close", Pattern::KeepAlive);
+        assert!(announced.announced_closes() > 0, "{announced}");
+        announced.assert_flawless();
         let idle = load(
             &server,
             "/once",
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn failures_are_counted_by_kind() {
-        let server = StandIn::start();
+        let server = FaultyServer::start();
         for (path, failure) in [
             ("/503", Failure::BadStatus(503)),
             ("/cut", Failure::CutInTheMiddle),
@@ -316,8 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_nobody_stops_ends() {
-        let server = StandIn::start();
+    fn a_load_ends_by_itself_at_its_time_limit() {
+        let server = FaultyServer::start();
         let running = Load::on(&server.addr())
             .clients(1, Pattern::KeepAlive)
             .at_most(Duration::from_millis(50))

@@ -1,4 +1,4 @@
-//! Somebody at a terminal: runs the commands of an application beside it, and reads what they print.
+//! Runs an application's own commands (`status`, `reload`, `upgrade` …), as an operator at a terminal does.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -7,83 +7,83 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::launch::Launch;
-use crate::process::Finished;
+use crate::process::ProgramOutput;
 
-/// How long a command may take on a busy machine, upgrades and drains included.
-const PATIENT: Duration = Duration::from_secs(60);
+/// The longest time a command takes on a busy machine, upgrades and drains included.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs commands as the application's operator.
+/// Runs commands in the directory and environment of an application.
 #[derive(Clone, Debug)]
 pub struct Operator {
     launch: Launch,
 }
 
 impl Operator {
-    /// For whatever `launch` starts, in the same directory and with the same environment.
+    /// Creates an operator of the application that `launch` starts, with the same directory and environment.
     #[must_use]
     pub fn of(launch: &Launch) -> Self {
-        // the settings lie there already, perhaps changed
+        // the settings file exists already, and a test may have changed it
         Operator {
             launch: launch.clone().no_settings(),
         }
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it exits.
     #[must_use]
-    pub fn run(&self, args: &[&str]) -> Finished {
-        self.launch.clone().args(args).run(PATIENT)
+    pub fn run(&self, args: &[&str]) -> ProgramOutput {
+        self.launch.clone().args(args).run(COMMAND_LIMIT)
     }
 
-    /// Runs a command that has to succeed; gives what it prints.
+    /// Runs a command that has to succeed; returns its standard output.
     ///
     /// # Panics
     ///
-    /// When it does not end with 0.
+    /// Panics unless it exits with 0.
     pub fn ok(&self, args: &[&str]) -> String {
-        let finished = self.run(args);
-        assert_eq!(finished.code(), Some(0), "{args:?}: {finished:?}");
-        finished.stdout
+        let result = self.run(args);
+        assert_eq!(result.code(), Some(0), "{args:?}: {result:?}");
+        result.stdout
     }
 
-    /// Runs a command that has to fail with 1; gives what it says on standard error.
+    /// Runs a command that has to exit with 1; returns its standard error.
     ///
     /// # Panics
     ///
-    /// When it ends otherwise.
+    /// Panics if it exits with another code or prints to standard output.
     pub fn fails(&self, args: &[&str]) -> String {
-        let finished = self.run(args);
+        let result = self.run(args);
         assert_eq!(
-            (finished.code(), finished.stdout.as_str()),
+            (result.code(), result.stdout.as_str()),
             (Some(1), ""),
-            "{args:?}: {finished:?}"
+            "{args:?}: {result:?}"
         );
-        finished.stderr
+        result.stderr
     }
 
-    /// `status --json`, once.
+    /// Runs `status --json` and parses its output.
     ///
     /// # Panics
     ///
-    /// When it fails, or prints no JSON.
+    /// Panics if it fails or does not print JSON.
     #[must_use]
     pub fn status(&self) -> Value {
         let text = self.ok(&["status", "--json"]);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The first process of `status --json`: the one that commands are for.
+    /// Returns the first process of `status --json`: the process that receives the commands.
     #[must_use]
     pub fn first(&self) -> Value {
         self.status()["processes"][0].clone()
     }
 
-    /// Starts a command whose outcome is to be waited for later, with its output in a file of this name.
+    /// Starts a command without waiting for it. Both of its outputs go to a file named `output`.
     ///
     /// # Panics
     ///
-    /// When it cannot be started.
+    /// Panics if it cannot be started.
     #[must_use]
-    pub fn begin(&self, args: &[&str], output: &str) -> Begun {
+    pub fn begin(&self, args: &[&str], output: &str) -> RunningCommand {
         let path = self.launch.dir().path().join(output);
         let file = std::fs::File::create(&path).expect("a file for its output");
         let mut command: Command = self.launch.clone().args(args).command();
@@ -91,42 +91,42 @@ impl Operator {
             .stdin(Stdio::null())
             .stderr(file.try_clone().expect("a descriptor"))
             .stdout(file);
-        Begun {
+        RunningCommand {
             child: command.spawn().expect("the command starts"),
             output: path,
         }
     }
 }
 
-/// A command that runs.
+/// A running command. `Drop` kills it.
 #[derive(Debug)]
-pub struct Begun {
+pub struct RunningCommand {
     child: Child,
     output: PathBuf,
 }
 
-impl Begun {
-    /// What it has printed so far, on both outputs.
+impl RunningCommand {
+    /// Returns its output so far, standard output and error together.
     #[must_use]
-    pub fn said(&self) -> String {
+    pub fn output(&self) -> String {
         std::fs::read_to_string(&self.output).unwrap_or_default()
     }
 
-    /// Waits for its end; gives its exit code and what it has printed.
+    /// Waits until it exits; returns its exit code and its output.
     ///
     /// # Panics
     ///
-    /// When it does not end.
+    /// Panics if it does not exit in time.
     #[must_use]
     pub fn end(mut self) -> (Option<i32>, String) {
         let ended = || self.child.try_wait().expect("it can be waited for");
-        let status = crate::wait::maybe(PATIENT, ended)
-            .unwrap_or_else(|| panic!("it does not end; it said:\n{}", self.said()));
-        (status.code(), self.said())
+        let status = crate::wait::maybe(COMMAND_LIMIT, ended)
+            .unwrap_or_else(|| panic!("the command does not exit; its output:\n{}", self.output()));
+        (status.code(), self.output())
     }
 }
 
-impl Drop for Begun {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,31 +1,31 @@
-//! What the kernel knows of a process.
+//! Readings from `/proc`.
 
 use std::fs;
 
-/// A process, seen through `/proc`. All of it is zero once the process is gone.
+/// A process, read through `/proc`. All readings are zero after the process is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proc(pub u32);
 
 impl Proc {
-    /// Resident memory in KiB.
+    /// Returns the resident memory in KiB.
     #[must_use]
     pub fn rss_kib(self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// The most resident memory it ever had, in KiB.
+    /// Returns the peak of the resident memory in KiB.
     #[must_use]
     pub fn peak_kib(self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// How many threads it has.
+    /// Returns the number of threads.
     #[must_use]
     pub fn threads(self) -> u64 {
         self.status("Threads:")
     }
 
-    /// How many descriptors it has open.
+    /// Returns the number of open descriptors.
     #[must_use]
     pub fn open_fds(self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0))
@@ -33,11 +33,11 @@ impl Proc {
             .unwrap_or(0)
     }
 
-    /// Processor time so far, user's and system's, in clock ticks (100 a second).
+    /// Returns the processor time so far, user and system, in clock ticks (100 a second).
     #[must_use]
     pub fn cpu_ticks(self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        // the name, in parentheses, may hold spaces: count fields after it
+        // the name, in parentheses, may contain spaces: count fields after it
         let fields = stat
             .rsplit(')')
             .next()
@@ -50,7 +50,7 @@ impl Proc {
             .sum()
     }
 
-    /// How often its threads have gone to sleep so far.
+    /// Returns the voluntary context switches of all threads so far.
     #[must_use]
     pub fn switches(self) -> u64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.0))
@@ -70,32 +70,32 @@ impl Proc {
             .sum()
     }
 
-    /// Whether it is there and no zombie.
+    /// Returns true if it exists and is not a zombie.
     #[must_use]
     pub fn is_alive(self) -> bool {
         self.stat(0)
             .is_some_and(|state| state != "Z" && state != "X")
     }
 
-    /// Whether it is there, a zombie included.
+    /// Returns true if it exists, even as a zombie.
     #[must_use]
     pub fn exists(self) -> bool {
         self.stat(0).is_some()
     }
 
-    /// Whether it is stopped, as by SIGSTOP.
+    /// Returns true if it is stopped, as by SIGSTOP.
     #[must_use]
     pub fn is_stopped(self) -> bool {
         self.stat(0).is_some_and(|state| state == "T")
     }
 
-    /// Its parent's process id.
+    /// Returns the pid of its parent.
     #[must_use]
     pub fn parent(self) -> u32 {
         self.stat(1).and_then(|ppid| ppid.parse().ok()).unwrap_or(0)
     }
 
-    /// How many of its descriptors are listening TCP sockets.
+    /// Returns the number of its descriptors that are listening TCP sockets.
     #[must_use]
     pub fn listening(self) -> usize {
         let table =
@@ -121,7 +121,7 @@ impl Proc {
             .count()
     }
 
-    /// A field of its stat after the name, which may hold spaces and parentheses; the state is the first.
+    /// Returns a field of its `stat` after the name. Field 0 is the state. The name may contain spaces and parentheses.
     fn stat(self, index: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
         stat.rsplit(')')
@@ -150,19 +150,19 @@ mod tests {
 
     #[test]
     fn a_process_is_measured() {
-        let me = Proc(std::process::id());
+        let own = Proc(std::process::id());
         assert!(
-            me.rss_kib() > 100
-                && me.peak_kib() >= me.rss_kib()
-                && me.threads() > 0
-                && me.open_fds() > 2
-                && me.is_alive()
+            own.rss_kib() > 100
+                && own.peak_kib() >= own.rss_kib()
+                && own.threads() > 0
+                && own.open_fds() > 2
+                && own.is_alive()
         );
-        let nobody = Proc(u32::MAX);
+        let missing = Proc(u32::MAX);
         assert_eq!(
-            (nobody.rss_kib(), nobody.open_fds(), nobody.cpu_ticks()),
+            (missing.rss_kib(), missing.open_fds(), missing.cpu_ticks()),
             (0, 0, 0)
         );
-        assert!(!nobody.is_alive());
+        assert!(!missing.is_alive());
     }
 }

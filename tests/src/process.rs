@@ -1,4 +1,4 @@
-//! A program under test while it runs: awaited, signalled, measured; killed and reaped in `Drop`.
+//! A running program under test: waits for it, signals it, reads its log. `Drop` kills and reaps it.
 
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::addr::Addr;
 use crate::conn::{Conn, PATIENCE};
 use crate::dir::Dir;
 use crate::launch::{ANY_PORT, SETTINGS};
+use crate::log_texts;
 use crate::proc::Proc;
-use crate::said;
 use crate::wait;
 
-/// How long a debug build on a busy machine may take to start.
+/// The longest time in which a debug build starts on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
 /// A running program.
@@ -25,10 +25,10 @@ pub struct Process {
     dir: Arc<Dir>,
 }
 
-/// A program that ran to its end.
+/// The result of a program that has exited.
 #[derive(Clone, Debug)]
-pub struct Finished {
-    /// How it ended.
+pub struct ProgramOutput {
+    /// Its exit status.
     pub status: ExitStatus,
     /// Its standard output.
     pub stdout: String,
@@ -36,8 +36,8 @@ pub struct Finished {
     pub stderr: String,
 }
 
-impl Finished {
-    /// Its exit code; `None` when a signal ended it.
+impl ProgramOutput {
+    /// Returns its exit code, or `None` if a signal killed it.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         self.status.code()
@@ -45,36 +45,36 @@ impl Finished {
 }
 
 impl Process {
-    /// The file that holds its standard output and error.
+    /// The file with its standard output and error.
     pub(crate) const OUTPUT: &'static str = "output";
 
     pub(crate) fn new(child: Child, dir: Arc<Dir>) -> Self {
         Process { child, dir }
     }
 
-    /// Its process id.
+    /// Returns its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What the kernel knows of it.
+    /// Returns its readings from `/proc`.
     #[must_use]
     pub fn proc(&self) -> Proc {
         Proc(self.pid())
     }
 
-    /// The directory that it works in.
+    /// Returns the directory of its launch.
     #[must_use]
     pub fn dir(&self) -> &Dir {
         &self.dir
     }
 
-    /// Waits until it says where it listens and answers 200 on `/readyz`.
+    /// Waits until it has logged its address and answers `/readyz` with 200.
     ///
     /// # Panics
     ///
-    /// When it ended, or took longer than a start may take.
+    /// Panics if it exits or is not ready in time.
     pub fn ready(&mut self) {
         let ready = wait::maybe(START, || {
             if self.has_ended() {
@@ -82,127 +82,128 @@ impl Process {
             }
             let addr = self.addresses().into_iter().next()?;
             let answer = Conn::open(&addr)
-                .and_then(|mut conn| conn.ask("/readyz"))
+                .and_then(|mut conn| conn.fetch("/readyz"))
                 .ok()?;
             (answer.status == 200).then_some(true)
         });
         assert_eq!(ready, Some(true), "not ready; its output:\n{}", self.log());
     }
 
-    /// Where it said that it listens, in the order in which it said so.
+    /// Returns the addresses that it logged, in that order.
     #[must_use]
     pub fn addresses(&self) -> Vec<Addr> {
         let log = self.log();
-        // each address in a line of its own; one that was given up later was still said
-        let said = log
+        // one line for each address; an address that was closed later is still returned
+        let texts = log
             .lines()
             .filter(|line| !line.contains("no longer"))
             .flat_map(|line| line.split("listening on ").skip(1));
-        said.filter_map(|rest| Addr::parse(rest.split(['"', ' ', ',', '\n', '\\']).next()?))
+        texts
+            .filter_map(|rest| Addr::parse(rest.split(['"', ' ', ',', '\n', '\\']).next()?))
             .collect()
     }
 
-    /// Where it listens first.
+    /// Returns the first address that it logged.
     ///
     /// # Panics
     ///
-    /// When it has not said so.
+    /// Panics if it has logged no address.
     #[must_use]
     pub fn addr(&self) -> Addr {
         let addr = self.addresses().into_iter().next();
-        addr.unwrap_or_else(|| panic!("listens nowhere; its output:\n{}", self.log()))
+        addr.unwrap_or_else(|| panic!("it has logged no address; its output:\n{}", self.log()))
     }
 
-    /// A new connection to it.
+    /// Opens a connection to it.
     ///
     /// # Panics
     ///
-    /// When it cannot be had.
+    /// Panics if the connection fails.
     #[must_use]
     pub fn conn(&self) -> Conn {
         Conn::open(&self.addr())
             .unwrap_or_else(|failure| panic!("{failure:?}; its output:\n{}", self.log()))
     }
 
-    /// Asks for `path` on a new connection; gives the body of a 2xx answer.
+    /// Requests `path` on a new connection; returns the body of the answer.
     ///
     /// # Panics
     ///
-    /// When there was no such answer.
+    /// Panics unless the answer is 2xx.
     pub fn get(&self, path: &str) -> String {
-        match self.conn().ask(path) {
+        match self.conn().fetch(path) {
             Ok(answer) if answer.is_success() => answer.text(),
             other => panic!("GET {path}: {other:?}; its output:\n{}", self.log()),
         }
     }
 
-    /// All that it wrote to its standard output and error so far.
+    /// Returns its standard output and error so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.dir.read(Self::OUTPUT)
     }
 
-    /// Where its output ends now: what comes later is [`log_since`](Self::log_since) this place.
+    /// Returns the present length of its output, for [`log_since`](Self::log_since) and the `wait_for_…` methods.
     #[must_use]
     pub fn mark(&self) -> usize {
         self.log().len()
     }
 
-    /// What it wrote after a [`mark`](Self::mark).
+    /// Returns its output after a [`mark`](Self::mark).
     #[must_use]
     pub fn log_since(&self, mark: usize) -> String {
         self.log().get(mark..).unwrap_or_default().to_owned()
     }
 
-    /// Waits until a line that it wrote after `mark` holds `text`, in any case; gives that line.
+    /// Waits for a line after `mark` that contains `text`, ignoring case; returns that line.
     ///
     /// # Panics
     ///
-    /// When none does in time.
+    /// Panics if no such line appears in time.
     pub fn wait_for_log(&self, mark: usize, text: &str) -> String {
         self.wait_for_any(mark, &[text])
     }
 
-    /// As [`wait_for_log`](Self::wait_for_log), with several texts any of which will do.
+    /// Waits for a line after `mark` that contains any of `texts`, ignoring case; returns that line.
     ///
     /// # Panics
     ///
-    /// When no line holds one of them in time.
+    /// Panics if no such line appears in time.
     pub fn wait_for_any(&self, mark: usize, texts: &[&str]) -> String {
-        let wanted: Vec<_> = texts.iter().map(|text| text.to_lowercase()).collect();
-        let is_it = |line: &&str| {
+        let texts_lower: Vec<_> = texts.iter().map(|text| text.to_lowercase()).collect();
+        let matches = |line: &&str| {
             let line = line.to_lowercase();
-            wanted.iter().any(|text| line.contains(text))
+            texts_lower.iter().any(|text| line.contains(text))
         };
         let line = || {
             let log = self.log_since(mark);
-            // a line that is not ended yet may still grow
-            let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-            whole.lines().find(is_it).map(str::to_owned)
+            // leave out the last line while its newline is missing
+            let complete = log.rfind('\n').map_or("", |end| &log[..end]);
+            complete.lines().find(matches).map(str::to_owned)
         };
         wait::maybe(PATIENCE, line).unwrap_or_else(|| {
             panic!(
-                "its log does not say any of {texts:?}; its output:\n{}",
+                "no log line contains any of {texts:?}; its output:\n{}",
                 self.log()
             )
         })
     }
 
-    /// Replaces its settings, after [`ANY_PORT`]; it has not been told yet.
+    /// Replaces its settings file by [`ANY_PORT`] and `text`. Sends no signal.
     pub fn settings(&self, text: &str) {
         self.whole_settings(&format!("{ANY_PORT}{text}"));
     }
 
-    /// Replaces all of its settings; it has not been told yet.
+    /// Replaces its settings file by exactly `text`. Sends no signal.
     pub fn whole_settings(&self, text: &str) {
         self.dir.write(SETTINGS, text);
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to it.
     ///
     /// # Panics
     ///
-    /// When it is no longer there.
+    /// Panics if it no longer exists.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid())
             .ok()
@@ -212,40 +213,44 @@ impl Process {
             .unwrap_or_else(|error| panic!("{signal:?}: {error}; its output:\n{}", self.log()));
     }
 
-    /// Tells it to reload and waits until it has; gives the line that says so.
+    /// Sends SIGHUP and waits until the reload is live; returns its log line.
     pub fn reload(&self) -> String {
         let mark = self.mark();
         self.signal(Signal::HUP);
-        self.wait_for_log(mark, said::RELOADED)
+        self.wait_for_log(mark, log_texts::RELOADED)
     }
 
-    /// Tells it to reload and waits until it has refused; gives the line that says why.
-    pub fn refuse_reload(&self) -> String {
+    /// Sends SIGHUP and waits until the reload is refused; returns the log line with the reason.
+    pub fn reload_refused(&self) -> String {
         let mark = self.mark();
         self.signal(Signal::HUP);
-        self.wait_for_log(mark, said::RELOAD_REFUSED)
+        self.wait_for_log(mark, log_texts::RELOAD_REFUSED)
     }
 
-    /// Kills it, if it is still there, and reaps it.
+    /// Kills it if it still runs, and reaps it.
     pub fn kill(&mut self) {
-        // it may have ended by itself; then there is nothing to kill, and it is reaped already
+        // both fail if the process has exited and was reaped already
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Whether it has ended.
+    /// Returns true if it has exited.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     ///
     /// # Panics
     ///
-    /// When it does not end within `within`.
+    /// Panics if that takes longer than `within`.
     pub fn wait_exit(&mut self, within: Duration) -> ExitStatus {
-        wait::maybe(within, || self.child.try_wait().ok().flatten())
-            .unwrap_or_else(|| panic!("still there after {within:?}; its output:\n{}", self.log()))
+        wait::maybe(within, || self.child.try_wait().ok().flatten()).unwrap_or_else(|| {
+            panic!(
+                "still running after {within:?}; its output:\n{}",
+                self.log()
+            )
+        })
     }
 }
 
@@ -268,22 +273,22 @@ mod tests {
     }
 
     #[test]
-    fn a_program_runs_to_its_end_in_a_directory_of_its_own() {
+    fn a_program_runs_in_its_own_directory_until_it_exits() {
         let launch =
             shell("cat slackwater.toml; echo $GREETING >&2; exit 3").whole_settings("a = 1\n");
-        let finished = launch.env("GREETING", "hi").run(PATIENCE);
+        let result = launch.env("GREETING", "hi").run(PATIENCE);
         assert_eq!(
             (
-                finished.code(),
-                finished.stdout.as_str(),
-                finished.stderr.as_str()
+                result.code(),
+                result.stdout.as_str(),
+                result.stderr.as_str()
             ),
             (Some(3), "a = 1\n", "hi\n")
         );
     }
 
     #[test]
-    fn a_process_is_heard_signalled_and_awaited() {
+    fn a_process_logs_receives_a_signal_and_exits() {
         let script =
             "trap 'echo bye; exit 4' TERM; echo listening on 127.0.0.1:99; while :; do sleep 0.01; done";
         let mut process = shell(script).start();
@@ -296,12 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_dropped_is_gone() {
+    fn a_dropped_process_is_killed_and_its_directory_removed() {
         let process = shell("exec sleep 60").start();
-        let (seen, dir) = (process.proc(), process.dir().path().to_owned());
-        assert!(seen.is_alive());
+        let (proc, dir) = (process.proc(), process.dir().path().to_owned());
+        assert!(proc.is_alive());
         drop(process);
-        assert!(!seen.is_alive());
+        assert!(!proc.is_alive());
         assert!(!dir.exists());
     }
 
@@ -311,10 +316,10 @@ mod tests {
         let launch = shell(
             "echo $LISTEN_FDS $LISTEN_FDNAMES; readlink /proc/$$/fd/3 /proc/$$/fd/4 | cut -c 1-7",
         );
-        let finished = launch
+        let result = launch
             .socket("web", &listener)
             .socket("admin", &listener)
             .run(PATIENCE);
-        assert_eq!(finished.stdout, "2 web:admin\nsocket:\nsocket:\n");
+        assert_eq!(result.stdout, "2 web:admin\nsocket:\nsocket:\n");
     }
 }

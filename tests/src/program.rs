@@ -1,4 +1,4 @@
-//! Where the programs under test are: built by the same cargo, beside the tests.
+//! The paths of the programs under test, which the same cargo builds.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,45 +6,49 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::{env, fs};
 
-/// `examples/playground.rs`.
+/// Returns the program of `examples/playground.rs`.
 #[must_use]
 pub fn playground() -> PathBuf {
     example("playground")
 }
 
-/// `examples/hello.rs`.
+/// Returns the program of `examples/hello.rs`.
 #[must_use]
 pub fn hello() -> PathBuf {
     example("hello")
 }
 
-/// One of the examples.
+/// Returns the program of an example.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
     build_once();
     profile_dir().join("examples").join(name)
 }
 
-/// The fixture of this package: what the playground has no route or hook for.
+/// Returns the fixture of this package, with routes and hooks that the playground does not have.
 #[must_use]
 pub fn fixture() -> PathBuf {
     build_once();
     profile_dir().join("fixture")
 }
 
-/// A program of other make that takes `LISTEN_FDS`: axum on listenfd. Given `ready`, it says READY=1.
+/// Returns a program that does not use slackwater: axum on a socket from `LISTEN_FDS`.
+///
+/// With the argument `ready` it sends `READY=1`.
 #[must_use]
-pub fn stranger() -> PathBuf {
+pub fn foreign() -> PathBuf {
     build_once();
-    profile_dir().join("stranger")
+    profile_dir().join("foreign")
 }
 
-/// Makes a program of `text` at `path`, in place of what was there: as a deploy does, by a rename. A child writes it: what
-/// is open for writing here when another test forks is busy (`ETXTBSY`) until that one's exec.
+/// Writes an executable script to `path` and replaces an existing file by a rename, as a deployment does.
+///
+/// A child process writes the file. If this process did, a test that forks meanwhile would inherit the descriptor, and
+/// the script could not be executed (`ETXTBSY`) until that child's exec.
 ///
 /// # Panics
 ///
-/// When it cannot be written.
+/// Panics if it cannot be written.
 pub fn script(path: &Path, text: impl AsRef<[u8]>) {
     let fresh = path.with_extension("fresh");
     let mut shell = Command::new("/bin/sh");
@@ -53,7 +57,7 @@ pub fn script(path: &Path, text: impl AsRef<[u8]>) {
         .arg(&fresh)
         .stdin(Stdio::piped());
     let status = shell.spawn().and_then(|mut child| {
-        // dropped when all is in it: that is its end
+        // dropped after the last byte, which is the end of the input for `cat`
         let sent = child
             .stdin
             .take()
@@ -69,7 +73,7 @@ pub fn script(path: &Path, text: impl AsRef<[u8]>) {
         .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
-/// The directory that cargo builds into.
+/// Returns cargo's target directory.
 #[must_use]
 pub fn target_dir() -> PathBuf {
     profile_dir()
@@ -78,11 +82,11 @@ pub fn target_dir() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// `target/debug` or `target/release`: the tests' own executable is in its `deps`, a bench in itself.
+/// Returns `target/debug` or `target/release`. The executable of the tests is in its `deps`, a bench directly in it.
 ///
 /// # Panics
 ///
-/// When this executable is nowhere.
+/// Panics if the path of this executable is unknown.
 fn profile_dir() -> PathBuf {
     let exe = env::current_exe().expect("a running program has a path");
     let dir = exe
@@ -92,12 +96,14 @@ fn profile_dir() -> PathBuf {
     dir.parent().filter(|_| is_below).unwrap_or(dir).to_owned()
 }
 
-/// `cargo test --workspace` has built everything already; `cargo test -p slackwater-tests` has not, and what
-/// an earlier build left behind may be stale. Asking cargo again costs nothing where all is fresh.
+/// Builds the programs under test.
+///
+/// `cargo test --workspace` builds them, `cargo test -p slackwater-tests` does not, and programs of an earlier build may
+/// be stale. If everything is up to date, this costs little.
 fn build_once() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // set by cargo for what it runs; by hand, the binaries are taken as they are
+        // cargo sets CARGO for the programs it runs; without it the existing binaries are used
         let Some(cargo) = env::var_os("CARGO") else {
             return;
         };

@@ -1,4 +1,4 @@
-//! A package of somebody's own, outside of this workspace, built against this checkout as its author would.
+//! A package outside this workspace, built against this checkout, as a user of slackwater builds it.
 
 use std::env;
 use std::fs;
@@ -13,17 +13,17 @@ use crate::process::Process;
 use crate::program;
 use crate::wait;
 
-/// How long a build of it may take: the first one compiles the framework, on a machine that is busy with other tests.
+/// The longest time of a build. The first build compiles the framework, on a machine that is busy with other tests.
 pub const BUILD: Duration = Duration::from_secs(600);
 
-/// A package in a directory of its own; gone when the test is.
+/// A package in its own directory, which is removed at the end of the test.
 #[derive(Debug)]
 pub struct Project {
     launch: Launch,
     root: PathBuf,
 }
 
-/// Where the workspace is.
+/// Returns the root of the workspace.
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -31,12 +31,12 @@ fn workspace() -> &'static Path {
 }
 
 impl Project {
-    /// A program of one file. Its name must be no other test's: all build into one directory, which spares compiling
-    /// every dependency again.
+    /// Creates a program of one file. No other test may use the same name, because all projects share one target
+    /// directory, which saves compiling the dependencies again.
     ///
     /// # Panics
     ///
-    /// When it cannot be written.
+    /// Panics if it cannot be written.
     #[must_use]
     pub fn new(name: &str, main: &str) -> Self {
         let project = Project::at(name);
@@ -53,36 +53,36 @@ impl Project {
         project
     }
 
-    /// An empty directory of this name, for a package that something else makes.
+    /// Creates an empty directory with this name, for a package that another tool generates.
     #[must_use]
     pub fn at(name: &str) -> Self {
-        let launch = Launch::program("cargo".as_ref()).works_in(name);
+        let launch = Launch::program("cargo".as_ref()).in_subdirectory(name);
         let root = launch.dir().path().join(name);
         Project { launch, root }
     }
 
-    /// Has it take the versions of dependencies that this workspace is built with.
+    /// Copies this workspace's `Cargo.lock` into it, so that it uses the same versions of dependencies.
     ///
     /// # Panics
     ///
-    /// When they cannot be written.
+    /// Panics if it cannot be copied.
     pub fn use_our_lock(&self) {
         let lock =
             fs::read_to_string(workspace().join("Cargo.lock")).expect("the workspace's Cargo.lock");
         self.write("Cargo.lock", &lock);
     }
 
-    /// Its directory.
+    /// Returns its directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Writes one of its files, and the directories above it.
+    /// Writes one of its files and creates the directories above it.
     ///
     /// # Panics
     ///
-    /// When it cannot be written.
+    /// Panics if it cannot be written.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.root.join(path);
         let written = fs::create_dir_all(path.parent().unwrap_or(&self.root))
@@ -90,11 +90,11 @@ impl Project {
         written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
 
-    /// What one of its files holds.
+    /// Returns the content of one of its files.
     ///
     /// # Panics
     ///
-    /// When it cannot be read.
+    /// Panics if it cannot be read.
     #[must_use]
     pub fn read(&self, path: &str) -> String {
         let path = self.root.join(path);
@@ -102,35 +102,35 @@ impl Project {
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
     }
 
-    /// Edits one of its files: `from` becomes `to`, once.
+    /// Replaces the first `from` in one of its files by `to`.
     ///
     /// # Panics
     ///
-    /// When `from` is not there.
+    /// Panics if the file does not contain `from`.
     pub fn edit(&self, path: &str, from: &str, to: &str) {
         let text = self.read(path);
         assert!(
             text.contains(from),
-            "{path} does not hold {from:?}:\n{text}"
+            "{path} does not contain {from:?}:\n{text}"
         );
         self.write(path, &text.replacen(from, to, 1));
     }
 
-    /// A program that is run in it; cargo, if it is called "cargo".
+    /// Returns the launch of a program in it. The name "cargo" stands for cargo.
     #[must_use]
     pub fn launch(&self, program: &Path, args: &[&str]) -> Launch {
-        let mut launch = self.launch.clone().called(program).args(args);
+        let mut launch = self.launch.clone().with_program(program).args(args);
         for (name, value) in environment() {
             launch = launch.env(name, value);
         }
         launch
     }
 
-    /// cargo in it, run to its end.
+    /// Runs cargo in it until cargo exits; returns its standard output.
     ///
     /// # Panics
     ///
-    /// When cargo fails.
+    /// Panics if cargo fails.
     pub fn cargo(&self, args: &[&str]) -> String {
         let mut command = Command::new("cargo");
         command
@@ -138,36 +138,37 @@ impl Project {
             .current_dir(&self.root)
             .envs(environment());
         let output = command.output().expect("cargo starts");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let trouble = String::from_utf8_lossy(&output.stderr);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "cargo {args:?}: {}\n{said}\n{trouble}",
+            "cargo {args:?}: {}\n{stdout}\n{stderr}",
             output.status
         );
-        said
+        stdout
     }
 }
 
-/// Where it builds, and where cargo and rustup have their things.
+/// Returns the environment of its builds: the target directory, and the directories of cargo and rustup.
 fn environment() -> Vec<(&'static str, std::ffi::OsString)> {
     let mut environment = vec![
         ("CARGO_TARGET_DIR", program::target_dir().into()),
         ("CARGO_TERM_COLOR", "never".into()),
     ];
-    let kept = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+    let inherited = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
     environment.extend(
-        kept.into_iter()
+        inherited
+            .into_iter()
             .filter_map(|name| Some((name, env::var_os(name)?))),
     );
     environment
 }
 
-/// Waits until a program that may have to be compiled first answers; gives where.
+/// Waits until a program, which may have to be compiled first, answers; returns its address.
 ///
 /// # Panics
 ///
-/// When it ends, or takes longer than a build may take.
+/// Panics if it exits, or takes longer than [`BUILD`].
 pub fn answers(process: &mut Process) -> Addr {
     let answers = wait::maybe(BUILD, || {
         if process.has_ended() {
@@ -175,7 +176,7 @@ pub fn answers(process: &mut Process) -> Addr {
         }
         let addr = process.addresses().into_iter().next()?;
         let answer = Conn::open(&addr)
-            .and_then(|mut conn| conn.ask("/livez"))
+            .and_then(|mut conn| conn.fetch("/livez"))
             .ok()?;
         (answer.status == 200).then_some(Some(addr))
     });

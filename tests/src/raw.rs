@@ -1,90 +1,90 @@
-//! The table of raw requests: what is sent, what must come back, and what becomes of the connection. Its form is
-//! described in `tests/raw/README.md`.
+//! The table of raw requests: the bytes to send, the answers to expect, and the state of the connection afterwards.
+//! `tests/raw/README.md` describes the format.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One raw request, or several on one connection.
+/// A case of the table: a raw request, or several on the same connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// The file and the name, for whoever reads the failure.
+    /// The file and the name, for failure messages.
     pub name: String,
-    /// What decides.
+    /// The rule that decides.
     pub rfc: String,
-    /// What is sent.
+    /// The bytes to send.
     pub bytes: Vec<u8>,
-    /// Whether the client ends what it sends afterwards.
-    pub then: Then,
-    /// What must come back, and become of the connection.
-    pub right: Expected,
-    /// Where plain hyper differs.
-    pub hyper: Option<Differs>,
+    /// The client's action after the last byte.
+    pub then: AfterSending,
+    /// The correct result.
+    pub expected: Expected,
+    /// The result of plain hyper, if it differs.
+    pub hyper: Option<Difference>,
 }
 
-/// What a client does when it has sent everything.
+/// The client's action after the last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// It waits.
-    Waits,
-    /// It ends what it sends, and reads on.
-    Ends,
+pub enum AfterSending {
+    /// Waits for answers.
+    Wait,
+    /// Closes the sending side and waits for answers.
+    HalfClose,
 }
 
-/// What must come back, and what becomes of the connection.
+/// The answers, and the state of the connection afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// In their order.
-    pub answers: Vec<Right>,
-    /// After the last one.
-    pub fate: Fate,
+    /// The answers, in order.
+    pub answers: Vec<ExpectedAnswer>,
+    /// The state of the connection after the last answer.
+    pub end: ExpectedEnd,
 }
 
-/// One right answer.
+/// A correct answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Right {
-    /// The three digits.
+pub struct ExpectedAnswer {
+    /// The status code.
     pub status: u16,
-    /// Its body, where that matters.
+    /// The body, if the case checks it.
     pub body: Option<String>,
-    /// To HEAD: whatever the headers say, no body follows.
+    /// True for an answer to HEAD: no body follows, regardless of the headers.
     pub to_head: bool,
-    /// Headers that it has; without a value, with any.
+    /// Required headers. `None` accepts any value.
     pub with: Vec<(String, Option<String>)>,
-    /// Headers that it does not have.
+    /// Forbidden headers.
     pub without: Vec<String>,
 }
 
-/// What becomes of a connection.
+/// The state of a connection after the last answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It answers one more request.
+pub enum ExpectedEnd {
+    /// Open: it answers one more request.
     Kept,
-    /// It ends, and nothing more comes.
+    /// Closed with a FIN, without further bytes.
     Closed,
-    /// One of the two, as the last answer says.
+    /// Kept or closed, as the last answer announces.
     Either,
-    /// It ends, in the orderly way or not.
+    /// Closed, with a FIN or by a reset.
     Cut,
-    /// Nobody can say.
+    /// Not checked.
     Any,
 }
 
-/// What plain hyper does instead, and why.
+/// The different result of plain hyper, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Differs {
-    /// The statuses, in their order.
+pub struct Difference {
+    /// The status codes, in order.
     pub statuses: Vec<u16>,
-    /// What becomes of the connection.
-    pub fate: Fate,
+    /// The state of the connection after the last answer.
+    pub end: ExpectedEnd,
     /// The reason.
     pub why: String,
 }
 
-/// All cases of the table, file by file.
+/// Reads all cases of the table, file by file.
 ///
 /// # Panics
 ///
-/// Where a file cannot be read, or a line is not understood: with file and line.
+/// Panics if a file cannot be read or a line cannot be parsed; the message names file and line.
 #[must_use]
 pub fn table() -> Vec<Case> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("raw");
@@ -101,13 +101,13 @@ fn read(path: &Path) -> Vec<Case> {
     let text =
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = path.file_stem().unwrap_or_default().to_string_lossy();
-    parse(&file, &text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
+    parse(&file, &text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let fault = |why: &str| format!("line {}: {why}: {line}", number + 1);
+        let error = |why: &str| format!("line {}: {why}: {line}", number + 1);
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -117,11 +117,11 @@ fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
         }
         let case = cases
             .last_mut()
-            .ok_or_else(|| fault("before the first case"))?;
-        case.add(line).ok_or_else(|| fault("not understood"))?;
+            .ok_or_else(|| error("before the first case"))?;
+        case.add(line).ok_or_else(|| error("cannot be parsed"))?;
     }
     match cases.iter().find(|case| case.rfc.is_empty()) {
-        Some(case) => Err(format!("{}: nothing decides", case.name)),
+        Some(case) => Err(format!("{}: no rule (§)", case.name)),
         None => Ok(cases),
     }
 }
@@ -130,27 +130,27 @@ impl Case {
     fn named(name: String) -> Self {
         let right = Expected {
             answers: Vec::new(),
-            fate: Fate::Either,
+            end: ExpectedEnd::Either,
         };
         Case {
             name,
             rfc: String::new(),
             bytes: Vec::new(),
-            then: Then::Waits,
-            right,
+            then: AfterSending::Wait,
+            expected: right,
             hyper: None,
         }
     }
 
-    /// Takes one more line.
+    /// Parses one more line of the case.
     fn add(&mut self, line: &str) -> Option<()> {
-        let answers = &mut self.right.answers;
+        let answers = &mut self.expected.answers;
         if line == ">|" {
-            self.then = Then::Ends;
+            self.then = AfterSending::HalfClose;
         } else if let Some(bytes) = line.strip_prefix("> ") {
             self.bytes.extend(unescaped(bytes)?);
         } else if let Some(answer) = line.strip_prefix("< ") {
-            answers.push(Right::parse(answer)?);
+            answers.push(ExpectedAnswer::parse(answer)?);
         } else if let Some(header) = line.strip_prefix("<+ ") {
             let (name, value) = match header.split_once(": ") {
                 Some((name, value)) => (name, Some(value.to_owned())),
@@ -160,9 +160,9 @@ impl Case {
         } else if let Some(name) = line.strip_prefix("<- ") {
             answers.last_mut()?.without.push(name.to_owned());
         } else if let Some(fate) = line.strip_prefix("= ") {
-            self.right.fate = Fate::parse(fate)?;
+            self.expected.end = ExpectedEnd::parse(fate)?;
         } else if let Some(differs) = line.strip_prefix("hyper: ") {
-            self.hyper = Some(Differs::parse(differs)?);
+            self.hyper = Some(Difference::parse(differs)?);
         } else {
             self.rfc = line.strip_prefix("§ ")?.to_owned();
         }
@@ -170,7 +170,7 @@ impl Case {
     }
 }
 
-impl Right {
+impl ExpectedAnswer {
     fn parse(text: &str) -> Option<Self> {
         let (status, rest) = text.split_once(' ').unwrap_or((text, ""));
         let body = rest
@@ -178,62 +178,62 @@ impl Right {
             .and_then(|rest| rest.strip_suffix('"'))
             .map(str::to_owned);
         let to_head = rest == "head";
-        let understood = rest.is_empty() || to_head || body.is_some();
-        let status = status.parse().ok().filter(|_| understood)?;
-        Some(Right {
+        let is_valid = rest.is_empty() || to_head || body.is_some();
+        let status = status.parse().ok().filter(|_| is_valid)?;
+        Some(ExpectedAnswer {
             status,
             body,
             to_head,
-            ..Right::default()
+            ..ExpectedAnswer::default()
         })
     }
 }
 
-impl Fate {
+impl ExpectedEnd {
     fn parse(text: &str) -> Option<Self> {
         match text {
-            "kept" => Some(Fate::Kept),
-            "closed" => Some(Fate::Closed),
-            "either" => Some(Fate::Either),
-            "cut" => Some(Fate::Cut),
-            "any" => Some(Fate::Any),
+            "kept" => Some(ExpectedEnd::Kept),
+            "closed" => Some(ExpectedEnd::Closed),
+            "either" => Some(ExpectedEnd::Either),
+            "cut" => Some(ExpectedEnd::Cut),
+            "any" => Some(ExpectedEnd::Any),
             _ => None,
         }
     }
 }
 
-impl Differs {
+impl Difference {
     fn parse(text: &str) -> Option<Self> {
-        let (what, why) = text.split_once(", ")?;
-        let mut words: Vec<&str> = what.split(' ').collect();
-        let fate = Fate::parse(words.pop()?)?;
+        let (result, why) = text.split_once(", ")?;
+        let mut words: Vec<&str> = result.split(' ').collect();
+        let fate = ExpectedEnd::parse(words.pop()?)?;
         let statuses = words
             .into_iter()
             .map(|word| word.parse().ok())
             .collect::<Option<_>>()?;
-        Some(Differs {
+        Some(Difference {
             statuses,
-            fate,
+            end: fate,
             why: why.to_owned(),
         })
     }
 }
 
-/// What a line stands for: escapes as in Rust, `{3*ab}` for `ababab`.
+/// Returns the bytes of a line: escapes as in Rust, `{3*ab}` for `ababab`.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let taken = match first {
+        let length = match first {
             '\\' => {
-                let (byte, taken) = escape(rest)?;
+                let (byte, length) = escape(rest)?;
                 bytes.push(byte);
-                taken
+                length
             }
             '{' => {
                 let (inner, _) = rest[1..].split_once('}')?;
-                let (count, what) = inner.split_once('*')?;
-                bytes.extend(unescaped(what)?.repeat(count.parse().ok()?));
+                let (count, text) = inner.split_once('*')?;
+                bytes.extend(unescaped(text)?.repeat(count.parse().ok()?));
                 inner.len() + 2
             }
             other => {
@@ -242,12 +242,12 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
                 other.len_utf8()
             }
         };
-        rest = &rest[taken..];
+        rest = &rest[length..];
     }
     Some(bytes)
 }
 
-/// The byte that an escape stands for, and its length.
+/// Returns the byte of an escape sequence, and the length of the sequence.
 fn escape(text: &str) -> Option<(u8, usize)> {
     match text.as_bytes().get(1)? {
         b'r' => Some((b'\r', 2)),
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_read_as_they_are_meant() {
+    fn escapes_and_repetitions_are_expanded() {
         assert_eq!(
             unescaped(r"a\r\n\t\0\\\xff{3*b\n}").unwrap(),
             b"a\r\n\t\0\\\xffb\nb\nb\n"
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_is_read_whole() {
+    fn all_lines_of_a_case_are_parsed() {
         let text = "# a comment\n\n== one\n§ 9112 3\n> GET\n>  /\n>|\n< 200 \"ok\"\n<+ A: b\n<- C\n< 404 head\n= closed\n\
                     hyper: 200 kept, it is so\n";
         let cases = parse("file", text).unwrap();
@@ -285,9 +285,9 @@ mod tests {
         };
         assert_eq!(
             (case.name.as_str(), &case.bytes[..], case.then),
-            ("file: one", &b"GET /"[..], Then::Ends)
+            ("file: one", &b"GET /"[..], AfterSending::HalfClose)
         );
-        let [first, second] = &case.right.answers[..] else {
+        let [first, second] = &case.expected.answers[..] else {
             panic!("{case:?}")
         };
         assert_eq!(
@@ -306,17 +306,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_named_by_its_line() {
-        for (text, said) in [
+    fn an_invalid_line_is_reported_with_its_number() {
+        for (text, expected) in [
             ("> GET\n", "line 1: before"),
-            ("== a\nnonsense\n", "line 2: not understood"),
+            ("== a\nnonsense\n", "line 2: cannot be parsed"),
             ("== a\n§ 1\n= maybe\n", "line 3"),
             ("== a\n§ 1\n< 2OO\n", "line 3"),
             ("== a\n§ 1\nhyper: 200 kept\n", "line 3"),
-            ("== a\n", "nothing decides"),
+            ("== a\n", "no rule"),
         ] {
-            let fault = parse("file", text).unwrap_err();
-            assert!(fault.contains(said), "{fault}");
+            let error = parse("file", text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -1,35 +1,35 @@
-//! What became of requests and connections: each failure by its kind, never lumped together.
+//! Counts of answers and failures. Each kind of failure is counted separately.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// One way in which a request or a connection fails.
+/// The kind of a failed request or connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Failure {
-    /// Nobody listened.
+    /// The connection was refused.
     Refused,
     /// The connection was reset, while connecting, sending or receiving.
     Reset,
-    /// The connection ended after the request was sent and before a byte of its answer.
+    /// The connection was closed after the request and before the first byte of its answer.
     ClosedBeforeAnswer,
-    /// The connection ended inside an answer.
+    /// The connection was closed inside an answer.
     CutInTheMiddle,
-    /// Nothing came for as long as the client was patient.
+    /// The client's timeout passed.
     TimedOut,
-    /// An answer, but not of the 2xx kind.
+    /// The status of the answer was not 2xx.
     BadStatus(u16),
-    /// A kept-alive connection was closed while nothing was asked on it, without an announcement.
+    /// A kept-alive connection was closed between two requests without an announcement.
     ClosedWhileIdle,
-    /// What came was no HTTP.
+    /// The bytes received were not the expected HTTP answer.
     Malformed,
-    /// The client's own machine failed: no port, no descriptor. Says nothing about the server.
+    /// A failure of the client's machine, such as no free port or descriptor. It does not concern the server.
     Local(io::ErrorKind),
 }
 
 impl Failure {
-    /// What an error of the operating system means to a client.
+    /// Converts an error of the operating system.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Self {
         match error.kind() {
@@ -44,28 +44,28 @@ impl Failure {
     }
 }
 
-/// The sum of what happened to a client, or to many.
+/// The counts of one client, or the sum of many.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     answered: u64,
-    polite_closes: u64,
+    announced_closes: u64,
     failures: BTreeMap<Failure, u64>,
     examples: Vec<String>,
-    /// When an answer came, and after how many microseconds.
+    /// The time of each answer, and its latency in microseconds.
     answers: Vec<(Instant, u32)>,
 }
 
-/// What came within a span of time.
+/// The answers within one time window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// How many answers.
+    /// The number of answers.
     pub answered: usize,
-    /// The time within which 99 of 100 of them came; zero when there were none.
+    /// The 99th percentile of their latency; zero without answers.
     pub p99: Duration,
 }
 
 impl Tally {
-    /// A request that was answered with 2xx.
+    /// Counts an answer with status 2xx.
     pub fn answer(&mut self, took: Duration) {
         self.answered += 1;
         self.answers.push((
@@ -74,12 +74,12 @@ impl Tally {
         ));
     }
 
-    /// A connection that was closed as announced by `Connection: close`.
-    pub fn polite_close(&mut self) {
-        self.polite_closes += 1;
+    /// Counts a connection whose end was announced by `Connection: close`.
+    pub fn announced_close(&mut self) {
+        self.announced_closes += 1;
     }
 
-    /// A failure; the first few keep what `example` says of them.
+    /// Counts a failure. The text of `example` is kept for the first five.
     pub fn failure(&mut self, failure: Failure, example: impl FnOnce() -> String) {
         *self.failures.entry(failure).or_default() += 1;
         if self.examples.len() < 5 {
@@ -87,10 +87,10 @@ impl Tally {
         }
     }
 
-    /// Adds another's sum to this one.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: Tally) {
         self.answered += other.answered;
-        self.polite_closes += other.polite_closes;
+        self.announced_closes += other.announced_closes;
         for (failure, count) in other.failures {
             *self.failures.entry(failure).or_default() += count;
         }
@@ -103,31 +103,31 @@ impl Tally {
         self.answers.extend(other.answers);
     }
 
-    /// How many requests were answered with 2xx.
+    /// Returns the number of answers with status 2xx.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.answered
     }
 
-    /// How many connections ended as announced.
+    /// Returns the number of connections whose end was announced.
     #[must_use]
-    pub fn polite_closes(&self) -> u64 {
-        self.polite_closes
+    pub fn announced_closes(&self) -> u64 {
+        self.announced_closes
     }
 
-    /// How often `failure` happened.
+    /// Returns the number of failures of this kind.
     #[must_use]
     pub fn count(&self, failure: Failure) -> u64 {
         self.failures.get(&failure).copied().unwrap_or(0)
     }
 
-    /// How many failures there were, of any kind.
+    /// Returns the number of all failures.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
 
-    /// The time within which `percent` of the answers came; zero when there were none.
+    /// Returns a percentile of the latency; zero without answers.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Duration {
         percentile_of(
@@ -136,13 +136,13 @@ impl Tally {
         )
     }
 
-    /// What came in each span of `width`, from `begun` on until the last answer.
+    /// Returns the answers in windows of `width`, from `start` to the last answer.
     #[must_use]
-    pub fn windows(&self, begun: Instant, width: Duration) -> Vec<Window> {
+    pub fn windows(&self, start: Instant, width: Duration) -> Vec<Window> {
         let mut sorted: Vec<Vec<u32>> = Vec::new();
-        for (at, micros) in self.answers.iter().filter(|(at, _)| *at >= begun) {
+        for (at, micros) in self.answers.iter().filter(|(at, _)| *at >= start) {
             let index =
-                usize::try_from(at.duration_since(begun).as_micros() / width.as_micros().max(1));
+                usize::try_from(at.duration_since(start).as_micros() / width.as_micros().max(1));
             let index = index.unwrap_or(usize::MAX >> 1);
             if sorted.len() <= index {
                 sorted.resize(index + 1, Vec::new());
@@ -156,11 +156,11 @@ impl Tally {
         sorted.into_iter().map(window).collect()
     }
 
-    /// Ends the test unless there were answers and not one failure.
+    /// Asserts that there are answers and no failures.
     ///
     /// # Panics
     ///
-    /// With the whole tally.
+    /// Panics with the whole tally otherwise.
     pub fn assert_flawless(&self) {
         assert!(self.failed() == 0 && self.answered > 0, "{self}");
     }
@@ -192,8 +192,8 @@ impl fmt::Display for Tally {
         )?;
         write!(
             f,
-            "{} polite closes, {} failed",
-            self.polite_closes,
+            "{} announced closes, {} failed",
+            self.announced_closes,
             self.failed()
         )?;
         for (failure, count) in &self.failures {
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_counted_apart_and_summed() {
+    fn kinds_are_counted_separately_and_added() {
         let (mut one, mut other) = (Tally::default(), Tally::default());
         one.answer(Duration::from_micros(10));
         one.failure(Failure::Reset, || "a".into());
@@ -227,18 +227,23 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_of_the_answers() {
+    fn percentiles_are_computed_from_the_answers() {
         let mut tally = Tally::default();
         assert_eq!(tally.percentile(50.0), Duration::ZERO);
-        (1..=101).for_each(|n| tally.answer(Duration::from_micros(n)));
+        for micros in 1..=101 {
+            tally.answer(Duration::from_micros(micros));
+        }
         assert_eq!(tally.percentile(50.0), Duration::from_micros(51));
         assert_eq!(tally.percentile(100.0), Duration::from_micros(101));
     }
+
     #[test]
-    fn answers_fall_into_windows() {
-        let (mut tally, begun) = (Tally::default(), Instant::now());
-        (0..3).for_each(|_| tally.answer(Duration::from_micros(7)));
-        let windows = tally.windows(begun, Duration::from_secs(3600));
+    fn answers_are_divided_into_windows() {
+        let (mut tally, start) = (Tally::default(), Instant::now());
+        for _ in 0..3 {
+            tally.answer(Duration::from_micros(7));
+        }
+        let windows = tally.windows(start, Duration::from_secs(3600));
         assert_eq!(
             windows,
             [Window {

@@ -1,4 +1,4 @@
-//! The tools of others that the promises are tried with: holders of sockets, inits, terminals, cargo's helpers, a browser.
+//! External tools of the tests: socket holders, inits, a terminal, cargo subcommands, a browser.
 
 use std::env;
 use std::fs::{self, File};
@@ -11,51 +11,51 @@ use rustix::fs::{flock, FlockOperation};
 
 use crate::program;
 
-/// systemfd 0.4.6, installed below cargo's target directory by the first test that asks for it.
+/// Returns systemfd 0.4.6. The first test that needs it installs it below cargo's target directory.
 ///
 /// # Errors
 ///
-/// Why it could not be installed.
+/// Returns the reason if it cannot be installed.
 pub fn systemfd() -> Result<PathBuf, String> {
-    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND
+    static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    INSTALLED
         .get_or_init(|| install("systemfd", "0.4.6", &[]))
         .clone()
 }
 
-/// cargo-watch 8.5.3, installed likewise. `cargo watch` finds it where its directory is in `PATH`.
+/// Returns cargo-watch 8.5.3, installed like [`systemfd`]. `cargo watch` finds it if its directory is in `PATH`.
 ///
 /// # Errors
 ///
-/// Why it could not be installed.
+/// Returns the reason if it cannot be installed.
 pub fn cargo_watch() -> Result<PathBuf, String> {
-    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND
+    static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    INSTALLED
         .get_or_init(|| install("cargo-watch", "8.5.3", &[]))
         .clone()
 }
 
-/// cargo-generate 0.23.4, installed likewise; without the libgit2 that it would compile, for no template is cloned here.
+/// Returns cargo-generate 0.23.4, installed like [`systemfd`], without libgit2, because the tests clone no template.
 ///
 /// # Errors
 ///
-/// Why it could not be installed.
+/// Returns the reason if it cannot be installed.
 pub fn cargo_generate() -> Result<PathBuf, String> {
-    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND
+    static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    INSTALLED
         .get_or_init(|| install("cargo-generate", "0.23.4", &["--no-default-features"]))
         .clone()
 }
 
-/// Installs a tool, once for all that run tests in this target directory; a debug build, which is there sooner.
+/// Installs a tool once for each target directory. It is a debug build, which takes less time.
 fn install(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf, String> {
     let root = program::target_dir().join("tools");
     let binary = root.join("bin").join(name);
-    let said = |error: io::Error| format!("installing {name}: {error}");
-    fs::create_dir_all(&root).map_err(said)?;
-    // another test binary may be at it: the lock ends with the file's descriptor
-    let lock = File::create(root.join("lock")).map_err(said)?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(|error| said(error.into()))?;
+    let describe = |error: io::Error| format!("installing {name}: {error}");
+    fs::create_dir_all(&root).map_err(describe)?;
+    // another test binary may be installing it; closing the file releases the lock
+    let lock = File::create(root.join("lock")).map_err(describe)?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|error| describe(error.into()))?;
     if !binary.exists() {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
@@ -68,14 +68,14 @@ fn install(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf, String>
             &format!("={version}"),
             name,
         ]);
-        // what they have in common is compiled once
+        // a shared target directory compiles common dependencies once
         command
             .arg("--root")
             .arg(&root)
             .arg("--target-dir")
             .arg(root.join("build"))
             .args(flags);
-        let output = command.output().map_err(said)?;
+        let output = command.output().map_err(describe)?;
         if !output.status.success() {
             return Err(format!(
                 "installing {name}: {}",
@@ -86,11 +86,11 @@ fn install(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf, String>
     Ok(binary)
 }
 
-/// Chromium, and the program that drives it.
+/// Returns Chromium and its driver.
 ///
 /// # Errors
 ///
-/// When Debian's packages chromium and chromium-driver are not installed.
+/// Returns the missing package if Debian's chromium or chromium-driver is not installed.
 pub fn chromium() -> Result<(PathBuf, PathBuf), String> {
     Ok((
         installed("/usr/bin/chromium", "chromium")?,
@@ -98,82 +98,82 @@ pub fn chromium() -> Result<(PathBuf, PathBuf), String> {
     ))
 }
 
-/// systemd's own tool that passes a socket on to one program.
+/// Returns `systemd-socket-activate`, which passes a socket to one program.
 ///
 /// # Errors
 ///
-/// When Debian's package systemd is not installed.
+/// Returns the missing package if Debian's systemd is not installed.
 pub fn socket_activate() -> Result<PathBuf, String> {
     installed("/usr/bin/systemd-socket-activate", "systemd")
 }
 
-/// systemd's own check of units.
+/// Returns `systemd-analyze`, which checks units.
 ///
 /// # Errors
 ///
-/// When Debian's package systemd is not installed.
+/// Returns the missing package if Debian's systemd is not installed.
 pub fn systemd_analyze() -> Result<PathBuf, String> {
     installed("/usr/bin/systemd-analyze", "systemd")
 }
 
-/// The script that boots a systemd of its own beside a command, apart from the machine's.
+/// Returns the script that runs a command beside a separate systemd, in namespaces of its own.
 ///
 /// # Errors
 ///
-/// When Debian's packages systemd or iproute2 are not installed, or namespaces may not be made here.
+/// Returns the reason if Debian's systemd or iproute2 is not installed, or namespaces cannot be created.
 pub fn sandboxed_systemd() -> Result<PathBuf, String> {
     installed("/usr/lib/systemd/systemd", "systemd")?;
     installed("/bin/ip", "iproute2")?;
-    let apart = [
+    let flags = [
         "--pid", "--fork", "--mount", "--net", "--ipc", "--uts", "--cgroup", "true",
     ];
-    let tried = Command::new("unshare")
-        .args(apart)
+    let output = Command::new("unshare")
+        .args(flags)
         .output()
         .map_err(|error| format!("unshare: {error}"))?;
-    if !tried.status.success() {
+    if !output.status.success() {
         return Err(format!(
-            "no namespaces here: {}",
-            String::from_utf8_lossy(&tried.stderr).trim()
+            "namespaces cannot be created: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
         ));
     }
     Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("support/with-units"))
 }
 
-/// `unshare`, where namespaces may be made.
+/// Returns `unshare`.
 ///
 /// # Errors
 ///
-/// When it is not installed, or they may not be made here.
+/// Returns the reason if it is not installed, or namespaces cannot be created.
 pub fn namespaces() -> Result<PathBuf, String> {
-    let apart = ["--pid", "--fork", "--kill-child", "--mount-proc", "true"];
-    let tried = Command::new("unshare")
-        .args(apart)
+    let flags = ["--pid", "--fork", "--kill-child", "--mount-proc", "true"];
+    let output = Command::new("unshare")
+        .args(flags)
         .output()
         .map_err(|error| format!("unshare: {error}"))?;
-    match tried.status.success() {
+    match output.status.success() {
         true => Ok("unshare".into()),
         false => Err(format!(
-            "no namespaces here: {}",
-            String::from_utf8_lossy(&tried.stderr).trim()
+            "namespaces cannot be created: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
         )),
     }
 }
 
-/// The init of containers.
+/// Returns tini, an init for containers.
 ///
 /// # Errors
 ///
-/// When Debian's package tini is not installed.
+/// Returns the missing package if Debian's tini is not installed.
 pub fn tini() -> Result<PathBuf, String> {
     installed("/usr/bin/tini", "tini")
 }
 
-/// What runs a program on a terminal of its own.
+/// Returns `script`, which runs a program on a terminal of its own.
 ///
 /// # Errors
 ///
-/// When Debian's package bsdutils is not installed.
+/// Returns the missing package if Debian's bsdutils is not installed.
 pub fn script() -> Result<PathBuf, String> {
     installed("/usr/bin/script", "bsdutils")
 }
@@ -184,9 +184,9 @@ fn installed(path: &str, package: &str) -> Result<PathBuf, String> {
     path.exists().then(|| path.to_owned()).ok_or_else(missing)
 }
 
-/// The tool, or a word to whoever reads the output why the test was skipped.
+/// Returns the tool, or prints why the test is skipped.
 pub fn or_skip<T>(tool: Result<T, String>) -> Option<T> {
-    // past the capturing of test output: a test that did not run must not look like one that passed
+    // written past the capture of test output, so that a skipped test does not look like a passed one
     tool.map_err(|reason| writeln!(io::stderr(), "skipped: {reason}"))
         .ok()
 }

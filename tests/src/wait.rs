@@ -1,21 +1,21 @@
-//! Waiting for something to become true, with an end.
+//! Waiting for a condition, with a deadline.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// The interval between two checks.
 const STEP: Duration = Duration::from_millis(2);
 
-/// Waits until `probe` gives a value.
+/// Waits until `probe` returns a value.
 ///
 /// # Panics
 ///
-/// After `within`, saying that `what` did not happen.
-pub fn until<T>(within: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
-    maybe(within, probe).unwrap_or_else(|| panic!("within {within:?}: {what}: did not happen"))
+/// Panics after `within`; the message names `event`.
+pub fn until<T>(within: Duration, event: &str, probe: impl FnMut() -> Option<T>) -> T {
+    maybe(within, probe).unwrap_or_else(|| panic!("not within {within:?}: {event}"))
 }
 
-/// Waits until `probe` gives a value, at most `within`.
+/// Waits until `probe` returns a value; returns `None` after `within`.
 pub fn maybe<T>(within: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + within;
     loop {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::Signal;
 use slackwater_tests::wait::until;
@@ -28,7 +28,7 @@ fn a_reused_value_survives_reloads_until_its_key_changes() {
     process.reload();
     assert_eq!(process.get("/made"), "2");
     process.settings("[app]\npool = \"c\"\nrefuse = true\n");
-    process.refuse_reload();
+    process.reload_refused();
     assert_eq!(
         process.get("/made"),
         "2",
@@ -40,22 +40,22 @@ fn a_reused_value_survives_reloads_until_its_key_changes() {
 fn an_error_of_on_ready_refuses_the_reload_or_the_start() {
     let process = Launch::fixture().serve();
     process.settings("[app]\nrefuse = true\n");
-    let line = process.refuse_reload();
-    assert!(line.contains("told to refuse"), "{line}");
+    let line = process.reload_refused();
+    assert!(line.contains("refuses as configured"), "{line}");
     assert_eq!(process.get("/made"), "1");
     let finished = Launch::fixture()
         .settings("[app]\nrefuse = true\n")
         .run(LONG);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
-    assert!((finished.stdout + &finished.stderr).contains("told to refuse"));
+    assert!((finished.stdout + &finished.stderr).contains("refuses as configured"));
 }
 
 #[test]
 fn a_panic_of_the_app_function_refuses_only_the_reload_or_the_start() {
     let process = Launch::fixture().serve();
     process.settings("[app]\npanic = true\n");
-    let line = process.refuse_reload();
-    assert!(line.contains("told to panic"), "{line}");
+    let line = process.reload_refused();
+    assert!(line.contains("panics as configured"), "{line}");
     assert_eq!(process.get("/made"), "1");
     assert_eq!(
         Launch::fixture()
@@ -70,8 +70,8 @@ fn a_panic_of_the_app_function_refuses_only_the_reload_or_the_start() {
 fn a_panic_of_on_ready_refuses_only_the_reload_or_the_start() {
     let process = Launch::fixture().serve();
     process.settings("[app]\npanic_late = true\n");
-    let line = process.refuse_reload();
-    assert!(line.contains("told to panic late"), "{line}");
+    let line = process.reload_refused();
+    assert!(line.contains("panics late as configured"), "{line}");
     process.settings("");
     process.reload();
     assert_eq!(
@@ -122,7 +122,7 @@ fn background_tasks_stop_with_their_generation_and_the_process_waits_for_them() 
 fn a_background_task_that_does_not_stop_is_aborted_and_named_in_the_log() {
     let settings =
         "[shutdown]\nkeepalive_grace = \"50ms\"\ngrace = \"500ms\"\nforce_after = \"200ms\"\n\
-                    [app]\ndeaf_task = true\n";
+                    [app]\nignores_stop = true\n";
     let mut process = Launch::fixture().settings(settings).serve();
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
@@ -138,12 +138,12 @@ fn a_handler_is_notified_when_its_generation_drains() {
     let mut process = Launch::fixture().serve();
     let (mut first, mut second) = (process.conn(), process.conn());
     first.get("/until-drained").unwrap();
-    assert_eq!(first.fate(ms(100)), Fate::KeptOpen);
+    assert_eq!(first.state_after(ms(100)), SocketState::Open);
     process.reload();
     let answer = first.answer().unwrap();
     assert!(answer.text() == "drained" && !answer.closes(), "{answer:?}");
     second.get("/until-drained").unwrap();
-    assert_eq!(second.fate(ms(100)), Fate::KeptOpen);
+    assert_eq!(second.state_after(ms(100)), SocketState::Open);
     process.signal(Signal::TERM);
     let answer = second.answer().unwrap();
     assert!(answer.text() == "drained" && answer.closes(), "{answer:?}");
@@ -160,13 +160,13 @@ fn a_task_reads_the_whole_body_after_the_answer_and_the_connection_stays_open() 
         conn.send("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
             .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "taken");
-        assert_eq!(conn.fate(ms(60)), Fate::KeptOpen);
+        assert_eq!(conn.state_after(ms(60)), SocketState::Open);
         conn.send("worldGET /made HTTP/1.1\r\nHost: x\r\n\r\n")
             .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "1");
         let read = || (process.get("/read-later") == "10").then_some(());
         until(LONG, "the task has read the whole body", read);
-        assert_eq!(conn.ask("/made").unwrap().text(), "1");
+        assert_eq!(conn.fetch("/made").unwrap().text(), "1");
     }
 }
 
@@ -202,7 +202,7 @@ fn a_chunked_body_over_the_limit_is_rejected_with_413() {
     .unwrap();
     let answer = conn.answer().unwrap();
     assert_eq!((answer.status, answer.closes()), (413, true), "{answer:?}");
-    assert_eq!(conn.fate(LONG), Fate::Closed);
+    assert_eq!(conn.state_after(LONG), SocketState::Closed);
 }
 
 #[test]
@@ -241,11 +241,11 @@ fn the_unread_rest_of_a_body_is_not_parsed_as_a_request() {
     assert_eq!(answer.text(), "four");
     if !answer.closes() {
         assert_eq!(
-            conn.fate(ms(100)),
-            Fate::KeptOpen,
+            conn.state_after(ms(100)),
+            SocketState::Open,
             "the server sends no second answer"
         );
-        assert_eq!(conn.ask("/reason").unwrap().text(), "Start");
+        assert_eq!(conn.fetch("/reason").unwrap().text(), "Start");
     }
 }
 

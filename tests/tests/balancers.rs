@@ -8,9 +8,9 @@ use slackwater_tests::addr::Addr;
 use slackwater_tests::balancer::{Balancer, Checks, Kind};
 use slackwater_tests::conn::Conn;
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
-use slackwater_tests::load::{Load, Pattern, Running};
+use slackwater_tests::load::{Load, Pattern, RunningLoad};
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::tools::or_skip;
 use slackwater_tests::wait::{maybe, until};
 
@@ -37,7 +37,7 @@ fn launch(addr: &Addr, settings: &str) -> Launch {
     Launch::playground().whole_settings(&format!("listen = \"{addr}\"\n{settings}"))
 }
 
-fn load(balancer: &Balancer) -> Running {
+fn load(balancer: &Balancer) -> RunningLoad {
     let load = Load::on(balancer.addr()).path("/pid");
     load.clients(4, Pattern::KeepAlive)
         .clients(2, Pattern::NewConnection)
@@ -51,7 +51,7 @@ fn wait_until_forwarded(balancer: &Balancer, pid: u32) {
         "the balancer forwards a request to the process",
         || {
             let answer = Conn::open(balancer.addr())
-                .and_then(|mut conn| conn.ask("/pid"))
+                .and_then(|mut conn| conn.fetch("/pid"))
                 .ok()?;
             (answer.text() == pid.to_string()).then_some(())
         },
@@ -105,7 +105,7 @@ fn three_servers_behind_nginx_are_restarted_in_turn_and_no_request_fails() {
 /// Each server is scraped on a connection that stays open.
 fn closed_count(scrapers: &mut [Conn]) -> i64 {
     let closed_by_one = |conn: &mut Conn| {
-        let text = conn.ask("/metrics").unwrap().text();
+        let text = conn.fetch("/metrics").unwrap().text();
         let sum_of = |family: &str| -> i64 {
             let lines = text.lines().filter(|line| line.starts_with(family));
             lines
@@ -135,9 +135,9 @@ fn upgrade_in_place(kind: Kind) {
     };
     let addrs = [addr(), addr(), addr()];
     let settings = "metrics.path = \"/metrics\"\nupgrade.rollback_window = \"300ms\"\n";
-    let mut servers: Vec<Lineage> = addrs
+    let mut servers: Vec<ProcessChain> = addrs
         .iter()
-        .map(|addr| Lineage::serve(&launch(addr, settings)))
+        .map(|addr| ProcessChain::serve(&launch(addr, settings)))
         .collect();
     // a health check opens and closes a connection, which would be counted as closed
     let balancer = Balancer::start(kind, &addr(), &addrs, Checks::Once);
@@ -151,7 +151,7 @@ fn upgrade_in_place(kind: Kind) {
     for server in &mut servers {
         let old = server.newest();
         let new = server.upgrade();
-        server.gone(old, LONG);
+        server.wait_gone(old, LONG);
         wait_until_forwarded(&balancer, new);
         load.wait_for(200, LONG);
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use slackwater_tests::addr::Addr;
 use slackwater_tests::launch::Launch;
-use slackwater_tests::process::Finished;
+use slackwater_tests::process::ProgramOutput;
 
 const LONG: Duration = Duration::from_secs(30);
 
-fn run(settings: &str, args: &[&str]) -> Finished {
+fn run(settings: &str, args: &[&str]) -> ProgramOutput {
     Launch::playground()
         .whole_settings(settings)
         .args(args)
@@ -16,7 +16,7 @@ fn run(settings: &str, args: &[&str]) -> Finished {
 }
 
 /// Returns standard output followed by standard error.
-fn output_of(finished: &Finished) -> String {
+fn output_of(finished: &ProgramOutput) -> String {
     format!("{}{}", finished.stdout, finished.stderr)
 }
 

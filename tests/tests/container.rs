@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::operator::Operator;
 use slackwater_tests::process::Process;
@@ -61,7 +61,9 @@ impl Container {
                 fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.pid())).ok()?;
             children.split_whitespace().next().map(str::to_owned)
         });
-        let enter = launch.called("nsenter").args(["-t", &inside, "-p", "--"]);
+        let enter = launch
+            .with_program("nsenter")
+            .args(["-t", &inside, "-p", "--"]);
         let operator = Operator::of(&enter.args([program::playground()]).args(["-c", &file]));
         (
             Container {
@@ -93,7 +95,7 @@ fn every_command_works_for_pid_1_and_for_the_processes_that_upgrades_start_below
         (&first["pid"], &first["waiter"]),
         (&1.into(), &serde_json::Value::Null)
     );
-    let mut idle = Idle::open(&container.process.addr(), 10, Before::OneRequest);
+    let mut idle = IdleConnections::open(&container.process.addr(), 10, History::OneRequest);
     let mut last = 1;
     for _ in 0..2 {
         operator.ok(&["reload"]);
@@ -115,7 +117,7 @@ fn every_command_works_for_pid_1_and_for_the_processes_that_upgrades_start_below
         "{text}"
     );
     assert_eq!(container.process.get("/pid"), last.to_string());
-    idle.ask_all("/pid").assert_flawless();
+    idle.fetch_all("/pid").assert_flawless();
 
     operator.ok(&["pause"]);
     assert_eq!(operator.first()["phase"], "paused");

@@ -10,14 +10,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::{signal_to, Lineage};
 use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::log_texts;
 use slackwater_tests::operator::Operator;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::{signal_to, ProcessChain};
 use slackwater_tests::program;
-use slackwater_tests::said;
 use slackwater_tests::wait::until;
 
 use crate::help::pid_of_server;
@@ -56,7 +56,7 @@ fn status_shows_the_phase_connections_and_requests_of_the_process() {
     let process = launch.serve();
     let mut slow = process.conn();
     slow.get("/sleep/60000").unwrap();
-    let _idle = Idle::open(&process.addr(), 3, Before::OneRequest);
+    let _idle = IdleConnections::open(&process.addr(), 3, History::OneRequest);
     let first = until(LONG, "status shows the request", || {
         let first = operator.first();
         (first["connections"]["active"] == 1).then_some(first)
@@ -130,38 +130,38 @@ fn reload_prints_the_changed_settings() {
 #[test]
 fn upgrade_waits_for_the_confirmation_and_the_new_process_owns_the_control_socket() {
     let (launch, operator) = playground(SETTINGS);
-    let mut lineage = Lineage::serve(&launch);
-    let old = lineage.newest();
-    let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
+    let mut chain = ProcessChain::serve(&launch);
+    let old = chain.newest();
+    let mut idle = IdleConnections::open(&chain.addr(), 20, History::OneRequest);
     let output = operator.ok(&["upgrade"]);
-    let new = pid_of_server(&lineage);
+    let new = pid_of_server(&chain);
     assert!(
         output.contains(&format!("(pid {new})")) && new != old,
         "{output}"
     );
     assert_eq!(operator.first()["pid"], new);
-    idle.arrive_at(new);
+    idle.wait_served_by(new);
     assert_eq!(operator.first()["connections"]["taken"], 20);
-    lineage.gone(old, LONG);
+    chain.wait_gone(old, LONG);
     assert_eq!(
-        sockets(&lineage),
+        sockets(&chain),
         ["app.control".to_owned(), format!("app.control.{new}")]
     );
     operator.ok(&["stop"]);
-    lineage.gone(new, LONG);
-    assert_eq!(sockets(&lineage), [""; 0]);
+    chain.wait_gone(new, LONG);
+    assert_eq!(sockets(&chain), [""; 0]);
 }
 
 #[test]
 fn upgrade_prints_the_panic_of_the_new_process_and_the_old_process_serves() {
     let launch = Launch::fixture().settings(SETTINGS);
     let operator = Operator::of(&launch);
-    let lineage = Lineage::serve(&launch);
-    lineage.settings(&format!("{SETTINGS}[app]\npanic = true\n"));
+    let chain = ProcessChain::serve(&launch);
+    chain.settings(&format!("{SETTINGS}[app]\npanic = true\n"));
     let error = operator.fails(&["upgrade"]);
-    assert!(error.contains("told to panic"), "{error}");
-    assert_eq!(pid_of_server(&lineage), lineage.newest());
-    assert_eq!(operator.first()["pid"], lineage.newest());
+    assert!(error.contains("panics as configured"), "{error}");
+    assert_eq!(pid_of_server(&chain), chain.newest());
+    assert_eq!(operator.first()["pid"], chain.newest());
 }
 
 #[test]
@@ -171,34 +171,34 @@ fn a_reload_command_during_an_upgrade_runs_after_the_upgrade_fails() {
         .settings(&settings)
         .env("FIXTURE_HOLDS", "1");
     let operator = Operator::of(&launch);
-    let lineage = Lineage::serve(&launch);
-    lineage.dir().write("hold", "starts, pid");
-    let new = lineage.begin();
-    let mark = lineage.mark();
+    let chain = ProcessChain::serve(&launch);
+    chain.dir().write("hold", "starts, pid");
+    let new = chain.begin_upgrade();
+    let mark = chain.mark();
     let reload = operator.begin(&["reload"], "reload");
-    lineage.wait_for_log(mark, "command reload received");
+    chain.wait_for_log(mark, "command reload received");
     signal_to(new, Signal::KILL);
-    lineage.wait_for_log(mark, said::UPGRADE_FAILED);
+    chain.wait_for_log(mark, log_texts::UPGRADE_FAILED);
     let (code, output) = reload.end();
     assert_eq!(code, Some(0), "{output}");
-    assert!(output.contains(said::RELOADED), "{output}");
+    assert!(output.contains(log_texts::RELOADED), "{output}");
 }
 
 #[test]
 fn a_pause_lets_the_running_reload_finish_and_rejects_the_queued_one() {
     let (launch, operator) = playground(&format!("{SETTINGS}[app]\nstart_delay = \"3s\"\n"));
-    let lineage = Lineage::serve(&launch);
+    let chain = ProcessChain::serve(&launch);
     let begin_reload = |name: &str| {
-        let mark = lineage.mark();
+        let mark = chain.mark();
         let reload = operator.begin(&["reload"], name);
-        lineage.wait_for_log(mark, "command reload received");
+        chain.wait_for_log(mark, "command reload received");
         reload
     };
     let (first, second) = (begin_reload("first"), begin_reload("second"));
     operator.ok(&["pause"]);
     let (code, output) = first.end();
     assert!(
-        code == Some(0) && output.contains(said::RELOADED),
+        code == Some(0) && output.contains(log_texts::RELOADED),
         "{output}"
     );
     let (code, output) = second.end();
@@ -212,11 +212,11 @@ fn a_pause_lets_the_running_reload_finish_and_rejects_the_queued_one() {
 fn a_changed_configuration_file_does_not_end_a_pause() {
     let settings = format!("{SETTINGS}reload.watch = true\n");
     let (launch, operator) = playground(&settings);
-    let lineage = Lineage::serve(&launch);
+    let chain = ProcessChain::serve(&launch);
     operator.ok(&["pause"]);
-    let mark = lineage.mark();
-    lineage.settings(&format!("{settings}http.max_headers = 50\n"));
-    lineage.wait_for_log(mark, "a reload is not possible now");
+    let mark = chain.mark();
+    chain.settings(&format!("{settings}http.max_headers = 50\n"));
+    chain.wait_for_log(mark, "a reload is not possible now");
     assert_eq!(operator.first()["phase"], "paused");
     operator.ok(&["resume"]);
     operator.ok(&["reload"]);
@@ -226,8 +226,8 @@ fn a_changed_configuration_file_does_not_end_a_pause() {
 #[test]
 fn an_upgrade_to_invalid_settings_prints_file_line_and_key() {
     let (launch, operator) = playground(SETTINGS);
-    let lineage = Lineage::serve(&launch);
-    lineage.settings(&format!("{SETTINGS}http.body_limitt = 7\n"));
+    let chain = ProcessChain::serve(&launch);
+    chain.settings(&format!("{SETTINGS}http.body_limitt = 7\n"));
     let error = operator.fails(&["upgrade"]);
     assert!(
         error.contains("slackwater.toml:5") && error.contains("http.body_limitt"),
@@ -239,10 +239,10 @@ fn an_upgrade_to_invalid_settings_prints_file_line_and_key() {
 fn upgrade_prints_the_exit_status_of_a_program_that_exits_without_output() {
     let launch = Launch::playground().settings(SETTINGS);
     launch.dir().install(&program::playground(), "app");
-    let launch = launch.called("./app");
-    let lineage = Lineage::serve(&launch);
-    let operator = Operator::of(&Launch::clone(&launch).called(program::playground()));
-    let path = lineage.dir().path().join("app");
+    let launch = launch.with_program("./app");
+    let chain = ProcessChain::serve(&launch);
+    let operator = Operator::of(&Launch::clone(&launch).with_program(program::playground()));
+    let path = chain.dir().path().join("app");
     program::script(&path, "#!/bin/sh\nexit 7\n");
     let error = operator.fails(&["upgrade"]);
     assert!(error.contains("exited with status 7"), "{error}");
@@ -252,15 +252,15 @@ fn upgrade_prints_the_exit_status_of_a_program_that_exits_without_output() {
         error.contains("/app") && error.contains("No such file"),
         "{error}"
     );
-    assert_eq!(pid_of_server(&lineage), lineage.newest());
+    assert_eq!(pid_of_server(&chain), chain.newest());
 }
 
 #[test]
 fn status_shows_a_new_process_before_it_accepts_and_rollback_ends_the_upgrade() {
     let (launch, operator) = playground(SETTINGS);
-    let lineage = Lineage::serve(&launch);
-    let old = lineage.newest();
-    lineage.settings(&format!("{SETTINGS}[app]\nstart_delay = \"10m\"\n"));
+    let chain = ProcessChain::serve(&launch);
+    let old = chain.newest();
+    chain.settings(&format!("{SETTINGS}[app]\nstart_delay = \"10m\"\n"));
     let upgrade = operator.begin(&["upgrade"], "upgrade");
     let new = until(LONG, "the new process starts", || {
         let status = operator.status();
@@ -280,9 +280,9 @@ fn status_shows_a_new_process_before_it_accepts_and_rollback_ends_the_upgrade() 
         "{output}"
     );
     assert_eq!(upgrade.end().0, Some(1));
-    assert_eq!(pid_of_server(&lineage), old);
+    assert_eq!(pid_of_server(&chain), old);
     assert_eq!(
-        sockets(&lineage),
+        sockets(&chain),
         ["app.control".to_owned(), format!("app.control.{old}")]
     );
 }
@@ -290,23 +290,23 @@ fn status_shows_a_new_process_before_it_accepts_and_rollback_ends_the_upgrade() 
 #[test]
 fn a_rollback_within_the_window_returns_connections_and_control_socket_to_the_old_process() {
     let (launch, operator) = playground(LONG_WINDOW);
-    let lineage = Lineage::serve(&launch);
-    let (old, mark) = (lineage.newest(), lineage.mark());
-    let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
-    let load = Load::on(&lineage.addr())
+    let chain = ProcessChain::serve(&launch);
+    let (old, mark) = (chain.newest(), chain.mark());
+    let mut idle = IdleConnections::open(&chain.addr(), 20, History::OneRequest);
+    let load = Load::on(&chain.addr())
         .clients(4, Pattern::KeepAlive)
         .clients(2, Pattern::NewConnection)
         .clients(4, Pattern::Thinking(Duration::from_millis(20)))
         .start();
     let upgrade = operator.begin(&["upgrade"], "upgrade");
-    lineage.wait_for_log(mark, said::HANDING_OVER);
+    chain.wait_for_log(mark, log_texts::HANDING_OVER);
     until(LONG, "the new process owns the control socket", || {
         (operator.first()["pid"] != old).then_some(())
     });
     assert_eq!(operator.first()["phase"], "proving");
-    let new = pid_of_server(&lineage);
-    idle.arrive_at(new);
-    let mut in_flight = lineage.conn();
+    let new = pid_of_server(&chain);
+    idle.wait_served_by(new);
+    let mut in_flight = chain.conn();
     in_flight.get("/sleep/1000").unwrap();
     load.wait_for(100, LONG);
     operator.ok(&["rollback"]);
@@ -314,17 +314,17 @@ fn a_rollback_within_the_window_returns_connections_and_control_socket_to_the_ol
     let tally = load.stop();
     tally.assert_flawless();
     assert_eq!(
-        tally.polite_closes(),
+        tally.announced_closes(),
         0,
         "bytes that the new process had read are returned with their connections: {tally}"
     );
     assert_eq!(in_flight.answer().unwrap().text(), "slept");
-    assert_eq!(in_flight.ask("/pid").unwrap().text(), old.to_string());
+    assert_eq!(in_flight.fetch("/pid").unwrap().text(), old.to_string());
     let (code, output) = upgrade.end();
     assert_eq!(code, Some(1), "{output}");
     assert_eq!(operator.first()["pid"], old);
-    assert_eq!(pid_of_server(&lineage), old);
-    idle.ask_all_of(old).assert_flawless();
+    assert_eq!(pid_of_server(&chain), old);
+    idle.fetch_all_from(old).assert_flawless();
     let error = operator.fails(&["rollback"]);
     assert!(
         error.contains("there is no upgrade to roll back"),
@@ -416,7 +416,9 @@ fn reopen_opens_the_log_file_again_and_keeps_the_open_one_on_failure() {
     });
     fs::rename(&log, log.with_extension("log.1")).unwrap();
     operator.ok(&["reopen"]);
-    assert!(fs::read_to_string(&log).unwrap().contains(said::REOPENED));
+    assert!(fs::read_to_string(&log)
+        .unwrap()
+        .contains(log_texts::REOPENED));
     fs::remove_file(&log).unwrap();
     fs::create_dir(&log).unwrap();
     let error = operator.fails(&["reopen"]);
@@ -462,7 +464,7 @@ fn a_second_process_takes_the_control_socket_only_after_the_first_has_exited() {
         "the second process warns that the socket is in use",
         || {
             second
-                .said()
+                .output()
                 .contains(&format!(
                     "app.control belongs to process {}, which is running",
                     first.pid()
@@ -586,26 +588,26 @@ fn status_shows_no_answer_for_a_process_stopped_by_sigstop() {
 fn status_watch_shows_the_phases_and_connections_of_an_upgrade() {
     let (launch, operator) =
         playground("control.socket = \"app.control\"\nupgrade.rollback_window = \"4s\"\n");
-    let lineage = Lineage::serve(&launch);
-    let old = lineage.newest();
-    let _idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
-    let load = Load::on(&lineage.addr())
+    let chain = ProcessChain::serve(&launch);
+    let old = chain.newest();
+    let _idle = IdleConnections::open(&chain.addr(), 50, History::OneRequest);
+    let load = Load::on(&chain.addr())
         .clients(2, Pattern::KeepAlive)
         .start();
     let watch = operator.begin(&["status", "--watch", "--json"], "watch");
     until(LONG, "the first status", || {
-        watch.said().contains("\"serving\"").then_some(())
+        watch.output().contains("\"serving\"").then_some(())
     });
     operator.ok(&["upgrade"]);
-    let new = pid_of_server(&lineage);
+    let new = pid_of_server(&chain);
     until(LONG, "only the new process serves", || {
-        let output = watch.said();
+        let output = watch.output();
         let last = output.lines().last()?;
         (last.contains("\"serving\"") && last.contains(&format!("\"pid\":{new}"))).then_some(())
     });
     load.stop().assert_flawless();
     let statuses: Vec<serde_json::Value> = watch
-        .said()
+        .output()
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
@@ -622,12 +624,12 @@ fn status_watch_shows_the_phases_and_connections_of_an_upgrade() {
     assert!(
         is_shown(old, "handing_over", "given"),
         "status shows the old process handing over: {}",
-        watch.said()
+        watch.output()
     );
     assert!(
         is_shown(new, "proving", "taken"),
         "status shows the new process before its confirmation: {}",
-        watch.said()
+        watch.output()
     );
     operator.ok(&["stop"]);
     let (code, output) = watch.end();
@@ -637,11 +639,11 @@ fn status_watch_shows_the_phases_and_connections_of_an_upgrade() {
 #[test]
 fn status_shows_a_first_process_that_stays_as_waiter() {
     let (launch, operator) = playground(SETTINGS);
-    let mut lineage = Lineage::serve(&launch.clone().args(["--set", "first_process=stay"]));
-    let first = lineage.newest();
+    let mut chain = ProcessChain::serve(&launch.clone().args(["--set", "first_process=stay"]));
+    let first = chain.newest();
     for _ in 0..2 {
         operator.ok(&["upgrade"]);
-        let new = pid_of_server(&lineage);
+        let new = pid_of_server(&chain);
         until(
             LONG,
             "only the new process is left below the waiter",
@@ -655,7 +657,7 @@ fn status_shows_a_first_process_that_stays_as_waiter() {
     }
     assert!(operator.ok(&["status"]).contains(&format!("{first}  ")));
     operator.ok(&["stop"]);
-    lineage.gone(first, LONG);
+    chain.wait_gone(first, LONG);
 }
 
 #[test]

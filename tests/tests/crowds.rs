@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate, PATIENCE};
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::conn::{Conn, SocketState, PATIENCE};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::load::{Load, Pattern, Running};
+use slackwater_tests::load::{Load, Pattern, RunningLoad};
 use slackwater_tests::process::Process;
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::until;
@@ -22,7 +22,7 @@ fn with_http(settings: &str) -> Process {
 }
 
 /// Honest clients of every kind, with timeouts that are long enough for a loaded machine.
-fn honest(process: &Process) -> Running {
+fn honest(process: &Process) -> RunningLoad {
     Load::on(&process.addr())
         .patience(LONG)
         .clients(4, Pattern::KeepAlive)
@@ -65,7 +65,7 @@ fn drip(conns: &mut [Conn], byte: &str) -> usize {
         rounds += 1;
         let open = conns
             .iter_mut()
-            .filter(|conn| conn.glance() == Fate::KeptOpen);
+            .filter(|conn| conn.state() == SocketState::Open);
         let sent = open.filter_map(|conn| conn.send(byte).ok()).count();
         thread::sleep(ms(50));
         (sent == 0).then_some(rounds)
@@ -78,10 +78,14 @@ fn ten_thousand_silent_connections_cost_little_memory_and_do_not_disturb_honest_
     while_honest_clients_are_served(&process, 200, || {
         let mut silent = None;
         let grown = growth(&process, || {
-            silent = Some(Idle::open(&process.addr(), 10_000, Before::Nothing));
+            silent = Some(IdleConnections::open(
+                &process.addr(),
+                10_000,
+                History::NoRequest,
+            ));
             wait_until_memory_settles(&process);
         });
-        assert_eq!(silent.map(|idle| idle.fates().open), Some(10_000));
+        assert_eq!(silent.map(|idle| idle.states().open), Some(10_000));
         // an idle connection is one entry of the `IdleSet`; the rest is memory that the allocator keeps from the time when
         // all connections may have been active at once
         assert!(
@@ -201,7 +205,7 @@ fn past_max_connections_new_clients_wait_and_connected_clients_are_served() {
         .start();
     load.wait_for(50, LONG);
     // more connections than permits; each is silent until it is closed at `idle_timeout`
-    let flood = Idle::open(&process.addr(), 60, Before::Nothing);
+    let flood = IdleConnections::open(&process.addr(), 60, History::NoRequest);
     let mut waiting = Conn::open_patient(&process.addr(), LONG).unwrap();
     waiting.get("/").unwrap();
     load.wait_for(200, LONG);
@@ -210,9 +214,9 @@ fn past_max_connections_new_clients_wait_and_connected_clients_are_served() {
         "Hello, world!",
         "the client waited and was neither refused nor reset"
     );
-    let fates = flood.fates();
+    let fates = flood.states();
     assert_eq!(
-        (fates.reset, fates.spoken, fates.open + fates.closed),
+        (fates.reset, fates.with_data, fates.open + fates.closed),
         (0, 0, 60)
     );
     assert!(

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use slackwater_tests::addr::Addr;
 use slackwater_tests::browser::Browser;
-use slackwater_tests::conn::{Conn, Fate, PATIENCE};
-use slackwater_tests::lineage::signal_to;
+use slackwater_tests::conn::{Conn, SocketState, PATIENCE};
 use slackwater_tests::load::{Load, Pattern};
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::signal_to;
 use slackwater_tests::project::{answers, Project, BUILD};
 use slackwater_tests::tally::Failure;
 use slackwater_tests::tools::{cargo_watch, or_skip, systemfd};
@@ -88,7 +88,7 @@ fn develop(project: &Project) -> (Process, Addr) {
 /// Waits until the page contains a text and returns the page.
 fn page_with(process: &Process, addr: &Addr, text: &str) -> String {
     let page = wait::maybe(BUILD, || {
-        let answer = Conn::open(addr).and_then(|mut conn| conn.ask("/")).ok()?;
+        let answer = Conn::open(addr).and_then(|mut conn| conn.fetch("/")).ok()?;
         Some(answer.text()).filter(|page| page.contains(text))
     });
     page.unwrap_or_else(|| panic!("no page contains {text:?}; the output:\n{}", process.log()))
@@ -151,9 +151,9 @@ fn dev_serves_the_old_code_during_a_build_and_then_swaps_in_the_new_code() {
     });
     load.wait_for(20, PATIENCE);
     page_with(&process, &addr, "the first");
-    let fate = events.fate(Duration::ZERO);
+    let fate = events.state_after(Duration::ZERO);
     assert!(
-        matches!(fate, Fate::KeptOpen | Fate::Sent(_)),
+        matches!(fate, SocketState::Open | SocketState::Sent(_)),
         "{fate:?}\n{}",
         process.log()
     );
@@ -161,7 +161,7 @@ fn dev_serves_the_old_code_during_a_build_and_then_swaps_in_the_new_code() {
     wait_for_log(&process, mark, "the new build is live as pid");
     // the next answer already comes from the new code
     assert!(Conn::open(&addr)
-        .and_then(|mut conn| conn.ask("/"))
+        .and_then(|mut conn| conn.fetch("/"))
         .unwrap()
         .text()
         .contains("the second"));
@@ -226,7 +226,7 @@ fn dev_starts_a_program_that_exited_again_after_the_next_change_on_the_same_sock
     );
     let (mut process, addr) = develop(&project);
     let mark = process.mark();
-    let _ = Conn::open(&addr).and_then(|mut conn| conn.ask("/end"));
+    let _ = Conn::open(&addr).and_then(|mut conn| conn.fetch("/end"));
     wait_for_log(&process, mark, "the program exited with status 7");
     // the connection is not refused: it waits in the accept queue of the socket
     let mut waiting = Conn::open_patient(&addr, BUILD).unwrap();
@@ -359,7 +359,7 @@ fn check_cargo_watch(name: &str, watch_flags: &[&str], loss: Loss) {
     page_with(&process, &addr, "the second");
     // after the first answer of the new code, every answer comes from the new code
     assert!(Conn::open(&addr)
-        .and_then(|mut conn| conn.ask("/"))
+        .and_then(|mut conn| conn.fetch("/"))
         .unwrap()
         .text()
         .contains("the second"));

@@ -8,7 +8,7 @@ use async_std::task::{self, sleep};
 use slackwater::prelude::*;
 use slackwater::{Handle, Server};
 use slackwater_tests::addr::Addr;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::until;
 
@@ -59,7 +59,7 @@ fn wait_until_refused(addr: &Addr) {
 fn shutdown_answers_requests_in_progress_and_frees_the_port() {
     let (handle, addr) = start();
     let mut conn = ask(&addr, "/sleep/300");
-    assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
+    assert_eq!(conn.state_after(ms(50)), SocketState::Open);
     let report = block_on(handle.shutdown(LONG)).unwrap();
     assert!(
         report.cut.is_empty() && report.took >= ms(200),
@@ -79,7 +79,7 @@ fn shutdown_answers_requests_in_progress_and_frees_the_port() {
 fn shutdown_fails_at_its_deadline_and_close_ends_the_server_with_a_report() {
     let (handle, addr) = start();
     let mut conn = ask(&addr, "/sleep/60000");
-    assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
+    assert_eq!(conn.state_after(ms(50)), SocketState::Open);
     let exceeded = block_on(handle.shutdown(ms(200))).unwrap_err();
     assert_eq!(exceeded.deadline, ms(200));
     let begun = Instant::now();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{json, Value};
 use slackwater_tests::addr::Addr;
 use slackwater_tests::answer::Answer;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::program::example;
 
 use crate::help::{held_socket, ms};
@@ -198,9 +198,9 @@ fn upload_accepts_files_larger_than_the_body_limit() {
         send(&process, "PUT", "/files/a.txt", "Expect:", &body).text(),
         "3145728 bytes\n"
     );
-    let file = process.conn().ask("/files/a.txt").unwrap();
+    let file = process.conn().fetch("/files/a.txt").unwrap();
     assert_eq!((file.status, file.body.len()), (200, 3 << 20));
-    assert_eq!(process.conn().ask("/files/none").unwrap().status, 404);
+    assert_eq!(process.conn().fetch("/files/none").unwrap().status, 404);
     assert_eq!(
         send(&process, "PUT", "/files/..%2Fout", "Expect:", "x").status,
         404
@@ -242,9 +242,9 @@ fn config_reload_applies_valid_settings_and_refuses_invalid_ones() {
     process.reload();
     assert_eq!(process.get("/Ann"), "Hi, Ann!\n");
     process.settings("[app]\ngreeting = \"\"\n");
-    assert!(process.refuse_reload().contains("the greeting is empty"));
+    assert!(process.reload_refused().contains("the greeting is empty"));
     process.settings("[app]\ngreeting = 7\n");
-    assert!(process.refuse_reload().contains("app.greeting"));
+    assert!(process.reload_refused().contains("app.greeting"));
     assert_eq!(process.get("/Ann"), "Hi, Ann!\n");
 }
 
@@ -257,15 +257,15 @@ fn graceful_shutdown_answers_requests_in_progress() {
     slow.get("/slow").unwrap();
     waiting.get("/wait").unwrap();
     assert_eq!(
-        (slow.fate(ms(50)), waiting.fate(ms(50))),
-        (Fate::KeptOpen, Fate::KeptOpen)
+        (slow.state_after(ms(50)), waiting.state_after(ms(50))),
+        (SocketState::Open, SocketState::Open)
     );
     process.signal(Signal::INT);
     assert_eq!(slow.answer().unwrap().text(), "done\n");
     assert_eq!(waiting.answer().unwrap().text(), "the server is draining\n");
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     assert!(
-        process.log().contains("put its broom away"),
+        process.log().contains("sweeper has stopped"),
         "{}",
         process.log()
     );
@@ -273,13 +273,13 @@ fn graceful_shutdown_answers_requests_in_progress() {
 
 #[test]
 fn upgrade_hands_its_connections_over_to_a_new_process() {
-    let mut lineage = Lineage::serve(&launch("upgrade").settings(""));
-    let mut conn = lineage.conn();
-    let before = conn.ask("/").unwrap().text();
-    let mark = lineage.mark();
-    lineage.upgrade();
-    lineage.wait_for_log(mark, "built because of: Upgrade");
-    let after = conn.ask("/").unwrap().text();
+    let mut chain = ProcessChain::serve(&launch("upgrade").settings(""));
+    let mut conn = chain.conn();
+    let before = conn.fetch("/").unwrap().text();
+    let mark = chain.mark();
+    chain.upgrade();
+    chain.wait_for_log(mark, "reason for this build: Upgrade");
+    let after = conn.fetch("/").unwrap().text();
     assert!(
         after.starts_with("version 1, process ") && after != before,
         "{before} {after}"

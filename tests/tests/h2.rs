@@ -9,10 +9,10 @@ use h2::client::{Connection, SendRequest};
 use h2::{Reason, RecvStream};
 use hyper::{Request, Response, StatusCode};
 use slackwater_tests::addr::Addr;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait;
 use tokio::net::TcpStream;
@@ -192,7 +192,7 @@ fn the_preface_may_arrive_byte_by_byte_and_bytes_that_only_begin_like_it_are_htt
     conn.send_in_pieces(PREFACE, 1, Duration::from_millis(2))
         .unwrap();
     conn.send(SETTINGS).unwrap();
-    let Fate::Sent(bytes) = conn.fate(LONG) else {
+    let SocketState::Sent(bytes) = conn.state_after(LONG) else {
         panic!("the server sends no SETTINGS")
     };
     assert_eq!(bytes[3], 4, "the first frame is SETTINGS: {bytes:?}");
@@ -244,10 +244,10 @@ fn a_stop_answers_requests_in_progress_and_sends_goaway() {
 #[test]
 fn during_an_upgrade_the_old_process_finishes_its_streams_and_the_new_process_accepts() {
     let settings = "[upgrade]\nrollback_window = \"300ms\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let old = lineage.newest();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(settings));
+    let old = chain.newest();
     run(async {
-        let client = Client::open(&lineage).await;
+        let client = Client::open(&chain).await;
         let in_flight = client.send("GET", "/sleep/2500", None);
         let upgrade = async {
             assert_eq!(client.get("/pid").await.1, old.to_string());
@@ -256,8 +256,8 @@ fn during_an_upgrade_the_old_process_finishes_its_streams_and_the_new_process_ac
         let (slept, ()) = tokio::join!(in_flight, async {
             upgrade.await;
             // `upgrade` blocks this thread, so the answer stays in the receive buffer of the socket meanwhile
-            let new = lineage.upgrade();
-            let another = Client::open(&lineage).await;
+            let new = chain.upgrade();
+            let another = Client::open(&chain).await;
             assert_eq!(another.get("/pid").await.1, new.to_string());
         });
         assert_eq!(text(slept.unwrap()).await.unwrap(), "slept");
@@ -267,7 +267,7 @@ fn during_an_upgrade_the_old_process_finishes_its_streams_and_the_new_process_ac
             "the old process accepts no further stream: {refused:?}"
         );
     });
-    lineage.gone(old, LONG);
+    chain.wait_gone(old, LONG);
 }
 
 /// The frames that a server sends, in their order.
@@ -305,10 +305,10 @@ impl Frames {
                     return Some(self.bytes.drain(..length).collect());
                 }
             }
-            match self.conn.fate(LONG) {
-                Fate::Sent(bytes) => self.bytes.extend(bytes),
-                Fate::Closed | Fate::Reset => return None,
-                Fate::KeptOpen => panic!("the server sends no further frame"),
+            match self.conn.state_after(LONG) {
+                SocketState::Sent(bytes) => self.bytes.extend(bytes),
+                SocketState::Closed | SocketState::Reset => return None,
+                SocketState::Open => panic!("the server sends no further frame"),
             }
         }
     }
@@ -404,10 +404,10 @@ fn goaway_is_sent_when_a_drain_begins_and_not_when_it_ends() {
 #[test]
 fn goaway_is_sent_when_a_handover_begins() {
     let settings = "[upgrade]\nrollback_window = \"300ms\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let old = lineage.newest();
-    let mut frames = Frames::request(&lineage, "/sleep/12000");
-    lineage.upgrade();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(settings));
+    let old = chain.newest();
+    let mut frames = Frames::request(&chain, "/sleep/12000");
+    chain.upgrade();
     assert_eq!(
         frames.until(&[GOAWAY, HEADERS]),
         Some(GOAWAY),
@@ -419,7 +419,7 @@ fn goaway_is_sent_when_a_handover_begins() {
         "the answer still comes"
     );
     drop(frames);
-    lineage.gone(old, LONG);
+    chain.wait_gone(old, LONG);
 }
 
 /// Starts slow downloads, calls `interrupt` after all have begun, and checks that each completes.
@@ -463,19 +463,19 @@ fn slow_downloads_complete_while_the_process_drains() {
 #[test]
 fn slow_downloads_complete_while_an_upgrade_replaces_the_process() {
     let settings = "[shutdown]\ngrace = \"60s\"\n[upgrade]\nrollback_window = \"300ms\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(settings));
     for _ in 0..4 {
-        let old = lineage.newest();
-        let mark = lineage.mark();
+        let old = chain.newest();
+        let mark = chain.mark();
         let mut new = None;
-        assert_downloads_complete(&lineage, || new = Some(lineage.begin()));
-        lineage.confirmed(mark, new.unwrap());
-        lineage.gone(old, LONG);
+        assert_downloads_complete(&chain, || new = Some(chain.begin_upgrade()));
+        chain.wait_confirmed(mark, new.unwrap());
+        chain.wait_gone(old, LONG);
     }
     assert!(
-        !lineage.log().contains("closed before its end"),
+        !chain.log().contains("closed before its end"),
         "{}",
-        lineage.log()
+        chain.log()
     );
 }
 
@@ -491,7 +491,11 @@ fn a_client_that_is_still_sending_receives_the_goaway_of_a_connection_error() {
         let bytes = Vec::new();
         let mut frames = Frames { conn, bytes };
         assert_eq!(frames.until(&[GOAWAY]), Some(GOAWAY), "round {round}");
-        assert_eq!(frames.conn.fate(LONG), Fate::Closed, "round {round}");
+        assert_eq!(
+            frames.conn.state_after(LONG),
+            SocketState::Closed,
+            "round {round}"
+        );
     }
 }
 
@@ -623,9 +627,9 @@ fn a_connection_runs_at_most_twice_max_streams_handlers() {
         let client = Client::open(&process).await;
         for handlers in 1..=6 {
             let mut requests = client.requests.clone().ready().await.unwrap();
-            let request = Request::get("http://localhost/works").body(()).unwrap();
+            let request = Request::get("http://localhost/work").body(()).unwrap();
             let (_answer, mut stream) = requests.send_request(request, true).unwrap();
-            while process.log().matches("begins to work").count() < handlers {
+            while process.log().matches("work has started").count() < handlers {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             stream.send_reset(Reason::CANCEL);
@@ -674,7 +678,7 @@ fn a_request_with_too_many_headers_is_rejected_with_431() {
 fn the_server_notices_a_reset_stream_or_a_closed_connection_while_the_handler_works() {
     let process = Launch::fixture().settings("[log]\naccess = true\n").serve();
     let noticed = |mark| {
-        let line = process.wait_for_log(mark, "/works 499");
+        let line = process.wait_for_log(mark, "/work 499");
         assert!(line.contains("HTTP/2.0"), "{line}");
         process.mark()
     };
@@ -683,7 +687,7 @@ fn the_server_notices_a_reset_stream_or_a_closed_connection_while_the_handler_wo
         let mut requests = client.requests.clone().ready().await.unwrap();
         let (_answer, mut stream) = requests
             .send_request(
-                Request::get("http://localhost/works").body(()).unwrap(),
+                Request::get("http://localhost/work").body(()).unwrap(),
                 true,
             )
             .unwrap();
@@ -700,8 +704,8 @@ fn the_server_notices_a_reset_stream_or_a_closed_connection_while_the_handler_wo
         );
         noticed(0)
     });
-    let frames = Frames::request(&process, "/works");
-    process.wait_for_log(mark, "begins to work");
+    let frames = Frames::request(&process, "/work");
+    process.wait_for_log(mark, "work has started");
     drop(frames);
     let mark = noticed(mark);
     std::fs::write(process.dir().path().join("enough"), "").unwrap();
@@ -787,10 +791,10 @@ fn is_ended(conn: &mut Conn, sent: Result<(), Failure>) -> bool {
         return true;
     }
     loop {
-        match conn.fate(Duration::from_secs(5)) {
-            Fate::Sent(_) => {}
-            Fate::KeptOpen => return false,
-            Fate::Closed | Fate::Reset => return true,
+        match conn.state_after(Duration::from_secs(5)) {
+            SocketState::Sent(_) => {}
+            SocketState::Open => return false,
+            SocketState::Closed | SocketState::Reset => return true,
         }
     }
 }

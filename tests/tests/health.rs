@@ -13,7 +13,7 @@ use slackwater_tests::wait::until;
 const LONG: Duration = Duration::from_secs(20);
 
 fn get(process: &Process, path: &str) -> (u16, Value) {
-    parse(process.conn().ask(path).unwrap())
+    parse(process.conn().fetch(path).unwrap())
 }
 
 fn parse(answer: Answer) -> (u16, Value) {
@@ -45,7 +45,7 @@ fn the_paths_of_health_checks_can_be_changed_or_disabled() {
     let process = Launch::playground()
         .settings("health.live = \"\"\nhealth.ready = \"/readyz\"\n")
         .serve();
-    assert_eq!(process.conn().ask("/livez").unwrap().status, 404);
+    assert_eq!(process.conn().fetch("/livez").unwrap().status, 404);
     process.settings("health.live = \"/alive\"\n");
     process.reload();
     assert_eq!(get(&process, "/alive").0, 200);
@@ -62,11 +62,11 @@ fn readyz_reports_each_check_of_the_application_with_its_error() {
         .iter()
         .map(|c| c["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["always", "told"]);
+    assert_eq!(names, ["always", "configured"]);
     for (behavior, error) in [
-        ("fail", "told to fail"),
+        ("fail", "fails as configured"),
         ("hang", "no answer within 300ms"),
-        ("panic", "told to panic"),
+        ("panic", "panics as configured"),
     ] {
         process.settings(&format!("[app]\ncheck = \"{behavior}\"\n"));
         process.reload();
@@ -126,12 +126,12 @@ fn readyz_reports_a_pause_or_a_drain_on_connections_that_are_open() {
     let (process, operator) = (launch.serve(), Operator::of(&launch));
     let connected = || -> Conn {
         let mut conn = process.conn();
-        assert_eq!(conn.ask("/livez").unwrap().status, 200);
+        assert_eq!(conn.fetch("/livez").unwrap().status, 200);
         conn
     };
     let mut conn = connected();
     operator.ok(&["pause"]);
-    let (code, report) = parse(conn.ask("/readyz").unwrap());
+    let (code, report) = parse(conn.fetch("/readyz").unwrap());
     assert_eq!((code, &report["status"]), (503, &"paused".into()));
     operator.ok(&["resume"]);
     assert_eq!(get(&process, "/readyz").0, 200);
@@ -140,6 +140,6 @@ fn readyz_reports_a_pause_or_a_drain_on_connections_that_are_open() {
     until(LONG, "the process drains", || {
         (operator.first()["phase"] == "last_call").then_some(())
     });
-    let (code, report) = parse(conn.ask("/readyz").unwrap());
+    let (code, report) = parse(conn.fetch("/readyz").unwrap());
     assert_eq!((code, &report["status"]), (503, &"leaving".into()));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
-use slackwater_tests::lineage::Lineage;
+use slackwater_tests::process_chain::ProcessChain;
 
 /// Opens a listener for a process under test. Returns it with its address.
 pub(crate) fn held_socket() -> (TcpListener, Addr) {
@@ -29,7 +29,7 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 /// Returns the pid of the process that answers on a connection.
 pub(crate) fn pid_on(conn: &mut Conn) -> u32 {
     let answer = conn
-        .ask("/pid")
+        .fetch("/pid")
         .unwrap_or_else(|failure| panic!("no pid: {failure:?}"));
     answer
         .text()
@@ -38,11 +38,11 @@ pub(crate) fn pid_on(conn: &mut Conn) -> u32 {
 }
 
 /// Returns the pid of the process that answers on a new connection.
-pub(crate) fn pid_of_server(lineage: &Lineage) -> u32 {
-    lineage
+pub(crate) fn pid_of_server(chain: &ProcessChain) -> u32 {
+    chain
         .get("/pid")
         .parse()
-        .unwrap_or_else(|_| panic!("no pid; the output:\n{}", lineage.log()))
+        .unwrap_or_else(|_| panic!("no pid; the output:\n{}", chain.log()))
 }
 
 /// Returns an address whose port was free a moment ago, for tools that bind themselves and do not report their port.

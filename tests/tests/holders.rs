@@ -10,7 +10,7 @@ use slackwater_tests::dir::Dir;
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::Signal;
 use slackwater_tests::tools::{or_skip, sandboxed_systemd, socket_activate, systemfd};
-use slackwater_tests::{program, said, wait};
+use slackwater_tests::{log_texts, program, wait};
 
 use crate::help::free_addr;
 
@@ -24,7 +24,7 @@ fn assert_serves_below(holder: &Path, args: &[&str], addr: &Addr) {
     let mut process = launch
         .whole_settings("[shutdown]\nkeepalive_grace = \"50ms\"\n")
         .start();
-    let ask = || Conn::open(addr).and_then(|mut conn| conn.ask("/")).ok();
+    let ask = || Conn::open(addr).and_then(|mut conn| conn.fetch("/")).ok();
     let answer = wait::maybe(LONG, ask).unwrap_or_else(|| panic!("{}", process.log()));
     assert_eq!(answer.text(), "Hello, world!");
     assert_eq!(
@@ -140,7 +140,7 @@ fn systemd_reloads_upgrades_and_stops_a_notify_unit() {
         "reloaded: success 0 active running",
         "reloaded again: success 0 active running",
         "stopped: success 0 inactive dead",
-        said::STOPPED,
+        log_texts::STOPPED,
     ] {
         assert!(output.contains(line), "{line:?} is not in: {output}");
     }
@@ -181,7 +181,7 @@ fn a_systemd_service_survives_an_upgrade_to_a_foreign_program() {
         return;
     };
     let units = Dir::new();
-    units.install(&program::stranger(), "stranger");
+    units.install(&program::foreign(), "stranger");
     program::script(
         &units.path().join("other"),
         "#!/bin/sh\nexec @STAGE@/units/stranger ready\n",
@@ -202,7 +202,7 @@ fn a_systemd_service_survives_an_upgrade_to_a_foreign_program() {
     let output = run_with_systemd(&with_units, &units, script);
     for line in [
         "the first is gone",
-        "I am a stranger",
+        "I am a foreign program",
         "success 0 active running",
         "answered by main: yes",
         "inactive",

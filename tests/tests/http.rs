@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::load::{Load, Pattern};
 use slackwater_tests::process::Process;
@@ -34,14 +34,14 @@ fn the_routes_of_the_playground_answer() {
         "{}",
         process.get("/peer")
     );
-    let generation = process.conn().ask("/generation").unwrap().json();
+    let generation = process.conn().fetch("/generation").unwrap().json();
     assert_eq!(
         (&generation["pid"], &generation["build"]),
         (&process.pid().into(), &"b7".into())
     );
     assert_eq!(generation["greeting"], "Moin");
-    assert_eq!(process.conn().ask("/nowhere").unwrap().status, 404);
-    assert_eq!(process.conn().ask("/livez").unwrap().status, 200);
+    assert_eq!(process.conn().fetch("/nowhere").unwrap().status, 404);
+    assert_eq!(process.conn().fetch("/livez").unwrap().status, 200);
 }
 
 #[test]
@@ -50,12 +50,12 @@ fn a_connection_is_kept_open_and_its_requests_are_answered_in_order() {
         let mut conn = process.conn();
         for number in 0..50 {
             assert_eq!(
-                conn.ask(&format!("/greet/{number}")).unwrap().text(),
+                conn.fetch(&format!("/greet/{number}")).unwrap().text(),
                 format!("Hello, {number}!")
             );
         }
-        assert_eq!(conn.fate(ms(50)), Fate::KeptOpen);
-        assert_eq!(conn.ask("/bytes/3").unwrap().body.len(), 3);
+        assert_eq!(conn.state_after(ms(50)), SocketState::Open);
+        assert_eq!(conn.fetch("/bytes/3").unwrap().body.len(), 3);
     }
 }
 
@@ -74,7 +74,7 @@ fn forty_requests_in_one_segment_are_answered_in_order() {
                     format!("Hello, {round}-{number}!")
                 );
             }
-            assert_eq!(conn.fate(ms(40)), Fate::KeptOpen);
+            assert_eq!(conn.state_after(ms(40)), SocketState::Open);
         }
     }
 }
@@ -89,7 +89,7 @@ fn a_pipeline_with_a_slow_request_and_half_a_request_at_its_end_loses_nothing() 
         .unwrap();
         assert_eq!(conn.answer().unwrap().text(), "slept");
         assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
-        assert_eq!(conn.fate(ms(60)), Fate::KeptOpen);
+        assert_eq!(conn.state_after(ms(60)), SocketState::Open);
         conn.send("d HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         assert_eq!(conn.answer().unwrap().text(), process.pid().to_string());
     }
@@ -119,7 +119,11 @@ fn a_client_that_half_closes_after_its_request_receives_the_answer() {
             conn.get(path).unwrap();
             conn.half_close().unwrap();
             assert_eq!(conn.answer().unwrap().status, 200, "{path}");
-            assert_eq!(conn.fate(Duration::from_secs(5)), Fate::Closed, "{path}");
+            assert_eq!(
+                conn.state_after(Duration::from_secs(5)),
+                SocketState::Closed,
+                "{path}"
+            );
         }
     }
 }
@@ -136,7 +140,7 @@ fn an_answer_to_head_has_the_length_and_no_body() {
         (200, Some("1000"))
     );
     assert_eq!(
-        conn.ask("/").unwrap().text(),
+        conn.fetch("/").unwrap().text(),
         "Hello, world!",
         "no byte of a body follows the head"
     );
@@ -157,7 +161,7 @@ fn bodies_stream_in_both_directions_at_once() {
     conn.send("6\r\nsecond\r\n0\r\n\r\n").unwrap();
     conn.body(&mut answer).unwrap();
     assert_eq!(answer.text(), "second");
-    assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!");
+    assert_eq!(conn.fetch("/").unwrap().text(), "Hello, world!");
 }
 
 #[test]
@@ -218,7 +222,7 @@ fn server_sent_events_are_streamed() {
 fn a_panic_of_a_handler_is_answered_with_500_and_the_process_serves_on() {
     let process = Launch::playground().serve();
     let mark = process.mark();
-    assert_eq!(process.conn().ask("/panic").unwrap().status, 500);
+    assert_eq!(process.conn().fetch("/panic").unwrap().status, 500);
     process.wait_for_log(mark, "/panic");
     assert_eq!(process.get("/"), "Hello, world!");
 }
@@ -235,8 +239,11 @@ fn a_panic_of_a_handler_before_it_reads_the_body_closes_the_connection() {
     .unwrap();
     let answer = conn.answer().unwrap();
     assert!(answer.status == 500 && answer.closes(), "{answer:?}");
-    let end = conn.fate(Duration::from_secs(20));
-    assert!(matches!(end, Fate::Closed | Fate::Reset), "{end:?}");
+    let end = conn.state_after(Duration::from_secs(20));
+    assert!(
+        matches!(end, SocketState::Closed | SocketState::Reset),
+        "{end:?}"
+    );
 }
 
 #[test]
@@ -261,7 +268,10 @@ fn http_1_0_requests_are_answered_with_and_without_keep_alive() {
     assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
     conn.send("GET / HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
-    assert_eq!(conn.fate(Duration::from_secs(5)), Fate::Closed);
+    assert_eq!(
+        conn.state_after(Duration::from_secs(5)),
+        SocketState::Closed
+    );
 }
 
 #[test]
@@ -277,7 +287,7 @@ fn many_clients_of_all_kinds_are_served_without_a_failure() {
         load.wait_for(1500, Duration::from_secs(60));
         let tally = load.stop();
         tally.assert_flawless();
-        assert_eq!(tally.polite_closes(), 0, "{tally}");
+        assert_eq!(tally.announced_closes(), 0, "{tally}");
     }
 }
 
@@ -292,7 +302,7 @@ fn closed_connections_leave_no_descriptor_open() {
         let mut conns: Vec<Conn> = (0..50).map(|_| process.conn()).collect();
         conns
             .iter_mut()
-            .for_each(|conn| drop(conn.ask("/").unwrap()));
+            .for_each(|conn| drop(conn.fetch("/").unwrap()));
     }
     slackwater_tests::wait::until(
         Duration::from_secs(10),

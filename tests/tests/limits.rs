@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slackwater_tests::conn::{Conn, Fate};
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::conn::{Conn, SocketState};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::Process;
 use slackwater_tests::tally::Failure;
@@ -36,7 +36,7 @@ fn a_head_that_arrives_byte_by_byte_is_rejected_with_408_at_its_deadline() {
     let (answer, took) = (conn.answer().unwrap(), begun.elapsed());
     assert_eq!((answer.status, answer.closes()), (408, true));
     assert!((ms(450)..LONG).contains(&took), "{took:?}");
-    assert_eq!(conn.fate(LONG), Fate::Closed);
+    assert_eq!(conn.state_after(LONG), SocketState::Closed);
     // the sender stops after the connection is closed
     let _ = slow.join().unwrap();
     assert_eq!(process.get("/"), "Hello, world!");
@@ -46,11 +46,15 @@ fn a_head_that_arrives_byte_by_byte_is_rejected_with_408_at_its_deadline() {
 fn the_deadline_of_a_head_starts_with_its_first_byte() {
     let process = with_http("header_timeout = \"400ms\"\nidle_release = \"50ms\"");
     let mut conn = process.conn();
-    assert_eq!(conn.fate(ms(700)), Fate::KeptOpen, "no byte was sent yet");
-    assert_eq!(conn.ask("/").unwrap().status, 200);
     assert_eq!(
-        conn.fate(ms(700)),
-        Fate::KeptOpen,
+        conn.state_after(ms(700)),
+        SocketState::Open,
+        "no byte was sent yet"
+    );
+    assert_eq!(conn.fetch("/").unwrap().status, 200);
+    assert_eq!(
+        conn.state_after(ms(700)),
+        SocketState::Open,
         "no byte of the next request was sent yet"
     );
     let begun = Instant::now();
@@ -63,13 +67,13 @@ fn the_deadline_of_a_head_starts_with_its_first_byte() {
 #[test]
 fn an_idle_connection_is_closed_at_idle_timeout() {
     let process = with_http("idle_timeout = \"3s\"\nidle_release = \"50ms\"");
-    for before in [Before::OneRequest, Before::Nothing] {
-        let idle = Idle::open(&process.addr(), 10, before);
-        assert_eq!(idle.fates().open, 10);
+    for before in [History::OneRequest, History::NoRequest] {
+        let idle = IdleConnections::open(&process.addr(), 10, before);
+        assert_eq!(idle.states().open, 10);
         until(
             LONG,
             &format!("all connections are closed, {before:?}"),
-            || (idle.fates().closed == 10).then_some(()),
+            || (idle.states().closed == 10).then_some(()),
         );
     }
 }
@@ -87,7 +91,7 @@ fn a_body_that_does_not_arrive_is_rejected_with_408_at_its_deadline() {
         let (answer, took) = (conn.answer().unwrap(), begun.elapsed());
         assert_eq!(answer.status, 408, "{framing}");
         assert!((ms(350)..LONG).contains(&took), "{took:?}");
-        assert_eq!(conn.fate(LONG), Fate::Closed);
+        assert_eq!(conn.state_after(LONG), SocketState::Closed);
     }
 }
 
@@ -106,7 +110,7 @@ fn a_gibibyte_body_that_no_handler_reads_is_rejected_unread() {
             (400..500).contains(&answer.status) && answer.closes(),
             "{path}: {answer:?}"
         );
-        assert_eq!(conn.fate(LONG), Fate::Closed);
+        assert_eq!(conn.state_after(LONG), SocketState::Closed);
     }
 }
 
@@ -139,7 +143,7 @@ fn a_head_over_max_header_bytes_is_rejected_with_431() {
     conn.send(format!("GET / HTTP/1.1\r\nHost: x\r\nA: {huge}\r\n\r\n"))
         .unwrap();
     assert_eq!(conn.answer().unwrap().status, 431);
-    assert_eq!(conn.fate(LONG), Fate::Closed);
+    assert_eq!(conn.state_after(LONG), SocketState::Closed);
     let mut conn = process.conn();
     conn.send(format!(
         "GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n",
@@ -205,7 +209,7 @@ fn a_client_that_reads_nothing_is_closed_at_write_timeout() {
 #[test]
 fn idle_connections_do_not_wake_the_process() {
     let process = with_http("idle_release = \"50ms\"");
-    let idle = Idle::open(&process.addr(), 300, Before::OneRequest);
+    let idle = IdleConnections::open(&process.addr(), 300, History::OneRequest);
     // once all connections are in the `IdleSet`, the process wakes up only to check deadlines; one wake-up for each
     // connection would be at least 300
     let asleep = || {
@@ -216,14 +220,14 @@ fn idle_connections_do_not_wake_the_process() {
         (per_second < 100).then_some(())
     };
     until(LONG, "the process sleeps", asleep);
-    assert_eq!(idle.fates().open, 300);
+    assert_eq!(idle.states().open, 300);
 }
 
 /// Opens a connection, sends a request on it, and then reloads the server from the limits `before` to `after`.
 fn serve_then_reload(before: &str, after: &str) -> (Process, Conn) {
     let process = with_http(before);
     let mut conn = process.conn();
-    assert_eq!(conn.ask("/").unwrap().status, 200);
+    assert_eq!(conn.fetch("/").unwrap().status, 200);
     process.settings(&format!("[http]\n{after}\n"));
     process.reload();
     (process, conn)
@@ -258,8 +262,12 @@ fn a_reload_changes_each_timeout_of_open_connections() {
         let after = format!("{release}idle_timeout = \"200ms\"");
         let (_process, mut conn) = serve_then_reload(&format!("{long}{release}"), &after);
         // a connection that is already idle keeps its old deadline; the new timeout applies when it is idle again
-        let _ = conn.ask("/");
-        assert_eq!(conn.fate(LONG), Fate::Closed, "idle_timeout, {release}");
+        let _ = conn.fetch("/");
+        assert_eq!(
+            conn.state_after(LONG),
+            SocketState::Closed,
+            "idle_timeout, {release}"
+        );
     }
     let (process, mut conn) =
         serve_then_reload("write_timeout = \"1h\"", "write_timeout = \"200ms\"");
@@ -324,12 +332,16 @@ fn a_reload_changes_each_size_limit_of_open_connections() {
 #[test]
 fn a_reload_that_raises_max_connections_admits_waiting_clients() {
     let process = with_http("max_connections = 2");
-    let connected = Idle::open(&process.addr(), 2, Before::OneRequest);
+    let connected = IdleConnections::open(&process.addr(), 2, History::OneRequest);
     let mut waiting = process.conn();
     waiting.get("/").unwrap();
-    assert_eq!(waiting.fate(ms(300)), Fate::KeptOpen, "no permit is free");
+    assert_eq!(
+        waiting.state_after(ms(300)),
+        SocketState::Open,
+        "no permit is free"
+    );
     process.settings("[http]\nmax_connections = 3\n");
     process.reload();
     assert_eq!(waiting.answer().unwrap().text(), "Hello, world!");
-    assert_eq!(connected.fates().open, 2);
+    assert_eq!(connected.states().open, 2);
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use slackwater_tests::conn::Conn;
 use slackwater_tests::launch::Launch;
+use slackwater_tests::log_texts;
 use slackwater_tests::process::Signal;
-use slackwater_tests::said;
 use slackwater_tests::wait::until;
 
 use crate::help::held_socket;
@@ -50,7 +50,7 @@ fn the_log_format_off_prints_nothing() {
         .socket("web", &listener);
     let process = launch.start();
     assert_eq!(
-        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        Conn::open(&addr).unwrap().fetch("/").unwrap().text(),
         "Hello, world!"
     );
     assert_eq!(process.log(), "");
@@ -65,7 +65,11 @@ fn sigusr1_opens_the_log_file_again() {
         .socket("web", &listener)
         .start();
     assert_eq!(
-        Conn::open(&addr).unwrap().ask("/greet/one").unwrap().status,
+        Conn::open(&addr)
+            .unwrap()
+            .fetch("/greet/one")
+            .unwrap()
+            .status,
         200
     );
     let dir = process.dir();
@@ -78,7 +82,11 @@ fn sigusr1_opens_the_log_file_again() {
         dir.path().join("app.log").exists().then_some(())
     });
     assert_eq!(
-        Conn::open(&addr).unwrap().ask("/greet/two").unwrap().status,
+        Conn::open(&addr)
+            .unwrap()
+            .fetch("/greet/two")
+            .unwrap()
+            .status,
         200
     );
     until(LONG, "the new file contains the second request", || {
@@ -86,7 +94,7 @@ fn sigusr1_opens_the_log_file_again() {
     });
     assert!(!dir.read("app.log.1").contains("/greet/two"));
     assert!(
-        dir.read("app.log").contains(said::REOPENED),
+        dir.read("app.log").contains(log_texts::REOPENED),
         "{}",
         dir.read("app.log")
     );
@@ -138,10 +146,10 @@ fn a_closed_standard_output_fails_neither_the_process_nor_a_request() {
         let mut process = launch.stdout(&stdout).socket("web", &listener).start();
         let mut conn = Conn::open(&addr).unwrap();
         for _ in 0..5 {
-            assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!", "{format}");
+            assert_eq!(conn.fetch("/").unwrap().text(), "Hello, world!", "{format}");
         }
         process.signal(Signal::HUP);
-        assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!", "{format}");
+        assert_eq!(conn.fetch("/").unwrap().text(), "Hello, world!", "{format}");
         process.signal(Signal::TERM);
         assert_eq!(process.wait_exit(LONG).code(), Some(0), "{format}");
     }
@@ -162,7 +170,7 @@ fn a_blocked_standard_output_delays_neither_the_process_nor_a_request() {
         let mut process = launch.stdout(&stdout).socket("web", &listener).start();
         let mut conn = Conn::open(&addr).unwrap();
         for _ in 0..5 {
-            assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!", "{format}");
+            assert_eq!(conn.fetch("/").unwrap().text(), "Hello, world!", "{format}");
         }
         process.signal(Signal::TERM);
         assert_eq!(process.wait_exit(LONG).code(), Some(0), "{format}");
@@ -189,7 +197,7 @@ fn start_reload_and_stop_are_logged_with_one_line_each() {
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     let log = process.log();
-    for step in ["listening on", said::RELOADED, said::LEAVING] {
+    for step in ["listening on", log_texts::RELOADED, log_texts::DRAINING] {
         assert_eq!(
             log.to_lowercase().matches(step).count(),
             1,

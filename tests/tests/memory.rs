@@ -6,7 +6,7 @@ use std::time::Duration;
 use h2::client::Builder;
 use hyper::Request;
 use slackwater_tests::addr::Addr;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::Process;
 use slackwater_tests::wait::until;
@@ -59,7 +59,7 @@ fn stalled_client(process: &Process, streams: u32, path: &str) -> Conn {
 
 /// Returns the indexes of the connections that received a response or were closed.
 fn answered(conns: &[Conn]) -> Vec<usize> {
-    let is_answered = |conn: &Conn| conn.glance() != Fate::KeptOpen;
+    let is_answered = |conn: &Conn| conn.state() != SocketState::Open;
     (0..conns.len())
         .filter(|number| is_answered(&conns[*number]))
         .collect()

@@ -10,10 +10,10 @@ use std::time::Duration;
 use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::load::{Load, Pattern};
 use slackwater_tests::operator::Operator;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::wait::until;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ fn read(text: &str) -> Scrape {
 
 fn scrape(addr: &Addr) -> Scrape {
     let answer = Conn::open(addr)
-        .and_then(|mut conn| conn.ask("/metrics"))
+        .and_then(|mut conn| conn.fetch("/metrics"))
         .unwrap();
     assert_eq!(answer.status, 200);
     read(&answer.text())
@@ -67,7 +67,7 @@ fn requests(route: &str, method: &str, status: u16) -> String {
 #[test]
 fn the_metrics_route_is_off_by_default() {
     let process = Launch::playground().serve();
-    assert_eq!(process.conn().ask("/metrics").unwrap().status, 404);
+    assert_eq!(process.conn().fetch("/metrics").unwrap().status, 404);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn requests_are_counted_by_route_template_method_and_status() {
     let process = with_path("").serve();
     let mut conn = process.conn();
     for path in ["/greet/ann", "/greet/bob", "/nowhere", "/panic"] {
-        let _ = conn.ask(path);
+        let _ = conn.fetch(path);
         conn = process.conn();
     }
     counted(&process.addr(), &requests("/panic", "GET", 500), 1.0);
@@ -136,7 +136,7 @@ fn reloads_are_counted_by_outcome() {
     let process = with_path("").serve();
     process.reload();
     process.settings("metrics.path = \"/metrics\"\nnonsense = 1\n");
-    process.refuse_reload();
+    process.reload_refused();
     let scrape = counted(
         &process.addr(),
         r#"slackwater_reloads_total{outcome="refused"}"#,
@@ -157,10 +157,10 @@ fn metrics_addr(process: &Process) -> Addr {
 fn a_metrics_listener_serves_no_application_routes_and_survives_an_upgrade() {
     let settings = "metrics.listen = \"127.0.0.1:0\"\ncontrol.socket = \"app.control\"\nupgrade.rollback_window = \"300ms\"\n";
     let launch = Launch::playground().settings(settings);
-    let mut lineage = Lineage::serve(&launch);
-    let addr = metrics_addr(&lineage);
+    let mut chain = ProcessChain::serve(&launch);
+    let addr = metrics_addr(&chain);
     assert_eq!(scrape(&addr)["slackwater_generation"], 1.0);
-    let ask = |addr: &Addr, path| Conn::open(addr).unwrap().ask(path).unwrap().status;
+    let ask = |addr: &Addr, path| Conn::open(addr).unwrap().fetch(path).unwrap().status;
     assert_eq!(
         (
             ask(&addr, "/"),
@@ -170,18 +170,18 @@ fn a_metrics_listener_serves_no_application_routes_and_survives_an_upgrade() {
         (404, 404, 200)
     );
     assert_eq!(
-        ask(&lineage.addr(), "/metrics"),
+        ask(&chain.addr(), "/metrics"),
         404,
         "the listener for requests does not serve the metrics"
     );
     let mut kept = Conn::open(&addr).unwrap();
-    kept.ask("/metrics").unwrap();
-    let old = lineage.newest();
-    lineage.upgrade();
-    lineage.gone(old, LONG);
-    read(&kept.ask("/metrics").unwrap().text());
+    kept.fetch("/metrics").unwrap();
+    let old = chain.newest();
+    chain.upgrade();
+    chain.wait_gone(old, LONG);
+    read(&kept.fetch("/metrics").unwrap().text());
     counted(&addr, r#"slackwater_upgrades_total{outcome="done"}"#, 1.0);
-    lineage.settings("control.socket = \"app.control\"\n");
+    chain.settings("control.socket = \"app.control\"\n");
     Operator::of(&launch).ok(&["reload"]);
     assert!(
         Conn::open(&addr).is_err(),
@@ -201,26 +201,26 @@ fn a_start_with_a_taken_metrics_port_fails_and_names_the_key() {
 #[test]
 fn a_rolled_back_upgrade_is_counted_and_the_old_process_continues_to_count() {
     let launch = with_path("upgrade.rollback_window = \"60s\"\n");
-    let lineage = Lineage::serve(&launch);
-    let (mark, operator) = (lineage.mark(), Operator::of(&launch));
-    lineage.begin();
-    lineage.wait_for_log(mark, slackwater_tests::said::HANDING_OVER);
+    let chain = ProcessChain::serve(&launch);
+    let (mark, operator) = (chain.mark(), Operator::of(&launch));
+    chain.begin_upgrade();
+    chain.wait_for_log(mark, slackwater_tests::log_texts::HANDING_OVER);
     operator.ok(&["rollback"]);
     counted(
-        &lineage.addr(),
+        &chain.addr(),
         r#"slackwater_upgrades_total{outcome="failed"}"#,
         1.0,
     );
-    lineage.get("/greet/ann");
-    counted(&lineage.addr(), &requests("/greet/:name", "GET", 200), 1.0);
+    chain.get("/greet/ann");
+    counted(&chain.addr(), &requests("/greet/:name", "GET", 200), 1.0);
 }
 
 #[test]
 fn counters_never_decrease_during_20_upgrades() {
     let launch =
         with_path("upgrade.rollback_window = \"100ms\"\nshutdown.keepalive_grace = \"50ms\"\n");
-    let (mut lineage, operator) = (Lineage::serve(&launch), Operator::of(&launch));
-    let addr = lineage.addr();
+    let (mut chain, operator) = (ProcessChain::serve(&launch), Operator::of(&launch));
+    let addr = chain.addr();
     let load = Load::on(&addr)
         .clients(3, Pattern::KeepAlive)
         .clients(1, Pattern::NewConnection);
@@ -232,7 +232,7 @@ fn counters_never_decrease_during_20_upgrades() {
             let (mut last, mut count, mut kept) = (Scrape::new(), 0, Conn::open(&addr).unwrap());
             while !over.load(Ordering::Relaxed) {
                 // once on a connection that stays open, and once on a new one
-                for now in [read(&kept.ask("/metrics").unwrap().text()), scrape(&addr)] {
+                for now in [read(&kept.fetch("/metrics").unwrap().text()), scrape(&addr)] {
                     for (name, before) in last.iter().filter(|(name, _)| is_counter(name)) {
                         assert!(
                             now.get(name) >= Some(before),
@@ -248,9 +248,9 @@ fn counters_never_decrease_during_20_upgrades() {
         })
     };
     for _ in 0..20 {
-        let old = lineage.newest();
-        lineage.upgrade();
-        lineage.gone(old, LONG);
+        let old = chain.newest();
+        chain.upgrade();
+        chain.wait_gone(old, LONG);
         until(
             LONG,
             "the new process has received the confirmation",
@@ -270,7 +270,7 @@ fn counters_never_decrease_during_20_upgrades() {
         &requests("/greet/:name", "GET", 200),
         tally.answered() as f64,
     );
-    lineage.signal(Signal::TERM);
+    chain.signal(Signal::TERM);
 }
 
 fn is_counter(name: &str) -> bool {

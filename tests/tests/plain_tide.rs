@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use slackwater_tests::answer::Answer;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::Process;
 use slackwater_tests::wait::until;
@@ -192,10 +192,10 @@ fn a_response_has_trailers_after_its_body() {
         Some("chunked"),
         "{head:?}"
     );
-    let Fate::Sent(mut rest) = conn.fate(LONG) else {
+    let SocketState::Sent(mut rest) = conn.state_after(LONG) else {
         panic!("no body")
     };
-    while let Fate::Sent(more) = conn.fate(LONG) {
+    while let SocketState::Sent(more) = conn.state_after(LONG) {
         rest.extend(more);
     }
     assert_eq!(
@@ -346,7 +346,7 @@ fn a_server_echoes_a_gibibyte_in_constant_memory() {
     );
     assert_eq!(conn.discard(length), Ok(()));
     upload.join().unwrap().unwrap();
-    assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!");
+    assert_eq!(conn.fetch("/").unwrap().text(), "Hello, world!");
     let grown = process.proc().peak_kib().saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB more for a gibibyte");
 }

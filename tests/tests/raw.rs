@@ -10,8 +10,8 @@ use slackwater_tests::addr::Addr;
 use slackwater_tests::answer::Answer;
 use slackwater_tests::conn::{self, Conn};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::plain::Plain;
-use slackwater_tests::raw::{table, Case, Expected, Fate, Right, Then};
+use slackwater_tests::plain_hyper::PlainHyper;
+use slackwater_tests::raw::{table, AfterSending, Case, Expected, ExpectedAnswer, ExpectedEnd};
 use slackwater_tests::tally::Failure;
 
 use crate::help::ms;
@@ -61,27 +61,27 @@ fn every_raw_request_of_the_table_gets_its_answer_when_split_at_every_offset() {
 
 #[test]
 fn plain_hyper_answers_as_listed_in_the_table() {
-    let plain = Plain::start();
+    let plain = PlainHyper::start();
     let wrong = each(
         &table(),
         |_| vec![Delivery::Whole],
         |case, delivery| {
             let differs = case.hyper.as_ref().map(|differs| {
-                let answers = differs.statuses.iter().map(|&status| Right {
+                let answers = differs.statuses.iter().map(|&status| ExpectedAnswer {
                     status,
-                    ..Right::default()
+                    ..ExpectedAnswer::default()
                 });
                 Expected {
                     answers: answers.collect(),
-                    fate: differs.fate,
+                    end: differs.end,
                 }
             });
             match differs {
-                Some(differs) if differs.fate == Fate::Any => Ok(()),
-                None => try_case(&plain.addr(), case, delivery, &case.right),
+                Some(differs) if differs.end == ExpectedEnd::Any => Ok(()),
+                None => try_case(&plain.addr(), case, delivery, &case.expected),
                 Some(differs) => {
-                    let same = try_case(&plain.addr(), case, delivery, &case.right).is_ok();
-                    if same && case.right.fate != Fate::Either {
+                    let same = try_case(&plain.addr(), case, delivery, &case.expected).is_ok();
+                    if same && case.expected.end != ExpectedEnd::Either {
                         return Err(
                             "hyper answers as the table requires; remove the line `hyper:`"
                                 .to_owned(),
@@ -99,10 +99,10 @@ fn on_a_server(deliveries: impl Fn(&Case) -> Vec<Delivery>) {
     let process = Launch::fixture().serve();
     let addr = process.addr();
     let wrong = each(&table(), deliveries, |case, delivery| {
-        try_case(&addr, case, delivery, &case.right)
+        try_case(&addr, case, delivery, &case.expected)
     });
     assert_eq!(
-        process.conn().ask("/").map(|answer| answer.text()),
+        process.conn().fetch("/").map(|answer| answer.text()),
         Ok("root".to_owned())
     );
     assert!(!process.log().contains("panicked"), "{}", process.log());
@@ -163,14 +163,14 @@ fn try_case(
         check(&answer, right)?;
         closes = answer.closes();
     }
-    match expected.fate {
-        Fate::Kept => goes_on(&mut conn, closes),
-        Fate::Closed => ends(&mut conn),
-        Fate::Either if closes => ends(&mut conn),
-        Fate::Either => goes_on(&mut conn, closes),
-        Fate::Any => Ok(()),
-        Fate::Cut => match conn.fate(LONG) {
-            conn::Fate::Closed | conn::Fate::Reset => Ok(()),
+    match expected.end {
+        ExpectedEnd::Kept => goes_on(&mut conn, closes),
+        ExpectedEnd::Closed => ends(&mut conn),
+        ExpectedEnd::Either if closes => ends(&mut conn),
+        ExpectedEnd::Either => goes_on(&mut conn, closes),
+        ExpectedEnd::Any => Ok(()),
+        ExpectedEnd::Cut => match conn.state_after(LONG) {
+            conn::SocketState::Closed | conn::SocketState::Reset => Ok(()),
             fate => Err(format!("not closed: {fate:?}")),
         },
     }
@@ -188,22 +188,24 @@ fn send(conn: &mut Conn, case: &Case, delivery: Delivery) -> Result<(), Failure>
             for byte in &case.bytes {
                 conn.send([*byte])?;
                 thread::sleep(ms(1));
-                if case.right.fate == Fate::Closed && conn.glance() == conn::Fate::Closed {
+                if case.expected.end == ExpectedEnd::Closed
+                    && conn.state() == conn::SocketState::Closed
+                {
                     break;
                 }
             }
         }
     }
     match case.then {
-        Then::Waits => Ok(()),
-        Then::Ends => conn.half_close(),
+        AfterSending::Wait => Ok(()),
+        AfterSending::HalfClose => conn.half_close(),
     }
 }
 
 /// Returns the next final answer.
 ///
 /// Skips "100 Continue", which the server sends only if the body has not arrived yet.
-fn receive(conn: &mut Conn, right: &Right) -> Result<Answer, String> {
+fn receive(conn: &mut Conn, right: &ExpectedAnswer) -> Result<Answer, String> {
     let failed = |failure| format!("{failure:?} instead of {}", right.status);
     loop {
         let mut answer = conn.head().map_err(failed)?;
@@ -217,7 +219,7 @@ fn receive(conn: &mut Conn, right: &Right) -> Result<Answer, String> {
     }
 }
 
-fn check(answer: &Answer, right: &Right) -> Result<(), String> {
+fn check(answer: &Answer, right: &ExpectedAnswer) -> Result<(), String> {
     let differs = |what: &str| {
         Err(format!(
             "{what}: {} {:?} {:?}",
@@ -261,7 +263,7 @@ fn goes_on(conn: &mut Conn, closes: bool) -> Result<(), String> {
         return Err("the answer has Connection: close".to_owned());
     }
     let marker = conn
-        .ask("/status/418")
+        .fetch("/status/418")
         .map_err(|failure| format!("not kept: {failure:?}"))?;
     let right = (marker.status, marker.text()) == (418, "body".to_owned());
     right
@@ -270,8 +272,8 @@ fn goes_on(conn: &mut Conn, closes: bool) -> Result<(), String> {
 }
 
 fn ends(conn: &mut Conn) -> Result<(), String> {
-    match conn.fate(LONG) {
-        conn::Fate::Closed => Ok(()),
+    match conn.state_after(LONG) {
+        conn::SocketState::Closed => Ok(()),
         fate => Err(format!("not closed: {fate:?}")),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate};
-use slackwater_tests::idle::{Before, Fates, Idle};
+use slackwater_tests::conn::{Conn, SocketState};
+use slackwater_tests::idle::{History, IdleConnections, StateCounts};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::log_texts;
 use slackwater_tests::process::{Process, Signal};
-use slackwater_tests::said;
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::until;
 
@@ -18,7 +18,7 @@ fn greeting(word: &str) -> String {
 }
 
 fn generation(process: &Process) -> u64 {
-    let answer = process.conn().ask("/generation").unwrap();
+    let answer = process.conn().fetch("/generation").unwrap();
     answer.json()["generation"]
         .as_u64()
         .unwrap_or_else(|| panic!("no generation in {}", answer.text()))
@@ -28,12 +28,12 @@ fn generation(process: &Process) -> u64 {
 fn a_request_after_the_reload_was_logged_sees_the_new_settings() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let mut kept = process.conn();
-    assert_eq!(kept.ask("/greet/Ada").unwrap().text(), "Hello, Ada!");
+    assert_eq!(kept.fetch("/greet/Ada").unwrap().text(), "Hello, Ada!");
     for word in ["Moin", "Servus", "Ahoi"] {
         process.settings(&greeting(word));
         let line = process.reload();
         assert_eq!(
-            kept.ask("/greet/Ada").unwrap().text(),
+            kept.fetch("/greet/Ada").unwrap().text(),
             format!("{word}, Ada!")
         );
         assert!(
@@ -48,7 +48,7 @@ fn reloads_under_load_fail_no_request_and_close_no_connection() {
     let process = Launch::playground().settings(&greeting("0")).serve();
     let addr = process.addr();
     let before = generation(&process);
-    let mut idle = Idle::open(&addr, 200, Before::OneRequest);
+    let mut idle = IdleConnections::open(&addr, 200, History::OneRequest);
     let load = Load::on(&addr)
         .clients(16, Pattern::KeepAlive)
         .clients(4, Pattern::NewConnection)
@@ -62,18 +62,18 @@ fn reloads_under_load_fail_no_request_and_close_no_connection() {
     let tally = load.stop();
     tally.assert_flawless();
     assert_eq!(
-        tally.polite_closes(),
+        tally.announced_closes(),
         0,
         "no keep-alive connection is closed: {tally}"
     );
     assert_eq!(
-        idle.fates(),
-        Fates {
+        idle.states(),
+        StateCounts {
             open: 200,
-            ..Fates::default()
+            ..StateCounts::default()
         }
     );
-    idle.ask_all("/").assert_flawless();
+    idle.fetch_all("/").assert_flawless();
     assert_eq!(generation(&process), before + 20);
 }
 
@@ -86,12 +86,12 @@ fn a_reload_of_an_invalid_file_changes_nothing_and_names_file_line_and_key() {
         greeting("Moin")
     ));
     let mark = process.mark();
-    process.refuse_reload();
+    process.reload_refused();
     let log = process.log_since(mark);
     assert!(log.contains("slackwater.toml:5"), "file and line: {log}");
     assert!(log.contains("http.idle_timeout"), "key: {log}");
     process.settings("listen = [\n");
-    process.refuse_reload();
+    process.reload_refused();
     assert_eq!(
         (process.get("/greet/Ada").as_str(), generation(&process)),
         ("Hello, Ada!", before)
@@ -112,7 +112,7 @@ fn a_reload_with_a_taken_port_changes_nothing() {
     let listen = format!("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"{taken}\"]\n");
     let fds = process.proc().open_fds();
     process.whole_settings(&(listen + &greeting("Moin")));
-    let line = process.refuse_reload();
+    let line = process.reload_refused();
     assert!(
         line.contains(&taken.to_string()) && line.contains("listen"),
         "{line}"
@@ -130,7 +130,7 @@ fn a_reload_whose_application_fails_changes_nothing() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let before = generation(&process);
     process.settings(&(greeting("Moin") + "fail_start = true\n"));
-    process.refuse_reload();
+    process.reload_refused();
     assert_eq!(
         (process.get("/greet/Ada").as_str(), generation(&process)),
         ("Hello, Ada!", before)
@@ -154,12 +154,12 @@ fn a_reload_adds_and_removes_listeners() {
     let mut kept = Conn::open(&second).unwrap();
     for addr in [&first, &second, &unix] {
         assert_eq!(
-            Conn::open(addr).unwrap().ask("/").unwrap().text(),
+            Conn::open(addr).unwrap().fetch("/").unwrap().text(),
             "Hello, world!",
             "{addr}"
         );
     }
-    kept.ask("/").unwrap();
+    kept.fetch("/").unwrap();
     process.settings("");
     process.reload();
     until(
@@ -173,12 +173,12 @@ fn a_reload_adds_and_removes_listeners() {
         || (!socket.exists()).then_some(()),
     );
     assert_eq!(
-        kept.ask("/").unwrap().text(),
+        kept.fetch("/").unwrap().text(),
         "Hello, world!",
         "a connection stays open when its listener is closed"
     );
     assert_eq!(
-        Conn::open(&first).unwrap().ask("/").unwrap().text(),
+        Conn::open(&first).unwrap().fetch("/").unwrap().text(),
         "Hello, world!"
     );
 }
@@ -201,7 +201,7 @@ fn a_request_in_progress_ends_on_the_generation_on_which_it_began() {
     }
     assert_eq!(chunks, 8);
     assert_eq!(
-        stream.ask("/greet/Ada").unwrap().text(),
+        stream.fetch("/greet/Ada").unwrap().text(),
         "Moin, Ada!",
         "the connection then serves the new generation"
     );
@@ -221,14 +221,14 @@ fn several_hups_during_a_reload_cause_one_more_reload() {
         process.signal(Signal::HUP);
     }
     until(Duration::from_secs(30), "two reloads", || {
-        (process.log_since(mark).matches(said::RELOADED).count() >= 2).then_some(())
+        (process.log_since(mark).matches(log_texts::RELOADED).count() >= 2).then_some(())
     });
     // a third reload would be live by then
     assert_eq!(
         Conn::open(&process.addr())
             .unwrap()
-            .fate(Duration::from_secs(3)),
-        Fate::KeptOpen
+            .state_after(Duration::from_secs(3)),
+        SocketState::Open
     );
     assert_eq!(generation(&process), before + 2);
 }
@@ -252,8 +252,8 @@ fn a_reload_changes_health_routes_and_the_log_level() {
     let process = Launch::playground().serve();
     process.settings("[health]\nready = \"/up\"\n[log]\nlevel = \"debug\"\n");
     process.reload();
-    assert_eq!(process.conn().ask("/up").unwrap().status, 200);
-    assert_eq!(process.conn().ask("/readyz").unwrap().status, 404);
+    assert_eq!(process.conn().fetch("/up").unwrap().status, 200);
+    assert_eq!(process.conn().fetch("/readyz").unwrap().status, 404);
     let mark = process.mark();
     process.reload();
     // the end of a generation is logged at this level
@@ -274,6 +274,6 @@ fn a_listener_in_both_configurations_keeps_its_accept_queue() {
     for conn in &mut waiting {
         assert_eq!(conn.answer().unwrap().text(), "Hello, world!");
     }
-    process.wait_for_log(mark, said::RELOADED);
+    process.wait_for_log(mark, log_texts::RELOADED);
     assert_eq!(process.addr(), addr);
 }

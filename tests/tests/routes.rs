@@ -28,7 +28,7 @@ const JSON: &[&str] = &["Content-Type: application/json"];
 const FORM: &[&str] = &["Content-Type: application/x-www-form-urlencoded"];
 
 fn get(process: &Process, path: &str) -> (u16, String) {
-    let answer = process.conn().ask(path).unwrap();
+    let answer = process.conn().fetch(path).unwrap();
     (answer.status, answer.text())
 }
 
@@ -73,7 +73,7 @@ fn arguments_are_extracted_from_the_path() {
 fn a_path_segment_of_the_wrong_type_is_answered_with_404_and_its_name() {
     let process = Launch::fixture().serve();
     let ask = |path: &str| {
-        let answer = process.conn().ask(path).unwrap();
+        let answer = process.conn().fetch(path).unwrap();
         (answer.status, field(&answer))
     };
     let error = |name: &str, expected: &str, found: &str| {
@@ -107,12 +107,12 @@ fn a_query_is_extracted_and_the_rejection_names_the_wrong_field() {
         get(&process, "/typed/query?page=2&tag=a&tag=b%26c"),
         ok("2 a+b&c")
     );
-    let missing = process.conn().ask("/typed/query").unwrap();
+    let missing = process.conn().fetch("/typed/query").unwrap();
     assert_eq!(
         (missing.status, &field(&missing)["field"]),
         (400, &json!("page"))
     );
-    let wrong = process.conn().ask("/typed/query?page=x").unwrap();
+    let wrong = process.conn().fetch("/typed/query?page=x").unwrap();
     assert_eq!(
         (wrong.status, &field(&wrong)["in"], &field(&wrong)["field"]),
         (400, &json!("query"), &json!("page"))
@@ -306,7 +306,7 @@ fn the_state_the_peer_cookies_and_custom_extractors_are_arguments() {
     );
     assert_eq!(get(&process, "/typed/whoami").0, 404);
 
-    let first = process.conn().ask("/typed/visits").unwrap();
+    let first = process.conn().fetch("/typed/visits").unwrap();
     assert_eq!(
         (first.text().as_str(), first.header("set-cookie")),
         ("1", Some("visits=1"))
@@ -338,7 +338,10 @@ fn the_argument_draining_resolves_when_the_generation_drains() {
     let process = Launch::fixture().serve();
     let mut conn: Conn = process.conn();
     conn.get("/typed/drained").unwrap();
-    assert_eq!(conn.fate(ms(100)), slackwater_tests::conn::Fate::KeptOpen);
+    assert_eq!(
+        conn.state_after(ms(100)),
+        slackwater_tests::conn::SocketState::Open
+    );
     process.reload();
     assert_eq!(conn.answer().unwrap().text(), "drained");
 }
@@ -401,7 +404,7 @@ fn the_type_of_a_result_determines_the_response() {
 #[test]
 fn an_error_becomes_a_response_and_server_errors_are_logged() {
     let process = Launch::fixture().serve();
-    let ask = |path: &str| process.conn().ask(&format!("/answers/{path}")).unwrap();
+    let ask = |path: &str| process.conn().fetch(&format!("/answers/{path}")).unwrap();
     let rejected = ask("rejected");
     assert_eq!(
         (rejected.status, rejected.json()["type"].as_str()),
@@ -411,7 +414,7 @@ fn an_error_becomes_a_response_and_server_errors_are_logged() {
     let mark = process.mark();
     assert_eq!(ask("failed").status, 500);
     process.wait_for_log(mark, "the warehouse burns");
-    assert_eq!(ask("told").status, 409);
+    assert_eq!(ask("conflict").status, 409);
     let mark = process.mark();
     assert_eq!(ask("not-sendable").status, 500);
     process.wait_for_log(mark, "x-name");

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use slackwater_tests::conn::{Conn, Fate};
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::conn::{Conn, SocketState};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::log_texts;
 use slackwater_tests::process::Signal;
-use slackwater_tests::said;
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::until;
 
@@ -21,7 +21,7 @@ fn a_shutdown_answers_requests_in_progress_closes_idle_connections_and_logs_thos
     let settings =
         "[shutdown]\nkeepalive_grace = \"200ms\"\ngrace = \"5s\"\nforce_after = \"300ms\"\n";
     let mut process = Launch::playground().settings(settings).serve();
-    let idle = Idle::open(&process.addr(), 100, Before::OneRequest);
+    let idle = IdleConnections::open(&process.addr(), 100, History::OneRequest);
     let (mut sleeper, mut stream) = (process.conn(), process.conn());
     sleeper.get("/sleep/4000").unwrap();
     stream.get("/stream/600").unwrap();
@@ -31,7 +31,7 @@ fn a_shutdown_answers_requests_in_progress_closes_idle_connections_and_logs_thos
     let begun = Instant::now();
     process.signal(Signal::TERM);
     until(LONG, "the idle connections are closed", || {
-        (idle.fates().closed == 100).then_some(())
+        (idle.states().closed == 100).then_some(())
     });
     assert!(
         begun.elapsed() >= ms(190),
@@ -39,8 +39,8 @@ fn a_shutdown_answers_requests_in_progress_closes_idle_connections_and_logs_thos
         begun.elapsed()
     );
     assert_eq!(
-        sleeper.glance(),
-        Fate::KeptOpen,
+        sleeper.state(),
+        SocketState::Open,
         "idle connections are closed before the requests in progress end"
     );
     let slept = sleeper.answer().unwrap();
@@ -82,7 +82,7 @@ fn a_shutdown_answers_every_request_that_was_read() {
     for conn in &mut conns {
         let answer = conn.answer().unwrap();
         assert!(answer.status == 200 && answer.closes(), "{answer:?}");
-        assert_eq!(conn.fate(LONG), Fate::Closed);
+        assert_eq!(conn.state_after(LONG), SocketState::Closed);
     }
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }
@@ -93,14 +93,14 @@ fn an_idle_connection_may_send_one_last_request() {
         .settings("[shutdown]\nkeepalive_grace = \"10s\"\ngrace = \"20s\"\n")
         .serve();
     let (mut kept, mut opened_ahead) = (process.conn(), process.conn());
-    kept.ask("/").unwrap();
+    kept.fetch("/").unwrap();
     let mark = process.mark();
     process.signal(Signal::TERM);
-    process.wait_for_log(mark, said::LEAVING);
+    process.wait_for_log(mark, log_texts::DRAINING);
     for conn in [&mut kept, &mut opened_ahead] {
-        let answer = conn.ask("/").unwrap();
+        let answer = conn.fetch("/").unwrap();
         assert!(answer.status == 200 && answer.closes(), "{answer:?}");
-        assert_eq!(conn.fate(LONG), Fate::Closed);
+        assert_eq!(conn.state_after(LONG), SocketState::Closed);
     }
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
 }
@@ -110,7 +110,7 @@ fn a_silent_connection_does_not_delay_the_exit() {
     let mut process = Launch::playground()
         .settings("[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"20s\"\n")
         .serve();
-    let silent = Idle::open(&process.addr(), 20, Before::Nothing);
+    let silent = IdleConnections::open(&process.addr(), 20, History::NoRequest);
     assert_eq!(process.get("/"), "Hello, world!");
     process.signal(Signal::TERM);
     let (took, status) = timed(|| process.wait_exit(LONG));
@@ -119,7 +119,7 @@ fn a_silent_connection_does_not_delay_the_exit() {
         took < Duration::from_secs(15),
         "the exit does not wait for shutdown.grace: {took:?}"
     );
-    assert_eq!(silent.fates().closed, 20);
+    assert_eq!(silent.states().closed, 20);
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn during_the_shutdown_delay_a_process_is_not_ready_and_still_accepts() {
     let begun = Instant::now();
     process.signal(Signal::TERM);
     until(LONG, "the process is no longer ready", || {
-        (process.conn().ask("/readyz").ok()?.status == 503).then_some(())
+        (process.conn().fetch("/readyz").ok()?.status == 503).then_some(())
     });
     assert_eq!(process.get("/"), "Hello, world!");
-    assert_eq!(process.conn().ask("/livez").unwrap().status, 200);
+    assert_eq!(process.conn().fetch("/livez").unwrap().status, 200);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     assert!(begun.elapsed() >= ms(5000), "{:?}", begun.elapsed());
 }
@@ -213,7 +213,7 @@ fn no_request_fails_in_a_loop_of_stops_on_an_inherited_socket() {
     let tally = load.stop();
     tally.assert_flawless();
     assert!(
-        tally.polite_closes() >= 8,
+        tally.announced_closes() >= 8,
         "busy clients receive Connection: close: {tally}"
     );
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
+use slackwater_tests::log_texts;
 use slackwater_tests::process::{Process, Signal};
-use slackwater_tests::said;
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::until;
 
@@ -31,11 +31,11 @@ fn usr2_is_refused_while_paused_and_changes_nothing() {
     let process = Launch::playground().settings(QUICK).serve();
     let mark = process.mark();
     process.signal(Signal::WINCH);
-    process.wait_for_log(mark, said::PAUSED);
+    process.wait_for_log(mark, log_texts::PAUSED);
     process.signal(Signal::USR2);
-    process.wait_for_log(mark, said::REFUSED_PAUSED);
+    process.wait_for_log(mark, log_texts::REFUSED_PAUSED);
     process.signal(Signal::HUP);
-    process.wait_for_log(mark, said::RESUMED);
+    process.wait_for_log(mark, log_texts::RESUMED);
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
@@ -44,28 +44,28 @@ fn winch_pauses_a_process_and_hup_resumes_it() {
     let process = Launch::playground().settings(QUICK).serve();
     let addr = process.addr();
     let mut idle = process.conn();
-    idle.ask("/").unwrap();
+    idle.fetch("/").unwrap();
     let mark = process.mark();
     process.signal(Signal::WINCH);
-    process.wait_for_log(mark, said::PAUSED);
+    process.wait_for_log(mark, log_texts::PAUSED);
     until(
         Duration::from_secs(5),
         "the idle connection is closed",
-        || (idle.glance() == Fate::Closed).then_some(()),
+        || (idle.state() == SocketState::Closed).then_some(()),
     );
     // the socket is still open: the kernel accepts the connection, and no process answers the request
     let mut waiting = Conn::open(&addr).unwrap();
     waiting.get("/").unwrap();
-    assert_eq!(waiting.fate(ms(300)), Fate::KeptOpen);
+    assert_eq!(waiting.state_after(ms(300)), SocketState::Open);
     let mark = process.mark();
     process.signal(Signal::HUP);
-    process.wait_for_log(mark, said::RESUMED);
+    process.wait_for_log(mark, log_texts::RESUMED);
     assert_eq!(
         waiting.answer().unwrap().text(),
         "Hello, world!",
         "the waiting request is answered"
     );
-    assert_eq!(process.conn().ask("/readyz").unwrap().status, 200);
+    assert_eq!(process.conn().fetch("/readyz").unwrap().status, 200);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_paused_process_exits_after_quit() {
     let mut process = Launch::playground().settings(QUICK).serve();
     let mark = process.mark();
     process.signal(Signal::WINCH);
-    process.wait_for_log(mark, said::PAUSED);
+    process.wait_for_log(mark, log_texts::PAUSED);
     process.signal(Signal::QUIT);
     assert_eq!(exit_code(&mut process), Some(0));
 }
@@ -83,13 +83,13 @@ fn a_paused_process_refuses_usr2_and_ignores_another_winch() {
     let process = Launch::playground().settings(QUICK).serve();
     let mark = process.mark();
     process.signal(Signal::WINCH);
-    process.wait_for_log(mark, said::PAUSED);
+    process.wait_for_log(mark, log_texts::PAUSED);
     let mark = process.mark();
     process.signal(Signal::WINCH);
     process.signal(Signal::USR2);
     process.wait_for_log(mark, "paused");
     process.signal(Signal::HUP);
-    process.wait_for_log(mark, said::RESUMED);
+    process.wait_for_log(mark, log_texts::RESUMED);
     assert_eq!(process.get("/"), "Hello, world!");
 }
 
@@ -105,7 +105,7 @@ fn a_second_term_cuts_all_connections_at_once() {
     );
     let mark = process.mark();
     process.signal(Signal::TERM);
-    process.wait_for_log(mark, said::LEAVING);
+    process.wait_for_log(mark, log_texts::DRAINING);
     process.signal(Signal::TERM);
     assert_eq!(process.wait_exit(Duration::from_secs(15)).code(), Some(0));
     let log = process.log_since(mark);
@@ -131,7 +131,7 @@ fn a_term_after_quit_cuts_no_request() {
         || process.get("/").contains("Hello").then_some(()),
     );
     process.signal(Signal::QUIT);
-    process.wait_for_log(mark, said::LEAVING);
+    process.wait_for_log(mark, log_texts::DRAINING);
     process.signal(Signal::TERM);
     assert_eq!(
         asked.answer().unwrap().text(),
@@ -153,7 +153,7 @@ fn a_process_that_shuts_down_refuses_hup_and_usr2() {
     );
     let mark = process.mark();
     process.signal(Signal::TERM);
-    process.wait_for_log(mark, said::LEAVING);
+    process.wait_for_log(mark, log_texts::DRAINING);
     let mark = process.mark();
     process.signal(Signal::HUP);
     process.wait_for_log(mark, "refused");
@@ -180,7 +180,7 @@ fn hup_usr1_usr2_and_winch_do_not_kill_a_process_during_its_start() {
     process.wait_for_log(0, "refused");
     process.ready();
     // the reload for this HUP runs after the start
-    process.wait_for_log(0, said::RELOADED);
+    process.wait_for_log(0, log_texts::RELOADED);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use slackwater_tests::addr::Addr;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::Signal;
 use slackwater_tests::wait::until;
@@ -22,7 +22,7 @@ fn an_inherited_socket_replaces_the_configured_address() {
     let process = Launch::playground().socket("web", &listener).serve();
     assert_eq!(process.addresses(), std::slice::from_ref(&addr));
     assert_eq!(
-        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        Conn::open(&addr).unwrap().fetch("/").unwrap().text(),
         "Hello, world!"
     );
     assert!(
@@ -40,7 +40,7 @@ fn an_inherited_socket_without_settings_is_served() {
         .socket("", &listener)
         .serve();
     assert_eq!(
-        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        Conn::open(&addr).unwrap().fetch("/").unwrap().text(),
         "Hello, world!"
     );
 }
@@ -68,7 +68,7 @@ fn a_process_lengthens_the_backlog_of_an_inherited_socket() {
         .collect();
     process.signal(Signal::CONT);
     for conn in &mut waiting {
-        assert_eq!(conn.ask("/").unwrap().text(), "Hello, world!");
+        assert_eq!(conn.fetch("/").unwrap().text(), "Hello, world!");
     }
 }
 
@@ -79,7 +79,7 @@ fn an_inherited_socket_in_blocking_mode_is_served() {
     let _process = Launch::playground().socket("web", &listener).serve();
     for _ in 0..20 {
         assert_eq!(
-            Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+            Conn::open(&addr).unwrap().fetch("/").unwrap().text(),
             "Hello, world!"
         );
     }
@@ -122,7 +122,7 @@ fn unix_sockets_are_inherited_too() {
     assert_eq!(
         Conn::open(&Addr::Unix(path.clone()))
             .unwrap()
-            .ask("/")
+            .fetch("/")
             .unwrap()
             .text(),
         "Hello, world!"
@@ -157,7 +157,7 @@ fn several_addresses_are_served_at_once() {
     let all: Vec<Addr> = tcp().chain([Addr::Unix(path.clone())]).collect();
     for addr in &all {
         assert_eq!(
-            Conn::open(addr).unwrap().ask("/").unwrap().text(),
+            Conn::open(addr).unwrap().fetch("/").unwrap().text(),
             "Hello, world!",
             "{addr}"
         );
@@ -179,7 +179,7 @@ fn the_path_of_a_running_process_is_refused_and_the_path_of_a_dead_one_is_reused
     let mut living = launch.start();
     let up = || {
         Conn::open(&addr)
-            .and_then(|mut conn| conn.ask("/"))
+            .and_then(|mut conn| conn.fetch("/"))
             .ok()
             .map(|answer| answer.text())
     };
@@ -188,7 +188,7 @@ fn the_path_of_a_running_process_is_refused_and_the_path_of_a_dead_one_is_reused
     assert_eq!(second.code(), Some(1), "{second:?}");
     assert!((second.stdout + &second.stderr).contains("web.sock"));
     assert_eq!(
-        Conn::open(&addr).unwrap().ask("/").unwrap().text(),
+        Conn::open(&addr).unwrap().fetch("/").unwrap().text(),
         "Hello, world!"
     );
     living.signal(Signal::KILL);
@@ -277,10 +277,14 @@ fn a_connection_past_the_limit_waits_until_another_closes() {
     let mut first: Vec<Conn> = (0..4).map(|_| process.conn()).collect();
     first
         .iter_mut()
-        .for_each(|conn| drop(conn.ask("/").unwrap()));
+        .for_each(|conn| drop(conn.fetch("/").unwrap()));
     let mut fifth = process.conn();
     fifth.get("/").unwrap();
-    assert_eq!(fifth.fate(ms(300)), Fate::KeptOpen, "the fifth waits");
+    assert_eq!(
+        fifth.state_after(ms(300)),
+        SocketState::Open,
+        "the fifth waits"
+    );
     first.pop();
     assert_eq!(
         fifth.answer().unwrap().text(),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::ProcessChain;
 
 use crate::help::pid_on;
 
@@ -64,7 +64,7 @@ fn a_stop_ends_all_streams_with_different_reconnection_times() {
         "all clients would reconnect at once: {hints:?}"
     );
     for stream in &mut streams {
-        assert_eq!(stream.fate(LONG), Fate::Closed);
+        assert_eq!(stream.state_after(LONG), SocketState::Closed);
     }
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
     assert!(
@@ -80,19 +80,19 @@ fn a_reload_ends_streams_and_keeps_their_connections_open() {
     let mut stream = open_stream(&process, "/events");
     process.reload();
     hint(&rest(&mut stream));
-    assert_eq!(stream.ask("/").unwrap().text(), "Hello, world!");
+    assert_eq!(stream.fetch("/").unwrap().text(), "Hello, world!");
 }
 
 #[test]
 fn an_upgrade_ends_streams_and_hands_their_connections_over() {
     let settings = format!("{SPREAD}[upgrade]\nrollback_window = \"300ms\"\n");
-    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
-    let old = lineage.newest();
-    let mut stream = open_stream(&lineage, "/events");
-    let new = lineage.upgrade();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(&settings));
+    let old = chain.newest();
+    let mut stream = open_stream(&chain, "/events");
+    let new = chain.upgrade();
     hint(&rest(&mut stream));
     assert_eq!(pid_on(&mut stream), new);
-    lineage.gone(old, LONG);
+    chain.wait_gone(old, LONG);
 }
 
 #[test]

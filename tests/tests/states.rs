@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::{signal_to, Lineage};
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::{signal_to, ProcessChain};
 use slackwater_tests::wait::until;
 
 use crate::help::ms;
@@ -71,10 +71,10 @@ fn ends(process: &Process, before: usize) {
 /// Reads from the connection until it ends.
 fn closes(conn: &mut Conn) {
     loop {
-        match conn.fate(LONG) {
-            Fate::Sent(_) => {}
-            Fate::Closed | Fate::Reset => return,
-            Fate::KeptOpen => panic!("it is still open"),
+        match conn.state_after(LONG) {
+            SocketState::Sent(_) => {}
+            SocketState::Closed | SocketState::Reset => return,
+            SocketState::Open => panic!("it is still open"),
         }
     }
 }
@@ -164,7 +164,7 @@ fn hold(state: &str) {
             let head = format!("GET /ws-fails HTTP/1.1\r\nHost: x\r\n{WS}\r\n");
             let mut conn = sent(&process, head);
             assert_eq!(conn.head().unwrap().status, 101);
-            assert!(matches!(conn.fate(LONG), Fate::Sent(frame) if frame[0] == 0x88));
+            assert!(matches!(conn.state_after(LONG), SocketState::Sent(frame) if frame[0] == 0x88));
             // the client does not answer the close frame
             ends(&process, before);
             drop(conn);
@@ -176,8 +176,8 @@ fn hold(state: &str) {
             let mut conn = sent(&process, head);
             assert_eq!(conn.answer().unwrap().status, 200);
             assert_eq!(
-                conn.fate(LONG),
-                Fate::Closed,
+                conn.state_after(LONG),
+                SocketState::Closed,
                 "the server ends its sending side"
             );
             ends(&process, before);
@@ -188,8 +188,8 @@ fn hold(state: &str) {
             let before = process.proc().open_fds();
             let mut conn = process.conn();
             assert_eq!(
-                conn.fate(LONG),
-                Fate::Closed,
+                conn.state_after(LONG),
+                SocketState::Closed,
                 "the server ends its sending side"
             );
             ends(&process, before);
@@ -200,26 +200,26 @@ fn hold(state: &str) {
             // short
             let settings = "[upgrade]\nrollback_window = \"1h\"\n[log]\nlevel = \"debug\"\n";
             let launch = Launch::fixture().settings(settings);
-            let lineage = Lineage::serve(&launch.env("FIXTURE_HOLDS", "1"));
-            let mut conn = lineage.conn();
-            let old = conn.ask("/pid").unwrap().text();
-            lineage
+            let chain = ProcessChain::serve(&launch.env("FIXTURE_HOLDS", "1"));
+            let mut conn = chain.conn();
+            let old = conn.fetch("/pid").unwrap().text();
+            chain
                 .dir()
                 .write("hold", "the old process sent Connections");
-            let (new, held) = (lineage.begin(), lineage.dir().path().join("held"));
+            let (new, held) = (chain.begin_upgrade(), chain.dir().path().join("held"));
             until(LONG, "the connection is sent", || {
                 held.exists().then_some(())
             });
             signal_to(new, Signal::STOP);
             std::fs::remove_file(held).unwrap();
-            assert_eq!(conn.ask("/pid").unwrap().text(), old);
+            assert_eq!(conn.fetch("/pid").unwrap().text(), old);
         }
         "Http2Busy" => {
             let process = with("request_timeout = \"300ms\"");
             let mut conn = sent(&process, [PREFACE, &get("/until-drained")].concat());
             let (mut all, answer) = (vec![], b"Service Unavailable");
             until(LONG, "503", || {
-                if let Fate::Sent(bytes) = conn.fate(ms(50)) {
+                if let SocketState::Sent(bytes) = conn.state_after(ms(50)) {
                     all.extend(bytes);
                 }
                 all.windows(answer.len())
@@ -235,7 +235,7 @@ fn hold(state: &str) {
         "Http2Leaving" => {
             let process = with("request_timeout = \"2s\"");
             let mut conn = sent(&process, [PREFACE, &get("/until-drained")].concat());
-            assert!(matches!(conn.fate(LONG), Fate::Sent(_)));
+            assert!(matches!(conn.state_after(LONG), SocketState::Sent(_)));
             process.signal(Signal::TERM);
             closes(&mut conn);
         }

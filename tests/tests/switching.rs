@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
 use slackwater_tests::process::{Process, Signal};
 use slackwater_tests::wait::until;
@@ -103,10 +103,14 @@ fn a_101_follows_the_whole_request_and_no_byte_of_the_request_reaches_the_tunnel
         let mut conn = process.conn();
         conn.send(handshake("/switch", lines)).unwrap();
         conn.send(pieces[0]).unwrap();
-        assert_eq!(conn.fate(ms(300)), Fate::KeptOpen, "{lines:?}");
+        assert_eq!(conn.state_after(ms(300)), SocketState::Open, "{lines:?}");
         conn.send(format!("{}tunnel", pieces[1])).unwrap();
         assert_eq!(conn.head().unwrap().status, 101, "{lines:?}");
-        assert_eq!(conn.fate(LONG), Fate::Sent(b"tunnel".to_vec()), "{lines:?}");
+        assert_eq!(
+            conn.state_after(LONG),
+            SocketState::Sent(b"tunnel".to_vec()),
+            "{lines:?}"
+        );
     }
 }
 
@@ -122,7 +126,10 @@ fn a_client_that_expects_a_100_receives_it_before_the_101() {
     assert_eq!(conn.answer().unwrap().status, 100);
     conn.send("hellotunnel").unwrap();
     assert_eq!(conn.head().unwrap().status, 101);
-    assert_eq!(conn.fate(LONG), Fate::Sent(b"tunnel".to_vec()));
+    assert_eq!(
+        conn.state_after(LONG),
+        SocketState::Sent(b"tunnel".to_vec())
+    );
 }
 
 #[test]
@@ -145,7 +152,7 @@ fn a_request_that_cannot_be_read_to_its_end_is_answered_with_an_error_instead_of
         let answer = conn.answer().unwrap();
         assert_eq!(answer.status, status, "{lines:?}");
         assert!(answer.closes(), "{answer:?}");
-        assert_eq!(conn.fate(LONG), Fate::Closed, "{lines:?}");
+        assert_eq!(conn.state_after(LONG), SocketState::Closed, "{lines:?}");
     }
 }
 
@@ -172,7 +179,7 @@ fn a_stop_does_not_wait_for_the_rest_of_a_request_before_a_101() {
     let mut conn = process.conn();
     conn.send(handshake("/switch", "Content-Length: 5\r\n"))
         .unwrap();
-    assert_eq!(conn.fate(ms(200)), Fate::KeptOpen);
+    assert_eq!(conn.state_after(ms(200)), SocketState::Open);
     process.signal(Signal::TERM);
     assert_eq!(conn.answer().unwrap().status, 503);
     assert_eq!(process.wait_exit(LONG).code(), Some(0));
@@ -195,7 +202,7 @@ fn a_tunnel_that_its_handler_does_not_use_is_closed_and_releases_its_permit() {
         })
         .collect();
     for conn in &mut conns {
-        assert_eq!(conn.fate(LONG), Fate::Closed);
+        assert_eq!(conn.state_after(LONG), SocketState::Closed);
     }
     assert_eq!(process.get("/pid"), process.pid().to_string());
     process.wait_for_log(0, "has not used the connection");
@@ -210,7 +217,7 @@ fn a_generation_ends_when_its_unused_tunnel_is_closed() {
     let mark = process.mark();
     process.reload();
     process.wait_for_log(mark, "has ended after");
-    assert_eq!(conn.fate(LONG), Fate::Closed);
+    assert_eq!(conn.state_after(LONG), SocketState::Closed);
 }
 
 #[test]
@@ -236,7 +243,10 @@ fn a_body_that_its_handler_keeps_after_the_response_does_not_keep_the_permit() {
         .unwrap();
     assert_eq!(conn.answer().unwrap().text(), "kept");
     // the body has arrived completely, so the next request on the connection is answered
-    assert_eq!(conn.ask("/pid").unwrap().text(), process.pid().to_string());
+    assert_eq!(
+        conn.fetch("/pid").unwrap().text(),
+        process.pid().to_string()
+    );
     drop(conn);
     until(LONG, "the server has closed the descriptor", || {
         (process.proc().open_fds() <= before).then_some(())

@@ -12,15 +12,15 @@ mod strangers;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slackwater_tests::conn::Fate;
-use slackwater_tests::idle::{Before, Fates, Idle};
+use slackwater_tests::conn::SocketState;
+use slackwater_tests::idle::{History, IdleConnections, StateCounts};
+use slackwater_tests::in_flight::InFlightClients;
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::load::{Load, Pattern};
-use slackwater_tests::passengers::Passengers;
+use slackwater_tests::log_texts;
 use slackwater_tests::proc::Proc;
 use slackwater_tests::process::Signal;
-use slackwater_tests::said;
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::wait::until;
 
 use crate::help::{ms, pid_of_server, pid_on};
@@ -34,10 +34,10 @@ const WINDOW: &str = "[upgrade]\nrollback_window = \"300ms\"\n";
 
 #[test]
 fn upgrades_in_a_row_fail_no_request_and_close_no_connection() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let addr = lineage.addr();
-    let mut kept = Idle::open(&addr, 100, Before::OneRequest);
-    let mut ahead = Idle::open(&addr, 100, Before::Nothing);
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let addr = chain.addr();
+    let mut kept = IdleConnections::open(&addr, 100, History::OneRequest);
+    let mut ahead = IdleConnections::open(&addr, 100, History::NoRequest);
     let load = Load::on(&addr)
         .clients(8, Pattern::KeepAlive)
         .clients(2, Pattern::NewConnection)
@@ -45,48 +45,49 @@ fn upgrades_in_a_row_fail_no_request_and_close_no_connection() {
         .start();
     load.wait_for(100, LONG);
     for number in 1..=4 {
-        let old = lineage.newest();
-        let passengers = Passengers::board(&addr, 3).expect("passengers before the upgrade");
-        let new = lineage.upgrade();
-        passengers.arrive(new).assert_flawless();
-        lineage.gone(old, SOON);
-        assert_eq!(pid_of_server(&lineage), new, "upgrade {number}");
+        let old = chain.newest();
+        let passengers = InFlightClients::start(&addr, 3).expect("passengers before the upgrade");
+        let new = chain.upgrade();
+        passengers.finish(new).assert_flawless();
+        chain.wait_gone(old, SOON);
+        assert_eq!(pid_of_server(&chain), new, "upgrade {number}");
         load.wait_for(100, LONG);
     }
     let tally = load.stop();
     tally.assert_flawless();
-    assert_eq!(tally.polite_closes(), 0, "{tally}");
+    assert_eq!(tally.announced_closes(), 0, "{tally}");
     for idle in [&mut kept, &mut ahead] {
         assert_eq!(
-            idle.fates(),
-            Fates {
+            idle.states(),
+            StateCounts {
                 open: 100,
-                ..Fates::default()
+                ..StateCounts::default()
             }
         );
-        idle.ask_all_of(lineage.newest()).assert_flawless();
+        idle.fetch_all_from(chain.newest()).assert_flawless();
     }
 }
 
 #[test]
 fn idle_connections_are_answered_by_the_new_process_before_it_is_confirmed() {
-    let lineage =
-        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"));
-    let mut idle = Idle::open(&lineage.addr(), 300, Before::OneRequest);
-    let mark = lineage.mark();
-    let new = lineage.begin();
-    lineage.wait_for_log(mark, said::HANDING_OVER);
-    idle.arrive_at(new);
+    let chain = ProcessChain::serve(
+        &Launch::playground().settings("[upgrade]\nrollback_window = \"60s\"\n"),
+    );
+    let mut idle = IdleConnections::open(&chain.addr(), 300, History::OneRequest);
+    let mark = chain.mark();
+    let new = chain.begin_upgrade();
+    chain.wait_for_log(mark, log_texts::HANDING_OVER);
+    idle.wait_served_by(new);
 }
 
 #[test]
 fn a_request_in_progress_is_answered_by_the_old_process_and_the_next_by_the_new() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let old = lineage.newest();
-    let mut conn = lineage.conn();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let old = chain.newest();
+    let mut conn = chain.conn();
     conn.get("/sleep/2000").unwrap();
     let begun = Instant::now();
-    let new = lineage.upgrade();
+    let new = chain.upgrade();
     let answer = conn.answer().unwrap();
     assert!(answer.text() == "slept" && !answer.closes(), "{answer:?}");
     assert!(
@@ -95,18 +96,18 @@ fn a_request_in_progress_is_answered_by_the_old_process_and_the_next_by_the_new(
         begun.elapsed()
     );
     assert_eq!(pid_on(&mut conn), new);
-    lineage.gone(old, SOON);
+    chain.wait_gone(old, SOON);
     assert_eq!(pid_on(&mut conn), new);
 }
 
 #[test]
 fn the_old_process_sends_a_response_to_its_end_and_then_hands_the_connection_over() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let mut conn = lineage.conn();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = chain.conn();
     conn.get("/stream/15").unwrap();
     let mut answer = conn.head().unwrap();
     conn.chunk().unwrap();
-    let new = lineage.upgrade();
+    let new = chain.upgrade();
     conn.body(&mut answer).unwrap();
     assert!(answer.text().ends_with("chunk\n"), "{answer:?}");
     assert_eq!(pid_on(&mut conn), new);
@@ -114,11 +115,11 @@ fn the_old_process_sends_a_response_to_its_end_and_then_hands_the_connection_ove
 
 #[test]
 fn the_old_process_reads_a_request_body_to_its_end() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let mut conn = lineage.conn();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = chain.conn();
     conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
         .unwrap();
-    let new = lineage.upgrade();
+    let new = chain.upgrade();
     conn.send("56789").unwrap();
     assert_eq!(conn.answer().unwrap().text(), "10");
     assert_eq!(pid_on(&mut conn), new);
@@ -128,24 +129,24 @@ fn the_old_process_reads_a_request_body_to_its_end() {
 fn an_endless_response_is_cut_after_the_grace_while_the_new_process_serves() {
     let settings =
         format!("{WINDOW}[shutdown]\nkeepalive_grace = \"100ms\"\ngrace = \"2s\"\nforce_after = \"200ms\"\n");
-    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
-    let old = lineage.newest();
-    let mut stream = lineage.conn();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(&settings));
+    let old = chain.newest();
+    let mut stream = chain.conn();
     stream.get("/stream/100000").unwrap();
     stream.head().unwrap();
     stream.chunk().unwrap();
-    let new = lineage.upgrade();
+    let new = chain.upgrade();
     let confirmed = Instant::now();
     assert!(
         stream.chunk().unwrap().is_some(),
         "the old process continues to send"
     );
-    assert_eq!(pid_of_server(&lineage), new);
+    assert_eq!(pid_of_server(&chain), new);
     // a second upgrade is possible while the first process still drains
-    let newer = lineage.upgrade();
-    assert_eq!(pid_of_server(&lineage), newer);
-    lineage.gone(new, SOON);
-    lineage.gone(old, SOON);
+    let newer = chain.upgrade();
+    assert_eq!(pid_of_server(&chain), newer);
+    chain.wait_gone(new, SOON);
+    chain.wait_gone(old, SOON);
     assert!(
         confirmed.elapsed() >= ms(1500),
         "the stream lasted for shutdown.grace: {:?}",
@@ -155,12 +156,12 @@ fn an_endless_response_is_cut_after_the_grace_while_the_new_process_serves() {
 
 #[test]
 fn the_new_process_receives_the_peer_address_of_a_connection() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let (mut kept, mut ahead) = (lineage.conn(), lineage.conn());
-    let before = kept.ask("/peer").unwrap().text();
-    let new = lineage.upgrade();
-    assert_eq!(kept.ask("/peer").unwrap().text(), before);
-    let peer = ahead.ask("/peer").unwrap().text();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let (mut kept, mut ahead) = (chain.conn(), chain.conn());
+    let before = kept.fetch("/peer").unwrap().text();
+    let new = chain.upgrade();
+    assert_eq!(kept.fetch("/peer").unwrap().text(), before);
+    let peer = ahead.fetch("/peer").unwrap().text();
     assert!(peer.starts_with("127.0.0.1:") && peer != before, "{peer:?}");
     assert_eq!(pid_on(&mut kept), new);
 }
@@ -168,12 +169,12 @@ fn the_new_process_receives_the_peer_address_of_a_connection() {
 #[test]
 fn an_upgrade_does_not_extend_the_timeout_of_a_head_that_has_begun() {
     let settings = format!("{WINDOW}[http]\nheader_timeout = \"12s\"\n");
-    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
-    let mut conn = lineage.conn();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(&settings));
+    let mut conn = chain.conn();
     let begun = Instant::now();
     conn.send("GET / HTTP/1.1\r\nHo").unwrap();
     thread::sleep(ms(9000));
-    lineage.upgrade();
+    chain.upgrade();
     let _ = conn.answer();
     let took = begun.elapsed();
     assert!(
@@ -184,12 +185,12 @@ fn an_upgrade_does_not_extend_the_timeout_of_a_head_that_has_begun() {
 
 #[test]
 fn a_request_that_lasts_for_two_upgrades_is_answered() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let mut conn = lineage.conn();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = chain.conn();
     conn.get("/sleep/3000").unwrap();
-    let first = lineage.newest();
-    let second = lineage.upgrade();
-    let third = lineage.upgrade();
+    let first = chain.newest();
+    let second = chain.upgrade();
+    let third = chain.upgrade();
     let answer = conn.answer().unwrap();
     assert_eq!(answer.text(), "slept");
     if !answer.closes() {
@@ -199,82 +200,83 @@ fn a_request_that_lasts_for_two_upgrades_is_answered() {
             "a connection that is kept open reaches the newest process"
         );
     }
-    lineage.gone(first, SOON);
-    lineage.gone(second, SOON);
+    chain.wait_gone(first, SOON);
+    chain.wait_gone(second, SOON);
 }
 
 #[test]
 fn a_process_that_drains_for_long_hands_its_connections_to_the_newest_and_delays_no_other() {
     let settings = "[upgrade]\nrollback_window = \"50ms\"\n[shutdown]\ngrace = \"120s\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let first = lineage.newest();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(settings));
+    let first = chain.newest();
     // one request with an incomplete body for each upgrade
     let half = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234";
-    let mut incomplete: Vec<_> = (0..4).map(|_| lineage.conn()).collect();
+    let mut incomplete: Vec<_> = (0..4).map(|_| chain.conn()).collect();
     incomplete
         .iter_mut()
         .for_each(|conn| conn.send(half).unwrap());
-    let mut between = lineage.upgrade();
+    let mut between = chain.upgrade();
     while let Some(mut conn) = incomplete.pop() {
-        let newest = lineage.upgrade();
-        lineage.gone(between, SOON);
+        let newest = chain.upgrade();
+        chain.wait_gone(between, SOON);
         conn.send("56789").unwrap();
         let answer = conn.answer().unwrap();
         assert!(answer.text() == "10" && !answer.closes(), "{answer:?}");
-        assert_eq!(pid_on(&mut conn), newest, "the output:\n{}", lineage.log());
+        assert_eq!(pid_on(&mut conn), newest, "the output:\n{}", chain.log());
         between = newest;
     }
-    lineage.gone(first, SOON);
-    assert_eq!(lineage.alive(), [lineage.newest()]);
+    chain.wait_gone(first, SOON);
+    assert_eq!(chain.alive(), [chain.newest()]);
 }
 
 #[test]
 fn an_old_process_hands_over_its_last_connection_before_it_exits() {
-    let mut lineage =
-        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"50ms\"\n"));
+    let mut chain = ProcessChain::serve(
+        &Launch::playground().settings("[upgrade]\nrollback_window = \"50ms\"\n"),
+    );
     for round in 0..15 {
-        let old = lineage.newest();
+        let old = chain.newest();
         // the old process sends this response when it has no other connection left and could exit
-        let mut conn = lineage.conn();
+        let mut conn = chain.conn();
         conn.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
             .unwrap();
-        let new = lineage.upgrade();
+        let new = chain.upgrade();
         conn.send("56789").unwrap();
         assert_eq!(conn.answer().unwrap().text(), "10");
-        let next = conn.ask("/pid").map(|answer| answer.text());
+        let next = conn.fetch("/pid").map(|answer| answer.text());
         assert_eq!(
             next,
             Ok(new.to_string()),
             "round {round}; the output:\n{}",
-            lineage.log()
+            chain.log()
         );
-        lineage.gone(old, SOON);
+        chain.wait_gone(old, SOON);
     }
 }
 
 #[test]
 fn an_http_1_0_connection_with_keep_alive_is_handed_over() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
     let request = "GET /pid HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n";
-    let mut conn = lineage.conn();
+    let mut conn = chain.conn();
     conn.send(request).unwrap();
-    assert_eq!(conn.answer().unwrap().text(), lineage.newest().to_string());
-    let new = lineage.upgrade();
+    assert_eq!(conn.answer().unwrap().text(), chain.newest().to_string());
+    let new = chain.upgrade();
     conn.send(request).unwrap();
     assert_eq!(conn.answer().unwrap().text(), new.to_string());
 }
 
 #[test]
 fn a_connection_is_handed_over_with_the_part_of_a_long_head_that_was_read() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let mut conn = lineage.conn();
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let mut conn = chain.conn();
     let padding = "x".repeat(30_000);
     conn.send(format!(
         "GET /pid HTTP/1.1\r\nHost: a\r\nPadding: {padding}"
     ))
     .unwrap();
     thread::sleep(ms(100));
-    let new = lineage.upgrade();
+    let new = chain.upgrade();
     conn.send("\r\n\r\n").unwrap();
     assert_eq!(conn.answer().unwrap().text(), new.to_string());
 }
@@ -283,11 +285,11 @@ fn a_connection_is_handed_over_with_the_part_of_a_long_head_that_was_read() {
 fn the_new_process_can_end_a_connection_while_the_old_one_holds_its_descriptor() {
     let settings =
         "[upgrade]\nrollback_window = \"300s\"\n[http]\nidle_timeout = \"5s\"\nidle_release = \"100ms\"\n";
-    let lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let (mut idle, mut done) = (lineage.conn(), lineage.conn());
-    let mark = lineage.mark();
-    let new = lineage.begin();
-    lineage.wait_for_log(mark, said::HANDING_OVER);
+    let chain = ProcessChain::serve(&Launch::playground().settings(settings));
+    let (mut idle, mut done) = (chain.conn(), chain.conn());
+    let mark = chain.mark();
+    let new = chain.begin_upgrade();
+    chain.wait_for_log(mark, log_texts::HANDING_OVER);
     for conn in [&mut idle, &mut done] {
         until(LONG, "the new process answers on the connection", || {
             (pid_on(conn) == new).then_some(())
@@ -296,135 +298,139 @@ fn the_new_process_can_end_a_connection_while_the_old_one_holds_its_descriptor()
     done.get("/pid").unwrap();
     done.half_close().unwrap();
     assert_eq!(done.answer().unwrap().text(), new.to_string());
-    assert_eq!(done.fate(LONG), Fate::Closed);
-    assert_eq!(idle.fate(LONG), Fate::Closed, "at its idle_timeout");
+    assert_eq!(done.state_after(LONG), SocketState::Closed);
+    assert_eq!(
+        idle.state_after(LONG),
+        SocketState::Closed,
+        "at its idle_timeout"
+    );
 }
 
 #[test]
 fn connections_beyond_a_lowered_max_connections_are_kept() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let mut idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
-    lineage.settings(&format!("{WINDOW}[http]\nmax_connections = 4\n"));
-    let new = lineage.upgrade();
-    idle.arrive_at(new);
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let mut idle = IdleConnections::open(&chain.addr(), 20, History::OneRequest);
+    chain.settings(&format!("{WINDOW}[http]\nmax_connections = 4\n"));
+    let new = chain.upgrade();
+    idle.wait_served_by(new);
 }
 
 #[test]
 fn usr2_during_a_reload_is_refused() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    lineage.settings(&format!("{WINDOW}[app]\nstart_delay = \"3s\"\n"));
-    let mark = lineage.mark();
-    lineage.signal(Signal::HUP);
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    chain.settings(&format!("{WINDOW}[app]\nstart_delay = \"3s\"\n"));
+    let mark = chain.mark();
+    chain.signal(Signal::HUP);
     // wait, because two pending signals may be delivered in either order
-    lineage.wait_for_log(mark, "SIGHUP");
-    lineage.signal(Signal::USR2);
-    let line = lineage.wait_for_log(mark, "refused");
+    chain.wait_for_log(mark, "SIGHUP");
+    chain.signal(Signal::USR2);
+    let line = chain.wait_for_log(mark, "refused");
     assert!(line.contains("reload"), "{line}");
-    lineage.wait_for_log(mark, said::RELOADED);
-    lineage.upgrade();
+    chain.wait_for_log(mark, log_texts::RELOADED);
+    chain.upgrade();
 }
 
 #[test]
 fn the_pid_file_names_the_newest_process() {
-    let mut lineage = Lineage::serve(
+    let mut chain = ProcessChain::serve(
         &Launch::playground().settings(&format!("pid_file = \"app.pid\"\n{WINDOW}")),
     );
-    let file = |lineage: &Lineage| lineage.dir().read("app.pid").trim().parse::<u32>().ok();
+    let file = |chain: &ProcessChain| chain.dir().read("app.pid").trim().parse::<u32>().ok();
     until(LONG, "the pid file is written", || {
-        (file(&lineage) == Some(lineage.newest())).then_some(())
+        (file(&chain) == Some(chain.newest())).then_some(())
     });
     for _ in 0..2 {
-        let old = lineage.newest();
-        let new = lineage.upgrade();
-        assert_eq!(file(&lineage), Some(new));
-        lineage.gone(old, SOON);
+        let old = chain.newest();
+        let new = chain.upgrade();
+        assert_eq!(file(&chain), Some(new));
+        chain.wait_gone(old, SOON);
         assert_eq!(
-            file(&lineage),
+            file(&chain),
             Some(new),
             "the old process does not change the pid file when it exits"
         );
     }
-    lineage.signal(Signal::TERM);
-    lineage.gone(lineage.newest(), LONG);
-    assert_eq!(file(&lineage), None);
+    chain.signal(Signal::TERM);
+    chain.wait_gone(chain.newest(), LONG);
+    assert_eq!(file(&chain), None);
 }
 
 #[test]
 fn the_new_process_uses_the_changed_settings() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    lineage.settings(&format!("{WINDOW}[app]\ngreeting = \"Moin\"\n"));
-    lineage.upgrade();
-    assert_eq!(lineage.get("/greet/you"), "Moin, you!");
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    chain.settings(&format!("{WINDOW}[app]\ngreeting = \"Moin\"\n"));
+    chain.upgrade();
+    assert_eq!(chain.get("/greet/you"), "Moin, you!");
 }
 
 #[test]
 fn usr2_before_the_last_upgrade_is_confirmed_is_refused() {
     let settings = "[upgrade]\nrollback_window = \"8s\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let old = lineage.newest();
-    let mark = lineage.mark();
-    let new = lineage.begin();
-    lineage.wait_for_log(mark, said::HANDING_OVER);
-    lineage.is_now(new);
-    lineage.signal(Signal::USR2);
-    let line = lineage.wait_for_log(mark, said::USR2_REFUSED);
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(settings));
+    let old = chain.newest();
+    let mark = chain.mark();
+    let new = chain.begin_upgrade();
+    chain.wait_for_log(mark, log_texts::HANDING_OVER);
+    chain.set_newest(new);
+    chain.signal(Signal::USR2);
+    let line = chain.wait_for_log(mark, log_texts::USR2_REFUSED);
     assert!(line.contains("not confirmed"), "{line}");
-    lineage.confirmed(mark, new);
-    lineage.gone(old, SOON);
-    assert_eq!(lineage.alive(), [new], "nothing else was started");
-    lineage.upgrade();
+    chain.wait_confirmed(mark, new);
+    chain.wait_gone(old, SOON);
+    assert_eq!(chain.alive(), [new], "nothing else was started");
+    chain.upgrade();
 }
 
 #[test]
 fn usr2_while_the_new_process_starts_is_refused_and_the_upgrade_goes_on() {
     let settings = format!("{WINDOW}[app]\nstart_delay = \"3s\"\n");
-    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
-    let mark = lineage.mark();
-    let new = lineage.begin();
-    lineage.signal(Signal::USR2);
-    lineage.wait_for_log(mark, said::USR2_REFUSED);
-    lineage.confirmed(mark, new);
-    assert_eq!(pid_of_server(&lineage), new);
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(&settings));
+    let mark = chain.mark();
+    let new = chain.begin_upgrade();
+    chain.signal(Signal::USR2);
+    chain.wait_for_log(mark, log_texts::USR2_REFUSED);
+    chain.wait_confirmed(mark, new);
+    assert_eq!(pid_of_server(&chain), new);
 }
 
 #[test]
 fn a_stop_of_the_new_process_in_its_rollback_window_stops_both_and_is_not_rolled_back() {
     let settings =
         "[upgrade]\nrollback_window = \"30s\"\n[shutdown]\nkeepalive_grace = \"100ms\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let (old, mark) = (lineage.newest(), lineage.mark());
-    let idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
-    let new = lineage.begin();
-    lineage.wait_for_log(mark, said::HANDING_OVER);
-    lineage.is_now(new);
-    lineage.signal(Signal::TERM);
-    lineage.gone(old, LONG);
-    lineage.gone(new, LONG);
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(settings));
+    let (old, mark) = (chain.newest(), chain.mark());
+    let idle = IdleConnections::open(&chain.addr(), 20, History::OneRequest);
+    let new = chain.begin_upgrade();
+    chain.wait_for_log(mark, log_texts::HANDING_OVER);
+    chain.set_newest(new);
+    chain.signal(Signal::TERM);
+    chain.wait_gone(old, LONG);
+    chain.wait_gone(new, LONG);
     assert!(
-        !lineage.log_since(mark).contains(said::ROLLED_BACK),
+        !chain.log_since(mark).contains(log_texts::ROLLED_BACK),
         "{}",
-        lineage.log()
+        chain.log()
     );
-    assert_eq!(idle.fates().closed, 20, "in the orderly way");
+    assert_eq!(idle.states().closed, 20, "in the orderly way");
 }
 
 #[test]
 fn ten_upgrades_leak_no_descriptor_process_thread_or_memory() {
-    let mut lineage = Lineage::serve(&Launch::playground().settings(WINDOW));
-    let _idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
-    let settle = |lineage: &mut Lineage| {
-        let old = lineage.newest();
-        lineage.upgrade();
-        lineage.gone(old, SOON);
-        measure(lineage)
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(WINDOW));
+    let _idle = IdleConnections::open(&chain.addr(), 50, History::OneRequest);
+    let settle = |chain: &mut ProcessChain| {
+        let old = chain.newest();
+        chain.upgrade();
+        chain.wait_gone(old, SOON);
+        measure(chain)
     };
-    let first = settle(&mut lineage);
+    let first = settle(&mut chain);
     for _ in 0..9 {
-        settle(&mut lineage);
+        settle(&mut chain);
     }
     // the descriptor of a client that has just disconnected may still be open
     let last = until(LONG, "no descriptor is left open", || {
-        let last = measure(&lineage);
+        let last = measure(&chain);
         (last.fds <= first.fds).then_some(last)
     });
     assert_eq!(
@@ -434,7 +440,7 @@ fn ten_upgrades_leak_no_descriptor_process_thread_or_memory() {
     );
     assert!(last.rss_kib < first.rss_kib * 12 / 10, "{first:?} {last:?}");
     assert!(last.threads <= first.threads + 1, "{first:?} {last:?}");
-    assert_eq!(lineage.alive(), [lineage.newest()]);
+    assert_eq!(chain.alive(), [chain.newest()]);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -446,12 +452,12 @@ struct Resources {
     threads: u64,
 }
 
-fn measure(lineage: &Lineage) -> Resources {
-    let proc: Proc = lineage.proc();
+fn measure(chain: &ProcessChain) -> Resources {
+    let proc: Proc = chain.proc();
     Resources {
         fds: proc.open_fds(),
         listening: proc.listening(),
-        zombies: lineage.zombies().len(),
+        zombies: chain.zombies().len(),
         rss_kib: proc.rss_kib(),
         threads: proc.threads(),
     }

@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
-use slackwater_tests::load::{Load, Pattern, Running};
-use slackwater_tests::plain::Plain;
+use slackwater_tests::load::{Load, Pattern, RunningLoad};
+use slackwater_tests::plain_hyper::PlainHyper;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::program;
 use slackwater_tests::wait::until;
 
@@ -37,13 +37,13 @@ fn program_with_tokio() -> PathBuf {
 
 /// Starts an upstream server, and returns a launch whose settings name it.
 fn launch(settings: &str) -> Launch {
-    let upstream = Plain::start().addr();
+    let upstream = PlainHyper::start().addr();
     let app = format!("[app]\ndatabase = \"shop.db\"\nupstream = \"http://{upstream}/\"\n");
     Launch::program(&program_with_tokio()).settings(&format!("{settings}{app}"))
 }
 
 /// Starts clients whose requests use the database and the upstream server.
-fn load(process: &Process) -> Vec<Running> {
+fn load(process: &Process) -> Vec<RunningLoad> {
     let on = |path, pattern| {
         Load::on(&process.addr())
             .path(path)
@@ -61,7 +61,7 @@ fn load(process: &Process) -> Vec<Running> {
     loads
 }
 
-fn flawless(loads: Vec<Running>) {
+fn flawless(loads: Vec<RunningLoad>) {
     for load in loads {
         load.wait_for(10, LONG);
         load.stop().assert_flawless();
@@ -118,7 +118,7 @@ fn a_reload_is_refused_if_the_database_cannot_be_opened() {
     process.settings(
         "[app]\ndatabase = \"no/such/directory/shop.db\"\nupstream = \"http://127.0.0.1:9/\"\n",
     );
-    let line = process.refuse_reload();
+    let line = process.reload_refused();
     assert!(line.contains("unable to open database file"), "{line}");
     assert_eq!(
         process.get("/fetch"),
@@ -130,13 +130,13 @@ fn a_reload_is_refused_if_the_database_cannot_be_opened() {
 
 #[test]
 fn both_processes_of_an_upgrade_use_the_database_and_the_old_one_exits() {
-    let mut lineage = Lineage::serve(&launch("upgrade.rollback_window = \"300ms\"\n"));
-    let loads = load(&lineage);
-    let old = lineage.newest();
-    lineage.upgrade();
-    lineage.gone(old, LONG);
-    assert_ne!(lineage.get("/pid"), old.to_string());
-    ticking(&lineage, 1);
+    let mut chain = ProcessChain::serve(&launch("upgrade.rollback_window = \"300ms\"\n"));
+    let loads = load(&chain);
+    let old = chain.newest();
+    chain.upgrade();
+    chain.wait_gone(old, LONG);
+    assert_ne!(chain.get("/pid"), old.to_string());
+    ticking(&chain, 1);
     flawless(loads);
 }
 

@@ -4,10 +4,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use slackwater_tests::addr::Addr;
-use slackwater_tests::conn::{Conn, Fate};
+use slackwater_tests::conn::{Conn, SocketState};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::wait::until;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -236,7 +236,10 @@ fn each_end_of_a_handler_has_its_close_code() {
     assert_eq!(closed(&mut agreed), (4001, "as agreed".into()));
     assert_eq!(closed(&mut client(&process, "/ws-fails")).0, 1011);
     assert_eq!(closed(&mut client(&process, "/ws-panics")).0, 1011);
-    assert!(process.log().contains("told to fail") && process.log().contains("told to panic"));
+    assert!(
+        process.log().contains("fails as configured")
+            && process.log().contains("panics as configured")
+    );
     assert!(!process.get("/pid").is_empty(), "the process still serves");
 }
 
@@ -263,12 +266,12 @@ fn a_connection_with_an_invalid_frame_is_closed_with_the_matching_code() {
         conn.send(handshake(&GOOD)).unwrap();
         assert_eq!(conn.head().unwrap().status, 101);
         conn.send(bytes).unwrap();
-        let Fate::Sent(frame) = conn.fate(LONG) else {
+        let SocketState::Sent(frame) = conn.state_after(LONG) else {
             panic!("{name}: no close")
         };
         assert_eq!(frame[0], 0x88, "{name}: {frame:?}");
         assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), code, "{name}");
-        assert_eq!(conn.fate(LONG), Fate::Closed, "{name}");
+        assert_eq!(conn.state_after(LONG), SocketState::Closed, "{name}");
     }
     echo(
         &mut client(&process, "/ws"),
@@ -284,7 +287,7 @@ fn a_frame_longer_than_the_limit_is_refused_after_its_header() {
     assert_eq!(conn.head().unwrap().status, 101);
     conn.send(b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0")
         .unwrap();
-    let Fate::Sent(frame) = conn.fate(LONG) else {
+    let SocketState::Sent(frame) = conn.state_after(LONG) else {
         panic!("no close")
     };
     assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), 1009);
@@ -297,8 +300,12 @@ fn a_silent_client_is_pinged_and_closed_if_it_does_not_answer() {
     conn.send(handshake(&GOOD).replace("/ws", "/pinging"))
         .unwrap();
     assert_eq!(conn.head().unwrap().status, 101);
-    assert_eq!(conn.fate(LONG), Fate::Sent(vec![0x89, 0]), "a ping");
-    assert_eq!(conn.fate(LONG), Fate::Closed);
+    assert_eq!(
+        conn.state_after(LONG),
+        SocketState::Sent(vec![0x89, 0]),
+        "a ping"
+    );
+    assert_eq!(conn.state_after(LONG), SocketState::Closed);
     drop(conn);
     process.wait_for_log(0, "the WebSocket is closed");
 
@@ -320,7 +327,10 @@ fn a_client_that_is_sending_a_message_is_not_closed_as_silent() {
     conn.send([0x82, 0x80 | 40, 0, 0, 0, 0]).unwrap();
     for _ in 0..40 {
         conn.send([7]).unwrap();
-        assert_eq!(conn.fate(Duration::from_millis(120)), Fate::KeptOpen);
+        assert_eq!(
+            conn.state_after(Duration::from_millis(120)),
+            SocketState::Open
+        );
     }
 }
 
@@ -375,7 +385,7 @@ fn a_client_that_does_not_answer_the_close_frame_is_cut_and_logged() {
         "the log names the request of the connection that was cut:\n{}",
         process.log()
     );
-    assert!(matches!(conn.fate(LONG), Fate::Sent(frame) if frame[0] == 0x88));
+    assert!(matches!(conn.state_after(LONG), SocketState::Sent(frame) if frame[0] == 0x88));
 }
 
 #[test]
@@ -395,16 +405,16 @@ fn a_reload_closes_connections_so_that_clients_reconnect_to_the_new_generation()
 #[test]
 fn an_upgrade_closes_connections_so_that_clients_reconnect_to_the_new_process() {
     let settings = format!("{SPREAD}[upgrade]\nrollback_window = \"300ms\"\n");
-    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
-    let old = lineage.newest();
-    let mut before = client(&lineage, "/ws");
-    let new = lineage.upgrade();
-    let mut after = client(&lineage, "/ws");
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(&settings));
+    let old = chain.newest();
+    let mut before = client(&chain, "/ws");
+    let new = chain.upgrade();
+    let mut after = client(&chain, "/ws");
     echo(&mut after, "new");
     assert_eq!(closed(&mut before).0, 1012);
-    lineage.gone(old, LONG);
+    chain.wait_gone(old, LONG);
     echo(&mut after, "still there");
-    assert_eq!(lineage.newest(), new);
+    assert_eq!(chain.newest(), new);
 }
 
 #[test]
@@ -412,7 +422,7 @@ fn a_stop_closes_a_connection_whose_handler_ignores_the_drain() {
     let mut process = Launch::fixture()
         .settings("[shutdown]\nclose_spread = \"0s\"\n")
         .serve();
-    let mut deaf = client(&process, "/deaf");
+    let mut deaf = client(&process, "/ignores-close");
     deaf.send(Message::Ping("hello?".into())).unwrap();
     assert_eq!(deaf.read().unwrap(), Message::Pong("hello?".into()));
     process.signal(Signal::TERM);
@@ -428,7 +438,10 @@ fn bytes_that_arrive_together_with_the_handshake_are_not_lost() {
     bytes.extend(b"\x81\x82\0\0\0\0hi");
     conn.send(&bytes).unwrap();
     assert_eq!(conn.head().unwrap().status, 101);
-    assert_eq!(conn.fate(LONG), Fate::Sent(b"\x81\x02hi".to_vec()));
+    assert_eq!(
+        conn.state_after(LONG),
+        SocketState::Sent(b"\x81\x02hi".to_vec())
+    );
 }
 
 #[test]
@@ -444,7 +457,7 @@ fn the_last_bytes_of_a_tunnel_reach_a_client_that_is_still_sending() {
         assert_eq!(conn.head().unwrap().status, 101);
         let read = conn.discard(2 << 20);
         assert_eq!(read, Ok(()), "round {round}");
-        assert_eq!(conn.fate(LONG), Fate::Closed, "round {round}");
+        assert_eq!(conn.state_after(LONG), SocketState::Closed, "round {round}");
         conn.half_close().unwrap();
         sending.join().unwrap();
     }

@@ -11,18 +11,18 @@ use state::{Notes, Service};
 /// `[app]` in slackwater.toml.
 #[derive(serde::Deserialize, Clone, Debug)]
 pub struct Settings {
-    /// What the page begins with.
+    /// The greeting on the page.
     pub greeting: String,
-    /// How many notes are kept.
+    /// The largest number of notes.
     pub limit: usize,
 }
 
-/// Called at the start and at every reload, with the settings of that moment.
+/// Builds the application at the start and at every reload, with the settings of that moment.
 pub async fn app(settings: Settings, setup: Setup) -> slackwater::Result<App<Service>> {
     if settings.limit == 0 {
         return Err("app.limit must be at least 1".into());
     }
-    // kept when the settings change, for it is made of none of them
+    // a reload reuses the notes, because they do not depend on the settings
     let notes = setup
         .reuse("notes", (), |()| async {
             Ok::<_, slackwater::BoxError>(Notes::default())

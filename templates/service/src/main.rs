@@ -1,4 +1,4 @@
-//! The program around the application: its command line, its process.
+//! The program: the command line and the process around the application.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

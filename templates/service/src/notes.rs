@@ -5,7 +5,7 @@ use slackwater::{Rejection, StatusCode};
 
 use crate::state::Service;
 
-/// A note as it is sent and given.
+/// A note in requests and answers.
 #[derive(serde::Deserialize, serde::Serialize)]
 pub struct Note {
     text: String,

@@ -1,17 +1,17 @@
-//! What handlers share.
+//! The state that handlers share.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::Settings;
 
-/// The state of the application: a clone for each request.
+/// The state of the application, cloned for each request.
 #[derive(Clone)]
 pub struct Service {
     pub(crate) settings: Settings,
     pub(crate) notes: Notes,
 }
 
-/// The notes, in memory; a database pool would stand here.
+/// The notes, in memory. A real service would hold a database pool here.
 #[derive(Clone, Default)]
 pub struct Notes(Arc<RwLock<Vec<String>>>);
 
@@ -31,7 +31,7 @@ impl Notes {
             .cloned()
     }
 
-    /// Adds a note and gives its number, unless there are `limit` already.
+    /// Adds a note and returns its number; returns `None` if there are `limit` notes already.
     pub(crate) fn add(&self, text: String, limit: usize) -> Option<usize> {
         let mut notes = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if notes.len() >= limit {

@@ -1,9 +1,9 @@
-//! What a request costs between hyper and tide: from hyper's request to hyper's response, without hyper itself and without a
-//! socket.
+//! The cost of a request between hyper and tide: from hyper's request to hyper's response, without hyper itself and without
+//! a socket.
 
 #![allow(
     missing_docs,
-    reason = "criterion's macro makes a function without any"
+    reason = "criterion's macro generates an undocumented function"
 )]
 
 #[path = "../src/browser.rs"]
@@ -29,35 +29,35 @@ async fn app() -> slackwater::Result<App> {
     Ok(app)
 }
 
-fn browsers(client: &Client) -> RequestBuilder<'_> {
+fn browser_request(client: &Client) -> RequestBuilder<'_> {
     let fields = BROWSER.iter().filter_map(|field| field.split_once(": "));
     fields.fold(client.get("/"), |request, (name, value)| {
         request.header(name, value)
     })
 }
 
-fn exchanged(request: RequestBuilder<'_>) -> usize {
-    let whole = async { request.send().await?.bytes().await };
-    block_on(whole).expect("an answer").len()
+fn exchange(request: RequestBuilder<'_>) -> usize {
+    let response = async { request.send().await?.bytes().await };
+    block_on(response).expect("an answer").len()
 }
 
 fn bridge(criterion: &mut Criterion) {
     let client = block_on(testing::client(app).start()).expect("an application");
     let mut group = criterion.benchmark_group("bridge");
     group.bench_function("one header", |b| {
-        b.iter_batched(|| client.get("/"), exchanged, BatchSize::SmallInput);
+        b.iter_batched(|| client.get("/"), exchange, BatchSize::SmallInput);
     });
     group.bench_function("a browser's headers", |b| {
-        b.iter_batched(|| browsers(&client), exchanged, BatchSize::SmallInput);
+        b.iter_batched(|| browser_request(&client), exchange, BatchSize::SmallInput);
     });
     group.throughput(Throughput::Bytes(1024 * KIB as u64));
     group.bench_function("1 MiB down", |b| {
-        b.iter_batched(|| client.get("/many"), exchanged, BatchSize::SmallInput);
+        b.iter_batched(|| client.get("/many"), exchange, BatchSize::SmallInput);
     });
     group.throughput(Throughput::Bytes(64 * KIB as u64));
     group.bench_function("64 KiB there and back", |b| {
-        let asked = || client.post("/echo").body(vec![b'x'; 64 * KIB]);
-        b.iter_batched(asked, exchanged, BatchSize::SmallInput);
+        let request = || client.post("/echo").body(vec![b'x'; 64 * KIB]);
+        b.iter_batched(request, exchange, BatchSize::SmallInput);
     });
     group.finish();
 }

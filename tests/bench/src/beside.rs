@@ -1,4 +1,4 @@
-//! Replaces a running program under load: slackwater, nginx, HAProxy, and two libraries for Go, with the same clients.
+//! Replaces a running program under load: slackwater, nginx, HAProxy, and two Go libraries, with the same clients.
 //!
 //! Each program is replaced in the way its manual recommends. The clients count failed requests and closed connections.
 
@@ -6,16 +6,15 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
 use slackwater_tests::dir::Dir;
-use slackwater_tests::idle::{Before, Fates, Idle};
-use slackwater_tests::lineage::Lineage;
+use slackwater_tests::idle::{History, IdleConnections, StateCounts};
 use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::tally::Tally;
 use slackwater_tests::wait;
 
@@ -29,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Another program that can be replaced without closing its listening socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rival {
+enum Other {
     Nginx,
     HaProxy,
     Tableflip,
@@ -40,35 +39,35 @@ enum Rival {
 #[derive(Default)]
 struct Outcome {
     tally: Tally,
-    idle: Fates,
+    idle: StateCounts,
 }
 
 /// Measures all programs in one run.
 pub fn run() -> Table {
     let mut table = Table::default();
     let ours = slackwater();
-    table.promise("slackwater", describe(&ours), || {
+    table.goal("slackwater", describe(&ours), || {
         ours.tally.failed() == 0
-            && ours.tally.polite_closes() == 0
+            && ours.tally.announced_closes() == 0
             && ours.idle.open == IDLE * ROUNDS
     });
-    for rival in [Rival::Nginx, Rival::HaProxy, Rival::Tableflip, Rival::Grace] {
-        let found = match rival.missing() {
-            None => describe(&rival.measure()),
+    for other in [Other::Nginx, Other::HaProxy, Other::Tableflip, Other::Grace] {
+        let result = match other.missing() {
+            None => describe(&other.measure()),
             Some(package) => format!("not measured: apt-get install {package}"),
         };
-        table.note(rival.name(), found);
+        table.note(other.name(), result);
     }
     table
 }
 
 fn describe(Outcome { tally, idle }: &Outcome) -> String {
     format!(
-        "{} requests, {} failed; of {} busy connections {} closed after an answer; of {} idle ones {} closed",
+        "{} requests, {} failed; of {} busy connections {} closed after an answer; of {} idle connections {} closed",
         tally.answered() + tally.failed(),
         tally.failed(),
         (BUSY + THINKING) * ROUNDS,
-        tally.polite_closes(),
+        tally.announced_closes(),
         IDLE * ROUNDS,
         IDLE * ROUNDS - idle.open,
     ) + &if tally.failed() > 0 { format!(" ({tally})") } else { String::new() }
@@ -77,9 +76,9 @@ fn describe(Outcome { tally, idle }: &Outcome) -> String {
 const BUSY: usize = 32;
 const THINKING: usize = 200;
 
-/// Puts the clients on a server, has it replaced once, and adds what happened.
+/// Starts the clients, replaces the server once, and adds the results to `outcome`.
 fn one_round(addr: &Addr, outcome: &mut Outcome, replace: impl FnOnce()) {
-    let idle = Idle::open(addr, IDLE, Before::OneRequest);
+    let idle = IdleConnections::open(addr, IDLE, History::OneRequest);
     let load = Load::on(addr)
         .clients(BUSY, Pattern::KeepAlive)
         .clients(8, Pattern::NewConnection)
@@ -90,54 +89,54 @@ fn one_round(addr: &Addr, outcome: &mut Outcome, replace: impl FnOnce()) {
     replace();
     load.wait_for(2000, PATIENCE);
     outcome.tally.add(load.stop());
-    let fates = idle.fates();
-    outcome.idle.open += fates.open;
-    outcome.idle.closed += fates.closed;
-    outcome.idle.reset += fates.reset;
+    let states = idle.states();
+    outcome.idle.open += states.open;
+    outcome.idle.closed += states.closed;
+    outcome.idle.reset += states.reset;
 }
 
 fn slackwater() -> Outcome {
     let settings = "[upgrade]\nrollback_window = \"500ms\"\n";
-    let mut lineage = Lineage::serve(&playground::launch().settings(settings));
+    let mut chain = ProcessChain::serve(&playground::launch().settings(settings));
     let mut outcome = Outcome::default();
     for _ in 0..ROUNDS {
-        let addr = lineage.addr();
+        let addr = chain.addr();
         one_round(&addr, &mut outcome, || {
-            let old = lineage.newest();
-            lineage.upgrade();
-            lineage.gone(old, PATIENCE);
+            let old = chain.newest();
+            chain.upgrade();
+            chain.wait_gone(old, PATIENCE);
         });
     }
     outcome
 }
 
-/// A rival that runs. All of its processes are in one process group, which `Drop` kills.
-struct Running {
+/// A running program. All of its processes are in one process group, which `Drop` kills.
+struct RunningServer {
     child: Child,
     addr: Addr,
     dir: Dir,
 }
 
-impl Rival {
+impl Other {
     fn name(self) -> &'static str {
         match self {
-            Rival::Nginx => "nginx (USR2, then QUIT to the old master)",
-            Rival::HaProxy => "HAProxy -W (USR2)",
-            Rival::Tableflip => "Go, cloudflare/tableflip (HUP)",
-            Rival::Grace => "Go, facebookgo/grace (USR2)",
+            Other::Nginx => "nginx (USR2, then QUIT to the old master)",
+            Other::HaProxy => "HAProxy -W (USR2)",
+            Other::Tableflip => "Go, cloudflare/tableflip (HUP)",
+            Other::Grace => "Go, facebookgo/grace (USR2)",
         }
     }
 
     /// Returns the Debian packages to install if the program is not there.
     fn missing(self) -> Option<&'static str> {
         let (path, package) = match self {
-            Rival::Nginx => ("/usr/sbin/nginx", "nginx"),
-            Rival::HaProxy => ("/usr/sbin/haproxy", "haproxy"),
-            Rival::Tableflip => (
+            Other::Nginx => ("/usr/sbin/nginx", "nginx"),
+            Other::HaProxy => ("/usr/sbin/haproxy", "haproxy"),
+            Other::Tableflip => (
                 "/usr/share/gocode/src/github.com/cloudflare/tableflip",
                 "golang-go golang-github-cloudflare-tableflip-dev",
             ),
-            Rival::Grace => (
+            Other::Grace => (
                 "/usr/share/gocode/src/github.com/facebookgo/grace",
                 "golang-go golang-github-facebookgo-grace-dev",
             ),
@@ -156,24 +155,24 @@ impl Rival {
         outcome
     }
 
-    fn start(self) -> Running {
+    fn start(self) -> RunningServer {
         let (dir, addr) = (Dir::new(), Addr::from(free_address()));
         let mut command = match self {
-            Rival::Nginx => {
+            Other::Nginx => {
                 let conf = dir.write("nginx.conf", &nginx(&addr));
                 let mut command = Command::new("/usr/sbin/nginx");
                 command.arg("-p").arg(dir.path()).arg("-c").arg(conf);
                 command.args(["-e", "error.log"]);
                 command
             }
-            Rival::HaProxy => {
+            Other::HaProxy => {
                 let conf = dir.write("haproxy.cfg", &haproxy(&addr));
                 let mut command = Command::new("/usr/sbin/haproxy");
                 command.args(["-W", "-db", "-f"]).arg(conf);
                 command
             }
-            Rival::Tableflip => go("tableflip", &addr),
-            Rival::Grace => go("grace", &addr),
+            Other::Tableflip => go("tableflip", &addr),
+            Other::Grace => go("grace", &addr),
         };
         let child = command
             .current_dir(dir.path())
@@ -182,23 +181,23 @@ impl Rival {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .expect("the rival starts");
-        wait::until(PATIENCE, "the rival listens", || {
+            .expect("the program starts");
+        wait::until(PATIENCE, "the program listens", || {
             Conn::open(&addr).ok().map(drop)
         });
-        Running { child, addr, dir }
+        RunningServer { child, addr, dir }
     }
 
     /// Replaces the running program and waits until the old process is gone.
-    fn replace(self, running: &Running) {
+    fn replace(self, running: &RunningServer) {
         let first = running.child.id();
         let old = match self {
-            // the master stays, its worker is replaced
-            Rival::HaProxy => *children(first).first().expect("a worker"),
-            Rival::Nginx | Rival::Tableflip | Rival::Grace => first,
+            // the master process stays, and its worker is replaced
+            Other::HaProxy => *children(first).first().expect("a worker"),
+            Other::Nginx | Other::Tableflip | Other::Grace => first,
         };
         match self {
-            Rival::Nginx => {
+            Other::Nginx => {
                 signal(first, Signal::USR2);
                 let (new, old) = (
                     running.dir.path().join("nginx.pid"),
@@ -208,13 +207,13 @@ impl Rival {
                     (old.exists() && new.exists()).then_some(())
                 });
                 let new = pid_in(&new);
-                wait::until(PATIENCE, "its worker runs", || {
+                wait::until(PATIENCE, "the worker of the new nginx master runs", || {
                     (!children(new).is_empty()).then_some(())
                 });
                 signal(first, Signal::QUIT);
             }
-            Rival::HaProxy | Rival::Grace => signal(first, Signal::USR2),
-            Rival::Tableflip => signal(first, Signal::HUP),
+            Other::HaProxy | Other::Grace => signal(first, Signal::USR2),
+            Other::Tableflip => signal(first, Signal::HUP),
         }
         wait::until(PATIENCE, "the old process is gone", || {
             is_gone(old).then_some(())
@@ -222,7 +221,7 @@ impl Rival {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningServer {
     fn drop(&mut self) {
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);

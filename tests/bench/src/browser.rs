@@ -1,6 +1,6 @@
-//! A browser's request, as far as its headers go.
+//! The headers of a browser's request.
 
-/// What a browser sends beside `Host`.
+/// A browser's headers except `Host`.
 pub const BROWSER: [&str; 11] = [
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",

@@ -1,4 +1,4 @@
-//! Servers with the same three routes: built once, each a process of its own while it is measured.
+//! Servers with the same three routes. Each is built once and runs as a process of its own.
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
@@ -12,7 +12,7 @@ use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
 use slackwater_tests::wait::until;
 
-/// Those that are built from crates. The first one is what the others are compared with.
+/// Peers that are built from crates. The first is the reference of the ratios.
 pub const PEERS: [&str; 8] = [
     "axum",
     "slackwater",
@@ -24,25 +24,25 @@ pub const PEERS: [&str; 8] = [
     "hyper-async-io",
 ];
 
-/// Those that are measured where they are installed: the name, what to run to find out, and the Debian package.
+/// Peers that are measured if they are installed: name, command that detects it, Debian package.
 pub const INSTALLED: [(&str, [&str; 2], &str); 2] = [
     ("go", ["go", "version"], "golang-go"),
     ("nginx", ["nginx", "-v"], "nginx"),
 ];
 
-/// One that runs; it ends with this.
+/// A running peer. `Drop` kills it.
 pub struct Peer {
     child: Child,
     pub addr: Addr,
 }
 
 impl Peer {
-    /// Starts one on a free port of the loopback.
+    /// Starts a peer on a free loopback port.
     pub fn start(name: &str) -> Self {
         Self::start_under(&[], name)
     }
 
-    /// Starts one as the last argument of another program, a tool of valgrind.
+    /// Starts a peer under another program, such as a tool of valgrind.
     pub fn start_under(tool: &[&str], name: &str) -> Self {
         let free = free_address();
         let run = program(name, &free);
@@ -62,7 +62,7 @@ impl Peer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("a peer to start");
+            .expect("the peer starts");
         let addr = Addr::from(free);
         until(Duration::from_secs(60), name, || {
             Conn::open(&addr).ok().map(drop)
@@ -70,11 +70,11 @@ impl Peer {
         Peer { child, addr }
     }
 
-    /// The processor time that it has taken so far, of user and system, in all its threads.
+    /// Returns the processor time of all its threads so far, user and system.
     pub fn cpu(&self) -> Duration {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        // what comes after the name, which may hold anything: utime and stime are fields 14 and 15, see proc(5)
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
+            .expect("the peer runs");
+        // utime and stime are fields 14 and 15, see proc(5); count after the name, which may contain spaces
         let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..]
             .split(' ')
             .collect();
@@ -85,13 +85,13 @@ impl Peer {
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
-    /// Tells it to stop, and waits until it has.
+    /// Sends SIGTERM and waits until it has exited.
     pub fn stop(mut self) {
-        self.tell(Signal::TERM);
+        self.signal(Signal::TERM);
         let _ = self.child.wait();
     }
 
-    fn tell(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, signal);
         }
@@ -101,36 +101,35 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            self.tell(Signal::KILL);
+            self.signal(Signal::KILL);
             let _ = self.child.wait();
         }
     }
 }
 
-/// A free port of the loopback.
+/// Returns an address with a free loopback port.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port")
 }
 
-/// What to run so that a peer listens there.
+/// Returns the command line with which a peer listens on `addr`.
 fn program(name: &str, addr: &SocketAddr) -> Vec<OsString> {
     match name {
         "nginx" => vec!["nginx".into(), "-c".into(), nginx(addr).into()],
         "go" => vec![go().into(), addr.to_string().into()],
-        _ => vec![built().join(name).into(), addr.to_string().into()],
+        _ => vec![programs().join(name).into(), addr.to_string().into()],
     }
 }
 
-/// nginx' configuration for one process and the one route that needs no file. What it writes goes to a directory of its
-/// own.
+/// Writes nginx's configuration: one process, and `/` as the only route. All files are in a directory of its own.
 fn nginx(addr: &SocketAddr) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("slackwater-bench-nginx-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory for nginx");
     let own = dir.display();
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|what| format!("{what}_temp_path {own}/{what};\n"))
+        .map(|name| format!("{name}_temp_path {own}/{name};\n"))
         .concat();
     let conf = format!(
         "daemon off;\nmaster_process off;\npid {own}/pid;\nerror_log {own}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n\
@@ -138,16 +137,16 @@ fn nginx(addr: &SocketAddr) -> PathBuf {
          location = / {{ return 200 \"Hello, world!\"; }}\n}}\n}}\n"
     );
     let file = dir.join("nginx.conf");
-    std::fs::write(&file, conf).expect("nginx' configuration");
+    std::fs::write(&file, conf).expect("nginx's configuration is written");
     file
 }
 
-/// Where the program in Go is.
+/// Builds the Go program once; returns its path.
 fn go() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/go/main.go");
-        let program = built().join("go-net-http");
+        let program = programs().join("go-net-http");
         let status = Command::new("go")
             .arg("build")
             .arg("-o")
@@ -161,8 +160,8 @@ fn go() -> &'static Path {
     })
 }
 
-/// Where the programs are.
-fn built() -> &'static Path {
+/// Builds the peers once; returns the directory of their programs.
+fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -180,6 +179,6 @@ fn built() -> &'static Path {
         target
             .join("release")
             .canonicalize()
-            .expect("what was built is there")
+            .expect("the built programs exist")
     })
 }

@@ -1,4 +1,4 @@
-//! The release playground: built once, started as often as a bench needs it.
+//! The release playground, built once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use slackwater_tests::launch::Launch;
 
-/// The release playground with its defaults, to be started.
+/// Returns a launch of the release playground with its default settings.
 pub fn launch() -> Launch {
     Launch::program(path())
 }
 
-/// Where it is.
+/// Builds the playground once; returns its path.
 pub fn path() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(build)
@@ -40,5 +40,5 @@ fn build() -> PathBuf {
     target
         .join("release/examples/playground")
         .canonicalize()
-        .expect("what was built is there")
+        .expect("the built playground exists")
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slackwater_tests::idle::{Before, Fates, Idle};
+use slackwater_tests::idle::{History, IdleConnections, StateCounts};
 use slackwater_tests::load::{Load, Pattern};
 
 use crate::playground;
@@ -20,60 +20,60 @@ fn settings(number: u32) -> String {
 pub fn run() -> Table {
     let process = playground::launch().settings(&settings(0)).serve();
     let addr = process.addr();
-    let mut idle = Idle::open(&addr, IDLE, Before::OneRequest);
+    let mut idle = IdleConnections::open(&addr, IDLE, History::OneRequest);
     let load = Load::on(&addr)
         .clients(32, Pattern::KeepAlive)
         .clients(8, Pattern::NewConnection)
         .start();
     load.wait_for(1000, Duration::from_secs(30));
 
-    let (begun, mut stale) = (Instant::now(), 0);
+    let (start, mut stale) = (Instant::now(), 0);
     for number in 1..=RELOADS {
         process.settings(&settings(number));
         process.reload();
         stale += u32::from(process.get("/greet/you") != format!("{number}, you!"));
-        thread::sleep((EVERY * number).saturating_sub(begun.elapsed()));
+        thread::sleep((EVERY * number).saturating_sub(start.elapsed()));
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     let tally = load.stop();
-    let fates = idle.fates();
-    let asked = idle.ask_all("/");
+    let states = idle.states();
+    let after = idle.fetch_all("/");
 
     let mut table = Table::default();
-    table.promise("100 reloads in 10 s", format!("{took:.1?}"), || {
+    table.goal("100 reloads in 10 s", format!("{took:.1?}"), || {
         took < Duration::from_millis(10_500)
     });
-    table.promise("requests: none fails", &tally, || tally.failed() == 0);
-    table.promise(
+    table.goal("requests: none fails", &tally, || tally.failed() == 0);
+    table.goal(
         "busy keep-alive connections closed: none",
-        tally.polite_closes(),
-        || tally.polite_closes() == 0,
+        tally.announced_closes(),
+        || tally.announced_closes() == 0,
     );
-    table.promise(
+    table.goal(
         "idle connections closed: none",
-        format!("{fates:?}"),
+        format!("{states:?}"),
         || {
-            fates
-                == Fates {
+            states
+                == StateCounts {
                     open: IDLE,
-                    ..Fates::default()
+                    ..StateCounts::default()
                 }
         },
     );
-    table.promise(
+    table.goal(
         "idle connections that answer: all",
-        asked.answered(),
-        || asked.answered() == IDLE as u64,
+        after.answered(),
+        || after.answered() == IDLE as u64,
     );
-    table.promise("next request sees the old greeting: never", stale, || {
+    table.goal("next request sees the old greeting: never", stale, || {
         stale == 0
     });
     table.note(
-        "requests a second meanwhile",
+        "requests a second during the reloads",
         tally.answered() / took.as_secs().max(1),
     );
     table.note(
-        "resident memory after it",
+        "resident memory after the reloads",
         format!("{} KiB", process.proc().rss_kib()),
     );
     table

@@ -1,4 +1,4 @@
-//! From saving one line to the page showing it: `cargo run -- dev`, a page in Chromium, an event stream that never ends.
+//! Time from saving a line to the page showing it: `cargo run -- dev`, a page in Chromium, an open event stream.
 
 use std::fmt;
 use std::path::Path;
@@ -36,12 +36,12 @@ async fn app() -> slackwater::Result<App> {
 
 const ALONE: usize = 10;
 const UNDER_LOAD: usize = 5;
-const PROMISE: Duration = Duration::from_millis(300);
-/// The last swap is proven by then: a change before that would wait for it.
-const BETWEEN: Duration = Duration::from_secs(1);
+const GOAL: Duration = Duration::from_millis(300);
+/// The pause between two changes. After it the last swap is confirmed; an earlier change would have to wait for that.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// One change in its steps. The first three are the loop's own measure; `reload` is all the rest, from before the file was
-/// written to when the browser had painted the new text.
+/// The steps of a change. The development loop measures the first three. `reload` is the rest of the time between writing
+/// the file and the browser painting the new text.
 #[derive(Clone, Copy)]
 struct Round {
     build: Duration,
@@ -58,16 +58,16 @@ impl fmt::Display for Round {
             swap,
             reload,
         } = self;
-        let all = *build + *start + *swap + *reload;
+        let total = *build + *start + *swap + *reload;
         write!(
             f,
-            "{all:.2?}: build {build:.2?}, start {start:.0?}, swap {swap:.0?}, reload {reload:.0?}"
+            "{total:.2?}: build {build:.2?}, start {start:.0?}, swap {swap:.0?}, reload {reload:.0?}"
         )
     }
 }
 
-/// The loop with a page open.
-struct Loop {
+/// A development loop with an open page.
+struct DevLoop {
     project: Project,
     process: Process,
     addr: Addr,
@@ -75,7 +75,7 @@ struct Loop {
     saved: usize,
 }
 
-/// Ten changes with nobody else there, five more under clients without pause.
+/// Makes ten changes without other clients, and five more while clients send requests.
 pub fn run() -> Table {
     let mut table = Table::default();
     let browser = match Browser::start() {
@@ -85,28 +85,28 @@ pub fn run() -> Table {
             return table;
         }
     };
-    let mut it = Loop::start(browser);
-    // the first build of it is another: the loop's flags have cargo compile something anew
-    it.one_change();
-    let alone: Vec<Round> = (0..ALONE).map(|_| it.one_change()).collect();
+    let mut dev = DevLoop::start(browser);
+    // not measured: the loop's compiler flags make cargo compile more in the first build
+    dev.one_change();
+    let alone: Vec<Round> = (0..ALONE).map(|_| dev.one_change()).collect();
     report(&mut table, "alone", &alone);
-    let seen = median(&alone, |round| round.swap + round.reload);
-    table.promise(
+    let swap_and_reload = median(&alone, |round| round.swap + round.reload);
+    table.goal(
         "swap and reload, median: 300 ms",
-        format!("{seen:.0?}"),
-        || seen < PROMISE,
+        format!("{swap_and_reload:.0?}"),
+        || swap_and_reload < GOAL,
     );
 
-    let clients = Load::on(&it.addr)
+    let clients = Load::on(&dev.addr)
         .clients(1, Pattern::KeepAlive)
         .clients(1, Pattern::NewConnection)
         .clients(8, Pattern::Thinking(Duration::from_millis(20)))
         .at_most(BUILD)
         .start();
-    let busy: Vec<Round> = (0..UNDER_LOAD).map(|_| it.one_change()).collect();
+    let busy: Vec<Round> = (0..UNDER_LOAD).map(|_| dev.one_change()).collect();
     let tally = clients.stop();
-    report(&mut table, "under clients", &busy);
-    table.promise("requests between save and page: none fails", &tally, || {
+    report(&mut table, "with clients", &busy);
+    table.goal("requests between save and page: none fails", &tally, || {
         tally.failed() == 0
     });
     let slowest = tally.percentile(100.0);
@@ -115,15 +115,15 @@ pub fn run() -> Table {
         .map(|round| round.build)
         .min()
         .unwrap_or_default();
-    table.promise(
-        "the slowest of them waits for no build",
+    table.goal(
+        "the slowest of them takes less time than a build",
         format!("{slowest:.0?} of {shortest:.2?}"),
         || slowest < shortest,
     );
     table
 }
 
-impl Loop {
+impl DevLoop {
     fn start(browser: Browser) -> Self {
         let project = Project::new("bench-save", MAIN);
         project.write("slackwater.toml", "listen = \"127.0.0.1:0\"\n");
@@ -132,7 +132,7 @@ impl Loop {
             .start();
         let addr = answers(&mut process);
         browser.open(&format!("http://{addr}/"));
-        Loop {
+        DevLoop {
             project,
             process,
             addr,
@@ -154,19 +154,19 @@ impl Loop {
             format!("text {}<", self.saved + 1),
         );
         self.saved += 1;
-        let begun = since_epoch();
+        let start_time = since_epoch();
         self.project.edit("src/main.rs", &old, &new);
         let painted = self.painted(&new);
-        let said = wait::until(BUILD, "the loop says how long it took", || {
+        let line = wait::until(BUILD, "the loop logs the times", || {
             let log = self.process.log_since(mark);
             log.lines()
                 .find(|line| line.contains("a page shows the change"))
                 .map(str::to_owned)
         });
         let [build, start, swap] =
-            ["(build ", ", start ", ", swap "].map(|step| span_after(&said, step));
-        let reload = painted.saturating_sub(begun + build + start + swap);
-        thread::sleep(BETWEEN);
+            ["(build ", ", start ", ", swap "].map(|step| span_after(&line, step));
+        let reload = painted.saturating_sub(start_time + build + start + swap);
+        thread::sleep(PAUSE);
         Round {
             build,
             start,
@@ -175,7 +175,7 @@ impl Loop {
         }
     }
 
-    /// When the browser had painted the page with this text, by the clock of the machine.
+    /// Waits until the browser has painted the page with this text; returns that time since the epoch.
     fn painted(&self, text: &str) -> Duration {
         let text = text.trim_end_matches('<');
         let script = format!(
@@ -193,12 +193,12 @@ impl Loop {
 fn since_epoch() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .expect("a clock that is set")
+        .expect("a clock after 1970")
 }
 
-/// The time after `step` in what the loop says: `17 ms` or `1.23 s`.
-fn span_after(said: &str, step: &str) -> Duration {
-    let span = said.split_once(step).and_then(|(_, rest)| {
+/// Parses the time after `step` in the loop's log line: `17 ms` or `1.23 s`.
+fn span_after(line: &str, step: &str) -> Duration {
+    let span = line.split_once(step).and_then(|(_, rest)| {
         let mut words = rest.split([' ', ',', ')']);
         let number: f64 = words.next()?.parse().ok()?;
         match words.next()? {
@@ -207,7 +207,7 @@ fn span_after(said: &str, step: &str) -> Duration {
             _ => None,
         }
     });
-    span.unwrap_or_else(|| panic!("no time after {step:?}: {said}"))
+    span.unwrap_or_else(|| panic!("no time after {step:?}: {line}"))
 }
 
 fn median(rounds: &[Round], of: impl Fn(&Round) -> Duration) -> Duration {
@@ -216,9 +216,9 @@ fn median(rounds: &[Round], of: impl Fn(&Round) -> Duration) -> Duration {
     spans[spans.len() / 2]
 }
 
-fn report(table: &mut Table, how: &str, rounds: &[Round]) {
+fn report(table: &mut Table, load: &str, rounds: &[Round]) {
     for (number, round) in rounds.iter().enumerate() {
-        table.note(&format!("{how}, change {}", number + 1), round);
+        table.note(&format!("{load}, change {}", number + 1), round);
     }
     let medians = Round {
         build: median(rounds, |round| round.build),
@@ -226,5 +226,5 @@ fn report(table: &mut Table, how: &str, rounds: &[Round]) {
         swap: median(rounds, |round| round.swap),
         reload: median(rounds, |round| round.reload),
     };
-    table.note(&format!("{how}, median of each step"), medians);
+    table.note(&format!("{load}, median of each step"), medians);
 }

@@ -1,8 +1,7 @@
-//! What a request costs beside other servers: in turn, on one machine, in one run, as ratios to axum.
+//! Cost of a request, compared with other servers: in turn, on the same machine, in one run, as ratios to axum.
 //!
-//! Processor time of the server's process is what counts, since a machine that does other things as well disturbs it
-//! least; instructions and allocations do not depend on the machine's mood at all. Every server uses the system's
-//! allocator.
+//! The measure is the processor time of the server's process, because other work on the machine affects it least.
+//! Instructions and allocations do not depend on other work at all. Every server uses the system's allocator.
 
 use std::process::Command;
 
@@ -14,17 +13,17 @@ use crate::table::Table;
 
 const ROUNDS: usize = 5;
 const SECONDS: &str = "2s";
-/// One MiB, sent again and again.
+/// A script for wrk that sends bodies of 1 MiB.
 const UPLOAD: &str = "wrk.method = 'POST'\nwrk.body = string.rep('x', 1048576)\n";
 
-/// One way to ask, and what is measured of it.
+/// A kind of request: its label in the table, its path and wrk's arguments.
 struct Load {
-    what: &'static str,
+    label: &'static str,
     path: &'static str,
     args: Vec<String>,
 }
 
-/// What one run of one server gave.
+/// The result of a run of wrk.
 #[derive(Clone, Copy)]
 struct Run {
     per_second: f64,
@@ -38,8 +37,8 @@ pub fn run() -> Table {
         return table;
     }
     let mut servers = PEERS.to_vec();
-    for (peer, [tool, asked], package) in INSTALLED {
-        match Command::new(tool).arg(asked).output() {
+    for (peer, [tool, argument], package) in INSTALLED {
+        match Command::new(tool).arg(argument).output() {
             Ok(_) => servers.push(peer),
             Err(_) => table.note(
                 peer,
@@ -62,7 +61,7 @@ pub fn counts() -> Table {
         );
         return table;
     }
-    for (what, headers) in [("browser's headers", &BROWSER[..]), ("one header", &[])] {
+    for (label, headers) in [("browser's headers", &BROWSER[..]), ("one header", &[])] {
         let tools = [
             ("instructions", "callgrind", "Collected : "),
             ("allocations", "dhat", " in "),
@@ -72,7 +71,7 @@ pub fn counts() -> Table {
             for (peer, count) in PEERS.iter().zip(counts) {
                 let ratio = count / counts[0];
                 table.note(
-                    &format!("{counted} a request, {what}: {peer}"),
+                    &format!("{counted} a request, {label}: {peer}"),
                     format!("{count:9.1}   {ratio:5.2}"),
                 );
             }
@@ -108,56 +107,56 @@ fn loads() -> Vec<Load> {
     upload.extend(["-s".into(), script.display().to_string()]);
     vec![
         Load {
-            what: "browser's headers",
+            label: "browser's headers",
             path: "/",
             args: browser,
         },
         Load {
-            what: "one header",
+            label: "one header",
             path: "/",
             args: args("32"),
         },
         Load {
-            what: "1 MiB down",
+            label: "1 MiB down",
             path: "/bytes/1048576",
             args: args("4"),
         },
         Load {
-            what: "1 MiB up",
+            label: "1 MiB up",
             path: "/upload",
             args: upload,
         },
     ]
 }
 
-/// All servers in turn, and again, so that what the machine does meanwhile falls on all of them.
+/// Runs all servers in turn, in several rounds, so that other work on the machine affects all of them.
 fn compare(table: &mut Table, load: &Load, servers: &[&'static str]) {
-    // nginx has no route that would take or make a body
-    let able = servers
+    // nginx has no routes with bodies
+    let supported = servers
         .iter()
         .copied()
         .filter(|server| *server != "nginx" || load.path == "/");
-    let mut peers: Vec<_> = able
+    let mut peers: Vec<_> = supported
         .map(|server| (server, Peer::start(server), vec![]))
         .collect();
     for _ in 0..ROUNDS {
         for (_, peer, runs) in &mut peers {
-            runs.push(ask(peer, load));
+            runs.push(run_wrk(peer, load));
         }
     }
     let axum = peers[0].2.clone();
     for (server, _, runs) in peers {
-        // within each round: what the machine did meanwhile fell on both
+        // the ratio within each round, because other work on the machine affects both runs of a round
         let ratio = |of: fn(&Run) -> f64| {
             median(runs.iter().zip(&axum).map(|(run, axum)| of(run) / of(axum)))
         };
-        let found = format!(
+        let result = format!(
             "CPU {:5.2}   requests/s {:5.2}   ({:.1} us)",
             ratio(|run| run.cpu_micros),
             ratio(|run| run.per_second),
             median(runs.iter().map(|run| run.cpu_micros))
         );
-        table.note(&format!("{}: {server}", load.what), found);
+        table.note(&format!("{}: {server}", load.label), result);
     }
 }
 
@@ -167,19 +166,19 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn ask(peer: &Peer, load: &Load) -> Run {
+fn run_wrk(peer: &Peer, load: &Load) -> Run {
     let before = peer.cpu();
     let url = format!("http://{}{}", peer.addr, load.path);
     let output = Command::new("wrk")
         .args(&load.args)
         .arg(url)
         .output()
-        .expect("wrk to run");
+        .expect("wrk runs");
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
     let cpu = peer.cpu() - before;
     assert!(
         !output.contains("Non-2xx"),
-        "not all were answered well:\n{output}"
+        "some answers are not 2xx:\n{output}"
     );
     let requests = number_before(&output, " requests in ");
     let line = output
@@ -194,7 +193,7 @@ fn ask(peer: &Peer, load: &Load) -> Run {
     }
 }
 
-/// The number that stands before a word, with or without commas in it.
+/// Parses the number before a word. The number may contain commas.
 fn number_before(text: &str, word: &str) -> f64 {
     let number = text
         .split(word)
@@ -205,7 +204,7 @@ fn number_before(text: &str, word: &str) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// What one request adds to what a tool of valgrind counts: the difference between many requests and few.
+/// Returns the count that each request adds in a tool of valgrind: the difference between many requests and few.
 fn count(peer: &str, tool: &str, before: &str, headers: &[&str]) -> f64 {
     const FEW: u32 = 200;
     const MANY: u32 = 1200;
@@ -232,15 +231,15 @@ fn counted(peer: &str, tool: &str, before: &str, headers: &[&str], requests: u32
     );
     let mut conn = Conn::open(&running.addr).expect("a connection");
     for _ in 0..requests {
-        conn.send(&request).expect("to send");
+        conn.send(&request).expect("the request is sent");
         let answer = conn.answer().expect("an answer");
         assert_eq!(answer.status, 200);
     }
     drop(conn);
     running.stop();
-    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let output = std::fs::read_to_string(&log).unwrap_or_default();
     let _ = (std::fs::remove_file(&log), std::fs::remove_file(&out));
-    let line = said
+    let line = output
         .lines()
         .find(|line| line.contains("Collected :") || line.contains("Total:"))
         .unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Fifty stops under load, while this process holds the socket and starts the next one at once.
+//! Fifty stops under load. This process holds the listening socket and starts the next process immediately.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -28,21 +28,21 @@ pub fn run() -> Table {
     let (mut clean, mut slowest) = (0, Duration::ZERO);
     for _ in 0..STOPS {
         load.wait_for(500, Duration::from_secs(60));
-        let told = Instant::now();
+        let start = Instant::now();
         process.signal(Signal::TERM);
         clean += usize::from(process.wait_exit(Duration::from_secs(60)).code() == Some(0));
-        slowest = slowest.max(told.elapsed());
+        slowest = slowest.max(start.elapsed());
         process = launch.serve();
     }
     load.wait_for(500, Duration::from_secs(60));
     let tally = load.stop();
 
     let mut table = Table::default();
-    table.promise("stops that end with 0: all", clean, || clean == STOPS);
-    table.promise("requests: none fails", &tally, || tally.failed() == 0);
+    table.goal("stops that end with 0: all", clean, || clean == STOPS);
+    table.goal("requests: none fails", &tally, || tally.failed() == 0);
     table.note(
-        "connections that were told to go elsewhere",
-        tally.polite_closes(),
+        "connections closed after an announcement",
+        tally.announced_closes(),
     );
     table.note("the slowest stop", format!("{slowest:.1?}"));
     table

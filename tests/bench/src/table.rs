@@ -1,4 +1,4 @@
-//! What a bench found, row by row, each beside what was promised.
+//! The table of a bench's results, with a verdict on each goal.
 
 use std::fmt;
 
@@ -8,63 +8,63 @@ pub struct Table(Vec<Row>);
 
 #[derive(Debug)]
 struct Row {
-    what: String,
-    found: String,
+    label: String,
+    result: String,
     verdict: Verdict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    Kept,
-    Broken,
-    /// Measured, but nothing was promised.
-    Only,
+    Met,
+    Missed,
+    /// Measured without a goal.
+    NoGoal,
 }
 
 impl Table {
-    /// A row with a promise: `found` is printed, `holds` says whether it was kept.
-    pub fn promise(&mut self, what: &str, found: impl fmt::Display, holds: impl FnOnce() -> bool) {
-        let verdict = if holds() {
-            Verdict::Kept
+    /// Adds a row with a goal: `result` is printed, `is_met` returns true if the goal is met.
+    pub fn goal(&mut self, label: &str, result: impl fmt::Display, is_met: impl FnOnce() -> bool) {
+        let verdict = if is_met() {
+            Verdict::Met
         } else {
-            Verdict::Broken
+            Verdict::Missed
         };
         self.0.push(Row {
-            what: what.into(),
-            found: found.to_string(),
+            label: label.into(),
+            result: result.to_string(),
             verdict,
         });
     }
 
-    /// A row that only tells what was measured.
-    pub fn note(&mut self, what: &str, found: impl fmt::Display) {
+    /// Adds a row without a goal.
+    pub fn note(&mut self, label: &str, result: impl fmt::Display) {
         self.0.push(Row {
-            what: what.into(),
-            found: found.to_string(),
-            verdict: Verdict::Only,
+            label: label.into(),
+            result: result.to_string(),
+            verdict: Verdict::NoGoal,
         });
     }
 
-    /// Whether no promise was broken.
-    pub fn is_kept(&self) -> bool {
-        self.0.iter().all(|row| row.verdict != Verdict::Broken)
+    /// Returns true if no goal was missed.
+    pub fn is_met(&self) -> bool {
+        self.0.iter().all(|row| row.verdict != Verdict::Missed)
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Row {
-            what,
-            found,
+            label,
+            result,
             verdict,
         } in &self.0
         {
             let mark = match verdict {
-                Verdict::Kept => "kept",
-                Verdict::Broken => "BROKEN",
-                Verdict::Only => "",
+                Verdict::Met => "met",
+                Verdict::Missed => "MISSED",
+                Verdict::NoGoal => "",
             };
-            writeln!(f, "  {what:<52} {mark:<6} {found}")?;
+            writeln!(f, "  {label:<52} {mark:<6} {result}")?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! What a typed route costs over a plain handler, here and in axum: processor time of the server for each request, in
-//! pairs of runs, so that what else the machine does meets both.
+//! The cost of a typed route beyond a plain handler, in slackwater and in axum: processor time of the server for each
+//! request, in pairs of runs, so that other work on the machine affects both.
 
 use std::path::PathBuf;
 use std::thread;
@@ -19,10 +19,10 @@ const PAIRS: usize = 9;
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 10_000;
 
-/// A stack under measurement.
+/// A server under measurement.
 struct Server {
     process: Process,
-    /// For each pair of runs, the processor time for a request, in microseconds: plain and typed.
+    /// The processor time for a request in microseconds, plain and typed, for each pair of runs.
     pairs: Vec<(f64, f64)>,
 }
 
@@ -48,8 +48,8 @@ pub fn run() -> Table {
         ours.median(|pair| pair.1 - pair.0),
         axum.median(|pair| pair.1 - pair.0),
     );
-    let found = format!("{ours:.2} us, axum {axum:.2} us, ratio {:.2}", ours / axum);
-    table.promise("typed over plain costs no more than in axum", found, || {
+    let result = format!("{ours:.2} us, axum {axum:.2} us, ratio {:.2}", ours / axum);
+    table.goal("a typed route adds no more than in axum", result, || {
         ours <= axum
     });
     table
@@ -57,7 +57,7 @@ pub fn run() -> Table {
 
 impl Server {
     fn start(name: &str, args: &[&str]) -> Self {
-        let process = Launch::program(&beside(name))
+        let process = Launch::program(&sibling(name))
             .no_settings()
             .args(args)
             .serve();
@@ -65,7 +65,7 @@ impl Server {
             process,
             pairs: Vec::new(),
         };
-        // the first requests pay for what is made once
+        // warm up: the first requests include one-time costs
         server.cost("plain");
         server.cost("typed");
         server
@@ -76,13 +76,13 @@ impl Server {
         self.pairs.push(pair);
     }
 
-    /// Microseconds of the server's processor time for each request.
+    /// Returns the server's processor time for each request in microseconds.
     fn cost(&self, route: &str) -> f64 {
         let (addr, request) = (self.process.addr(), request::to(route));
         let before = self.nanoseconds();
         thread::scope(|scope| {
             for _ in 0..CLIENTS {
-                scope.spawn(|| ask(&addr, &request));
+                scope.spawn(|| send_requests(&addr, &request));
             }
         });
         #[allow(clippy::cast_precision_loss)]
@@ -90,7 +90,7 @@ impl Server {
         spent / 1000.0 / (CLIENTS * REQUESTS) as f64
     }
 
-    /// Time on a processor so far, of all threads: the first figure of /proc/PID/task/TID/schedstat.
+    /// Returns the processor time of all threads so far: the first figure of /proc/PID/task/TID/schedstat.
     fn nanoseconds(&self) -> u64 {
         let tasks =
             std::fs::read_dir(format!("/proc/{}/task", self.process.pid())).expect("its threads");
@@ -108,10 +108,10 @@ impl Server {
     }
 }
 
-fn ask(addr: &Addr, request: &str) {
+fn send_requests(addr: &Addr, request: &str) {
     let mut conn = Conn::open(addr).expect("a connection");
     for _ in 0..REQUESTS {
-        conn.send(request).expect("it is sent");
+        conn.send(request).expect("the request is sent");
         let answer = conn.answer().expect("an answer");
         assert_eq!(
             (answer.status, answer.text().as_str()),
@@ -121,8 +121,8 @@ fn ask(addr: &Addr, request: &str) {
     }
 }
 
-/// A program of this package, built with it.
-fn beside(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("this program has a path");
-    own.with_file_name(name)
+/// Returns the path of another program of this package.
+fn sibling(name: &str) -> PathBuf {
+    let path = std::env::current_exe().expect("this program has a path");
+    path.with_file_name(name)
 }

@@ -1,4 +1,4 @@
-//! Upgrades in a row under full load: what fails, what a swap costs beside a plain start, what piles up.
+//! Consecutive upgrades under full load: failures, the cost of a swap compared with a plain start, leaks.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use slackwater_tests::conn::Conn;
-use slackwater_tests::idle::{Before, Fates, Idle};
-use slackwater_tests::lineage::Lineage;
+use slackwater_tests::idle::{History, IdleConnections, StateCounts};
+use slackwater_tests::in_flight::InFlightClients;
 use slackwater_tests::load::{Load, Pattern};
-use slackwater_tests::passengers::Passengers;
+use slackwater_tests::log_texts;
 use slackwater_tests::proc::Proc;
-use slackwater_tests::said;
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::tally::{Tally, Window};
 use slackwater_tests::wait;
 
@@ -24,25 +24,25 @@ const SETTINGS: &str =
     "[upgrade]\nrollback_window = \"500ms\"\n[shutdown]\ngrace = \"10s\"\n[http]\nidle_timeout = \"1h\"\n";
 const EVERY: Duration = Duration::from_secs(2);
 const IDLE: usize = 2000;
-const PASSENGERS: usize = 10;
+const IN_FLIGHT: usize = 10;
 const WINDOW: Duration = Duration::from_millis(100);
-/// How long after a start its cost is looked at: a whole swap takes less.
-const AFTER: Duration = Duration::from_millis(300);
+/// The time after a start in which its cost is measured. A whole swap takes less.
+const MEASURED_AFTER: Duration = Duration::from_millis(300);
 
-/// Twenty upgrades.
+/// Runs twenty upgrades.
 pub fn run() -> Table {
     under_load(20)
 }
 
-/// Forty, while as many threads as there are cores have nothing to do but to turn.
+/// Runs forty upgrades while one thread for each core runs a busy loop.
 pub fn saturated() -> Table {
     let stop = Arc::new(AtomicBool::new(false));
     let cores = thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
-    let burn = |_| {
+    let busy_loop = |_| {
         let stop = stop.clone();
         thread::spawn(move || while !stop.load(Ordering::Relaxed) {})
     };
-    let threads: Vec<_> = (0..cores).map(burn).collect();
+    let threads: Vec<_> = (0..cores).map(busy_loop).collect();
     let table = under_load(40);
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
@@ -51,20 +51,20 @@ pub fn saturated() -> Table {
     table
 }
 
-/// What was seen of the upgrades, beside what the clients saw.
+/// The results of the upgrades, without those of the load.
 #[derive(Default)]
-struct Seen {
+struct Upgrades {
     swaps: Vec<Instant>,
     plain_starts: Vec<Instant>,
-    passengers: Tally,
-    slowest_end: Duration,
+    in_flight: Tally,
+    slowest_exit: Duration,
     done: usize,
 }
 
 fn under_load(upgrades: u32) -> Table {
-    let mut lineage = Lineage::serve(&playground::launch().settings(SETTINGS));
-    let addr = lineage.addr();
-    let mut idle = Idle::open(&addr, IDLE, Before::OneRequest);
+    let mut chain = ProcessChain::serve(&playground::launch().settings(SETTINGS));
+    let addr = chain.addr();
+    let mut idle = IdleConnections::open(&addr, IDLE, History::OneRequest);
     let load = Load::on(&addr)
         .clients(32, Pattern::KeepAlive)
         .clients(8, Pattern::NewConnection)
@@ -76,77 +76,79 @@ fn under_load(upgrades: u32) -> Table {
     endless.get("/stream/1000000").expect("an endless answer");
     endless.head().expect("an endless answer");
 
-    let (begun, mut seen, first) = (Instant::now(), Seen::default(), lineage.newest());
+    let (start, mut seen, first) = (Instant::now(), Upgrades::default(), chain.newest());
     for number in 1..=upgrades {
-        one_upgrade(&mut lineage, &mut seen, first);
+        one_upgrade(&mut chain, &mut seen, first);
         thread::sleep(
-            (EVERY * number).saturating_sub(begun.elapsed() + Duration::from_millis(700)),
+            (EVERY * number).saturating_sub(start.elapsed() + Duration::from_millis(700)),
         );
         plain_start(&mut seen);
-        thread::sleep((EVERY * number).saturating_sub(begun.elapsed()));
+        thread::sleep((EVERY * number).saturating_sub(start.elapsed()));
     }
     let tally = load.stop();
-    let fates = idle.fates();
-    let asked = idle.ask_all_of(lineage.newest());
+    let states = idle.states();
+    let after = idle.fetch_all_from(chain.newest());
 
     let mut table = Table::default();
-    table.promise("upgrades that are confirmed: all", seen.done, || {
+    table.goal("upgrades that are confirmed: all", seen.done, || {
         seen.done == upgrades as usize
     });
-    table.promise("requests: none fails", &tally, || tally.failed() == 0);
-    table.promise(
+    table.goal("requests: none fails", &tally, || tally.failed() == 0);
+    table.goal(
         "in flight, pipelined, half-sent at a swap: none fails",
-        &seen.passengers,
-        || seen.passengers.failed() == 0,
+        &seen.in_flight,
+        || seen.in_flight.failed() == 0,
     );
-    table.promise(
+    table.goal(
         "busy keep-alive connections closed: none",
-        tally.polite_closes(),
-        || tally.polite_closes() == 0,
+        tally.announced_closes(),
+        || tally.announced_closes() == 0,
     );
-    table.promise(
+    table.goal(
         "idle connections closed: none",
-        format!("{fates:?}"),
+        format!("{states:?}"),
         || {
-            fates
-                == Fates {
+            states
+                == StateCounts {
                     open: IDLE,
-                    ..Fates::default()
+                    ..StateCounts::default()
                 }
         },
     );
-    table.promise("idle connections the newest answers: all", &asked, || {
-        asked.answered() == IDLE as u64 && asked.failed() == 0
-    });
-    table.promise(
-        "the old one gone after window and handlers: 1 s",
-        format!("{:.1?}", seen.slowest_end),
-        || seen.slowest_end < Duration::from_secs(1),
+    table.goal(
+        "idle connections answered by the newest process: all",
+        &after,
+        || after.answered() == IDLE as u64 && after.failed() == 0,
     );
-    costs(&mut table, &tally, &seen, begun);
+    table.goal(
+        "the old process exits after window and handlers: 1 s",
+        format!("{:.1?}", seen.slowest_exit),
+        || seen.slowest_exit < Duration::from_secs(1),
+    );
+    costs(&mut table, &tally, &seen, start);
     table
 }
 
-fn one_upgrade(lineage: &mut Lineage, seen: &mut Seen, first: u32) {
-    let old = lineage.newest();
-    let passengers = Passengers::board(&lineage.addr(), PASSENGERS);
+fn one_upgrade(chain: &mut ProcessChain, seen: &mut Upgrades, first: u32) {
+    let old = chain.newest();
+    let clients = InFlightClients::start(&chain.addr(), IN_FLIGHT);
     seen.swaps.push(Instant::now());
-    let new = lineage.upgrade();
-    match passengers {
-        Ok(passengers) => seen.passengers.add(passengers.arrive(new)),
-        Err(failure) => seen.passengers.failure(failure, || "before a swap".into()),
+    let new = chain.upgrade();
+    match clients {
+        Ok(clients) => seen.in_flight.add(clients.finish(new)),
+        Err(failure) => seen.in_flight.failure(failure, || "before a swap".into()),
     }
     seen.done += 1;
-    let handled = Instant::now();
-    // the first has an endless answer to drain
+    let answered = Instant::now();
+    // the first process drains an endless answer
     if old != first {
-        lineage.gone(old, Duration::from_secs(20));
-        seen.slowest_end = seen.slowest_end.max(handled.elapsed());
+        chain.wait_gone(old, Duration::from_secs(20));
+        seen.slowest_exit = seen.slowest_exit.max(answered.elapsed());
     }
 }
 
-/// Starts the same binary in the same way, to do nothing: what starting any process costs the clients.
-fn plain_start(seen: &mut Seen) {
+/// Starts the same binary only to print its version. The clients show the cost of starting any process.
+fn plain_start(seen: &mut Upgrades) {
     seen.plain_starts.push(Instant::now());
     let _ = Command::new(playground::path())
         .arg("--version")
@@ -154,34 +156,34 @@ fn plain_start(seen: &mut Seen) {
         .status();
 }
 
-fn costs(table: &mut Table, tally: &Tally, seen: &Seen, begun: Instant) {
-    let windows = tally.windows(begun, WINDOW);
-    // the last one is not whole
+fn costs(table: &mut Table, tally: &Tally, seen: &Upgrades, start: Instant) {
+    let windows = tally.windows(start, WINDOW);
+    // the last window is incomplete
     let windows = &windows[..windows.len().saturating_sub(1)];
     let (median_p99, median_answered) =
         (median(windows, |w| w.p99), median(windows, |w| w.answered));
-    let swap = worst(windows, &seen.swaps, begun);
-    let plain = worst(windows, &seen.plain_starts, begun);
+    let swap = worst(windows, &seen.swaps, start);
+    let plain = worst(windows, &seen.plain_starts, start);
     table.note(
         "the median 100 ms",
         format!("{median_answered} answers, p99 {median_p99:.1?}"),
     );
-    table.note("the worst 100 ms around a plain start", said(plain));
+    table.note("the worst 100 ms around a plain start", describe(plain));
     let allowed = median_p99 * 3 + plain.p99.saturating_sub(median_p99);
-    table.promise(
+    table.goal(
         "p99 in the worst 100 ms around a swap: 3 times",
-        said(swap),
+        describe(swap),
         || swap.p99 < allowed,
     );
     let least =
         (median_answered / 2).saturating_sub(median_answered.saturating_sub(plain.answered));
-    table.promise(
+    table.goal(
         "answers in the worst 100 ms around a swap: half",
-        said(swap),
+        describe(swap),
         || swap.answered >= least,
     );
     let each = |at: &Instant| {
-        around(windows, *at, begun)
+        around(windows, *at, start)
             .iter()
             .map(|w| w.p99)
             .max()
@@ -195,21 +197,21 @@ fn costs(table: &mut Table, tally: &Tally, seen: &Seen, begun: Instant) {
     );
 }
 
-/// The windows in which something happened at `at`, or was felt.
-fn around(windows: &[Window], at: Instant, begun: Instant) -> &[Window] {
+/// Returns the windows from the moment `at` to the end of its effect.
+fn around(windows: &[Window], at: Instant, start: Instant) -> &[Window] {
     let index =
         |at: Duration| usize::try_from(at.as_millis() / WINDOW.as_millis()).unwrap_or(usize::MAX);
-    let since = at.duration_since(begun);
-    let (from, to) = (index(since), index(since + AFTER) + 1);
+    let since = at.duration_since(start);
+    let (from, to) = (index(since), index(since + MEASURED_AFTER) + 1);
     &windows[from.min(windows.len())..to.min(windows.len())]
 }
 
-/// The worst p99 and the fewest answers of all windows around these moments.
-fn worst(windows: &[Window], moments: &[Instant], begun: Instant) -> Window {
-    let felt = || moments.iter().flat_map(|at| around(windows, *at, begun));
+/// Returns the worst p99 and the fewest answers of all windows around these moments.
+fn worst(windows: &[Window], moments: &[Instant], start: Instant) -> Window {
+    let affected = || moments.iter().flat_map(|at| around(windows, *at, start));
     Window {
-        answered: felt().map(|w| w.answered).min().unwrap_or(0),
-        p99: felt().map(|w| w.p99).max().unwrap_or_default(),
+        answered: affected().map(|w| w.answered).min().unwrap_or(0),
+        p99: affected().map(|w| w.p99).max().unwrap_or_default(),
     }
 }
 
@@ -219,47 +221,49 @@ fn median<T: Ord + Default + Copy>(windows: &[Window], of: impl Fn(&Window) -> T
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn said(window: Window) -> String {
+fn describe(window: Window) -> String {
     format!("{} answers, p99 {:.1?}", window.answered, window.p99)
 }
 
-/// How long ten thousand idle connections take from one process to the other.
+/// Measures the time in which an upgrade hands over ten thousand idle connections.
 pub fn journey() -> Table {
     const MANY: usize = 10_000;
     raise_open_files();
-    let mut lineage = Lineage::serve(&playground::launch().settings(SETTINGS));
-    let mut idle = Idle::open(&lineage.addr(), MANY, Before::OneRequest);
-    let mark = lineage.mark();
-    let new = lineage.begin();
-    lineage.wait_for_log(mark, said::HANDING_OVER);
-    let begun = Instant::now();
-    let there = || (Proc(new).open_fds() >= MANY).then(|| begun.elapsed());
-    let took = wait::maybe(Duration::from_secs(30), there).unwrap_or(Duration::MAX);
-    lineage.confirmed(mark, new);
-    let asked = idle.ask_all_of(new);
+    let mut chain = ProcessChain::serve(&playground::launch().settings(SETTINGS));
+    let mut idle = IdleConnections::open(&chain.addr(), MANY, History::OneRequest);
+    let mark = chain.mark();
+    let new = chain.begin_upgrade();
+    chain.wait_for_log(mark, log_texts::HANDING_OVER);
+    let start = Instant::now();
+    let all_open = || (Proc(new).open_fds() >= MANY).then(|| start.elapsed());
+    let took = wait::maybe(Duration::from_secs(30), all_open).unwrap_or(Duration::MAX);
+    chain.wait_confirmed(mark, new);
+    let after = idle.fetch_all_from(new);
 
     let mut table = Table::default();
-    table.promise("all are there: within 1 s", format!("{took:.1?}"), || {
-        took < Duration::from_secs(1)
-    });
-    table.promise("all are answered by the new process", &asked, || {
-        asked.answered() == MANY as u64
+    table.goal(
+        "all are handed over: within 1 s",
+        format!("{took:.1?}"),
+        || took < Duration::from_secs(1),
+    );
+    table.goal("all are answered by the new process", &after, || {
+        after.answered() == MANY as u64
     });
     table
 }
 
-/// After a hundred upgrades nothing has piled up that is not there after one.
+/// Compares descriptors, threads, memory and processes after a hundred upgrades with those after one.
 pub fn piles() -> Table {
     let settings = "[upgrade]\nrollback_window = \"50ms\"\n";
-    let mut lineage = Lineage::serve(&playground::launch().settings(settings));
-    let mut idle = Idle::open(&lineage.addr(), 100, Before::OneRequest);
-    let step = |lineage: &mut Lineage| {
-        let old = lineage.newest();
-        lineage.upgrade();
-        lineage.gone(old, Duration::from_secs(10));
-        // memory that is given back after a while is no leak
+    let mut chain = ProcessChain::serve(&playground::launch().settings(settings));
+    let mut idle = IdleConnections::open(&chain.addr(), 100, History::OneRequest);
+    let step = |chain: &mut ProcessChain| {
+        let old = chain.newest();
+        chain.upgrade();
+        chain.wait_gone(old, Duration::from_secs(10));
+        // the process may free memory shortly after an upgrade, which is not a leak
         thread::sleep(Duration::from_millis(50));
-        (lineage.proc(), lineage.zombies().len())
+        (chain.proc(), chain.zombies().len())
     };
     let measure = |(proc, zombies): (Proc, usize)| {
         (
@@ -268,32 +272,32 @@ pub fn piles() -> Table {
             proc.rss_kib(),
         )
     };
-    let (counts, threads, rss) = measure(step(&mut lineage));
+    let (counts, threads, rss) = measure(step(&mut chain));
     for _ in 0..98 {
-        step(&mut lineage);
+        step(&mut chain);
     }
-    let (counts_then, threads_then, rss_then) = measure(step(&mut lineage));
-    let asked = idle.ask_all_of(lineage.newest());
+    let (counts_then, threads_then, rss_then) = measure(step(&mut chain));
+    let after = idle.fetch_all_from(chain.newest());
 
     let mut table = Table::default();
-    table.promise(
+    table.goal(
         "descriptors, sockets in LISTEN, zombies",
         format!("{counts:?} {counts_then:?}"),
         || counts == counts_then,
     );
-    table.promise("threads", format!("{threads} {threads_then}"), || {
+    table.goal("threads", format!("{threads} {threads_then}"), || {
         threads_then <= threads + 1
     });
-    table.promise(
+    table.goal(
         "resident memory (KiB; a tenth is noise)",
         format!("{rss} {rss_then}"),
         || rss_then <= rss + rss / 10,
     );
-    table.promise("processes: one", lineage.alive().len(), || {
-        lineage.alive().len() == 1
+    table.goal("processes: one", chain.alive().len(), || {
+        chain.alive().len() == 1
     });
-    table.promise("idle connections that answer: all", &asked, || {
-        asked.answered() == 100
+    table.goal("idle connections that answer: all", &after, || {
+        after.answered() == 100
     });
     table
 }

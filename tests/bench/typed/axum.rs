@@ -1,4 +1,4 @@
-//! One route with axum's extractors for path, query and JSON body, and one that takes nothing.
+//! A route with axum's extractors for path, query and JSON body, and a route without extractors.
 
 use axum::extract::{Path, Query};
 use axum::routing::{get, post};
@@ -21,14 +21,14 @@ async fn main() {
         "listening on {}",
         listener.local_addr().expect("its address")
     );
-    axum::serve(listener, app).await.expect("it serves");
+    axum::serve(listener, app).await.expect("the server runs");
 }
 
 async fn typed(
     Path(id): Path<u64>,
-    Query(wanted): Query<request::Wanted>,
+    Query(search): Query<request::Search>,
     Json(order): Json<request::Order>,
 ) -> &'static str {
-    std::hint::black_box((id, wanted, order));
+    std::hint::black_box((id, search, order));
     "done"
 }

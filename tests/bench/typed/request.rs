@@ -1,38 +1,38 @@
-//! What both servers take, and the request that asks for it.
+//! The arguments of both typed routes, and the request for them.
 
 /// The query.
 #[derive(serde::Deserialize)]
-pub struct Wanted {
-    /// Which page.
+pub struct Search {
+    /// The page number.
     pub page: u32,
-    /// In which order.
+    /// The sort order.
     pub order: String,
 }
 
 /// The body.
 #[derive(serde::Deserialize)]
 pub struct Order {
-    /// Whose.
+    /// The customer.
     pub name: String,
-    /// Of what.
+    /// The ordered items.
     pub items: Vec<Item>,
 }
 
-/// A part of it.
+/// An item of the order.
 #[derive(serde::Deserialize)]
 pub struct Item {
-    /// What.
+    /// The title.
     pub title: String,
-    /// How many.
+    /// The number of pieces.
     pub count: u32,
-    /// Whether it is packed.
+    /// True if the item is packed.
     pub packed: bool,
 }
 
 const BODY: &str = r#"{"name":"Ann Example","items":[{"title":"tea","count":3,"packed":true},
 {"title":"a longer title with some words in it","count":12,"packed":false},{"title":"milk","count":1,"packed":true}]}"#;
 
-/// The request for one of the two routes: both are sent the same.
+/// Returns the request for a route. Both routes receive the same request.
 pub fn to(route: &str) -> String {
     format!(
         "POST /{route}/4711?page=3&order=newest%20first HTTP/1.1\r\nHost: localhost\r\n\

@@ -1,4 +1,4 @@
-//! One route with slackwater's extractors for path, query and JSON body, and one that is a plain tide handler.
+//! A route with slackwater's extractors for path, query and JSON body, and a plain tide handler.
 
 use slackwater::prelude::*;
 
@@ -9,10 +9,10 @@ mod request;
 #[post("/typed/:id")]
 async fn typed(
     id: u64,
-    Query(wanted): Query<request::Wanted>,
+    Query(search): Query<request::Search>,
     Json(order): Json<request::Order>,
 ) -> &'static str {
-    std::hint::black_box((id, wanted, order));
+    std::hint::black_box((id, search, order));
     "done"
 }
 

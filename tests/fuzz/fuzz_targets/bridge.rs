@@ -1,4 +1,4 @@
-//! The bridge between hyper and tide: any request, any answer, and what comes out can be sent.
+//! The bridge between hyper and tide: for any request and any answer, the converted answer is valid.
 //!
 //! ```text
 //! tests/fuzz/run 60 bridge

@@ -1,17 +1,17 @@
-//! The messages of the handover: any bytes are refused or understood, never a panic; what is understood is said again
-//! in the same bytes.
+//! Messages of the handover protocol: any bytes are parsed or rejected without a panic. A parsed message is encoded in the
+//! same bytes again.
 //!
 //! ```text
 //! tests/fuzz/run 60 handover
 //! ```
 //!
-//! The first byte of an input is the number of descriptors that come with the datagram, which is the rest.
+//! The first byte of an input is the number of descriptors that are received with the datagram; the rest is the datagram.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code, reason = "the decoder is tried, not all of the module")]
+#[allow(dead_code, reason = "the target uses only a part of the module")]
 #[path = "../../../framework/src/lifecycle/handover/wire/mod.rs"]
 mod wire;
 
@@ -27,13 +27,13 @@ fuzz_target!(|input: &[u8]| {
         assert!(first.is_err());
         return;
     };
-    let said = message.encode();
+    let encoded = message.encode();
     match message {
-        // another version may have added to its greeting what we do not understand
+        // the greeting of another version may have more fields at its end
         Message::Hello { version, .. } if version != VERSION => {
-            assert!(datagram.starts_with(&said))
+            assert!(datagram.starts_with(&encoded))
         }
-        _ => assert_eq!(said, datagram),
+        _ => assert_eq!(encoded, datagram),
     }
     assert_eq!(first.is_ok(), matches!(message, Message::Hello { .. }));
 });

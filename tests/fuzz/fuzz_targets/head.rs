@@ -1,4 +1,4 @@
-//! Heads and targets, from bytes to answers: whole or split anywhere, the answers are the same, and nothing panics.
+//! Request heads and targets: the answers do not depend on how the bytes are split, and nothing panics.
 //!
 //! ```text
 //! tests/fuzz/run 60 head

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use slackwater_tests::conn::Conn;
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::process::Signal;
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::program;
 use slackwater_tests::wait::{maybe, until};
 
@@ -26,23 +26,18 @@ fn build(path: &Path, name: &str) {
     program::script(path, text);
 }
 
-fn served_build(lineage: &Lineage) -> String {
-    let answer = lineage.conn().ask("/generation").unwrap().json();
+fn served_build(chain: &ProcessChain) -> String {
+    let answer = chain.conn().fetch("/generation").unwrap().json();
     answer["build"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Upgrades, and checks that the build of that name serves.
-fn upgrades_to(lineage: &mut Lineage, name: &str) {
-    let old = lineage.newest();
-    let new = lineage.upgrade();
-    assert_eq!(
-        served_build(lineage),
-        name,
-        "the output:\n{}",
-        lineage.log()
-    );
-    assert_eq!(pid_of_server(lineage), new);
-    lineage.gone(old, SOON);
+fn upgrades_to(chain: &mut ProcessChain, name: &str) {
+    let old = chain.newest();
+    let new = chain.upgrade();
+    assert_eq!(served_build(chain), name, "the output:\n{}", chain.log());
+    assert_eq!(pid_of_server(chain), new);
+    chain.wait_gone(old, SOON);
 }
 
 #[test]
@@ -50,11 +45,11 @@ fn a_binary_that_was_replaced_by_a_rename_is_started() {
     let launch = Launch::playground().settings(WINDOW);
     let path = launch.dir().path().join("app");
     build(&path, "one");
-    let mut lineage = Lineage::serve(&launch.called(&path));
-    assert_eq!(served_build(&lineage), "one");
+    let mut chain = ProcessChain::serve(&launch.with_program(&path));
+    assert_eq!(served_build(&chain), "one");
     for name in ["two", "three"] {
         build(&path, name);
-        upgrades_to(&mut lineage, name);
+        upgrades_to(&mut chain, name);
     }
 }
 
@@ -62,11 +57,11 @@ fn a_binary_that_was_replaced_by_a_rename_is_started() {
 fn a_binary_that_was_deleted_and_written_again_is_started() {
     let launch = Launch::playground().settings(WINDOW);
     let path = launch.dir().install(&program::playground(), "app");
-    let mut lineage = Lineage::serve(&launch.called(&path));
+    let mut chain = ProcessChain::serve(&launch.with_program(&path));
     for name in ["two", "three"] {
         fs::remove_file(&path).unwrap();
         build(&path, name);
-        upgrades_to(&mut lineage, name);
+        upgrades_to(&mut chain, name);
     }
 }
 
@@ -83,16 +78,16 @@ fn a_symbolic_link_that_was_changed_is_followed() {
         fs::rename(dir.join("next"), dir.join("current")).unwrap();
     };
     switch("1");
-    let mut lineage = Lineage::serve(&launch.called(dir.join("current/app")));
-    assert_eq!(served_build(&lineage), "1");
+    let mut chain = ProcessChain::serve(&launch.with_program(dir.join("current/app")));
+    assert_eq!(served_build(&chain), "1");
     for release in ["2", "3", "1"] {
         switch(release);
-        upgrades_to(&mut lineage, release);
+        upgrades_to(&mut chain, release);
     }
     // a deploy that keeps few releases removes old ones
     switch("2");
     fs::remove_dir_all(dir.join("releases/1")).unwrap();
-    upgrades_to(&mut lineage, "2");
+    upgrades_to(&mut chain, "2");
 }
 
 #[test]
@@ -101,10 +96,10 @@ fn a_program_that_was_called_by_a_relative_path_is_found_again() {
     fs::create_dir(launch.dir().path().join("bin")).unwrap();
     let path = launch.dir().path().join("bin/app");
     build(&path, "one");
-    let mut lineage = Lineage::serve(&launch.called("./bin/app"));
+    let mut chain = ProcessChain::serve(&launch.with_program("./bin/app"));
     for name in ["two", "three"] {
         build(&path, name);
-        upgrades_to(&mut lineage, name);
+        upgrades_to(&mut chain, name);
     }
 }
 
@@ -118,37 +113,39 @@ fn a_program_that_was_called_by_a_name_from_path_is_found_again() {
         .dir()
         .install(&program::playground(), "bin/slackwater-app");
     let path = format!("/nonexistent:{}:/usr/bin:/bin", bin.display());
-    let mut lineage = Lineage::serve(&launch.env("PATH", path).called("slackwater-app"));
+    let mut chain = ProcessChain::serve(&launch.env("PATH", path).with_program("slackwater-app"));
     build(&bin.join("slackwater-app"), "two");
-    upgrades_to(&mut lineage, "two");
+    upgrades_to(&mut chain, "two");
 }
 
 /// Starts the playground in a working directory that the test can remove; its settings are outside of it.
-fn in_removable_directory() -> Lineage {
-    let launch = Launch::playground().settings(WINDOW).works_in("place");
+fn in_removable_directory() -> ProcessChain {
+    let launch = Launch::playground()
+        .settings(WINDOW)
+        .in_subdirectory("place");
     let settings = launch.dir().path().join("slackwater.toml");
-    Lineage::serve(&launch.args(["--config".as_ref(), settings.as_os_str()]))
+    ProcessChain::serve(&launch.args(["--config".as_ref(), settings.as_os_str()]))
 }
 
 #[test]
 fn an_upgrade_succeeds_after_the_working_directory_was_removed() {
-    let mut lineage = in_removable_directory();
-    fs::remove_dir(lineage.dir().path().join("place")).unwrap();
+    let mut chain = in_removable_directory();
+    fs::remove_dir(chain.dir().path().join("place")).unwrap();
     for _ in 0..2 {
-        let old = lineage.newest();
-        let new = lineage.upgrade();
-        assert_eq!(pid_of_server(&lineage), new);
-        lineage.gone(old, SOON);
+        let old = chain.newest();
+        let new = chain.upgrade();
+        assert_eq!(pid_of_server(&chain), new);
+        chain.wait_gone(old, SOON);
     }
 }
 
 #[test]
 fn the_new_process_works_in_a_working_directory_that_was_created_again() {
-    let mut lineage = in_removable_directory();
-    let place = lineage.dir().path().join("place");
+    let mut chain = in_removable_directory();
+    let place = chain.dir().path().join("place");
     fs::remove_dir(&place).unwrap();
     fs::create_dir(&place).unwrap();
-    let new = lineage.upgrade();
+    let new = chain.upgrade();
     assert_eq!(
         fs::read_link(format!("/proc/{new}/cwd")).unwrap(),
         place.canonicalize().unwrap()
@@ -162,21 +159,21 @@ fn an_upgrade_succeeds_after_the_reader_of_the_standard_output_has_exited() {
     // the log cannot be read, so the test binds the address itself
     let (listener, addr) = held_socket();
     let launch = launch.socket("web", &listener);
-    let lineage = Lineage::start(&launch);
+    let chain = ProcessChain::start(&launch);
     let pid = || {
         Conn::open(&addr)
-            .and_then(|mut conn| conn.ask("/pid"))
+            .and_then(|mut conn| conn.fetch("/pid"))
             .ok()
             .map(|answer| answer.text())
     };
     let old = until(LONG, "the process serves", pid);
     drop((reader, writer));
-    lineage.signal(Signal::USR2);
+    chain.signal(Signal::USR2);
     let new = || pid().filter(|pid| *pid != old);
-    let new = maybe(LONG, new)
-        .unwrap_or_else(|| panic!("no new process; the output:\n{}", lineage.log()));
+    let new =
+        maybe(LONG, new).unwrap_or_else(|| panic!("no new process; the output:\n{}", chain.log()));
     until(LONG, "the old process has exited", || {
-        (lineage.alive() == [new.parse::<u32>().unwrap()]).then_some(())
+        (chain.alive() == [new.parse::<u32>().unwrap()]).then_some(())
     });
     assert_eq!(pid(), Some(new));
 }

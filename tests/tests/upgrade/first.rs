@@ -6,13 +6,13 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::signal_to;
+use slackwater_tests::log_texts;
 use slackwater_tests::proc::Proc;
 use slackwater_tests::process::{Process, Signal};
+use slackwater_tests::process_chain::signal_to;
 use slackwater_tests::program;
-use slackwater_tests::said;
 use slackwater_tests::tools::{namespaces, or_skip, tini};
 use slackwater_tests::wait::until;
 
@@ -39,8 +39,8 @@ impl Watched {
     fn upgrade(&self) -> String {
         let (mark, before) = (self.watcher.mark(), self.watcher.get("/pid"));
         signal_to(self.first, Signal::USR2);
-        self.watcher.wait_for_log(mark, said::CONFIRMED);
-        self.watcher.wait_for_log(mark, said::STOPPED);
+        self.watcher.wait_for_log(mark, log_texts::CONFIRMED);
+        self.watcher.wait_for_log(mark, log_texts::STOPPED);
         // a signal that arrives during its execve may be lost
         until(LONG, "the first process only forwards signals", || {
             (Proc(self.first).threads() == 1).then_some(())
@@ -61,7 +61,7 @@ impl Watched {
             .settings(&format!("{WINDOW}[app]\ngreeting = \"{greeting}\"\n"));
         let mark = self.watcher.mark();
         signal_to(self.first, Signal::HUP);
-        self.watcher.wait_for_log(mark, said::RELOADED);
+        self.watcher.wait_for_log(mark, log_texts::RELOADED);
         assert_eq!(self.watcher.get("/greet/you"), format!("{greeting}, you!"));
     }
 }
@@ -87,11 +87,11 @@ fn pid_1_stays_across_upgrades_and_releases_its_memory() {
     let Some(launch) = contained() else { return };
     let mut contained = Watched::by(&launch);
     let served_in = Proc(contained.first).rss_kib();
-    let mut idle = Idle::open(&contained.watcher.addr(), 50, Before::OneRequest);
+    let mut idle = IdleConnections::open(&contained.watcher.addr(), 50, History::OneRequest);
     assert_eq!(contained.watcher.get("/pid"), "1");
     for round in 0..3 {
         let newest = contained.upgrade();
-        idle.ask_all("/").assert_flawless();
+        idle.fetch_all("/").assert_flawless();
         contained.reloads(&format!("Hello {round}"));
         assert_eq!(
             contained.watcher.get("/pid"),
@@ -180,10 +180,10 @@ fn the_first_process_stays_under_tini_and_tini_exits_with_it() {
         .args(["-s", "--"])
         .args([program::playground()]);
     let mut under = Watched::by(&launch);
-    let mut idle = Idle::open(&under.watcher.addr(), 20, Before::OneRequest);
+    let mut idle = IdleConnections::open(&under.watcher.addr(), 20, History::OneRequest);
     for _ in 0..2 {
         under.upgrade();
-        idle.ask_all("/").assert_flawless();
+        idle.fetch_all("/").assert_flawless();
     }
     under.reloads("Moin");
     // tini forwards the signal to its child, which forwards it to the newest process
@@ -245,14 +245,14 @@ fn the_first_process_handles_signals_itself_until_a_manual_upgrade_is_committed(
     });
     let mark = watcher.mark();
     signal_to(first, Signal::USR2);
-    watcher.wait_for_log(mark, said::BOTH_ACCEPT);
+    watcher.wait_for_log(mark, log_texts::BOTH_ACCEPT);
     signal_to(first, Signal::WINCH);
-    watcher.wait_for_log(mark, said::PAUSED);
+    watcher.wait_for_log(mark, log_texts::PAUSED);
     signal_to(first, Signal::HUP);
-    watcher.wait_for_log(mark, said::RESUMED);
+    watcher.wait_for_log(mark, log_texts::RESUMED);
     signal_to(first, Signal::QUIT);
-    watcher.wait_for_log(mark, said::CONFIRMED);
-    watcher.wait_for_log(mark, said::STOPPED);
+    watcher.wait_for_log(mark, log_texts::CONFIRMED);
+    watcher.wait_for_log(mark, log_texts::STOPPED);
     // a signal that arrives during its execve may be lost
     until(LONG, "the first process only forwards signals", || {
         (Proc(first).threads() == 1).then_some(())

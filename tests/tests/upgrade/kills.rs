@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slackwater_tests::addr::Addr;
 use slackwater_tests::conn::Conn;
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::{signal_to, Lineage};
 use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::log_texts;
 use slackwater_tests::process::Signal;
-use slackwater_tests::said;
+use slackwater_tests::process_chain::{signal_to, ProcessChain};
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::{maybe, until};
 
@@ -43,51 +43,47 @@ impl Dice {
     }
 }
 
-/// Waits until one process of the lineage is left and answers requests, and returns its pid.
-pub(super) fn survivor(lineage: &Lineage, about: &str) -> u32 {
+/// Waits until one process of the process chain is left and answers requests, and returns its pid.
+pub(super) fn survivor(chain: &ProcessChain, about: &str) -> u32 {
     let alone = || {
-        let alive = lineage.alive();
+        let alive = chain.alive();
         (alive.len() == 1).then(|| alive[0])
     };
     let left = maybe(LONG, alone);
     let left =
-        left.unwrap_or_else(|| panic!("{about}: alive: {:?}; {}", lineage.alive(), lineage.log()));
+        left.unwrap_or_else(|| panic!("{about}: alive: {:?}; {}", chain.alive(), chain.log()));
     let serving = maybe(LONG, || {
-        let answer = Conn::open(&lineage.addr())
-            .and_then(|mut conn| conn.ask("/pid"))
+        let answer = Conn::open(&chain.addr())
+            .and_then(|mut conn| conn.fetch("/pid"))
             .ok()?;
         answer.text().parse().ok()
     });
-    assert_eq!(
-        serving,
-        Some(left),
-        "{about}; the output:\n{}",
-        lineage.log()
-    );
+    assert_eq!(serving, Some(left), "{about}; the output:\n{}", chain.log());
     left
 }
 
 #[test]
 fn no_silent_connection_is_lost_when_the_new_process_is_killed_at_any_moment() {
-    let mut lineage =
-        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"));
-    let old = lineage.newest();
-    let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
-    let mut ahead = Idle::open(&lineage.addr(), 20, Before::Nothing);
+    let mut chain = ProcessChain::serve(
+        &Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"),
+    );
+    let old = chain.newest();
+    let mut idle = IdleConnections::open(&chain.addr(), 50, History::OneRequest);
+    let mut ahead = IdleConnections::open(&chain.addr(), 20, History::NoRequest);
     let mut dice = Dice::new();
-    let load = Load::on(&lineage.addr())
+    let load = Load::on(&chain.addr())
         .clients(3, Pattern::KeepAlive)
         .clients(1, Pattern::NewConnection)
         .clients(3, Pattern::Thinking(ms(5)))
         .start();
     for round in 0..ROUNDS {
         let moment = dice.moment();
-        let new = lineage.begin();
+        let new = chain.begin_upgrade();
         thread::sleep(moment);
         signal_to(new, Signal::KILL);
         let about = format!("round {round}, {moment:?} after the start");
-        lineage.gone(new, LONG);
-        assert_eq!(survivor(&lineage, &about), old, "{about}");
+        chain.wait_gone(new, LONG);
+        assert_eq!(survivor(&chain, &about), old, "{about}");
         load.wait_for(20, LONG);
     }
     let tally = load.stop();
@@ -98,32 +94,33 @@ fn no_silent_connection_is_lost_when_the_new_process_is_killed_at_any_moment() {
     );
     // each client fails at most once for each killed process
     assert!(tally.failed() <= u64::from(ROUNDS) * 7, "{tally}");
-    idle.ask_all_of(old).assert_flawless();
-    ahead.ask_all_of(old).assert_flawless();
-    lineage.settings(WINDOW);
-    lineage.reload();
-    let new = lineage.upgrade();
-    idle.arrive_at(new);
+    idle.fetch_all_from(old).assert_flawless();
+    ahead.fetch_all_from(old).assert_flawless();
+    chain.settings(WINDOW);
+    chain.reload();
+    let new = chain.upgrade();
+    idle.wait_served_by(new);
 }
 
 #[test]
 fn the_new_process_serves_when_the_old_one_is_killed_at_any_moment() {
-    let mut lineage =
-        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"200ms\"\n"));
+    let mut chain = ProcessChain::serve(
+        &Launch::playground().settings("[upgrade]\nrollback_window = \"200ms\"\n"),
+    );
     let mut dice = Dice::new();
-    let load = Load::on(&lineage.addr())
+    let load = Load::on(&chain.addr())
         .clients(2, Pattern::NewConnection)
         .start();
     for round in 0..ROUNDS {
         let moment = dice.moment();
-        let new = lineage.begin();
+        let new = chain.begin_upgrade();
         thread::sleep(moment);
-        let old = lineage.newest();
+        let old = chain.newest();
         signal_to(old, Signal::KILL);
-        lineage.gone(old, LONG);
+        chain.wait_gone(old, LONG);
         let about = format!("round {round}, {moment:?} after the start");
-        assert_eq!(survivor(&lineage, &about), new, "{about}");
-        lineage.is_now(new);
+        assert_eq!(survivor(&chain, &about), new, "{about}");
+        chain.set_newest(new);
         load.wait_for(20, LONG);
     }
     let tally = load.stop();
@@ -138,23 +135,24 @@ fn the_new_process_serves_when_the_old_one_is_killed_at_any_moment() {
 
 #[test]
 fn connections_at_the_new_process_survive_a_kill_of_the_old_one_at_any_later_moment() {
-    let mut lineage =
-        Lineage::serve(&Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"));
-    let mut idle = Idle::open(&lineage.addr(), 50, Before::OneRequest);
+    let mut chain = ProcessChain::serve(
+        &Launch::playground().settings("[upgrade]\nrollback_window = \"10s\"\n"),
+    );
+    let mut idle = IdleConnections::open(&chain.addr(), 50, History::OneRequest);
     let mut dice = Dice::new();
     for round in 0..ROUNDS / 2 {
-        let (mark, old) = (lineage.mark(), lineage.newest());
-        let new = lineage.begin();
-        lineage.wait_for_log(mark, said::HANDING_OVER);
-        idle.arrive_at(new);
+        let (mark, old) = (chain.mark(), chain.newest());
+        let new = chain.begin_upgrade();
+        chain.wait_for_log(mark, log_texts::HANDING_OVER);
+        idle.wait_served_by(new);
         let moment = dice.moment();
         thread::sleep(moment);
         signal_to(old, Signal::KILL);
-        lineage.gone(old, LONG);
+        chain.wait_gone(old, LONG);
         let about = format!("round {round}, {moment:?} after the handover");
-        assert_eq!(survivor(&lineage, &about), new, "{about}");
-        lineage.is_now(new);
-        idle.ask_all_of(new).assert_flawless();
+        assert_eq!(survivor(&chain, &about), new, "{about}");
+        chain.set_newest(new);
+        idle.fetch_all_from(new).assert_flawless();
     }
 }
 
@@ -171,12 +169,12 @@ fn one_process_serves_after_the_old_one_is_paused_with_sigstop_at_any_moment() {
 /// Sends SIGSTOP to the process that `choose` picks, at random moments of upgrades, and SIGCONT after 1.5 s.
 fn one_serves_after_sigstop_at_any_moment(choose: fn(u32, u32) -> u32) {
     let settings = "[upgrade]\nrollback_window = \"400ms\"\nready_timeout = \"1s\"\n";
-    let mut lineage = Lineage::serve(&Launch::playground().settings(settings));
-    let mut idle = Idle::open(&lineage.addr(), 30, Before::OneRequest);
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(settings));
+    let mut idle = IdleConnections::open(&chain.addr(), 30, History::OneRequest);
     let mut dice = Dice::new();
     for round in 0..ROUNDS / 2 {
-        let (moment, old) = (dice.moment(), lineage.newest());
-        let new = lineage.begin();
+        let (moment, old) = (dice.moment(), chain.newest());
+        let new = chain.begin_upgrade();
         thread::sleep(moment);
         let stopped = choose(old, new);
         signal_to(stopped, Signal::STOP);
@@ -184,25 +182,25 @@ fn one_serves_after_sigstop_at_any_moment(choose: fn(u32, u32) -> u32) {
         thread::sleep(ms(1500));
         signal_to(stopped, Signal::CONT);
         let about = format!("round {round}, {moment:?} after the start");
-        let serving = survivor(&lineage, &about);
+        let serving = survivor(&chain, &about);
         assert!(serving == old || serving == new, "{about}");
-        lineage.is_now(serving);
-        idle.ask_all_of(serving).assert_flawless();
+        chain.set_newest(serving);
+        idle.fetch_all_from(serving).assert_flawless();
     }
-    let last = lineage.newest();
-    lineage.signal(Signal::TERM);
-    lineage.gone(last, LONG);
+    let last = chain.newest();
+    chain.signal(Signal::TERM);
+    chain.wait_gone(last, LONG);
 }
 
 #[test]
 fn no_request_is_handled_twice_when_either_process_is_killed() {
     let launch = Launch::fixture().settings("[upgrade]\nrollback_window = \"10s\"\n");
-    let mut lineage = Lineage::serve(&launch);
-    let markers = Markers::start(&lineage.addr(), 6);
+    let mut chain = ProcessChain::serve(&launch);
+    let markers = Markers::start(&chain.addr(), 6);
     let mut dice = Dice::new();
     for round in 0..ROUNDS {
-        let (moment, old) = (dice.moment(), lineage.newest());
-        let new = lineage.begin();
+        let (moment, old) = (dice.moment(), chain.newest());
+        let new = chain.begin_upgrade();
         thread::sleep(moment);
         let (killed, left) = if round % 2 == 0 {
             (new, old)
@@ -210,20 +208,20 @@ fn no_request_is_handled_twice_when_either_process_is_killed() {
             (old, new)
         };
         signal_to(killed, Signal::KILL);
-        lineage.gone(killed, LONG);
-        let alone = || (lineage.alive() == [left]).then_some(());
+        chain.wait_gone(killed, LONG);
+        let alone = || (chain.alive() == [left]).then_some(());
         until(
             LONG,
             &format!("round {round}, {moment:?} after the start: {left} serves"),
             alone,
         );
-        lineage.is_now(left);
+        chain.set_newest(left);
         let answered = markers.answered();
         until(LONG, "requests are answered", || {
             (markers.answered() > answered + 20).then_some(())
         });
     }
-    markers.assert_handled_once(&lineage);
+    markers.assert_handled_once(&chain);
 }
 
 /// Clients that send each request once, with a unique number.
@@ -256,7 +254,7 @@ impl Markers {
                         }
                     };
                     if open
-                        .ask(&format!("/mark/{id}"))
+                        .fetch(&format!("/mark/{id}"))
                         .is_ok_and(|answer| answer.is_success())
                     {
                         answered.push(id);
@@ -280,7 +278,7 @@ impl Markers {
     }
 
     /// Stops the clients, and checks that every answered request was handled and that no request was handled twice.
-    pub(super) fn assert_handled_once(mut self, lineage: &Lineage) {
+    pub(super) fn assert_handled_once(mut self, chain: &ProcessChain) {
         self.stop.store(true, Ordering::Release);
         let answered: Vec<u64> = self
             .threads
@@ -288,7 +286,7 @@ impl Markers {
             .flat_map(|thread| thread.join().unwrap())
             .collect();
         let mut handled: BTreeMap<u64, u32> = BTreeMap::new();
-        for line in lineage.dir().read("marks").lines() {
+        for line in chain.dir().read("marks").lines() {
             *handled.entry(line.parse().unwrap()).or_default() += 1;
         }
         let twice: Vec<_> = handled.iter().filter(|(_, times)| **times > 1).collect();

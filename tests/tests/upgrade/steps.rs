@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::{signal_to, Lineage};
 use slackwater_tests::proc::Proc;
 use slackwater_tests::process::Signal;
+use slackwater_tests::process_chain::{signal_to, ProcessChain};
 use slackwater_tests::tally::Failure;
 use slackwater_tests::wait::until;
 
@@ -43,25 +43,25 @@ const SETTINGS: &str =
 
 /// A program whose upgrades pause at a step.
 struct PausedUpgrades {
-    lineage: Lineage,
+    chain: ProcessChain,
     markers: Markers,
     /// Connections on which nothing has been sent.
-    idle: Idle,
+    idle: IdleConnections,
     /// True if the process that receives the signal may hold the silent connections, so that some may be lost.
     may_lose: bool,
 }
 
 impl PausedUpgrades {
     fn serve() -> Self {
-        let lineage = Lineage::serve(
+        let chain = ProcessChain::serve(
             &Launch::fixture()
                 .settings(SETTINGS)
                 .env("FIXTURE_HOLDS", "1"),
         );
-        let markers = Markers::start(&lineage.addr(), 3);
-        let idle = Idle::open(&lineage.addr(), 30, Before::Nothing);
+        let markers = Markers::start(&chain.addr(), 3);
+        let idle = IdleConnections::open(&chain.addr(), 30, History::NoRequest);
         PausedUpgrades {
-            lineage,
+            chain,
             markers,
             idle,
             may_lose: false,
@@ -70,9 +70,9 @@ impl PausedUpgrades {
 
     /// Starts an upgrade and waits until it pauses at `step`. Returns the pids of the old and the new process.
     fn pause_at(&self, step: &str) -> (u32, u32) {
-        self.lineage.dir().write("hold", step);
-        let (old, new) = (self.lineage.newest(), self.lineage.begin());
-        let held = self.lineage.dir().path().join("held");
+        self.chain.dir().write("hold", step);
+        let (old, new) = (self.chain.newest(), self.chain.begin_upgrade());
+        let held = self.chain.dir().path().join("held");
         until(LONG, &format!("an upgrade pauses at {step:?}"), || {
             held.exists().then_some(())
         });
@@ -81,18 +81,18 @@ impl PausedUpgrades {
 
     /// Lets the paused process continue.
     fn release(&self) {
-        fs::remove_file(self.lineage.dir().path().join("held")).unwrap();
+        fs::remove_file(self.chain.dir().path().join("held")).unwrap();
     }
 
     /// Waits until only `pid` is left and serves, and checks that it answers on the silent connections.
     fn assert_serves_alone(&mut self, pid: u32, step: &str) {
-        assert_eq!(survivor(&self.lineage, step), pid, "{step}");
-        self.lineage.is_now(pid);
+        assert_eq!(survivor(&self.chain, step), pid, "{step}");
+        self.chain.set_newest(pid);
         let answered = self.markers.answered();
         until(LONG, "requests are answered", || {
             (self.markers.answered() > answered + 10).then_some(())
         });
-        let tally = self.idle.ask_all_of(pid);
+        let tally = self.idle.fetch_all_from(pid);
         assert_eq!(
             tally.count(Failure::TimedOut),
             0,
@@ -101,11 +101,11 @@ impl PausedUpgrades {
         if !self.may_lose {
             tally.assert_flawless();
         }
-        self.idle = Idle::open(&self.lineage.addr(), 30, Before::Nothing);
+        self.idle = IdleConnections::open(&self.chain.addr(), 30, History::NoRequest);
     }
 
     fn end(self) {
-        self.markers.assert_handled_once(&self.lineage);
+        self.markers.assert_handled_once(&self.chain);
     }
 }
 
@@ -128,7 +128,7 @@ fn the_old_process_serves_when_the_new_one_is_killed_at_any_step() {
         let (old, new) = upgrades.pause_at(step);
         kill(new);
         upgrades.release();
-        upgrades.lineage.gone(new, LONG);
+        upgrades.chain.wait_gone(new, LONG);
         upgrades.assert_serves_alone(old, step);
     }
     upgrades.end();
@@ -143,7 +143,7 @@ fn the_new_process_serves_when_the_old_one_is_killed_at_any_step() {
         let (old, new) = upgrades.pause_at(step);
         kill(old);
         upgrades.release();
-        upgrades.lineage.gone(old, LONG);
+        upgrades.chain.wait_gone(old, LONG);
         upgrades.assert_serves_alone(new, step);
     }
     upgrades.end();

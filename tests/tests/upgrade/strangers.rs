@@ -6,13 +6,13 @@ use std::path::Path;
 use rustix::net::{
     recv, send, socketpair, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
 };
-use slackwater_tests::idle::{Before, Idle};
+use slackwater_tests::idle::{History, IdleConnections};
 use slackwater_tests::launch::Launch;
-use slackwater_tests::lineage::Lineage;
 use slackwater_tests::load::{Load, Pattern};
+use slackwater_tests::log_texts;
 use slackwater_tests::process::Signal;
+use slackwater_tests::process_chain::ProcessChain;
 use slackwater_tests::program;
-use slackwater_tests::said;
 use slackwater_tests::wait::until;
 
 use super::LONG;
@@ -30,31 +30,31 @@ fn settings(handshake: &str, exec: &Path) -> String {
 fn upgrade_succeeds(handshake: &str, argument: &str) {
     // the new program receives the arguments of the old one, so a script passes the argument
     let launch = Launch::playground().settings(&settings(handshake, &stranger_with(argument)));
-    let mut lineage = Lineage::serve(&launch);
-    let (old, mark) = (lineage.newest(), lineage.mark());
-    let idle = Idle::open(&lineage.addr(), 20, Before::OneRequest);
-    let mut in_flight = lineage.conn();
+    let mut chain = ProcessChain::serve(&launch);
+    let (old, mark) = (chain.newest(), chain.mark());
+    let idle = IdleConnections::open(&chain.addr(), 20, History::OneRequest);
+    let mut in_flight = chain.conn();
     in_flight.get("/sleep/1500").unwrap();
-    let load = Load::on(&lineage.addr())
+    let load = Load::on(&chain.addr())
         .clients(4, Pattern::KeepAlive)
         .clients(2, Pattern::NewConnection)
         .start();
     load.wait_for(50, LONG);
-    let new = lineage.begin();
-    lineage.wait_for_log(mark, said::LEAVING);
+    let new = chain.begin_upgrade();
+    chain.wait_for_log(mark, log_texts::DRAINING);
     assert_eq!(in_flight.answer().unwrap().text(), "slept");
-    lineage.gone(old, LONG);
-    lineage.is_now(new);
+    chain.wait_gone(old, LONG);
+    chain.set_newest(new);
     load.wait_for(50, LONG);
     let tally = load.stop();
     tally.assert_flawless();
     assert!(
-        tally.polite_closes() > 0,
+        tally.announced_closes() > 0,
         "connected clients receive Connection: close: {tally}"
     );
-    assert_eq!(idle.fates().closed, 20, "the idle connections are closed");
-    assert_eq!(lineage.get("/"), "I am a stranger");
-    assert_eq!(pid_of_server(&lineage), new);
+    assert_eq!(idle.states().closed, 20, "the idle connections are closed");
+    assert_eq!(chain.get("/"), "I am a foreign program");
+    assert_eq!(pid_of_server(&chain), new);
 }
 
 /// Writes a script that executes the foreign program with an argument.
@@ -64,7 +64,7 @@ fn stranger_with(argument: &str) -> std::path::PathBuf {
         &path,
         format!(
             "#!/bin/sh\nexec {} {argument}\n",
-            program::stranger().display()
+            program::foreign().display()
         ),
     );
     path
@@ -83,14 +83,14 @@ fn an_upgrade_with_notify_succeeds_when_the_new_program_sends_ready() {
 #[test]
 fn a_new_program_that_never_sends_ready_is_ended_and_the_old_process_keeps_serving() {
     let launch = Launch::playground().settings(&settings("notify", &stranger_with("mute")));
-    let mut lineage = Lineage::serve(&launch);
-    let (old, mark) = (lineage.newest(), lineage.mark());
-    let new = lineage.begin();
-    let line = lineage.wait_for_log(mark, "upgrade.ready_timeout");
+    let mut chain = ProcessChain::serve(&launch);
+    let (old, mark) = (chain.newest(), chain.mark());
+    let new = chain.begin_upgrade();
+    let line = chain.wait_for_log(mark, "upgrade.ready_timeout");
     assert!(line.contains("READY=1"), "{line}");
-    lineage.wait_for_log(mark, said::UPGRADE_FAILED);
-    lineage.gone(new, LONG);
-    assert_eq!(pid_of_server(&lineage), old);
+    chain.wait_for_log(mark, log_texts::UPGRADE_FAILED);
+    chain.wait_gone(new, LONG);
+    assert_eq!(pid_of_server(&chain), old);
 }
 
 #[test]
@@ -102,18 +102,18 @@ fn an_upgrade_to_another_version_of_the_handover_protocol_succeeds() {
 fn a_new_program_without_the_expected_handover_protocol_is_ended() {
     let settings = settings("slackwater", &stranger_with("deaf"))
         .replace("ready_timeout = \"5s\"", "ready_timeout = \"1s\"");
-    let mut lineage = Lineage::serve(&Launch::playground().settings(&settings));
-    let (old, mark) = (lineage.newest(), lineage.mark());
-    let new = lineage.begin();
-    let line = lineage.wait_for_log(mark, "upgrade.ready_timeout");
+    let mut chain = ProcessChain::serve(&Launch::playground().settings(&settings));
+    let (old, mark) = (chain.newest(), chain.mark());
+    let new = chain.begin_upgrade();
+    let line = chain.wait_for_log(mark, "upgrade.ready_timeout");
     assert!(
         line.contains("upgrade.handshake"),
         "the log names the setting to change: {line}"
     );
-    lineage.wait_for_log(mark, said::UPGRADE_FAILED);
-    lineage.gone(new, LONG);
-    assert_eq!(pid_of_server(&lineage), old);
-    assert_eq!(lineage.alive(), [old]);
+    chain.wait_for_log(mark, log_texts::UPGRADE_FAILED);
+    chain.wait_gone(new, LONG);
+    assert_eq!(pid_of_server(&chain), old);
+    assert_eq!(chain.alive(), [old]);
 }
 
 #[test]

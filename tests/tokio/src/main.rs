@@ -1,4 +1,4 @@
-//! An application of crates that need a tokio context, sqlx and reqwest: in `app`, in handlers and in a background task.
+//! An application that uses crates with a tokio context, sqlx and reqwest, in `app`, in handlers and in a background task.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 #[derive(Clone, Debug, Deserialize)]
 struct Settings {
-    /// A file, made where it is missing.
+    /// The database file. It is created if it is missing.
     database: String,
-    /// Another server.
+    /// The URL of another server.
     upstream: String,
 }
 
@@ -20,11 +20,11 @@ struct Shop {
     pool: SqlitePool,
     http: reqwest::Client,
     upstream: String,
-    /// What the other server said while this generation was built.
+    /// The answer of the other server when this generation was built.
     greeting: String,
 }
 
-/// How many pools this process has opened.
+/// The number of pools that this process has opened.
 static POOLS: AtomicU32 = AtomicU32::new(0);
 
 #[slackwater::main]
@@ -59,7 +59,7 @@ async fn open(file: String) -> sqlx::Result<SqlitePool> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
-        // two processes have it open during an upgrade
+        // during an upgrade two processes have the file open
         .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
         .busy_timeout(Duration::from_secs(20));
     let pool = SqlitePool::connect_with(options).await?;
@@ -72,7 +72,7 @@ async fn open(file: String) -> sqlx::Result<SqlitePool> {
     Ok(pool)
 }
 
-/// Writes a row now and then, for as long as its generation is the current one.
+/// Writes a row every 20 ms until its generation ends.
 async fn tick(pool: SqlitePool, generation: u64, stop: slackwater::Token) {
     let row = || {
         sqlx::query("INSERT INTO ticks VALUES (?, ?)")
@@ -81,7 +81,7 @@ async fn tick(pool: SqlitePool, generation: u64, stop: slackwater::Token) {
     };
     while !stop.is_triggered() {
         if let Err(error) = row().execute(&pool).await {
-            log::error!("no tick: {error}");
+            log::error!("cannot write a tick: {error}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -120,7 +120,7 @@ async fn visits(State(shop): State<Shop>) -> slackwater::Result<String> {
     Ok(visits.to_string())
 }
 
-/// How many rows the task of each generation of this process has written.
+/// Answers with the number of rows that the task of a generation of this process has written.
 #[get("/ticks/:generation")]
 async fn ticks(generation: i64, State(shop): State<Shop>) -> slackwater::Result<String> {
     let ticks: i64 =
@@ -145,7 +145,7 @@ async fn nap(ms: u64) -> &'static str {
 
 #[get("/spawned")]
 async fn spawned(State(shop): State<Shop>) -> slackwater::Result<String> {
-    let elsewhere =
+    let task =
         tokio::spawn(async move { shop.http.get(&shop.upstream).send().await?.text().await });
-    Ok(elsewhere.await??)
+    Ok(task.await??)
 }

@@ -1,4 +1,4 @@
-//! What all peers share: where to listen, and what they answer.
+//! The parts that all peers share: their address and their answers.
 
 pub mod service;
 
@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-/// What `GET /` answers.
+/// The answer to `GET /`.
 pub const HELLO: &str = "Hello, world!";
 
-/// Where to listen: the first argument, `127.0.0.1:PORT`.
+/// Returns the address to listen on: the first argument, `127.0.0.1:PORT`.
 ///
 /// # Panics
 ///
-/// When there is none.
+/// Panics if it is missing or invalid.
 #[must_use]
 pub fn addr() -> SocketAddr {
-    let given = std::env::args().nth(1).expect("an address to listen on");
-    given.parse().expect("an address, 127.0.0.1:PORT")
+    let argument = std::env::args().nth(1).expect("an address to listen on");
+    argument.parse().expect("an address, 127.0.0.1:PORT")
 }
 
-/// What `GET /bytes/:n` answers.
+/// Returns the answer to `GET /bytes/:n`.
 #[must_use]
 pub fn bytes(count: usize) -> Bytes {
     Bytes::from(vec![b'x'; count])

@@ -1,4 +1,4 @@
-//! The routes on hyper alone.
+//! The routes for hyper alone.
 
 use std::convert::Infallible;
 
@@ -13,7 +13,7 @@ use crate::{bytes, HELLO};
 ///
 /// # Errors
 ///
-/// None: hyper asks for the type.
+/// Never fails; hyper requires a `Result`.
 pub async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path();
     let body = match (request.method(), path.strip_prefix("/bytes/")) {

@@ -1,5 +1,5 @@
-// A net/http server under facebookgo/grace: USR2 starts a new process with the listener, which ends the old one when it
-// serves.
+// A net/http server under facebookgo/grace: USR2 starts a new process with the listener. The new process terminates the old
+// process when it serves.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// A net/http server that hands its listener to a new process with cloudflare/tableflip, as that library's documentation
-// shows it: HUP starts the new process; the old one calls Server.Shutdown once the new one is ready.
+// A net/http server that passes its listener to a new process with cloudflare/tableflip, as the library's documentation
+// shows: HUP starts the new process; the old process calls Server.Shutdown when the new process is ready.
 package main
 
 import (

@@ -30,5 +30,5 @@ async fn main() {
         .await
         .expect("a socket");
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    axum::serve(listener, app).await.expect("to serve");
+    axum::serve(listener, app).await.expect("the server runs");
 }

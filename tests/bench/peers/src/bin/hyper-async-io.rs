@@ -1,4 +1,4 @@
-//! hyper on the reactor and the executor below async-std, and nothing else.
+//! hyper alone, on the reactor and the executor that async-std uses.
 
 use std::net::TcpListener;
 

@@ -1,4 +1,4 @@
-//! hyper on tokio, and nothing else.
+//! hyper alone, on tokio.
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;

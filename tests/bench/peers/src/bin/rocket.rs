@@ -20,7 +20,7 @@ async fn upload(body: Data<'_>) -> std::io::Result<String> {
     Ok(count.to_string())
 }
 
-/// Takes everything and keeps nothing.
+/// A writer that discards all bytes.
 struct Sink;
 
 impl rocket::tokio::io::AsyncWrite for Sink {

@@ -26,7 +26,7 @@ async fn app() -> slackwater::Result<App> {
 }
 
 fn main() -> ExitCode {
-    // the same command line as the others have
+    // the other peers take the address as an argument; slackwater takes it from the environment
     std::env::set_var("SLACKWATER_LISTEN", addr().to_string());
     std::env::set_var("SLACKWATER_LOG__LEVEL", "warn");
     Runner::new(app)

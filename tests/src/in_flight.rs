@@ -1,32 +1,32 @@
-//! Clients that an upgrade finds in the middle of something: in flight, pipelined, with half a head sent.
+//! Clients that are in the middle of a request while an upgrade runs: in flight, pipelined, or with half a head sent.
 
 use crate::addr::Addr;
 use crate::conn::Conn;
 use crate::tally::{Failure, Tally};
 use std::time::{Duration, Instant};
 
-/// Within so long a connection arrives after its last answer.
-const SOON: Duration = Duration::from_secs(15);
+/// The longest time in which a connection moves to the new process after its last answer.
+const MOVE_LIMIT: Duration = Duration::from_secs(15);
 const HALF: &str = "GET /pid HTTP/1.1\r\nHost: localh";
 const OTHER_HALF: &str = "ost\r\n\r\n";
 
-/// Connections that have begun something before an upgrade, and end it after it.
+/// Connections with a request that starts before an upgrade and ends after it.
 #[derive(Debug)]
-pub struct Passengers {
+pub struct InFlightClients {
     in_flight: Vec<Conn>,
     pipelined: Vec<Conn>,
     half_read: Vec<Conn>,
     half_read_later: Vec<Conn>,
 }
 
-impl Passengers {
-    /// Opens `count` connections of each kind: a request of 500 ms in flight, three requests in one segment of which
-    /// the first takes 200 ms, half a head on a fresh connection, and half a head after an answered request.
+impl InFlightClients {
+    /// Opens `count` connections of each of four kinds: a request of 500 ms in flight; three pipelined requests, of which
+    /// the first takes 200 ms; half a head on a new connection; half a head after an answered request.
     ///
     /// # Errors
     ///
-    /// When one cannot be opened or written to, or the answer before its half head does not come.
-    pub fn board(addr: &Addr, count: usize) -> Result<Self, Failure> {
+    /// Fails if a connection cannot be opened or written to, or if the request before a half head is not answered.
+    pub fn start(addr: &Addr, count: usize) -> Result<Self, Failure> {
         let sent = |text: &'static str| {
             move |_| {
                 let mut conn = Conn::open(addr)?;
@@ -34,13 +34,13 @@ impl Passengers {
                 Ok(conn)
             }
         };
-        let asked_before = |_| {
+        let half_head_after_request = |_| {
             let mut conn = Conn::open(addr)?;
-            conn.ask("/")?;
+            conn.fetch("/")?;
             conn.send(HALF)?;
             Ok(conn)
         };
-        Ok(Passengers {
+        Ok(InFlightClients {
             in_flight: (0..count)
                 .map(sent("GET /sleep/500 HTTP/1.1\r\nHost: a\r\n\r\n"))
                 .collect::<Result<_, _>>()?,
@@ -52,63 +52,67 @@ impl Passengers {
                 )))
                 .collect::<Result<_, _>>()?,
             half_read: (0..count).map(sent(HALF)).collect::<Result<_, _>>()?,
-            half_read_later: (0..count).map(asked_before).collect::<Result<_, _>>()?,
+            half_read_later: (0..count)
+                .map(half_head_after_request)
+                .collect::<Result<_, _>>()?,
         })
     }
 
-    /// Ends what was begun; each connection is then asked `/pid` until `newest` answers, which has to be soon.
+    /// Finishes every request, then requests `/pid` on each connection until `newest` answers.
+    ///
+    /// Counts an answer for each connection on which all of that succeeded, and a failure for each other one.
     #[must_use]
-    pub fn arrive(self, newest: u32) -> Tally {
+    pub fn finish(self, newest: u32) -> Tally {
         let mut tally = Tally::default();
-        let begun = Instant::now();
-        let mut arrived = |kind: &str, number, outcome: Result<(), String>| match outcome {
-            Ok(()) => tally.answer(begun.elapsed()),
+        let start = Instant::now();
+        let mut count = |kind: &str, number, outcome: Result<(), String>| match outcome {
+            Ok(()) => tally.answer(start.elapsed()),
             Err(why) => tally.failure(Failure::Malformed, || format!("{kind} {number}: {why}")),
         };
         for (number, mut conn) in self.half_read.into_iter().enumerate() {
-            arrived(
+            count(
                 "half a head",
                 number,
-                finish(&mut conn).and_then(|()| last(&mut conn, newest)),
+                finish_head(&mut conn).and_then(|()| wait_moved(&mut conn, newest)),
             );
         }
         for (number, mut conn) in self.half_read_later.into_iter().enumerate() {
-            arrived(
+            count(
                 "half a later head",
                 number,
-                finish(&mut conn).and_then(|()| last(&mut conn, newest)),
+                finish_head(&mut conn).and_then(|()| wait_moved(&mut conn, newest)),
             );
         }
         for (number, mut conn) in self.pipelined.into_iter().enumerate() {
             let answers = expect(&mut conn, |text| text == "slept")
                 .and_then(|()| expect(&mut conn, |text| text == "xxxxxxxxxx"))
                 .and_then(|()| expect(&mut conn, is_pid));
-            arrived(
+            count(
                 "pipelined",
                 number,
-                answers.and_then(|()| last(&mut conn, newest)),
+                answers.and_then(|()| wait_moved(&mut conn, newest)),
             );
         }
         for (number, mut conn) in self.in_flight.into_iter().enumerate() {
             let slept = expect(&mut conn, |text| text == "slept");
-            arrived(
+            count(
                 "in flight",
                 number,
-                slept.and_then(|()| last(&mut conn, newest)),
+                slept.and_then(|()| wait_moved(&mut conn, newest)),
             );
         }
         tally
     }
 }
 
-fn finish(conn: &mut Conn) -> Result<(), String> {
+fn finish_head(conn: &mut Conn) -> Result<(), String> {
     conn.send(OTHER_HALF)
         .map_err(|failure| format!("{failure:?}"))?;
     expect(conn, is_pid)
 }
 
-fn last(conn: &mut Conn, newest: u32) -> Result<(), String> {
-    let begun = Instant::now();
+fn wait_moved(conn: &mut Conn, newest: u32) -> Result<(), String> {
+    let start = Instant::now();
     loop {
         conn.get("/pid")
             .map_err(|failure| format!("{failure:?} at its last request"))?;
@@ -116,23 +120,23 @@ fn last(conn: &mut Conn, newest: u32) -> Result<(), String> {
         if answered_by == newest.to_string() {
             return Ok(());
         }
-        // until there is a place for it on the way, it is answered where it is
-        if !is_pid(&answered_by) || begun.elapsed() > SOON {
+        // the old process answers until it has handed the connection over
+        if !is_pid(&answered_by) || start.elapsed() > MOVE_LIMIT {
             return Err(format!("answered by {answered_by:?}"));
         }
     }
 }
 
-fn expect(conn: &mut Conn, right: impl Fn(&str) -> bool) -> Result<(), String> {
+fn expect(conn: &mut Conn, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
     let text = answer(conn)?;
-    if right(&text) {
+    if is_right(&text) {
         Ok(())
     } else {
         Err(format!("answered {text:?}"))
     }
 }
 
-/// The text of an answer that is sound, and keeps the connection.
+/// Reads an answer; returns its text if it is a 200 that keeps the connection open.
 fn answer(conn: &mut Conn) -> Result<String, String> {
     let answer = conn.answer().map_err(|failure| format!("{failure:?}"))?;
     if answer.status == 200 && !answer.closes() {

@@ -1,4 +1,4 @@
-//! A server that is hyper and nothing else: what the table of raw requests is compared with.
+//! A server on hyper alone. The table of raw requests compares slackwater's answers with its answers.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,20 +18,20 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use crate::addr::Addr;
 
-/// hyper with its defaults, in a thread of this process that lives as long as the process does.
+/// hyper with its defaults, in a task of this process that ends with the process.
 #[derive(Clone, Debug)]
-pub struct Plain {
+pub struct PlainHyper {
     addr: Addr,
 }
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-impl Plain {
-    /// Starts it on a free port of the loopback.
+impl PlainHyper {
+    /// Starts the server on a free loopback port.
     ///
     /// # Panics
     ///
-    /// When it cannot.
+    /// Panics if no port is free.
     #[must_use]
     pub fn start() -> Self {
         let listener =
@@ -46,21 +46,21 @@ impl Plain {
                     Io(stream),
                     service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) }),
                 );
-                // how it ends is for the client to see
+                // the client checks how the connection ends
                 async_std::task::spawn(async { drop(connection.await) });
             }
         });
-        Plain { addr: addr.into() }
+        PlainHyper { addr: addr.into() }
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     #[must_use]
     pub fn addr(&self) -> Addr {
         self.addr.clone()
     }
 }
 
-/// The routes of `tests/raw/README.md`.
+/// Answers the routes of `tests/raw/README.md`.
 async fn answer(request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
@@ -71,11 +71,11 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         },
         (&Method::POST, "/echo") => Response::new(request.into_body().boxed()),
         (_, "/" | "/any" | "/echo") => {
-            let mut refused = with(StatusCode::METHOD_NOT_ALLOWED, "");
-            refused
+            let mut response = with(StatusCode::METHOD_NOT_ALLOWED, "");
+            response
                 .headers_mut()
                 .insert("allow", "GET, HEAD".parse().expect("a valid value"));
-            refused
+            response
         }
         _ => match path
             .strip_prefix("/status/")
@@ -100,7 +100,7 @@ fn with(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-/// A socket as hyper wants it.
+/// Implements hyper's I/O traits for a socket of async-io.
 struct Io(Async<TcpStream>);
 
 impl Read for Io {

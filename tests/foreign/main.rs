@@ -1,6 +1,7 @@
-//! A program that knows nothing of slackwater: axum on a socket that listenfd gives it. With `ready` as its argument it
-//! says READY=1 first, as a unit of `Type=notify` does. With `later` it is one on a later slackwater, of whose handover
-//! only the greeting is known to earlier ones.
+//! A program that does not use slackwater: axum on a socket from listenfd.
+//!
+//! With the argument `ready` it sends `READY=1` first, as a systemd service of `Type=notify` does. With `later` it sends
+//! the greeting of a later slackwater version, whose handover protocol is unknown otherwise.
 
 use std::os::fd::OwnedFd;
 
@@ -15,32 +16,32 @@ async fn main() -> std::io::Result<()> {
     };
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    // closed when it accepts
-    let channel = asked_to("later")
+    // kept open until the program accepts connections
+    let channel = has_argument("later")
         .then(|| greet(&mut inherited))
         .transpose()?;
     let routes = Router::new()
-        .route("/", get(|| async { "I am a stranger" }))
+        .route("/", get(|| async { "I am a foreign program" }))
         .route("/pid", get(|| async { std::process::id().to_string() }));
-    if asked_to("ready") {
+    if has_argument("ready") {
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).map_err(std::io::Error::other)?;
     }
     drop(channel);
     axum::serve(listener, routes).await
 }
 
-fn asked_to(what: &str) -> bool {
-    std::env::args().any(|argument| argument == what)
+fn has_argument(name: &str) -> bool {
+    std::env::args().any(|argument| argument == name)
 }
 
-/// Says the greeting of version 999.
+/// Sends the greeting of protocol version 999.
 fn greet(inherited: &mut listenfd::ListenFd) -> std::io::Result<OwnedFd> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let place = names
+    let index = names
         .split(':')
         .position(|name| name == "slackwater-handover");
-    let channel = place
-        .map(|place| inherited.take_custom::<OwnedFd>(place, 1, 5, "a SEQPACKET socket"))
+    let channel = index
+        .map(|index| inherited.take_custom::<OwnedFd>(index, 1, 5, "a SEQPACKET socket"))
         .transpose()?
         .flatten();
     let channel = channel.ok_or_else(|| std::io::Error::other("no channel was passed"))?;

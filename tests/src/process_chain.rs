@@ -1,4 +1,4 @@
-//! A program under test and all the processes that come of its upgrades: followed, signalled, and ended in `Drop`.
+//! A program under test and the processes that replace it in upgrades. `Drop` kills and reaps all of them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,70 +14,74 @@ use rustix::process::{
 
 use crate::conn::PATIENCE;
 use crate::launch::Launch;
+use crate::log_texts;
 use crate::proc::Proc;
 use crate::process::Process;
-use crate::said;
 use crate::wait;
 
-/// How long an upgrade of a debug build may take on a busy machine, beside its `rollback_window`.
+/// The longest time an upgrade of a debug build takes on a busy machine, without its `rollback_window`.
 const UPGRADE: Duration = Duration::from_secs(60);
 
-/// A program, its successors, and which of them is the one that serves by the test's reckoning. What is known of the
-/// whole (output, directory, addresses) is that of the first [`Process`].
+/// The first process of a program and the processes that upgrades have started, one of which serves.
+///
+/// Output, directory and addresses are those of the first [`Process`]: all processes write to its output.
 #[derive(Debug)]
-pub struct Lineage {
+pub struct ProcessChain {
     first: Process,
     newest: u32,
     reaped: BTreeSet<u32>,
 }
 
-impl Lineage {
-    /// Starts the program and waits until it is ready. Processes that outlive their parents become children of the
-    /// test.
+impl ProcessChain {
+    /// Starts the program and waits until it is ready.
+    ///
+    /// Makes the test the subreaper of its descendants, so a process whose parent exits becomes a child of the test.
     ///
     /// # Panics
     ///
-    /// When it cannot be started or is not ready in time.
+    /// Panics if it cannot be started or is not ready in time.
     #[must_use]
     pub fn serve(launch: &Launch) -> Self {
-        let mut lineage = Lineage::start(launch);
-        lineage.first.ready();
-        lineage
+        let mut chain = ProcessChain::start(launch);
+        chain.first.ready();
+        chain
     }
 
-    /// As [`serve`](Self::serve), without the wait.
+    /// Starts the program as [`serve`](Self::serve) does, without waiting until it is ready.
     ///
     /// # Panics
     ///
-    /// When it cannot be started.
+    /// Panics if it cannot be started.
     #[must_use]
     pub fn start(launch: &Launch) -> Self {
-        static ADOPTS: Once = Once::new();
-        ADOPTS.call_once(|| set_child_subreaper(Some(getpid())).expect("orphans come to the test"));
-        // the first one is to go like any other: that it would stay for this test, which is its parent, is another matter
+        static SUBREAPER: Once = Once::new();
+        SUBREAPER.call_once(|| {
+            set_child_subreaper(Some(getpid())).expect("the test becomes a subreaper");
+        });
+        // the first process exits after an upgrade like every other one, although its parent, the test, watches its pid
         let first = launch
             .clone()
             .env("SLACKWATER_FIRST_PROCESS", "exit")
             .start();
-        Lineage {
+        ProcessChain {
             newest: first.pid(),
             first,
             reaped: BTreeSet::new(),
         }
     }
 
-    /// The process that serves, as far as the test knows.
+    /// Returns the pid of the process that serves.
     #[must_use]
     pub fn newest(&self) -> u32 {
         self.newest
     }
 
-    /// From now on the test takes this one for the process that serves.
-    pub fn is_now(&mut self, pid: u32) {
+    /// Sets the pid of the process that serves.
+    pub fn set_newest(&mut self, pid: u32) {
         self.newest = pid;
     }
 
-    /// What the kernel knows of the process that serves.
+    /// Returns the `/proc` readings of the process that serves.
     #[must_use]
     pub fn proc(&self) -> Proc {
         Proc(self.newest)
@@ -87,72 +91,73 @@ impl Lineage {
     ///
     /// # Panics
     ///
-    /// When it is no longer there.
+    /// Panics if it no longer exists.
     pub fn signal(&self, signal: Signal) {
         assert!(
             signal_to(self.newest, signal),
-            "{signal:?}: it is gone; the output:\n{}",
+            "cannot send {signal:?}: the process is gone; the output:\n{}",
             self.log()
         );
     }
 
-    /// Tells the process that serves to reload and waits until it has.
+    /// Sends SIGHUP to the process that serves and waits until the reload is live.
     pub fn reload(&self) {
         let mark = self.mark();
         self.signal(Signal::HUP);
-        self.wait_for_log(mark, said::RELOADED);
+        self.wait_for_log(mark, log_texts::RELOADED);
     }
 
-    /// Upgrades: USR2, and waits until the new process is confirmed. Gives its pid.
+    /// Sends USR2 and waits until the upgrade is confirmed. Returns the pid of the new process.
     ///
     /// # Panics
     ///
-    /// When it is not confirmed in time, or the program says that it failed.
+    /// Panics if it is not confirmed in time, or the log reports a failure.
     pub fn upgrade(&mut self) -> u32 {
         let mark = self.mark();
-        let new = self.begin();
-        self.confirmed(mark, new);
+        let new = self.begin_upgrade();
+        self.wait_confirmed(mark, new);
         new
     }
 
-    /// Tells the process that serves to upgrade, and waits until it has started the new one. Gives that one's pid.
-    /// Tells it again where it is not yet done with what was before: the process before it, or one that it sent away.
+    /// Sends USR2 to the process that serves and waits until it has started the new process. Returns that pid.
+    ///
+    /// Repeats the signal if it is refused because the previous upgrade is not finished.
     ///
     /// # Panics
     ///
-    /// When none is started.
-    pub fn begin(&self) -> u32 {
+    /// Panics if no new process is started in time.
+    pub fn begin_upgrade(&self) -> u32 {
         let answers = [
-            said::STARTED_NEW,
-            said::USR2_REFUSED,
-            said::REFUSED_RETURNING,
+            log_texts::STARTED_NEW,
+            log_texts::USR2_REFUSED,
+            log_texts::REFUSED_RETURNING,
         ];
         wait::until(UPGRADE, "an upgrade begins", || {
             let mark = self.mark();
             self.signal(Signal::USR2);
-            pid_after(&self.wait_for_any(mark, &answers), said::STARTED_NEW)
+            pid_after(&self.wait_for_any(mark, &answers), log_texts::STARTED_NEW)
         })
     }
 
-    /// Waits until an upgrade has brought the process `new`, which then is the newest.
+    /// Waits until the upgrade to the process `new` is confirmed. `new` is then the process that serves.
     ///
     /// # Panics
     ///
-    /// When it is not confirmed in time, or the program says after `mark` that it failed.
-    pub fn confirmed(&mut self, mark: usize, new: u32) {
+    /// Panics if it is not confirmed in time, or the log after `mark` reports a failure.
+    pub fn wait_confirmed(&mut self, mark: usize, new: u32) {
         let outcome = wait::maybe(UPGRADE, || {
             let log = self.log_since(mark);
             if [
-                said::UPGRADE_FAILED,
-                said::UPGRADE_REFUSED,
-                said::ROLLED_BACK,
+                log_texts::UPGRADE_FAILED,
+                log_texts::UPGRADE_REFUSED,
+                log_texts::ROLLED_BACK,
             ]
             .iter()
-            .any(|bad| log.contains(bad))
+            .any(|failure| log.contains(failure))
             {
                 return Some(false);
             }
-            log.contains(said::CONFIRMED).then_some(true)
+            log.contains(log_texts::CONFIRMED).then_some(true)
         });
         assert_eq!(
             outcome,
@@ -163,23 +168,24 @@ impl Lineage {
         self.newest = new;
     }
 
-    /// Waits until the process is gone, and no zombie of it is left for the test; gives how it ended where the test
-    /// is its parent by then.
+    /// Waits until the process has exited, and reaps it if it is a child of the test. Returns its status in that case.
     ///
     /// # Panics
     ///
-    /// When it is still there after `within`.
-    pub fn gone(&mut self, pid: u32, within: Duration) -> Option<WaitStatus> {
+    /// Panics if that takes longer than `within`.
+    pub fn wait_gone(&mut self, pid: u32, within: Duration) -> Option<WaitStatus> {
         let gone = wait::maybe(within, || self.try_gone(pid));
         gone.unwrap_or_else(|| {
             panic!(
-                "{pid} is still there after {within:?}; the output:\n{}",
+                "process {pid} still exists after {within:?}; the output:\n{}",
                 self.log()
             )
         })
     }
 
-    /// As [`gone`](Self::gone), now: `None` when it is there, or a zombie that another has to reap.
+    /// Checks without waiting whether the process has exited, as [`wait_gone`](Self::wait_gone) does.
+    ///
+    /// Returns `None` if it runs, or is a zombie that another process has to reap.
     pub fn try_gone(&mut self, pid: u32) -> Option<Option<WaitStatus>> {
         if pid == self.first.pid() {
             return self.first.has_ended().then_some(None);
@@ -192,31 +198,31 @@ impl Lineage {
                 self.reaped.insert(pid);
                 Some(Some(status))
             }
-            // another's child, or gone
+            // not a child of the test, or reaped already
             Err(Errno::CHILD) => (!Path::new(&format!("/proc/{pid}")).exists()).then_some(None),
             Ok(None) | Err(_) => None,
         }
     }
 
-    /// All processes of this lineage that are alive, oldest first as far as pids tell.
+    /// Returns the pids of all running processes of the chain, in ascending order.
     #[must_use]
     pub fn alive(&self) -> Vec<u32> {
         let marker = format!("{}={}", Launch::MARKER, self.dir().path().display());
-        let is_ours = |pid: &u32| {
+        let is_marked = |pid: &u32| {
             let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environ
                 .split(|byte| *byte == 0)
                 .any(|variable| variable == marker.as_bytes())
         };
         let mut alive: Vec<u32> = processes()
-            .filter(is_ours)
+            .filter(is_marked)
             .filter(|pid| Proc(*pid).is_alive())
             .collect();
         alive.sort_unstable();
         alive
     }
 
-    /// Zombies among the children of the process that serves, and of the test as far as they are of this lineage.
+    /// Returns the pids of the zombies among the children of the process that serves.
     #[must_use]
     pub fn zombies(&self) -> Vec<u32> {
         let is_child = |pid: &u32| Proc(*pid).parent() == self.newest;
@@ -226,12 +232,12 @@ impl Lineage {
     }
 
     fn end(&mut self) {
-        // whoever could start another goes first
+        // the first process can start others, so it is killed before them
         self.first.kill();
         loop {
             let mut left = self.alive();
             left.extend(
-                self.said_pids()
+                self.logged_pids()
                     .into_iter()
                     .filter(|pid| Proc(*pid).parent() == std::process::id()),
             );
@@ -242,7 +248,7 @@ impl Lineage {
             for pid in left {
                 signal_to(pid, Signal::KILL);
                 if wait::maybe(PATIENCE, || self.try_gone(pid)).is_none() {
-                    eprintln!("{pid} cannot be ended");
+                    eprintln!("process {pid} cannot be killed");
                     return;
                 }
                 self.reaped.insert(pid);
@@ -250,15 +256,15 @@ impl Lineage {
         }
     }
 
-    fn said_pids(&self) -> Vec<u32> {
+    fn logged_pids(&self) -> Vec<u32> {
         self.log()
             .lines()
-            .filter_map(|line| pid_after(line, said::STARTED_NEW))
+            .filter_map(|line| pid_after(line, log_texts::STARTED_NEW))
             .collect()
     }
 }
 
-impl Deref for Lineage {
+impl Deref for ProcessChain {
     type Target = Process;
 
     fn deref(&self) -> &Process {
@@ -266,13 +272,13 @@ impl Deref for Lineage {
     }
 }
 
-impl Drop for Lineage {
+impl Drop for ProcessChain {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// Sends a signal to a process that the test or a program of its started; tells whether it was there.
+/// Sends a signal to a process that the test, or a program under test, has started. Returns true if it exists.
 pub fn signal_to(pid: u32, signal: Signal) -> bool {
     pid_of(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
@@ -281,8 +287,8 @@ fn pid_of(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-fn pid_after(line: &str, words: &str) -> Option<u32> {
-    let (_, rest) = line.split_once(words)?;
+fn pid_after(line: &str, text: &str) -> Option<u32> {
+    let (_, rest) = line.split_once(text)?;
     let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
     digits
         .split(|c: char| !c.is_ascii_digit())
@@ -303,31 +309,31 @@ mod tests {
     #[test]
     fn a_pid_is_read_from_a_line() {
         let line = r#"{"msg":"upgrade: started the new process, pid 4711"}"#;
-        assert_eq!(pid_after(line, said::STARTED_NEW), Some(4711));
-        assert_eq!(pid_after("nothing", said::STARTED_NEW), None);
+        assert_eq!(pid_after(line, log_texts::STARTED_NEW), Some(4711));
+        assert_eq!(pid_after("nothing", log_texts::STARTED_NEW), None);
     }
 
     #[test]
-    fn what_outlives_its_parent_is_ended_too() {
-        // a first process that leaves a second one behind, as an upgrade does
+    fn a_process_that_outlives_its_parent_is_killed_too() {
+        // the first process starts a second process, which outlives it, as an upgrade does
         let script = "sleep 60 & echo upgrade: started the new process, pid $!; \
                       echo listening on 127.0.0.1:1; wait";
         let launch = Launch::program("/bin/sh".as_ref()).args(["-c", script]);
         set_child_subreaper(Some(getpid())).unwrap();
         let first = launch.start();
-        let line = first.wait_for_log(0, said::STARTED_NEW);
-        let second = pid_after(&line, said::STARTED_NEW).unwrap();
-        let mut lineage = Lineage {
+        let line = first.wait_for_log(0, log_texts::STARTED_NEW);
+        let second = pid_after(&line, log_texts::STARTED_NEW).unwrap();
+        let mut chain = ProcessChain {
             newest: second,
             first,
             reaped: BTreeSet::new(),
         };
-        // between its fork and its exec it may not be told from others for a moment
-        let seen = || lineage.alive().contains(&second).then_some(());
-        wait::until(Duration::from_secs(5), "the second one is seen", seen);
-        lineage.first.kill();
-        assert!(lineage.try_gone(second).is_none());
-        drop(lineage);
+        // between fork and exec it may not carry the marker yet
+        let found = || chain.alive().contains(&second).then_some(());
+        wait::until(Duration::from_secs(5), "the second process is found", found);
+        chain.first.kill();
+        assert!(chain.try_gone(second).is_none());
+        drop(chain);
         assert!(!Proc(second).exists());
     }
 }

@@ -1,4 +1,4 @@
-//! A server of a few lines that fails in every way on demand: what the harness itself is tried on.
+//! A small server that fails on demand, in each way the harness has to recognise. Only the harness's own tests use it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,22 +12,22 @@ use rustix::net::sockopt::set_socket_linger;
 use crate::addr::Addr;
 use crate::wait;
 
-/// A server in threads of this process; ends in `Drop`. What a path does is in its name:
+/// A server in threads of this process. `Drop` ends it. The path of a request selects its behaviour:
 /// `/`, `/chunks`, `/until-close`, `/close`, `/gone`, `/cut`, `/cut-chunk`, `/reset`, `/silent`, `/malformed`,
-/// `/once` (answers, then closes without saying so), and `/503` or any other number.
+/// `/once` (answers, then closes without announcing it), and `/503` or any other status code.
 #[derive(Debug)]
-pub struct StandIn {
+pub struct FaultyServer {
     addr: Addr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl StandIn {
-    /// Starts it on a free port of the loopback.
+impl FaultyServer {
+    /// Starts a server on a free loopback port.
     ///
     /// # Panics
     ///
-    /// When it cannot.
+    /// Panics if no port is free.
     #[must_use]
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -35,35 +35,35 @@ impl StandIn {
             .local_addr()
             .expect("a bound listener has an address");
         let stop = Arc::new(AtomicBool::new(false));
-        let heard = stop.clone();
+        let stopped = stop.clone();
         let thread = thread::spawn(move || {
             for stream in listener
                 .incoming()
-                .take_while(|_| !heard.load(Ordering::Acquire))
+                .take_while(|_| !stopped.load(Ordering::Acquire))
                 .flatten()
             {
                 thread::spawn(move || serve(stream));
             }
         });
-        StandIn {
+        FaultyServer {
             addr: addr.into(),
             stop,
             thread: Some(thread),
         }
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     #[must_use]
     pub fn addr(&self) -> Addr {
         self.addr.clone()
     }
 }
 
-impl Drop for StandIn {
+impl Drop for FaultyServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Addr::Tcp(addr) = self.addr {
-            // wakes the accepting thread, which then sees that it is over
+            // wakes the accepting thread, which then ends
             let _ = TcpStream::connect(addr);
         }
         if let Some(thread) = self.thread.take() {
@@ -77,12 +77,12 @@ fn serve(stream: TcpStream) {
     while let Some(path) = next_path(&mut lines) {
         let mut out = &stream;
         let written = match path.as_str() {
-            "/" => out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstand-in"),
+            "/" => out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfaulty"),
             "/chunks" => out.write_all(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none \r\n9\r\ntwo three\r\n0\r\n\r\n",
             ),
             "/silent" => {
-                // as long as the most patient test of the harness
+                // longer than the timeouts in the harness's tests
                 thread::sleep(Duration::from_secs(1));
                 return;
             }
@@ -94,7 +94,7 @@ fn serve(stream: TcpStream) {
     }
 }
 
-/// The answers after which the connection ends, each in its own way.
+/// Sends the answers after which the connection ends.
 fn last(mut stream: &TcpStream, path: &str) {
     let text = match path {
         "/close" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".into(),
@@ -105,7 +105,7 @@ fn last(mut stream: &TcpStream, path: &str) {
         "/malformed" => "220 mail.example ESMTP\r\n\r\n".into(),
         "/gone" => String::new(),
         "/reset" => {
-            // the kernel then answers the close with a reset
+            // with this option the kernel resets the connection when it is closed
             let _ = set_socket_linger(stream, Some(Duration::ZERO));
             String::new()
         }
@@ -133,7 +133,7 @@ fn next_path(lines: &mut impl BufRead) -> Option<String> {
     }
 }
 
-/// Waits a while for `probe` to be true; for the harness' own tests.
+/// Waits up to five seconds until `probe` returns true.
 pub fn soon(what: &str, mut probe: impl FnMut() -> bool) {
     wait::until(Duration::from_secs(5), what, || probe().then_some(()));
 }
