@@ -15,25 +15,25 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../../framework/src/lifecycle/handover/wire/mod.rs"]
 mod wire;
 
-use wire::{Message, VERSION};
+use wire::{PeerMessage, VERSION};
 
 fuzz_target!(|input: &[u8]| {
     let Some((fds, datagram)) = input.split_first() else {
         return;
     };
     let fds = usize::from(*fds);
-    let first = Message::decode_first(datagram, fds);
-    let Ok(message) = Message::decode(datagram, fds) else {
+    let first = PeerMessage::decode_first(datagram, fds);
+    let Ok(message) = PeerMessage::decode(datagram, fds) else {
         assert!(first.is_err());
         return;
     };
     let encoded = message.encode();
     match message {
         // the greeting of another version may have more fields at its end
-        Message::Hello { version, .. } if version != VERSION => {
+        PeerMessage::Hello { version, .. } if version != VERSION => {
             assert!(datagram.starts_with(&encoded))
         }
         _ => assert_eq!(encoded, datagram),
     }
-    assert_eq!(first.is_ok(), matches!(message, Message::Hello { .. }));
+    assert_eq!(first.is_ok(), matches!(message, PeerMessage::Hello { .. }));
 });
