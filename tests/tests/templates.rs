@@ -208,7 +208,10 @@ fn a_project_with_the_name_of_a_dependency_is_refused() {
         return;
     };
     let refused = generate(&generator, "minimal", "tide").expect_err("refused");
-    assert!(refused.contains("taken by a crate"), "{refused}");
+    assert!(
+        refused.contains("the name tide is the name of a crate that the application needs"),
+        "{refused}"
+    );
 }
 
 /// Returns the first number after `key`.

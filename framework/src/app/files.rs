@@ -1,5 +1,6 @@
 //! Middleware for directories of files: a path that names no file is answered 404.
 
+use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
@@ -34,10 +35,18 @@ impl<S: Clone + Send + Sync + 'static> Middleware<S> for MapFileErrors {
 }
 
 fn names_no_file(error: &io::Error) -> bool {
-    // a name that is too long for the file system has an `ErrorKind` only since Rust 1.87
-    Errno::from_io_error(error) == Some(Errno::NAMETOOLONG)
+    is_name_too_long(error)
         || matches!(
             error.kind(),
             ErrorKind::IsADirectory | ErrorKind::NotADirectory
         )
+}
+
+/// Returns true for ENAMETOOLONG, whose `ErrorKind` exists only since Rust 1.87.
+fn is_name_too_long(error: &(dyn Error + 'static)) -> bool {
+    let number = error
+        .downcast_ref::<io::Error>()
+        .and_then(Errno::from_io_error);
+    // async-std wraps the error of the kernel
+    number == Some(Errno::NAMETOOLONG) || error.source().is_some_and(is_name_too_long)
 }

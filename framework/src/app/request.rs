@@ -43,7 +43,8 @@ pub trait RequestExt {
     /// waits for the response. It sends the response in both cases, so return a meaningful one.
     ///
     /// ```
-    ///     ///
+    /// use std::time::Duration;
+    ///
     /// use futures_lite::future::or;
     /// use slackwater::prelude::*;
     ///
