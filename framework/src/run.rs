@@ -4,6 +4,7 @@ mod commands;
 mod serve;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
@@ -52,6 +53,15 @@ pub struct Runner {
     version: String,
     logger: Option<Logger>,
     commands: Vec<CustomCommand>,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("name", &self.sources.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 type Logger = Box<dyn FnOnce(log::LevelFilter) -> Result<()>>;

@@ -1,5 +1,6 @@
 //! A server inside another program or a test, without signals, log or any other process-wide state.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,6 +34,12 @@ use crate::sys::limits::OpenFiles;
 pub struct Server {
     application: Arc<dyn Application>,
     sources: ConfigSources,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
 }
 
 impl Server {

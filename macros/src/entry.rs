@@ -10,7 +10,7 @@ use syn::{
 const EXPECTED: &str = "put #[slackwater::main] on the `async fn` that creates the application, \
                         or on its import: `#[slackwater::main] use shop::app;`";
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let main = syn::parse2(arguments).and_then(|Arguments { framework }| {
         let parsed =
             syn::parse2(item.clone()).map_err(|error| Error::new(error.span(), EXPECTED))?;
@@ -18,7 +18,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     });
     match main {
         Ok(main) => quote! { #item #main },
-        Err(error) => with_error(&item, &error),
+        Err(error) => with_error(item, &error),
     }
 }
 
@@ -146,8 +146,9 @@ fn name_of_import(import: &ItemUse) -> Result<Ident> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is called with `quote!`")]
     fn expanded(arguments: TokenStream, item: TokenStream) -> String {
-        expand(arguments, item).to_string()
+        expand(arguments, &item).to_string()
     }
 
     #[test]

@@ -36,7 +36,7 @@ use proc_macro::TokenStream;
 /// If the crate has another name: `#[slackwater::main(crate = "sw")]`.
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    entry::expand(arguments.into(), item.into()).into()
+    entry::expand(arguments.into(), &item.into()).into()
 }
 
 /// Turns an `async fn` into a test. The test fails if it takes longer than a minute.
@@ -55,7 +55,7 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    test::expand(arguments.into(), item.into()).into()
+    test::expand(arguments.into(), &item.into()).into()
 }
 
 /// Defines the attribute of each method.
@@ -83,7 +83,7 @@ macro_rules! methods {
             /// `State<Shop>`; `crate = "sw"` sets the name of the crate slackwater if it has another name.
             #[proc_macro_attribute]
             pub fn $name(arguments: TokenStream, item: TokenStream) -> TokenStream {
-                route::expand(Some($method), arguments.into(), item.into()).into()
+                route::expand(Some($method), arguments.into(), &item.into()).into()
             }
         )*
     };
@@ -114,5 +114,5 @@ methods! {
 /// ```
 #[proc_macro_attribute]
 pub fn route(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    route::expand(None, arguments.into(), item.into()).into()
+    route::expand(None, arguments.into(), &item.into()).into()
 }

@@ -6,8 +6,8 @@ use syn::{Error, ItemFn, Result};
 
 use crate::entry::Arguments;
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    test(arguments, &item).unwrap_or_else(|error| {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
+    test(arguments, item).unwrap_or_else(|error| {
         let error = error.to_compile_error();
         quote! { #[allow(dead_code)] #item #error }
     })
@@ -53,7 +53,7 @@ mod tests {
     fn an_async_function_becomes_a_test() {
         let text = expand(
             quote!(),
-            quote! { #[ignore] async fn greets() -> Result<()> { Ok(()) } },
+            &quote! { #[ignore] async fn greets() -> Result<()> { Ok(()) } },
         )
         .to_string();
         assert!(
@@ -64,7 +64,7 @@ mod tests {
             text.contains(":: slackwater :: testing :: block_on (async {"),
             "{text}"
         );
-        let text = expand(quote!(crate = "sw"), quote! { async fn greets() {} }).to_string();
+        let text = expand(quote!(crate = "sw"), &quote! { async fn greets() {} }).to_string();
         assert!(text.contains("sw :: testing"), "{text}");
     }
 
@@ -78,7 +78,7 @@ mod tests {
             ),
             (quote! { struct Greets; }, "on an `async fn`"),
         ] {
-            let text = expand(quote!(), item).to_string();
+            let text = expand(quote!(), &item).to_string();
             assert!(text.contains(message), "{message}: {text}");
         }
     }

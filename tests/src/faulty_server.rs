@@ -42,7 +42,7 @@ impl FaultyServer {
                 .take_while(|_| !stopped.load(Ordering::Acquire))
                 .flatten()
             {
-                thread::spawn(move || serve(stream));
+                thread::spawn(move || serve(&stream));
             }
         });
         FaultyServer {
@@ -72,10 +72,10 @@ impl Drop for FaultyServer {
     }
 }
 
-fn serve(stream: TcpStream) {
-    let mut lines = BufReader::new(&stream);
+fn serve(stream: &TcpStream) {
+    let mut lines = BufReader::new(stream);
     while let Some(path) = next_path(&mut lines) {
-        let mut out = &stream;
+        let mut out = stream;
         let written = match path.as_str() {
             "/" => out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfaulty"),
             "/chunks" => out.write_all(
@@ -86,7 +86,7 @@ fn serve(stream: TcpStream) {
                 thread::sleep(Duration::from_secs(1));
                 return;
             }
-            path => return last(&stream, path),
+            path => return last(stream, path),
         };
         if written.is_err() {
             return;
@@ -126,9 +126,8 @@ fn next_path(lines: &mut impl BufRead) -> Option<String> {
         }
         match (line.trim_end(), &path) {
             ("", Some(_)) => return path,
-            ("", None) => {}
+            ("", None) | (_, Some(_)) => {}
             (first, None) => path = first.split(' ').nth(1).map(str::to_owned),
-            (_, Some(_)) => {}
         }
     }
 }

@@ -639,7 +639,7 @@ fn status_watch_shows_the_phases_and_connections_of_an_upgrade() {
 #[test]
 fn status_shows_a_first_process_that_stays_as_waiter() {
     let (launch, operator) = playground(SETTINGS);
-    let mut chain = ProcessChain::serve(&launch.clone().args(["--set", "first_process=stay"]));
+    let mut chain = ProcessChain::serve(&launch.args(["--set", "first_process=stay"]));
     let first = chain.newest();
     for _ in 0..2 {
         operator.ok(&["upgrade"]);

@@ -82,7 +82,7 @@ impl Client {
 fn tcp(process: &Process) -> SocketAddr {
     match process.addr() {
         Addr::Tcp(addr) => addr,
-        other => panic!("{other} is not a TCP address"),
+        other @ Addr::Unix(_) => panic!("{other} is not a TCP address"),
     }
 }
 

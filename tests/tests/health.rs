@@ -13,10 +13,10 @@ use slackwater_tests::wait::until;
 const LONG: Duration = Duration::from_secs(20);
 
 fn get(process: &Process, path: &str) -> (u16, Value) {
-    parse(process.conn().fetch(path).unwrap())
+    parse(&process.conn().fetch(path).unwrap())
 }
 
-fn parse(answer: Answer) -> (u16, Value) {
+fn parse(answer: &Answer) -> (u16, Value) {
     let text = answer.text();
     (
         answer.status,
@@ -131,7 +131,7 @@ fn readyz_reports_a_pause_or_a_drain_on_connections_that_are_open() {
     };
     let mut conn = connected();
     operator.ok(&["pause"]);
-    let (code, report) = parse(conn.fetch("/readyz").unwrap());
+    let (code, report) = parse(&conn.fetch("/readyz").unwrap());
     assert_eq!((code, &report["status"]), (503, &"paused".into()));
     operator.ok(&["resume"]);
     assert_eq!(get(&process, "/readyz").0, 200);
@@ -140,6 +140,6 @@ fn readyz_reports_a_pause_or_a_drain_on_connections_that_are_open() {
     until(LONG, "the process drains", || {
         (operator.first()["phase"] == "last_call").then_some(())
     });
-    let (code, report) = parse(conn.fetch("/readyz").unwrap());
+    let (code, report) = parse(&conn.fetch("/readyz").unwrap());
     assert_eq!((code, &report["status"]), (503, &"leaving".into()));
 }

@@ -27,7 +27,7 @@ fn with_memory(launch: Launch, memory: &str) -> Process {
 fn tcp(process: &Process) -> std::net::SocketAddr {
     match process.addr() {
         Addr::Tcp(addr) => addr,
-        other => panic!("these clients need a TCP address, not {other}"),
+        other @ Addr::Unix(_) => panic!("these clients need a TCP address, not {other}"),
     }
 }
 

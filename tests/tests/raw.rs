@@ -164,10 +164,9 @@ fn try_case(
         closes = answer.closes();
     }
     match expected.end {
+        ExpectedEnd::Either if !closes => goes_on(&mut conn, closes),
         ExpectedEnd::Kept => goes_on(&mut conn, closes),
-        ExpectedEnd::Closed => ends(&mut conn),
-        ExpectedEnd::Either if closes => ends(&mut conn),
-        ExpectedEnd::Either => goes_on(&mut conn, closes),
+        ExpectedEnd::Closed | ExpectedEnd::Either => ends(&mut conn),
         ExpectedEnd::Any => Ok(()),
         ExpectedEnd::Cut => match conn.state_after(LONG) {
             conn::SocketState::Closed | conn::SocketState::Reset => Ok(()),

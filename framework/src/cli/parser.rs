@@ -69,17 +69,17 @@ pub(crate) fn parse(meta: &Meta, args: impl Iterator<Item = OsString>) -> Result
             },
         })?;
     match matches.subcommand() {
-        Some(("completions", below)) => Err(generated(completions(meta, below))),
-        Some(("man", _)) => Err(generated(manual(meta))),
+        Some(("completions", below)) => Err(generated(&completions(meta, below))),
+        Some(("man", _)) => Err(generated(&manual(meta))),
         _ => Ok(invocation(&matches)),
     }
 }
 
 /// Returns an exit with code 0 that prints a text that was generated from the grammar.
-fn generated(text: Vec<u8>) -> Exit {
+fn generated(text: &[u8]) -> Exit {
     Exit {
         code: 0,
-        text: String::from_utf8_lossy(&text).into_owned(),
+        text: String::from_utf8_lossy(text).into_owned(),
         to: OutputStream::Stdout,
     }
 }

@@ -67,6 +67,10 @@ impl TestConfig {
         self.directory.join(name).display().to_string()
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass errors and texts without a reference"
+    )]
     fn without_directory(&self, text: impl ToString) -> String {
         text.to_string()
             .replace(&format!("{}/", self.directory.display()), "")

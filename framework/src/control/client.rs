@@ -54,18 +54,14 @@ impl Client {
     ) -> Result<String, Error> {
         let (path, stream) = self.connect()?;
         if command == ControlCommand::Rollback {
-            return self.roll_back(&path, on_progress);
+            return Self::roll_back(&path, on_progress);
         }
         run_command(stream, command, SILENCE_TIMEOUT, on_progress)
     }
 
     /// Sends a rollback to the old process, which takes over again. The new process holds the
     /// socket path by then.
-    fn roll_back(
-        &self,
-        path: &Path,
-        on_progress: impl FnMut(&ProcessStatus),
-    ) -> Result<String, Error> {
+    fn roll_back(path: &Path, on_progress: impl FnMut(&ProcessStatus)) -> Result<String, Error> {
         let is_upgrading = |path: &PathBuf| {
             let stream = UnixStream::connect(path).ok()?;
             match status(stream).ok()?.phase.as_str() {
@@ -136,7 +132,8 @@ impl Client {
         });
         let connected =
             |(path, stream): (PathBuf, io::Result<UnixStream>)| Some((path, stream.ok()?));
-        starting.filter_map(connected).next().ok_or_else(|| {
+        let mut starting = starting;
+        starting.find_map(connected).ok_or_else(|| {
             Error::new(
                 Kind::NotRunning,
                 format!(

@@ -36,6 +36,10 @@ impl DevClient {
     /// The defaults are short, for two reasons. The next upgrade waits until the last one is
     /// confirmed. And an upgrade is refused if too many old processes still drain, each of them with
     /// a stream that never ends.
+    #[expect(
+        clippy::unused_self,
+        reason = "only a program that `APP dev` started has these defaults"
+    )]
     pub(crate) fn settings(&self, application: Option<Figment>) -> Figment {
         let defaults = Figment::from(Serialized::default("upgrade.rollback_window", "500ms"))
             .merge(Serialized::default("shutdown.grace", "2s"))

@@ -133,6 +133,10 @@ impl DevProgram {
         Ok(())
     }
 
+    #[expect(
+        clippy::unused_self,
+        reason = "an order to the program, as `upgrade` is"
+    )]
     pub(super) fn reload(&self, live: u32) {
         send(live, Signal::HUP);
     }

@@ -175,12 +175,15 @@ fn kind_in_package(path: &Path) -> Option<ChangeKind> {
     }
 }
 
+#[expect(
+    clippy::match_same_arms,
+    reason = "the exception must stand before the kinds that it is taken from"
+)]
 fn is_change(kind: &EventKind) -> bool {
     match kind {
-        EventKind::Create(_) | EventKind::Remove(_) => true,
         // reading a file changes its access time
         EventKind::Modify(ModifyKind::Metadata(MetadataKind::AccessTime)) => false,
-        EventKind::Modify(_) => true,
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,
         EventKind::Access(_) | EventKind::Any | EventKind::Other => false,
     }
 }

@@ -140,9 +140,13 @@ impl ActiveConnection {
             ReadState::Idle => (self.conn.stage() >= Stage::CloseIdle
                 || deadlines.read_overdue(now()))
             .then_some(ReleaseReason::Idle),
-            ReadState::Body | ReadState::BodyHeld | ReadState::Nothing => None,
-            ReadState::BeforeSwitch | ReadState::Switching | ReadState::Tunnel => None,
-            ReadState::End => None,
+            ReadState::Body
+            | ReadState::BodyHeld
+            | ReadState::BeforeSwitch
+            | ReadState::Switching
+            | ReadState::Tunnel
+            | ReadState::End
+            | ReadState::Nothing => None,
         }
     }
 

@@ -277,12 +277,14 @@ impl ConnState {
             ReadState::Body => self
                 .deadlines
                 .set_read_state(ReadState::Body, &self.shared.limits()),
-            // these have one deadline from their start to their end
+            // the others have one deadline from their start to their end, or none
             ReadState::Head
             | ReadState::BodyHeld
             | ReadState::BeforeSwitch
-            | ReadState::Switching => {}
-            ReadState::Tunnel | ReadState::End | ReadState::Nothing => {}
+            | ReadState::Switching
+            | ReadState::Tunnel
+            | ReadState::End
+            | ReadState::Nothing => {}
         }
     }
 

@@ -147,9 +147,13 @@ impl Driver {
     pub(super) fn fail_impossible_reloads(&mut self) {
         use Queued::Reload;
         let mut failed = match self.phase {
-            Phase::Starting(Reload) | Phase::Succeeding(Reload) | Phase::Ready(Reload) => return,
-            Phase::Proving(Reload) | Phase::AwaitingCommit(Reload) => return,
-            Phase::Upgrading(Reload) | Phase::Reloading(Reload) => return,
+            Phase::Starting(Reload)
+            | Phase::Succeeding(Reload)
+            | Phase::Ready(Reload)
+            | Phase::Proving(Reload)
+            | Phase::AwaitingCommit(Reload)
+            | Phase::Upgrading(Reload)
+            | Phase::Reloading(Reload) => return,
             Phase::Reloading(_) => vec![],
             _ => std::mem::take(&mut self.reload_callbacks),
         };

@@ -3,6 +3,11 @@
 //! It is a pure function without I/O, clock or sockets. The driver feeds it with inputs and carries out the actions.
 //! `machine/transitions.txt` prints every transition as a table, and a test keeps the table up to date.
 
+#![expect(
+    clippy::match_same_arms,
+    reason = "a table of transitions: one arm for each row, so that the compiler names a missing one"
+)]
+
 mod commands;
 mod types;
 
@@ -14,13 +19,25 @@ pub(crate) use types::{
     Timeout,
 };
 
+#[allow(
+    clippy::enum_glob_use,
+    reason = "the table is read by the names of its rows"
+)]
 use Action::*;
+#[allow(
+    clippy::enum_glob_use,
+    reason = "the table is read by the names of its rows"
+)]
 use Input::*;
 use InstanceAction::{
     Accept, Announce, AnnounceSharing, CloseIdle, CloseListeners, CloseUnused, Cut, GiveBack,
     KeepConnections, MarkPaused, Recover, Reinstate, Release, Resume, Retire, StartDraining,
     StopAccepting, StopHandlers, TakeBack, TakePidFile,
 };
+#[allow(
+    clippy::enum_glob_use,
+    reason = "the table is read by the names of its rows"
+)]
 use Phase::*;
 use Queued::{Nothing, Pause, Reload};
 use ShutdownKind::{Fast, Graceful};

@@ -49,6 +49,10 @@ impl<'a> Operation<'a> {
 
     /// Adds a parameter. `place` is `path`, `query`, `header` or `cookie`. If the operation has a parameter of this
     /// place and name, nothing changes.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a schema is created for the call"
+    )]
     pub fn parameter(&mut self, place: &str, name: &str, required: bool, schema: Schema) {
         let is_known = self
             .parameters
@@ -61,6 +65,10 @@ impl<'a> Operation<'a> {
     }
 
     /// Sets the request body.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a schema is created for the call"
+    )]
     pub fn body(&mut self, media_type: &str, schema: Schema) {
         self.body =
             Some(json!({ "required": true, "content": { media_type: { "schema": schema } } }));

@@ -104,6 +104,10 @@ impl Runner {
 ///
 /// # Errors
 /// [`Kind::Io`] if writing fails, for example because the disk is full. A closed pipe is not an error.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it ends a chain of `and_then` that produces a String"
+)]
 pub(super) fn print(text: String) -> Result<ExitCode, Error> {
     let mut stdout = std::io::stdout();
     match stdout

@@ -21,6 +21,10 @@ use crate::sys::limits::OpenFiles;
 use crate::sys::spawn::Program;
 
 impl Runner {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the program is recorded once and belongs to the server from here on"
+    )]
     pub(super) fn serve(
         self,
         mut inherited: InheritedSockets,

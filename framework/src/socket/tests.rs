@@ -208,6 +208,10 @@ fn an_unknown_name_is_refused_with_a_list_of_the_known_names() {
     );
 }
 
+#[expect(
+    clippy::mem_forget,
+    reason = "the peer stays open for the rest of the process"
+)]
 #[test]
 fn an_unusable_descriptor_is_an_error_only_if_listen_names_it() {
     let wrong = || {

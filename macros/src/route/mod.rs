@@ -21,14 +21,14 @@ const EXPECTED: &str = "put a route attribute on an `async fn`";
 pub(crate) fn expand(
     fixed: Option<&str>,
     arguments: TokenStream,
-    item: TokenStream,
+    item: &TokenStream,
 ) -> TokenStream {
     let handler = syn::parse2::<ItemFn>(item.clone())
         .map_err(|error| syn::Error::new(error.span(), EXPECTED))
         .and_then(|item| handler(fixed, arguments, &item));
     match handler {
         Ok(handler) => quote! { #item #handler },
-        Err(error) => with_error(&item, &error),
+        Err(error) => with_error(item, &error),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "it is called with `quote!`")]
 fn get(arguments: TokenStream, item: TokenStream) -> String {
-    expand(Some("Get"), arguments, item).to_string()
+    expand(Some("Get"), arguments, &item).to_string()
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn the_error_for_an_invalid_route_states_the_fix() {
         (quote!("/"), "the methods are missing"),
         (quote!(GET), "write methods, then the path"),
     ] {
-        let text = expand(None, arguments, f.clone()).to_string();
+        let text = expand(None, arguments, &f).to_string();
         assert!(text.contains(message), "{message}: {text}");
     }
 }

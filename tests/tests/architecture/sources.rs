@@ -35,7 +35,7 @@ impl Sources {
             .filter(|(_, path)| !is_test(path))
             .map(|(file, path)| {
                 let text = fs::read_to_string(file).expect("a source is readable");
-                (module_name(path), without_tests(tokens(&text)))
+                (module_name(path), without_tests(&tokens(&text)))
             })
             .collect();
         let known: BTreeSet<Name> = tokens.keys().cloned().collect();
@@ -328,7 +328,11 @@ pub(super) fn tokens(text: &str) -> Vec<String> {
 }
 
 /// Drops each item under `#[cfg(test)]`, `#[cfg(fuzzing)]` or `#[test]`.
-fn without_tests(tokens: Vec<String>) -> Vec<String> {
+#[expect(
+    clippy::match_same_arms,
+    reason = "each arm is one way in which an item ends"
+)]
+fn without_tests(tokens: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
@@ -343,7 +347,7 @@ fn without_tests(tokens: Vec<String>) -> Vec<String> {
             continue;
         }
         let mut depth = 0_usize;
-        at = position(&tokens, at, "]") + 1;
+        at = position(tokens, at, "]") + 1;
         while at < tokens.len() {
             match tokens[at].as_str() {
                 "{" | "(" | "[" => depth += 1,

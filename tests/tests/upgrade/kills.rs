@@ -246,12 +246,9 @@ impl Markers {
                         break;
                     }
                     let id = client * 1_000_000_000 + number;
-                    let mut open = match conn.take().map_or_else(|| Conn::open(&addr), Ok) {
-                        Ok(open) => open,
-                        Err(_) => {
-                            thread::sleep(ms(5));
-                            continue;
-                        }
+                    let Ok(mut open) = conn.take().map_or_else(|| Conn::open(&addr), Ok) else {
+                        thread::sleep(ms(5));
+                        continue;
                     };
                     if open
                         .fetch(&format!("/mark/{id}"))

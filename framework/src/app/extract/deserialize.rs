@@ -16,6 +16,10 @@ pub(super) struct ValueError {
 
 impl ValueError {
     /// An error without the path of a field.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass errors and texts without a reference"
+    )]
     pub(super) fn without_path(message: impl ToString) -> Self {
         ValueError {
             path: String::new(),

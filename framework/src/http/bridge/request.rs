@@ -40,6 +40,10 @@ pub(super) enum TideRequest {
     ServerOptions,
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the head ends here, and its buffers are freed before the handler runs"
+)]
 pub(super) fn convert<B: IncomingBody>(
     head: Parts,
     body: B,

@@ -1,5 +1,7 @@
 //! Commands of an operator: the input of the state machine that each becomes, and the moment when it is done.
 
+#![expect(clippy::match_same_arms, reason = "tables: one arm for each row")]
+
 use super::types::{CommandRefusal, Input, Phase, Queued, ShutdownKind};
 
 /// A command of an operator.

@@ -1,5 +1,7 @@
 //! Every transition of the state machine, compared with `transitions.txt`, and the properties that hold on every path.
 
+#![expect(clippy::match_same_arms, reason = "tables: one arm for each row")]
+
 use std::fmt::Write;
 
 use proptest::prelude::*;
