@@ -4,7 +4,7 @@
 //! a boundary:
 //!
 //! 1. no request is in the service, and both bodies have been dropped ([`ConnState::nothing_in_flight`]),
-//! 2. that was already so before the last poll, and no request began during that poll,
+//! 2. condition 1 already held before the last poll, and no request began during that poll,
 //! 3. the last call that hyper made on the socket during that poll was a flush. hyper flushes only when its write buffer
 //!    is empty.
 //!
@@ -33,7 +33,7 @@ use crate::sync::limiter::Permit;
 pub(crate) enum Outcome {
     /// The connection is idle: no byte arrived for `http.idle_release`, or idle connections are being closed.
     Idle(Connection),
-    /// Another process continues with the connection, which may have sent a part of a head. The permit is the one of
+    /// The connection moves to another process. The client may have sent a part of a head. The permit is the one of
     /// [`Transfer`](super::connection::Transfer).
     HandOver(Connection, Permit),
     /// The head of a request was not complete within `http.header_timeout`.
@@ -64,7 +64,8 @@ pub(crate) async fn serve(
         let active = ActiveConnection::new(connection, shared, dispatcher);
         register(&active.conn);
         match active.await {
-            // hyper has read a part of the next request: the socket may never become readable again
+            // A part of the next request was read already. The connection cannot wait in the idle set, because its
+            // socket may never become readable again.
             Outcome::Idle(idle) if !idle.head.is_empty() => connection = idle,
             outcome => return outcome,
         }
@@ -120,7 +121,7 @@ impl ActiveConnection {
         }
     }
 
-    /// Returns the reason to take a connection apart that is at a boundary, or `None` if hyper shall keep the socket.
+    /// Returns the reason to take the connection apart at its next boundary, or `None` if hyper keeps the socket.
     fn release_reason(&self) -> Option<ReleaseReason> {
         let deadlines = &self.conn.deadlines;
         match deadlines.read_state() {
@@ -280,7 +281,8 @@ impl Future for ActiveConnection {
     }
 }
 
-/// Returns hyper's settings. hyper accepts them only when it is put around a socket.
+/// Returns a builder of hyper connections with the limits. hyper cannot change them later: after a reload the
+/// connection is taken apart and served with a new builder ([`ConnState::parser_is_outdated`]).
 fn builder(limits: &config::Http) -> http1::Builder {
     /// hyper keeps this number of headers on its stack. For any other number it allocates at each request.
     const HEADERS_ON_STACK: usize = 100;

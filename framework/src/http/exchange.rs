@@ -40,7 +40,8 @@ use crate::sync::limiter::{Limiter, Permit};
 /// Bytes of an unread request body that are discarded to keep the connection open. A longer body closes it.
 const MAX_DISCARDED: u64 = 64 << 10;
 
-/// The longest whole body that is not counted over HTTP/2, so that an ordinary small response costs nothing more.
+/// The longest complete response body whose unsent bytes are not counted over HTTP/2. Small responses thus need no
+/// [`BodySplitter`].
 const MAX_UNCOUNTED_BODY: usize = 1 << 10;
 
 /// The service of one connection.
@@ -272,7 +273,7 @@ enum ExchangeState {
 /// A response that is not sent yet.
 struct PreparedResponse {
     response: Response<ResponseBody>,
-    /// Keeps the generation that responds.
+    /// Keeps the responding generation of the application from ending.
     permit: Option<Permit>,
     persistence: Persistence,
 }
@@ -437,7 +438,8 @@ fn poll_discard_all(
     }
 }
 
-/// Discards the part of an unread body that has already arrived.
+/// Discards the part of an unread body that has already arrived. Returns [`Persistence::Close`] if the rest has not
+/// arrived, or if the part is longer than [`MAX_DISCARDED`].
 ///
 /// hyper hands out a frame only between two polls of the connection. Therefore the first `Pending` polls once more, and
 /// only the second in a row means that no frame is there.
@@ -610,8 +612,8 @@ impl Exchange {
 
 /// Returns the splitter that counts a body's unsent bytes, or `None` if they are not counted.
 ///
-/// Complete bodies are not counted over HTTP/1.1, where a connection sends one at a time and the bridge makes none that
-/// is longer than 64 KiB. Over HTTP/2 the limit is [`MAX_UNCOUNTED_BODY`].
+/// Complete bodies are not counted over HTTP/1.1, where a connection sends one at a time and `http::bridge` creates
+/// none that is longer than 64 KiB. Over HTTP/2 the limit is [`MAX_UNCOUNTED_BODY`].
 fn splitter(
     conn: &ConnState,
     send_buffer: Option<&Arc<SendBuffer>>,
@@ -632,7 +634,8 @@ fn splitter(
 }
 
 impl Drop for Exchange {
-    /// Detaches a running handler, which then runs to its end. hyper drops the exchange when the client disconnects.
+    /// Detaches a running handler, which then runs to its end. hyper drops the exchange when the client disconnects. At
+    /// [`Stage::Cut`] the handler is dropped as well.
     fn drop(&mut self) {
         let mut is_cut = false;
         if let Some(in_flight) = &self.in_flight {
@@ -667,7 +670,7 @@ pub(crate) struct OutgoingBody {
     in_flight: Option<InFlight>,
     /// The request's body, if the handler holds it.
     held: Option<HeldBody>,
-    /// Keeps the generation that responds until hyper has received the last byte.
+    /// Keeps the responding generation of the application from ending until hyper has received the last byte.
     _permit: Option<Permit>,
     _stream: Option<OpenStream>,
     access: Option<Box<access::AccessEntry>>,
@@ -758,7 +761,7 @@ impl Body for OutgoingBody {
 
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
-        // dropped first, because it may hold the request's body
+        // dropped before the request ends, because it may hold the request's body
         self.body = ResponseBody::Empty;
         if let Some(in_flight) = &self.in_flight {
             in_flight.conn().end_request(self.held.take());

@@ -4,7 +4,7 @@
 //! limits and timeouts of any request, is named in the report of a shutdown, and delays the shutdown until it ends.
 //!
 //! Unlike an HTTP/1.1 connection, an HTTP/2 connection cannot be taken apart between two requests. It therefore never
-//! becomes idle without a task and never moves to another process. The server sends GOAWAY instead, waits for the open
+//! enters the `IdleSet` and never moves to another process. The server sends GOAWAY instead, waits for the open
 //! streams, and closes; the client opens a new connection.
 
 use std::convert::Infallible;
@@ -145,7 +145,7 @@ enum Closing {
     Immediate,
 }
 
-/// A phase of a connection. Each has a deadline in [`State`].
+/// A phase of a connection. [`TimedState`] has the clock of each.
 enum Http2Phase {
     /// Streams are open.
     Busy,

@@ -22,10 +22,11 @@ use super::state::ConnState;
 use crate::socket::{PeerState, Stream};
 use crate::sys::claims::Claim;
 
-/// The length of the shared buffer. hyper never reads more at once than its `max_buf_size`.
+/// The length of the shared buffer: the most bytes of one read, even if `http.max_header_bytes` is larger.
 const READ_BUFFER: usize = 64 << 10;
 
-/// The size of the read buffer that hyper allocates for each connection. It is not counted against the memory budget.
+/// The size of the read buffer that hyper allocates for each connection. A head that fits into it is not counted
+/// against the memory budget.
 const HYPER_BUFFER: usize = 8 << 10;
 
 thread_local! {
@@ -41,7 +42,7 @@ pub(crate) struct Io<S = Stream> {
     /// Bytes that hyper receives before the first byte of the socket.
     prefix: Bytes,
     conn: Arc<ConnState>,
-    /// Present if the connection came from another process. It is written before the first byte is read.
+    /// Present if the connection came from another process. The claim is written before the first byte is read.
     pub(crate) claim: Option<Claim>,
     protocol: Protocol,
     head: Head,
@@ -50,7 +51,7 @@ pub(crate) struct Io<S = Stream> {
     frames: Option<Box<FrameCounter>>,
 }
 
-/// The protocol of a connection, as far as the client's first bytes tell it.
+/// The protocol of a connection, as far as the client's first bytes determine it.
 ///
 /// It is determined anew whenever a connection becomes active, because an idle connection may not have sent a byte yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

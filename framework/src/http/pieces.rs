@@ -70,7 +70,7 @@ impl BodySplitter {
         }
     }
 
-    /// Returns true while the body waits for room, and not for its source.
+    /// Returns true while the body waits for room in the send buffer or the memory budget.
     #[cfg(feature = "http2")]
     pub(crate) fn waits_for_room(&self) -> bool {
         self.listeners.is_some()
@@ -121,7 +121,7 @@ impl BodySplitter {
                 Ok(permit) => {
                     self.listeners = None;
                     if has_waited {
-                        // the returned bytes may be room for another waiter as well
+                        // the returned bytes may suffice for another waiter as well
                         self.stream.buffer.bytes_returned.notify(1);
                         self.stream.buffer.memory.bytes_returned.notify(1);
                     }

@@ -149,7 +149,7 @@ impl SendBuffer {
         self.memory.put_back(bytes);
         *self.used() -= bytes;
         if self.memory.is_exhausted() {
-            // only streams without unsent bytes may use the guaranteed share; the first waiter may have some
+            // only streams without unsent bytes may use the guaranteed share; the first waiter may have unsent bytes
             self.bytes_returned.notify(usize::MAX);
         } else {
             self.bytes_returned.notify_additional(1);
@@ -209,7 +209,7 @@ impl SendPermit {
         self.bytes
     }
 
-    /// Returns the bytes past `to`.
+    /// Gives the bytes past `to` back.
     pub(super) fn shrink(&mut self, to: usize) {
         let returned = self.bytes.saturating_sub(to);
         if returned > 0 {

@@ -1,8 +1,8 @@
 //! Sends connections to the process at the other end of a handover.
 //!
 //! [`ConnectionSender`] takes connections at a request boundary and packs them into messages. It keeps a copy of each
-//! socket until the other process has surely taken the connection over: if that process dies before, every connection
-//! that it has not claimed is served here again.
+//! socket for the time of its [`CopyRetention`]. If the other process dies within that time, every connection that it
+//! has not claimed is served here again.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -133,8 +133,8 @@ impl ConnectionSender {
         queue.sender.clone()
     }
 
-    /// Forgets the copies of acknowledged connections, now and later, because the other process will not die before
-    /// it has taken them over. Returns the number of connections that have been sent.
+    /// Forgets the copies of acknowledged connections, now and at each later acknowledgement, because a confirmed
+    /// upgrade is not rolled back. Returns the number of connections that have been sent.
     pub(super) fn confirm(&self) -> usize {
         let mut unconfirmed = self.unconfirmed.lock();
         let sent = unconfirmed.connections.len();
@@ -143,9 +143,9 @@ impl ConnectionSender {
         sent
     }
 
-    /// Takes over every connection that the other process has not claimed, and every connection still in the queue.
+    /// Takes back every connection that the other process has not claimed, and every connection still in the queue.
     /// Connections that it has claimed are closed, because the state of their requests is unknown; their number is
-    /// returned.
+    /// returned. Without `claims` every connection counts as unclaimed.
     ///
     /// Call this only after the other process was reaped: until then it may still read from them.
     pub(super) async fn take_back(
@@ -157,7 +157,7 @@ impl ConnectionSender {
             return (vec![], 0);
         };
         task.cancel().await;
-        // from here on a connection that cannot be queued stays in this process by itself
+        // from here on sending to the queue fails, and the connection that was to be sent is served in this process
         receiver.close();
         let sent = std::mem::take(&mut self.unconfirmed.lock().connections);
         let is_claimed =
@@ -201,8 +201,8 @@ impl Unconfirmed {
             head,
             claim: received_claim,
         } = connection;
-        // An unread connection returns to the process that sent it. That process has kept a copy, and must not take
-        // the copy back as well.
+        // A connection that was received but not read goes back to the process that sent it. That process still has a
+        // copy. The claim prevents it from serving the copy as well.
         if let Some(received_claim) = received_claim {
             received_claim.write()?;
         }
@@ -421,7 +421,7 @@ impl AckCounter {
     }
 
     pub(super) fn advance_to(&self, count: u64) {
-        // never lowered: while one process passes its end of the channel to the next, both acknowledge
+        // never lowered: while one process passes its end of the channel to the next, both may acknowledge
         self.count.fetch_max(count, Ordering::AcqRel);
         self.changed.notify(usize::MAX);
     }

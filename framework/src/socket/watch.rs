@@ -2,8 +2,8 @@
 //!
 //! async-io's reactor arms a socket again after each event. That costs a read that fails with EAGAIN and an
 //! epoll_ctl(2) for each request. Here a socket is registered once, edge-triggered (epoll(7)). A read that
-//! returned fewer bytes than it asked for has emptied the socket, so the next read waits for an event instead of
-//! a failed system call. Only the epoll descriptor itself is registered with async-io's reactor.
+//! returned fewer bytes than it asked for has emptied the socket, so the next read waits for an event and makes no
+//! system call that fails. Only the epoll descriptor itself is registered with async-io's reactor.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -61,7 +61,8 @@ impl SocketReadiness {
 /// The readiness of one direction of a socket, either reading or writing.
 #[derive(Debug)]
 pub(super) struct Readiness {
-    /// Set if a system call may make progress. Cleared before each call and set again by the next event.
+    /// Set if a system call may make progress. Cleared before each call, and set again by the next event, or by
+    /// [`set_ready`](Readiness::set_ready) if the next call may succeed at once.
     ready: AtomicBool,
     /// Set once the direction has ended. From then on each call returns at once, with the same result.
     ended: AtomicBool,
