@@ -11,10 +11,9 @@ use std::future::Future;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, ACCEPT, CONNECTION, EXPECT};
 use hyper::{Request, Response, StatusCode, Version};
@@ -23,7 +22,7 @@ use super::body::{data_length, BodyError, HeldBody, RemainingBody, UnreadBody};
 use super::clock::now;
 use super::deadlines::ReadState;
 use super::memory::{HeldBytes, MemoryExhausted, UNCOUNTED};
-use super::pieces::BodySplitter;
+use super::outgoing::{describe_request, splitter, OutgoingBody};
 use super::send_buffer::{OpenStream, SendBuffer};
 use super::shared::Stage;
 use super::state::{ConnState, InFlight, ProtocolSwitch, RequestInfo, WakeOnDrop};
@@ -32,17 +31,13 @@ use super::{
     error_response, framing, DrainSignal, ErrorFormat, Reply, RequestBody, ResponseBody,
     ResponseFuture, RoutedService,
 };
-use crate::error::{panic_text, BoxError};
+use crate::error::panic_text;
 use crate::observe::access;
 use crate::observe::metrics::Meter;
 use crate::sync::limiter::{Limiter, Permit};
 
 /// Bytes of an unread request body that are discarded to keep the connection open. A longer body closes it.
 const MAX_DISCARDED: u64 = 64 << 10;
-
-/// The longest complete response body whose unsent bytes are not counted over HTTP/2. Small responses thus need no
-/// [`BodySplitter`].
-const MAX_UNCOUNTED_BODY: usize = 1 << 10;
 
 /// The service of one connection.
 pub(crate) struct ExchangeService {
@@ -610,29 +605,6 @@ impl Exchange {
     }
 }
 
-/// Returns the splitter that counts a body's unsent bytes, or `None` if they are not counted.
-///
-/// Complete bodies are not counted over HTTP/1.1, where a connection sends one at a time and `http::bridge` creates
-/// none that is longer than 64 KiB. Over HTTP/2 the limit is [`MAX_UNCOUNTED_BODY`].
-fn splitter(
-    conn: &ConnState,
-    send_buffer: Option<&Arc<SendBuffer>>,
-    body: &ResponseBody,
-) -> Option<Box<BodySplitter>> {
-    match (body, send_buffer) {
-        (ResponseBody::Empty, _) | (ResponseBody::Full(_), None) => None,
-        (ResponseBody::Full(bytes), Some(_)) if bytes.len() <= MAX_UNCOUNTED_BODY => None,
-        (_, Some(buffer)) => Some(Box::new(BodySplitter::shared(buffer))),
-        (ResponseBody::Stream(_), None) => {
-            let limit = conn.shared.limits().send_buffer;
-            Some(Box::new(BodySplitter::exclusive(
-                &conn.shared.memory,
-                limit,
-            )))
-        }
-    }
-}
-
 impl Drop for Exchange {
     /// Detaches a running handler, which then runs to its end. hyper drops the exchange when the client disconnects. At
     /// [`Stage::Cut`] the handler is dropped as well.
@@ -659,127 +631,5 @@ impl Drop for Exchange {
         {
             detach(reply, (permit, resources));
         }
-    }
-}
-
-/// The body of a response that hyper sends. Dropping it ends the exchange.
-pub(crate) struct OutgoingBody {
-    body: ResponseBody,
-    /// `None` where the body's unsent bytes are not counted.
-    splitter: Option<Box<BodySplitter>>,
-    in_flight: Option<InFlight>,
-    /// The request's body, if the handler holds it.
-    held: Option<HeldBody>,
-    /// Keeps the responding generation of the application from ending until hyper has received the last byte.
-    _permit: Option<Permit>,
-    _stream: Option<OpenStream>,
-    access: Option<Box<access::AccessEntry>>,
-    meter: Option<Box<Meter>>,
-}
-
-#[cfg(feature = "http2")]
-impl OutgoingBody {
-    /// Removes the body from the response to a HEAD request. (hyper does this over HTTP/1.1.)
-    pub(super) fn remove_body(&mut self) {
-        self.body = ResponseBody::Empty;
-        self.splitter = None;
-    }
-
-    /// Returns true while the body waits for the client to receive earlier bytes.
-    pub(super) fn waits_for_room(&self) -> bool {
-        self.splitter
-            .as_ref()
-            .is_some_and(|splitter| splitter.waits_for_room())
-    }
-}
-
-impl OutgoingBody {
-    /// Returns the number of bytes that were polled from the body and are not handed out yet.
-    fn remaining(&self) -> u64 {
-        self.splitter
-            .as_ref()
-            .map_or(0, |splitter| splitter.remaining() as u64)
-    }
-}
-
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        let polled = catch_unwind(AssertUnwindSafe(|| match &mut this.splitter {
-            Some(splitter) => splitter.poll_frame(&mut this.body, cx),
-            None => Pin::new(&mut this.body).poll_frame(cx),
-        }));
-        let frame = match polled {
-            Ok(poll) => ready!(poll),
-            Err(panic) => {
-                if let Some(in_flight) = &this.in_flight {
-                    log::error!(
-                        "the response body of {} panicked: {}; the response is cut off and the process continues",
-                        describe_request(in_flight.conn()),
-                        panic_text(&*panic)
-                    );
-                }
-                return Poll::Ready(Some(Err("the response body panicked".into())));
-            }
-        };
-        if let Some(Ok(frame)) = &frame {
-            let bytes = data_length(frame);
-            if let Some(access) = &mut this.access {
-                access.add_bytes(bytes);
-            }
-            if let Some(meter) = &this.meter {
-                meter.add_bytes(bytes);
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.remaining() == 0 && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let remaining = self.remaining();
-        let body = self.body.size_hint();
-        if remaining == 0 {
-            return body;
-        }
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower().saturating_add(remaining));
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper.saturating_add(remaining));
-        }
-        hint
-    }
-}
-
-impl Drop for OutgoingBody {
-    fn drop(&mut self) {
-        // dropped before the request ends, because it may hold the request's body
-        self.body = ResponseBody::Empty;
-        if let Some(in_flight) = &self.in_flight {
-            in_flight.conn().end_request(self.held.take());
-        }
-        if let Some(access) = self.access.take() {
-            access.log();
-        }
-    }
-}
-
-fn describe_request(conn: &ConnState) -> String {
-    match conn.request() {
-        Some(request) => format!(
-            "{} {} from {}",
-            request.method,
-            request.uri.path(),
-            conn.endpoints.peer
-        ),
-        None => format!("a request from {}", conn.endpoints.peer),
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod idle;
 mod io;
 pub(crate) mod linger;
 pub(crate) mod memory;
+mod outgoing;
 mod pieces;
 mod problem;
 mod send_buffer;
