@@ -129,11 +129,19 @@ fn a_reload_with_a_taken_port_changes_nothing() {
 fn a_reload_whose_application_fails_changes_nothing() {
     let process = Launch::playground().settings(&greeting("Hello")).serve();
     let before = generation(&process);
-    process.settings(&(greeting("Moin") + "fail_start = true\n"));
+    process.settings(&(greeting("Moin") + "fail_start = true\n[http]\nmax_headers = 1\n"));
     process.reload_refused();
     assert_eq!(
         (process.get("/greet/Ada").as_str(), generation(&process)),
         ("Hello, Ada!", before)
+    );
+    let mut conn = process.conn();
+    conn.send("GET /pid HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n")
+        .unwrap();
+    assert_eq!(
+        conn.answer().unwrap().status,
+        200,
+        "the limit of the refused settings has no effect"
     );
 }
 
